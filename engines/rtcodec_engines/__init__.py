@@ -1,0 +1,1 @@
+"""Engines that run the networks for real: OpenVINO and ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""Planes to access units and back, over any engine."""

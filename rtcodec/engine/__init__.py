@@ -1,0 +1,1 @@
+"""What runs the networks, as an interface: jobs, results, scheduling, and a stand-in."""
