@@ -1,0 +1,51 @@
+# demo   install what is needed into .venv and run the main job end to end
+# test   every test that needs no GPU
+# check  format, lint, types, import contracts
+# bench  the figures of the README, written under benchmarks/
+# gpu    the tests that need a CUDA device (with torch in .venv)
+# clean  forget .venv and caches
+
+VENV := .venv
+BIN := $(VENV)/bin
+# An environment is renewed when what it is made from changes.
+MADE_FROM := pyproject.toml .ci/environment $(wildcard hatch_build.py rtcodec/entropy/*.c rtcodec/entropy/*.h)
+ARGS ?=
+
+.PHONY: demo test coverage check bench gpu clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(VENV)/.ready-run: $(MADE_FROM)
+	@.ci/environment run
+	@touch $@
+
+$(VENV)/.ready-dev: $(MADE_FROM)
+	@.ci/environment dev
+	@touch $@ $(VENV)/.ready-run
+
+demo: $(VENV)/.ready-run
+	$(BIN)/rtcodec demo $(ARGS)
+
+test: $(VENV)/.ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+coverage: $(VENV)/.ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" tests/unit tests/property tests/conformance --cov --cov-report=term $(ARGS)
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready-dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu: $(VENV)/.ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
