@@ -1,0 +1,186 @@
+"""
+The exact scale network: hyper-latents to scale indices, integers only.
+
+    z [Cz] -> W1 -> shuffle 2 -> W2 -> shuffle 2 -> W3 -> indices [M, 4, 4]     per tile
+
+Every layer is clamp(floor((W a + b) / 2**s + 1/2), 0, top). Each sum is below
+2**24 in magnitude, which is asserted, so float32 gives the same integers in
+any order of summation. Reduced precision (bf16, fp16, TF32) is not allowed.
+
+Dims: T tiles, Th x Tw the grid of tiles, Cz hyper channels, M latent channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.entropy.cdf import QP_COUNT, SCALE_COUNT, Z_MAX
+from rtcodec.errors import ConfigError
+
+_T = TypeVar("_T", bound=np.generic)
+
+EXACT_LIMIT = 1 << 24
+"Integers up to this are exact in float32."
+ACTIVATION_MAX = 255
+WEIGHT_MAX = 127
+SHIFT_MAX = 16
+INDEX_MAX = SCALE_COUNT - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaleNet:
+    """
+    Frozen integers of one model's scale network.
+
+    Raises:
+        ConfigError: If a shape, a dtype or a weight is wrong, or a layer's
+            sums could reach 2**24.
+    """
+
+    w1: NDArray[np.int8]
+    "[4 * H1, Cz], magnitudes up to 127."
+    b1: NDArray[np.int32]
+    "[64 qp, 4 * H1], in units of 2**-s1."
+    s1: int
+    "Right shift of the first layer, 0..16."
+    w2: NDArray[np.int8]
+    "[4 * H2, H1]."
+    b2: NDArray[np.int32]
+    "[4 * H2], in units of 2**-s2."
+    s2: int
+    w3: NDArray[np.int8]
+    "[M, H2]."
+    b3: NDArray[np.int32]
+    "[64 qp, M], added to the index after the shift."
+    s3: int
+
+    def __post_init__(self) -> None:
+        for name in ("w1", "w2", "w3"):
+            object.__setattr__(self, name, _frozen(getattr(self, name), np.int8, name))
+        for name in ("b1", "b2", "b3"):
+            object.__setattr__(self, name, _frozen(getattr(self, name), np.int32, name))
+        for name in ("s1", "s2", "s3"):
+            shift = getattr(self, name)
+            if not 0 <= shift <= SHIFT_MAX:
+                raise ConfigError(f"{name} = {shift} is not a shift of 0..{SHIFT_MAX}")
+            object.__setattr__(self, name, int(shift))
+        self._check_shapes()
+        self._check_bounds()
+
+    @property
+    def hyper_channels(self) -> int:
+        """Cz."""
+        return int(self.w1.shape[1])
+
+    @property
+    def latent_channels(self) -> int:
+        """M."""
+        return int(self.w3.shape[0])
+
+    def indices(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
+        """
+        Scale indices of a whole frame, by float32 matrix products.
+
+        Args:
+            z: int8 [Cz, Th, Tw], magnitudes up to 15.
+            qp: 0..63.
+
+        Returns:
+            uint8 [M, 4 * Th, 4 * Tw], 0..63; equal to `indices_reference`.
+        """
+        self._check_input(z, qp)
+        a: NDArray[np.float32] = z.astype(np.float32)
+        for w, b, shift, top in self._layers(qp):
+            scale = np.float32(2.0**-shift)  # a power of two keeps every integer exact
+            acc = (w.astype(np.float32) * scale) @ a.reshape(w.shape[1], -1)
+            acc += (b.astype(np.float32) * scale + np.float32(0.5 if shift else 0))[:, None]
+            np.clip(acc, 0, top, out=acc)
+            if (
+                top == INDEX_MAX
+            ):  # the last layer; the cast drops the fraction: a floor, as acc >= 0
+                return acc.astype(np.uint8).reshape(-1, *a.shape[1:])
+            a = depth_to_space(np.floor(acc, out=acc).reshape(-1, *a.shape[1:]))
+        raise AssertionError("the last layer returns")
+
+    def indices_reference(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
+        """Scale indices in int64: the normative, slow form of `indices`."""
+        self._check_input(z, qp)
+        a: NDArray[np.int64] = z.astype(np.int64)
+        for w, b, shift, top in self._layers(qp):
+            acc = np.tensordot(w.astype(np.int64), a, axes=1) + b.astype(np.int64)[:, None, None]
+            a = np.clip((acc + (1 << shift >> 1)) >> shift, 0, top)
+            if top != INDEX_MAX:
+                a = depth_to_space(a)
+        return a.astype(np.uint8)
+
+    def _layers(self, qp: int) -> tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...]:
+        """Return weights, biases before the shift, shift and clamp of each layer at *qp*."""
+        return (
+            (self.w1, self.b1[qp].astype(np.int64), self.s1, ACTIVATION_MAX),
+            (self.w2, self.b2.astype(np.int64), self.s2, ACTIVATION_MAX),
+            (self.w3, self.b3[qp].astype(np.int64) << self.s3, self.s3, INDEX_MAX),
+        )
+
+    def _check_input(self, z: NDArray[np.int8], qp: int) -> None:
+        if z.dtype != np.int8 or z.ndim != 3 or z.shape[0] != self.hyper_channels:
+            raise ValueError(f"z is {z.dtype} {z.shape}, not int8 [{self.hyper_channels}, Th, Tw]")
+        if not 0 <= qp < QP_COUNT:
+            raise ValueError(f"qp {qp} is not 0..{QP_COUNT - 1}")
+        if z.size and (z.max() > Z_MAX or z.min() < -Z_MAX):
+            raise ValueError(f"hyper-latents beyond +-{Z_MAX}")
+
+    def _check_shapes(self) -> None:
+        w1, w2, w3 = self.w1, self.w2, self.w3
+        if not (w1.ndim == w2.ndim == w3.ndim == 2 and w1.size and w2.size and w3.size):
+            raise ConfigError("scale network weights are not three non-empty matrices")
+        if w1.shape[0] != 4 * w2.shape[1] or w2.shape[0] != 4 * w3.shape[1]:
+            raise ConfigError(f"scale network layers {w1.shape}, {w2.shape}, {w3.shape} do not fit")
+        wanted = ((QP_COUNT, w1.shape[0]), (w2.shape[0],), (QP_COUNT, w3.shape[0]))
+        if (self.b1.shape, self.b2.shape, self.b3.shape) != wanted:
+            raise ConfigError(f"scale network biases do not have shapes {wanted}")
+
+    def _check_bounds(self) -> None:
+        for layer, bound in enumerate(self.bounds(), 1):
+            if bound >= EXACT_LIMIT:
+                raise ConfigError(f"scale network layer {layer} can reach {bound} >= 2**24")
+
+    def bounds(self) -> tuple[int, int, int]:
+        """Largest magnitude any partial sum of each layer can reach, rounding term included."""
+        return (
+            _bound(self.w1, self.b1, self.s1, Z_MAX, 0),
+            _bound(self.w2, self.b2[None], self.s2, ACTIVATION_MAX, 0),
+            _bound(self.w3, self.b3, self.s3, ACTIVATION_MAX, self.s3),
+        )
+
+
+def depth_to_space(a: NDArray[_T]) -> NDArray[_T]:
+    """[4 * C, h, w] -> [C, 2 * h, 2 * w]; channel c * 4 + dy * 2 + dx goes to c at (dy, dx)."""
+    channels, h, w = a.shape
+    return (
+        a.reshape(channels // 4, 2, 2, h, w)
+        .transpose(0, 3, 1, 4, 2)  # [C, h, dy, w, dx]
+        .reshape(channels // 4, 2 * h, 2 * w)
+    )
+
+
+def _bound(
+    w: NDArray[np.int8], b: NDArray[np.int32], shift: int, input_max: int, bias_shift: int
+) -> int:
+    rows = np.abs(w.astype(np.int64)).sum(axis=1) * input_max
+    biases = np.abs(b.astype(np.int64)).max(axis=0) << bias_shift
+    return int((rows + biases).max()) + (1 << shift >> 1)
+
+
+def _frozen(array: NDArray[_T], dtype: type[_T], name: str) -> NDArray[_T]:
+    """Return a private read-only C-contiguous copy; weights within +-127."""
+    if array.dtype != dtype:
+        raise ConfigError(f"{name} is {array.dtype}, not {np.dtype(dtype)}")
+    copy = np.array(array, order="C")
+    if dtype is np.int8 and (copy == -128).any():
+        raise ConfigError(f"{name} holds a weight of -128, beyond +-{WEIGHT_MAX}")
+    copy.flags.writeable = False
+    return copy
