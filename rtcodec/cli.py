@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 import rtcodec
-from rtcodec.errors import ConfigError, EngineError, LocalProtocolError, RtcodecError
+from rtcodec.errors import ConfigError, RtcodecError
 
 EXIT_OK = 0
 EXIT_DATA = 1
@@ -47,6 +47,16 @@ class CommandModule(Protocol):
 
     def run(self, args: argparse.Namespace) -> int:
         """Do the work and return the exit code."""
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds `(default: X)` to an option's help unless the help tells already."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        if "default" in text or action.required or action.default in (None, False):
+            return text
+        return super()._get_help_string(action)
 
 
 COMMANDS: dict[str, Entry] = {
@@ -151,7 +161,7 @@ def _dispatch(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"rtcodec {name}",
         description=_description(name, entry),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     module.add_arguments(parser)
     return module.run(parser.parse_args(rest))
@@ -193,7 +203,7 @@ def _guarded(work: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt:
         return _say("interrupted", EXIT_INTERRUPTED)
     except RtcodecError as error:
-        return _say(str(error), exit_code(error))
+        return _say(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         return _say(_missing(error), EXIT_USAGE)
     except OSError as error:
@@ -205,15 +215,6 @@ def _guarded(work: Callable[[], int], *, debug: bool) -> int:
             traceback.print_exc()
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return _say(f"internal error, {text} (rtcodec --debug ... shows where)", EXIT_OURS)
-
-
-def exit_code(error: RtcodecError) -> int:
-    """Return the exit code that tells whose fault *error* is."""
-    if isinstance(error, ConfigError):
-        return EXIT_USAGE
-    if isinstance(error, EngineError | LocalProtocolError):
-        return EXIT_OURS
-    return EXIT_DATA
 
 
 def _os_message(error: OSError) -> str:
