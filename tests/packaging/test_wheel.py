@@ -1,0 +1,69 @@
+"""What the wheel holds: four packages, the compiled coder, the shipped models."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import rtcodec
+
+ROOT = Path(rtcodec.__file__).parents[1]
+PACKAGES = {"rtcodec", "rtcodec_server", "rtcodec_engines", "rtcodec_client"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Build the wheel with the back end alone (no network); return its names."""
+    out = tmp_path_factory.mktemp("wheel")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    [path] = out.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_installs_four_packages_and_nothing_else(wheel: set[str]) -> None:
+    top = {name.partition("/")[0] for name in wheel}
+    assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
+
+
+def test_the_wheel_is_typed_and_licensed(wheel: set[str]) -> None:
+    assert "rtcodec/py.typed" in wheel
+    assert any(re.fullmatch(r"rtcodec-.*\.dist-info/licenses/LICENSE", name) for name in wheel)
+
+
+def test_the_wheel_holds_the_compiled_entropy_coder(wheel: set[str]) -> None:
+    assert any(
+        re.fullmatch(r"rtcodec/entropy/_rans\S*\.(so|dylib|pyd|dll)", name) for name in wheel
+    )
+
+
+def test_the_wheel_holds_the_specification_beside_its_code(wheel: set[str]) -> None:
+    assert "rtcodec/bitstream/SPEC.md" in wheel
+
+
+@pytest.mark.parametrize("model", ["s128", "n64"])
+def test_the_wheel_holds_a_model_with_its_graphs(model: str, wheel: set[str]) -> None:
+    assert f"rtcodec/models/weights/{model}.rtcm" in wheel
+    for graph in ("analysis", "residual", "synthesis"):
+        assert f"rtcodec/models/weights/{model}.{graph}.onnx" in wheel
+
+
+def test_every_command_s_module_is_in_the_wheel(wheel: set[str]) -> None:
+    from rtcodec.cli import COMMANDS
+
+    for entry in COMMANDS.values():
+        assert entry.module.replace(".", "/") + ".py" in wheel
+
+
+def test_no_file_in_the_wheel_is_a_pickle_or_a_cache(wheel: set[str]) -> None:
+    assert not [name for name in wheel if re.search(r"\.(pkl|pickle|pt|pth|pyc|npz)$", name)]
