@@ -25,6 +25,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as write_safetensors
 
+from rtcodec.entropy.cdf import EntropyTables
+from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError
 
 SUFFIX: Final = ".rtcm"
@@ -37,6 +39,7 @@ WEIGHTS_DIR: Final = Path(__file__).parent / "models" / "weights"
 QP_COUNT: Final = 64
 FORMAT: Final = 1
 
+_SCALE_NET_ARRAYS: Final = ("w1", "b1", "w2", "b2", "w3", "b3")
 _METADATA_KEY: Final = "rtcodec"
 _MAX_FILE_BYTES: Final = 1 << 30  # a bundle is a few MB; nothing near this is one
 _DTYPES: Final = frozenset(
@@ -136,6 +139,26 @@ class Bundle:
         start = f"{prefix}."
         return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
 
+    @cached_property
+    def entropy_tables(self) -> EntropyTables:
+        """The validated tables of the entropy coder: tensors `y_cdf` and `z_cdf`."""
+        tables = EntropyTables(y_cdf=self.tensor("y_cdf"), z_cdf=self.tensor("z_cdf"))
+        if tables.hyper_channels != self.hyper_channels:
+            raise ConfigError(f"model {self.name}: z_cdf does not fit Cz = {self.hyper_channels}")
+        return tables
+
+    @cached_property
+    def scale_net(self) -> ScaleNet:
+        """The validated exact scale network: tensors `scale_net.*`, see `integer_tensors`."""
+        shifts = self.tensor("scale_net.shifts")
+        if shifts.dtype != np.int32 or shifts.shape != (3,):
+            raise ConfigError(f"model {self.name}: scale_net.shifts is not int32 [3]")
+        arrays = {key: self.tensor(f"scale_net.{key}") for key in _SCALE_NET_ARRAYS}
+        net = ScaleNet(**arrays, s1=int(shifts[0]), s2=int(shifts[1]), s3=int(shifts[2]))
+        if (net.latent_channels, net.hyper_channels) != (self.dims["M"], self.dims["Cz"]):
+            raise ConfigError(f"model {self.name}: the scale network does not fit M and Cz")
+        return net
+
     def graph_path(self, graph: str) -> Path:
         """Where the ONNX file of *graph* belongs."""
         if self.directory is None:
@@ -212,7 +235,7 @@ class Bundle:
         """
         _check_file(path)
         try:
-            with safe_open(path, framework="numpy") as file:  # type: ignore[no-untyped-call]
+            with safe_open(path, framework="numpy") as file:
                 metadata = _read_metadata(path, file.metadata() or {})
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, TypeError, ValueError, KeyError, AttributeError) as error:
@@ -229,6 +252,16 @@ class Bundle:
         if bundle.model_id.hex() != metadata["model_id"]:
             raise ConfigError(f"{path}: damaged: its content does not match its model id")
         return bundle
+
+
+def integer_tensors(tables: EntropyTables, net: ScaleNet) -> dict[str, npt.NDArray[Any]]:
+    """Name the integer parts of a model as `Bundle.tensors` does; `Bundle` gives them back."""
+    return {
+        "y_cdf": tables.y_cdf,
+        "z_cdf": tables.z_cdf,
+        **{f"scale_net.{key}": getattr(net, key) for key in _SCALE_NET_ARRAYS},
+        "scale_net.shifts": np.array([net.s1, net.s2, net.s3], np.int32),
+    }
 
 
 def installed_bundles(directory: Path = WEIGHTS_DIR) -> list[Path]:
