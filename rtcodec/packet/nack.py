@@ -1,0 +1,143 @@
+"""
+Ask again for packets that are missing, for a while.
+
+Each missing packet is asked for soon after the gap shows, then again with
+growing pauses, until it comes, is given up by the jitter buffer, or the tries
+run out. Sequence numbers here do not wrap.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_RTT_GAIN_SHIFT = 3
+_MAX_BACKOFF_SHIFT = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NackConfig:
+    """How eagerly missing packets are asked for."""
+
+    reorder_us: int = 1_000
+    "Pause between the gap and the first request: packets that only overtook each other."
+
+    min_retry_us: int = 15_000
+    "Shortest pause between requests for the same packet."
+
+    max_retry_us: int = 100_000
+    "Longest pause between requests for the same packet."
+
+    max_tries: int = 8
+    "Requests for one packet."
+
+
+@dataclass(slots=True)
+class _Missing:
+    since_us: int
+    due_us: int
+    tries: int = 0
+    first_asked_us: int = 0
+
+
+class NackTracker:
+    """Follows the missing packets of one stream."""
+
+    def __init__(self, config: NackConfig) -> None:
+        self._config = config
+        self._missing: dict[int, _Missing] = {}  # in order of seq
+        self._rtt_us: int | None = None
+        self._deadline_us: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._missing)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._missing
+
+    @property
+    def rtt_us(self) -> int | None:
+        """Smoothed time from a request to its packet, or None before the first."""
+        return self._rtt_us
+
+    @property
+    def deadline_us(self) -> int | None:
+        """When `take_due` next has requests, or None."""
+        return self._deadline_us
+
+    @property
+    def first(self) -> int | None:
+        """The lowest missing sequence number, or None."""
+        return next(iter(self._missing), None)
+
+    @property
+    def first_since_us(self) -> int | None:
+        """Since when the lowest missing packet is known to be missing, or None."""
+        return next((entry.since_us for entry in self._missing.values()), None)
+
+    def add(self, seqs: Iterable[int], *, now_us: int) -> None:
+        """
+        Start following *seqs*; the caller bounds how many.
+
+        Args:
+            seqs: Increasing, all above those followed already.
+            now_us: When the gap showed.
+        """
+        due_us = now_us + self._config.reorder_us
+        for seq in seqs:
+            self._missing[seq] = _Missing(now_us, due_us)
+        self._schedule()
+
+    def receive(self, seq: int, *, now_us: int) -> bool:
+        """Note that *seq* arrived; return whether it had been asked for."""
+        entry = self._missing.pop(seq, None)
+        if entry is None:
+            return False
+        self._schedule()
+        if entry.tries == 0:
+            return False
+        if entry.tries == 1:  # otherwise nobody knows which request it answers
+            self._sample_rtt(now_us - entry.first_asked_us)
+        elif self._rtt_us is None:
+            self._rtt_us = now_us - entry.first_asked_us
+        return True
+
+    def forget_below(self, seq: int) -> int:
+        """Give up what is below *seq*; return how many packets that was."""
+        gone = [missing for missing in self._missing if missing < seq]
+        for missing in gone:
+            del self._missing[missing]
+        self._schedule()
+        return len(gone)
+
+    def take_due(self, *, now_us: int) -> list[int]:
+        """Return the packets to ask for now, in order."""
+        if self._deadline_us is None or now_us < self._deadline_us:
+            return []
+        due = []
+        for seq, entry in self._missing.items():
+            if entry.tries < self._config.max_tries and entry.due_us <= now_us:
+                due.append(seq)
+                if entry.tries == 0:
+                    entry.first_asked_us = now_us
+                entry.due_us = now_us + self._pause_us(entry.tries)
+                entry.tries += 1
+        self._schedule()
+        return due
+
+    def _pause_us(self, tries: int) -> int:
+        config = self._config
+        base_us = config.min_retry_us
+        if self._rtt_us is not None:
+            base_us = max(base_us, self._rtt_us + (self._rtt_us >> 2))
+        return min(base_us << min(tries, _MAX_BACKOFF_SHIFT), config.max_retry_us)
+
+    def _sample_rtt(self, sample_us: int) -> None:
+        if self._rtt_us is None:
+            self._rtt_us = sample_us
+        else:
+            self._rtt_us += (sample_us - self._rtt_us) >> _RTT_GAIN_SHIFT
+
+    def _schedule(self) -> None:
+        self._deadline_us = min(
+            (e.due_us for e in self._missing.values() if e.tries < self._config.max_tries),
+            default=None,
+        )
