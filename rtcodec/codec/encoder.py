@@ -1,0 +1,245 @@
+"""
+Planes to access units.
+
+    planes --engine.encode--> z, symbols, indices --coding order--> tiles --runs--> packets
+                                                       |               ^
+                                                       +--tile costs---+
+
+`pack_frame` is the integer half alone, for callers that batch the engine themselves. No clock, no
+threads of its own: a parallel `map` may be given, and the entropy coder runs without the GIL.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.bitstream.access_unit import AccessUnit
+from rtcodec.bitstream.check import seal_packet
+from rtcodec.bitstream.packet import Description, Packet, PacketHeader, header_bytes
+from rtcodec.bitstream.tiles import TileRange, tile_indices
+from rtcodec.codec.cost import TileCosts
+from rtcodec.codec.slicing import Slicing, halves, lanes_for
+from rtcodec.codec.tiling import to_coding_order, z_to_coding_order
+from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
+from rtcodec.entropy.cdf import EntropyTables
+from rtcodec.entropy.rans import encode_slice
+from rtcodec.types import LayerId, Planes
+
+_SIZE_FIELD_BYTES = 3  # a packet's size takes up to this much more than that of an empty one
+
+
+class ParallelMap(Protocol):
+    """`map`, or that of a pool: calls *function* on each item, results in order."""
+
+    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """Apply *function* to each of *items*."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLabel:
+    """What the packets of one frame say besides their tiles."""
+
+    frame_number: int
+    "Modulo 65536."
+
+    qp: int
+    "0 to 63, as the frame was encoded."
+
+    keyframe: bool
+    "Whether a decoder may start here."
+
+    reference: int | None = None
+    store: int | None = None
+    layer: LayerId = field(default_factory=LayerId)
+
+    description: Description | None = None
+    "Model and size, put into every packet; over RTP always."
+
+
+class FramePacker:
+    """Turns the integers of frames into packets, for one model and one way of slicing."""
+
+    def __init__(
+        self,
+        tables: EntropyTables,
+        slicing: Slicing,
+        *,
+        parallel_map: ParallelMap = map,
+    ) -> None:
+        """
+        Args:
+            tables: Of the model.
+            slicing: How to cut frames.
+            parallel_map: Runs the entropy coder on several packets of a frame.
+        """
+        self._tables = tables
+        self._slicing = slicing
+        self._costs = TileCosts(tables)
+        self._map = parallel_map
+
+    def pack(
+        self, output: EncodeOutput, label: FrameLabel, width: int, height: int
+    ) -> tuple[Packet, ...]:
+        """
+        Entropy code one frame.
+
+        Args:
+            output: Of the engine.
+            label: What the headers say.
+            width: Of the frame, in pixels.
+            height: Of the frame, in pixels.
+
+        Returns:
+            The frame's packets in increasing order of tiles, the last one marked.
+        """
+        frame = _CodedFrame(
+            z_to_coding_order(output.z),
+            to_coding_order(output.symbols),
+            to_coding_order(output.indices),
+        )
+        header = PacketHeader(
+            frame_number=label.frame_number,
+            qp=label.qp,
+            keyframe=label.keyframe,
+            last=False,
+            reference=label.reference,
+            store=label.store,
+            layer=label.layer,
+            description=label.description,
+        )
+        n_tiles = frame.z.shape[0]
+        whole = replace(header, tiles=TileRange(n_tiles - 1, 1))
+        overhead = len(header_bytes(Packet(whole, b""))) + _SIZE_FIELD_BYTES
+        tile_bytes = self._costs.bits(frame.z, frame.symbols, frame.indices, label.qp) / 8
+        runs = self._slicing.plan(tile_bytes, width, height, overhead)
+
+        def encode(run: TileRange | None) -> list[Packet]:
+            return self._encode_run(frame, header, run, tile_bytes, width, height)
+
+        return tuple(packet for part in self._map(encode, runs) for packet in part)
+
+    def _encode_run(
+        self,
+        frame: "_CodedFrame",
+        header: PacketHeader,
+        run: TileRange | None,
+        tile_bytes: NDArray[np.float64],
+        width: int,
+        height: int,
+    ) -> list[Packet]:
+        tiles = tile_indices(run, width, height)
+        z, symbols, indices = frame.take(tiles)
+        lanes = lanes_for(float(tile_bytes[tiles].sum()))
+        payload = encode_slice(self._tables, z, symbols, indices, header.qp, lanes)
+        last = run is None or run.end == len(frame.z)
+        packet = Packet(replace(header, tiles=run, lanes=lanes, last=last), payload)
+        size_bytes = len(header_bytes(packet)) + len(payload)
+        if run is not None and self._slicing.too_large(size_bytes, run):
+            return [
+                packet
+                for half in halves(run)
+                for packet in self._encode_run(frame, header, half, tile_bytes, width, height)
+            ]
+        return [seal_packet(packet.header, payload, z, symbols)]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One frame as bytes, and what it came from."""
+
+    unit: AccessUnit
+    output: EncodeOutput
+
+
+class FrameEncoder:
+    """One stream at one rate: planes in, access units out, frame by frame."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        packer: FramePacker,
+        width: int,
+        height: int,
+        *,
+        description: Description | None = None,
+        layer: LayerId | None = None,
+    ) -> None:
+        """
+        Args:
+            engine: Runs the model whose tables *packer* has.
+            packer: Makes the packets.
+            width: Of every frame, in pixels.
+            height: Of every frame, in pixels.
+            description: Put into every packet, or None.
+            layer: Of the stream, the only one by default.
+        """
+        self._engine = engine
+        self._packer = packer
+        self._size = (width, height)
+        self._description = description
+        self._layer = layer or LayerId()
+        self._state = engine.open_state(width, height)
+        self._frame_number = 0
+
+    def encode(
+        self, planes: Planes, *, qp: int, pts: int, keyframe: bool, reconstruct: bool = False
+    ) -> EncodedFrame:
+        """
+        Code one frame.
+
+        Args:
+            planes: Of the stream's size.
+            qp: 0 (finest) to 63.
+            pts: In ticks of the stream's time base.
+            keyframe: Whether a decoder may start here.
+            reconstruct: Whether `output` holds the picture that a decoder will see.
+
+        Raises:
+            EngineError: If the device failed; the stream may go on.
+        """
+        output = self.run(planes, qp=qp, reconstruct=reconstruct)
+        return self.pack(output, qp=qp, pts=pts, keyframe=keyframe)
+
+    def run(self, planes: Planes, *, qp: int, reconstruct: bool = False) -> EncodeOutput:
+        """Run the engine alone, the first half of `encode`; may be repeated at another qp."""
+        job = EncodeJob(self._state, planes, qp, reconstruct=reconstruct)
+        return self._engine.encode([job])[0]
+
+    def pack(self, output: EncodeOutput, *, qp: int, pts: int, keyframe: bool) -> EncodedFrame:
+        """Make the access unit, the second half of `encode`; counts the frame."""
+        label = FrameLabel(
+            frame_number=self._frame_number,
+            qp=qp,
+            keyframe=keyframe,
+            layer=self._layer,
+            description=self._description,
+        )
+        packets = self._packer.pack(output, label, *self._size)
+        self._frame_number = (self._frame_number + 1) & 0xFFFF
+        return EncodedFrame(AccessUnit(pts, packets), output)
+
+    def close(self) -> None:
+        """Let go of the engine's state."""
+        self._engine.close_state(self._state)
+
+
+@dataclass(frozen=True, slots=True)
+class _CodedFrame:
+    """The integers of a frame in coding order."""
+
+    z: NDArray[np.int8]  # [Th * Tw, Cz]
+    symbols: NDArray[np.int16]  # [Th * Tw, M, 16]
+    indices: NDArray[np.uint8]  # [Th * Tw, M, 16]
+
+    def take(
+        self, tiles: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8]]:
+        """Return the given tiles, as views where they follow each other."""
+        first, last = int(tiles[0]), int(tiles[-1])
+        which: slice | NDArray[np.int64] = tiles
+        if last - first + 1 == tiles.size:
+            which = slice(first, last + 1)
+        return self.z[which], self.symbols[which], self.indices[which]

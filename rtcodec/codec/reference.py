@@ -1,0 +1,113 @@
+"""
+Which decoded frames each side keeps, and which of them the other side surely has.
+
+The encoder predicts from frames that receivers acknowledged, so a lost frame never breaks the
+next; the decoder knows from the header alone whether it holds what a frame needs. A slot is a
+name for one kept state, 0 to 14; no reference at all is the constant one, which both sides always
+have. Bookkeeping only: the states themselves live in the engine.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from rtcodec.bitstream.sequence import MAX_REFERENCES
+
+CONSTANT: Final = None
+"The reference of intra frames."
+
+
+@dataclass(slots=True)
+class _Kept:
+    frame_number: int
+    "Of the frame whose state the slot holds, unwrapped."
+    acknowledged: bool = False
+
+
+class SenderReferences:
+    """
+    The encoder's side: what to predict from, and where to keep the next frame.
+
+    The newest acknowledged frame is never overwritten, so with two slots or more there is
+    always something safe to predict from once anything was acknowledged.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """
+        Args:
+            slots: States that every decoder of the stream keeps, 0 to 15.
+        """
+        if not 0 <= slots <= MAX_REFERENCES:
+            raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
+        self._slots: list[_Kept | None] = [None] * slots
+
+    def choose(self) -> int | None:
+        """Return the slot of the newest acknowledged frame, or CONSTANT."""
+        known = self._acknowledged()
+        return max(known)[1] if known else CONSTANT
+
+    def next_slot(self) -> int | None:
+        """Return the slot to keep the next frame in, or None if it cannot be kept safely."""
+        safe = self.choose()
+        free = [
+            (-1 if kept is None else kept.frame_number, slot)
+            for slot, kept in enumerate(self._slots)
+            if slot != safe
+        ]
+        return min(free)[1] if free else None
+
+    def stored(self, slot: int, frame_number: int) -> None:
+        """Note that the frame was coded with `store` = *slot*; what was there is gone."""
+        self._slots[slot] = _Kept(frame_number)
+
+    def acknowledge(self, frame_number: int) -> None:
+        """Note that every receiver decoded and kept this frame; unknown ones are ignored."""
+        for kept in self._slots:
+            if kept is not None and kept.frame_number == frame_number:
+                kept.acknowledged = True
+
+    def forget(self) -> None:
+        """Trust nothing: the next frame starts from the constant reference."""
+        self._slots = [None] * len(self._slots)
+
+    def _acknowledged(self) -> list[tuple[int, int]]:
+        return [
+            (kept.frame_number, slot)
+            for slot, kept in enumerate(self._slots)
+            if kept is not None and kept.acknowledged
+        ]
+
+
+class ReceiverReferences:
+    """The decoder's side: which slots hold a state that may be predicted from."""
+
+    def __init__(self, slots: int) -> None:
+        """
+        Args:
+            slots: States that the stream may ask for, 0 to 15.
+        """
+        if not 0 <= slots <= MAX_REFERENCES:
+            raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
+        self._slots = slots
+        self._held: set[int] = set()
+
+    def has(self, reference: int | None) -> bool:
+        """Say whether a frame with this reference can be decoded."""
+        return reference is CONSTANT or reference in self._held
+
+    def accepts(self, store: int | None) -> bool:
+        """Say whether the stream declared this slot."""
+        return store is None or store < self._slots
+
+    def decoded(self, *, keyframe: bool, store: int | None, complete: bool) -> None:
+        """
+        Note a decoded frame.
+
+        A keyframe empties every slot. A frame with missing tiles is not kept, and what its slot
+        held is gone on the sender's side too.
+        """
+        if keyframe:
+            self._held.clear()
+        if store is not None:
+            self._held.discard(store)
+            if complete:
+                self._held.add(store)
