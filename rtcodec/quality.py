@@ -67,7 +67,7 @@ def mse(
     error = np.maximum(reference, decoded)
     error -= np.minimum(reference, decoded)
     squares = error.astype(np.uint16 if error.dtype == np.uint8 else np.uint32)
-    squares *= squares
+    np.multiply(squares, squares, out=squares)
     return int(squares.sum(dtype=np.uint64)) / squares.size
 
 
