@@ -223,9 +223,7 @@ class FrameTapReader:
         ring = self._current()
         if ring is None:
             return None
-        slots = np.flatnonzero(
-            (ring.headers[field] == value) & (ring.headers["generation"] != 0)
-        )
+        slots = np.flatnonzero((ring.headers[field] == value) & (ring.headers["generation"] != 0))
         for slot in slots:
             frame = _read_slot(ring, int(slot))
             if frame is not None and getattr(frame, field) == value:

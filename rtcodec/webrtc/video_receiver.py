@@ -1,0 +1,310 @@
+"""
+Receive VP8 or H.264 from an aiortc receiver and decode it on its own thread.
+
+Frames are decoded in order the moment they are whole; decoded frames wait in
+a short queue where the newest win. Every frame that arrived ends in exactly
+one of: read by `recv`, or dropped with a reason.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import av
+from aiortc import RTCRtpReceiver
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtp import RtpPacket
+
+from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
+from rtcodec.timebase import unwrap
+from rtcodec.webrtc.aiortc_patch import new_decoder, payload_data
+from rtcodec.webrtc.clock import monotonic_us
+from rtcodec.webrtc.intake import Intake
+from rtcodec.webrtc.newest import NewestQueue
+
+_log = logging.getLogger(__name__)
+
+MAX_BACKLOG_FRAMES: Final = 60
+"Frames waiting for the decoder; beyond that it starts over at a key frame."
+
+FREEZE_LIMIT_US: Final = 1_000_000
+"A sender that ignores PLI is decoded again after this, whatever it looks like."
+
+VIDEO_CODECS: Final = ("VP8", "H264")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """A picture and when it went by."""
+
+    picture: av.VideoFrame
+    pts: int
+    "90 kHz ticks from the first frame of the stream, not wrapped."
+
+    rtp_timestamp: int
+    "As the publisher sent it, 32 bits."
+
+    is_keyframe: bool
+    arrived_us: int
+    "When the first packet arrived, monotonic microseconds."
+
+    assembled_us: int
+    "When the last packet arrived."
+
+    decoded_us: int
+    "When the picture was there."
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    codec: RTCRtpCodecParameters
+    data: bytes
+    pts: int
+    rtp_timestamp: int
+    is_keyframe: bool
+    arrived_us: int
+    assembled_us: int
+
+
+class _DecoderThread:
+    """The queue and the loop of one decoder thread."""
+
+    def __init__(
+        self,
+        *,
+        on_frame: Callable[[DecodedFrame], None],
+        on_drop: Callable[[str], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._on_frame = on_frame
+        self._on_drop = on_drop
+        self._on_end = on_end
+        self._tasks: deque[_Encoded | None] = deque()
+        self._ready = threading.Condition()
+        self._pending: deque[_Encoded] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def put(self, task: _Encoded | None) -> None:
+        """Queue a frame, or the end: what still waits is then dropped."""
+        with self._ready:
+            if task is None:
+                n_left = len(self._tasks)
+                self._tasks.clear()
+                for _ in range(n_left):
+                    self._on_drop("closing")
+            self._tasks.append(task)
+            self._ready.notify()
+
+    def clear(self) -> int:
+        """Drop what waits; return how many frames that was."""
+        with self._ready:
+            n_dropped = len(self._tasks)
+            self._tasks.clear()
+        return n_dropped
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Decode until the end."""
+        self._loop = loop
+        decoder: Any = None
+        codec_name = None
+        while (task := self._take()) is not None:
+            if task.codec.name != codec_name:
+                decoder, codec_name = new_decoder(task.codec), task.codec.name
+            self._decode(decoder, task)
+        for _ in self._pending:
+            self._call(self._on_drop, "no_picture")
+        self._call(self._on_end)
+
+    def _take(self) -> _Encoded | None:
+        with self._ready:
+            while not self._tasks:
+                self._ready.wait()
+            return self._tasks.popleft()
+
+    def _decode(self, decoder: Any, task: _Encoded) -> None:
+        try:
+            pictures = decoder.decode(JitterFrame(task.data, task.pts))
+        except Exception as error:  # aiortc's thread would die and the track hang
+            _log.debug("decode failed: %s", error)
+            self._call(self._on_drop, "decode_error")
+            return
+        self._pending.append(task)
+        for picture in pictures:
+            if not self._pending:
+                break  # more pictures than frames: not one of ours
+            source = self._pending.popleft()
+            frame = DecodedFrame(
+                picture=picture,
+                pts=source.pts,
+                rtp_timestamp=source.rtp_timestamp,
+                is_keyframe=source.is_keyframe,
+                arrived_us=source.arrived_us,
+                assembled_us=source.assembled_us,
+                decoded_us=monotonic_us(),
+            )
+            self._call(self._on_frame, frame)
+
+    def _call(self, action: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(action, *arguments)
+        except RuntimeError:  # the loop is closed, nobody is left to hear it
+            _log.debug("decoder outlived its loop")
+
+
+class VideoReceiver(Intake[bytes]):
+    """
+    The receiving end of an ordinary video stream.
+
+    `frames_received` counts frames of which at least one packet arrived; each
+    is later returned by `recv` or reported to `on_drop` with a reason:
+    incomplete, no_keyframe, backlog, decode_error, no_picture, superseded or
+    closing.
+    """
+
+    def __init__(
+        self,
+        receiver: RTCRtpReceiver,
+        *,
+        max_frames: int = 2,
+        config: JitterConfig | None = None,
+        on_received: Callable[[], None] = lambda: None,
+        on_drop: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """
+        Take over *receiver*; call it in the connection's `track` event.
+
+        Args:
+            receiver: Of a transceiver that receives VP8 or H.264.
+            max_frames: Decoded frames that may wait to be read.
+            config: Patience of the jitter buffer.
+            on_received: Called for every frame that arrives, on the loop.
+            on_drop: Called for every frame that does not come out, on the loop.
+        """
+        self.frames_received = 0
+        self._on_received = on_received
+        self._on_drop = on_drop
+        self._decoder = _DecoderThread(
+            on_frame=self._put, on_drop=self._drop_encoded, on_end=self._finish
+        )
+        super().__init__(
+            receiver, config=config or JitterConfig(patience_us=150_000), decoder=self._decoder
+        )
+        self._queue: NewestQueue[DecodedFrame] = NewestQueue(max_frames, on_drop=self._drop_decoded)
+        self._first_timestamp: int | None = None
+        self._last_timestamp = 0  # not wrapped
+        self._needs_keyframe_since_us: int | None = None
+        self._payload_type = 0
+
+    async def recv(self) -> DecodedFrame:
+        """
+        Wait for the next picture.
+
+        Raises:
+            QueueClosed: When the stream has ended.
+        """
+        return await self._queue.get()
+
+    def close(self) -> None:
+        """End the stream; pictures that nobody read yet are dropped."""
+        super().close()
+        self._queue.close()
+        self._queue.drain()
+
+    def _finish(self) -> None:
+        super().close()
+        self._queue.close()
+
+    def _put(self, frame: DecodedFrame) -> None:
+        self._queue.put(frame)
+
+    def _drop_encoded(self, reason: str) -> None:
+        if reason == "decode_error":
+            self._need_keyframe(monotonic_us())
+        self._on_drop(reason)
+
+    def _drop_decoded(self, frame: DecodedFrame) -> None:
+        self._on_drop("closing" if self._queue.is_closed else "superseded")
+
+    def _read(self, packet: RtpPacket) -> Arrival[bytes] | None:
+        data = payload_data(packet)
+        self._payload_type = packet.payload_type
+        starts_frame = None
+        if packet.payload and self._port.codec(packet.payload_type).name == "VP8":
+            starts_frame = packet.payload[0] & 0x17 == 0x10  # RFC 7741 4.2: S, partition 0
+        return Arrival(
+            seq=packet.sequence_number,
+            timestamp=packet.timestamp,
+            marker=bool(packet.marker),
+            item=data or None,
+            starts_frame=starts_frame,
+        )
+
+    def _release(self, frame: FrameReleased[bytes]) -> None:
+        self.frames_received += 1
+        self._on_received()
+        if not frame.is_complete:
+            self._need_keyframe(frame.last_us)
+            self._on_drop("incomplete")
+            return
+        data = b"".join(frame.items)
+        codec = self._port.codec(self._payload_type)
+        is_keyframe = _is_keyframe(codec.name, data)
+        if is_keyframe:
+            self._needs_keyframe_since_us = None
+        elif (since_us := self._needs_keyframe_since_us) is not None:
+            if frame.last_us < since_us + FREEZE_LIMIT_US:
+                self.request_keyframe()
+                self._on_drop("no_keyframe")
+                return
+            self._needs_keyframe_since_us = None
+        if len(self._decoder) >= MAX_BACKLOG_FRAMES:
+            for _ in range(self._decoder.clear()):
+                self._on_drop("backlog")
+            self._need_keyframe(frame.last_us)
+            self._on_drop("backlog")
+            return
+        self._decoder.put(
+            _Encoded(
+                codec=codec,
+                data=data,
+                pts=self._pts(frame.timestamp),
+                rtp_timestamp=frame.timestamp,
+                is_keyframe=is_keyframe,
+                arrived_us=frame.first_us,
+                assembled_us=frame.last_us,
+            )
+        )
+
+    def _lose(self, n_packets: int) -> None:
+        self._need_keyframe(monotonic_us())
+
+    def _need_keyframe(self, now_us: int) -> None:
+        if self._needs_keyframe_since_us is None:
+            self._needs_keyframe_since_us = now_us
+        self.request_keyframe()
+
+    def _pts(self, timestamp: int) -> int:
+        if self._first_timestamp is None:
+            self._first_timestamp = self._last_timestamp = timestamp
+        self._last_timestamp = unwrap(timestamp, near=self._last_timestamp, bits=32)
+        return self._last_timestamp - self._first_timestamp
+
+
+def _is_keyframe(codec_name: str, data: bytes) -> bool:
+    if codec_name == "VP8":
+        return data[0] & 1 == 0  # RFC 6386 9.1
+    start = data.find(b"\x00\x00\x01")
+    while start >= 0 and start + 3 < len(data):
+        if data[start + 3] & 0x1F in (5, 7):  # H.264 7.4.1: IDR slice, parameter set
+            return True
+        start = data.find(b"\x00\x00\x01", start + 3)
+    return False
