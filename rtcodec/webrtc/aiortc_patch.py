@@ -345,10 +345,17 @@ class SenderPort:
         """
         self._on_nack = on_nack
         self._on_rtcp_packet = on_rtcp
+        self._sender = sender
         self._handle_rtcp = sender._handle_rtcp_packet
         setattr(sender, f"{_SENDER}__encoder", encoder)
         sender._send_keyframe = on_pli  # type: ignore[method-assign]
         sender._handle_rtcp_packet = self._on_rtcp  # type: ignore[method-assign]
+
+    def last_rtp_timestamp(self) -> int | None:
+        """Return the RTP time stamp last sent, 32 bits, or None before the first."""
+        if not getattr(self._sender, f"{_SENDER}__packet_count"):
+            return None
+        return int(getattr(self._sender, f"{_SENDER}__rtp_timestamp"))
 
     async def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
         if not isinstance(packet, RtcpByePacket):
