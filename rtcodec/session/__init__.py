@@ -1,0 +1,6 @@
+"""
+Who is in which room, and for how long: one state machine, no I/O.
+
+`lobby` decides who may come in and who must go; `message` reads the small
+documents of WHIP and WHEP. No clock, no sockets, no SDP.
+"""
