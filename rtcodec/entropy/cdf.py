@@ -36,7 +36,7 @@ _TAIL_SHIFT = 12  # at most 2**-12 of the observed mass may need the escape
 _RANK_SHIFT = 30  # fixed point of the marginal costs compared while normalising
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class EntropyTables:
     """
     The validated tables of one model, immutable.

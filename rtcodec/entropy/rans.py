@@ -27,7 +27,7 @@ from rtcodec.entropy.cdf import (
     Z_MAX,
     EntropyTables,
 )
-from rtcodec.errors import Corrupt, Truncated
+from rtcodec.errors import Corrupt, LocalProtocolError, Truncated
 
 LANES = (1, 2, 4, 8)
 "Allowed numbers of interleaved states."
@@ -50,6 +50,7 @@ def encode_slice(
     Code the symbols of some tiles into one payload.
 
     Args:
+        tables: Of the model.
         z: int8 [T, Cz], magnitudes up to 15.
         symbols: int16 [T, M, 16], magnitudes up to 32767, 0 where the index is 0.
         indices: uint8 [T, M, 16], 0..63.
@@ -62,7 +63,9 @@ def encode_slice(
     check_arguments(tables, z.shape[0], qp, lanes)
     check_hyper_latents(tables, z)
     check_indices(indices, z.shape[0])
-    check_symbols(symbols, indices)
+    check_symbols_form(symbols, indices)
+    if symbols[indices == 0].any():
+        raise ValueError("a skipped symbol is not 0")
     writer = _Writer([STATE_MIN] * lanes)
     flat_index, flat_symbol = indices.reshape(-1), symbols.reshape(-1)
     coded = np.flatnonzero(flat_index)
@@ -107,6 +110,7 @@ class SliceDecoder:
         self._n_tiles = n_tiles
         self._qp = qp
         self._reader = _Reader(bytes(payload), lanes)
+        self._steps = 0
         self._coded = 0  # symbols read so far
 
     def read_z(self) -> NDArray[np.int8]:
@@ -118,8 +122,9 @@ class SliceDecoder:
 
         Raises:
             Truncated: If the payload ends early.
+            LocalProtocolError: If called twice.
         """
-        assert self._coded == 0, "read_z comes first"
+        self._begin_step(0)
         channels = self._tables.hyper_channels
         z = np.empty((self._n_tiles, channels), np.int8)
         for j in range(z.size):
@@ -141,9 +146,10 @@ class SliceDecoder:
             Corrupt: If an escape is out of range, bytes are left over, or a
                 lane does not end in its initial state.
             ValueError: If *indices* are not as described.
+            LocalProtocolError: If called before `read_z` or twice.
         """
-        assert self._coded == self._n_tiles * self._tables.hyper_channels, "read_z comes first"
         check_indices(indices, self._n_tiles)
+        self._begin_step(1)
         symbols = np.zeros(indices.shape, np.int16)
         flat = indices.reshape(-1)
         radius = self._tables.radius
@@ -157,6 +163,11 @@ class SliceDecoder:
             symbols.flat[position] = symbol
         self._reader.finish()
         return symbols
+
+    def _begin_step(self, step: int) -> None:
+        if self._steps != step:
+            raise LocalProtocolError("a slice is read once: read_z, then read_y")
+        self._steps += 1
 
     def _next(self, cdf: NDArray[np.uint16]) -> int:
         lane = self._coded % self._reader.lanes
@@ -281,11 +292,9 @@ def check_indices(indices: NDArray[np.uint8], n_tiles: int) -> None:
         raise ValueError(f"scale indices beyond {SCALE_COUNT - 1}")
 
 
-def check_symbols(symbols: NDArray[np.int16], indices: NDArray[np.uint8]) -> None:
-    """Raise ValueError unless *symbols* are int16 as *indices*, in range, 0 where skipped."""
+def check_symbols_form(symbols: NDArray[np.int16], indices: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless *symbols* are int16 in the shape of *indices* and in range."""
     if symbols.dtype != np.int16 or symbols.shape != indices.shape:
         raise ValueError(f"symbols are {symbols.dtype} {symbols.shape}, not as the indices")
     if symbols.size and int(symbols.min()) < -SYMBOL_MAX:
         raise ValueError(f"symbols beyond +-{SYMBOL_MAX}")
-    if symbols[indices == 0].any():
-        raise ValueError("a skipped symbol is not 0")

@@ -31,7 +31,7 @@ SHIFT_MAX = 16
 INDEX_MAX = SCALE_COUNT - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ScaleNet:
     """
     Frozen integers of one model's scale network.
@@ -92,9 +92,9 @@ class ScaleNet:
         Returns:
             uint8 [M, 4 * Th, 4 * Tw], 0..63; equal to `indices_reference`.
         """
-        self._check_input(z, qp)
+        self.check_input(z, qp)
         a: NDArray[np.float32] = z.astype(np.float32)
-        for w, b, shift, top in self._layers(qp):
+        for w, b, shift, top in self.layers(qp):
             scale = np.float32(2.0**-shift)  # a power of two keeps every integer exact
             acc = (w.astype(np.float32) * scale) @ a.reshape(w.shape[1], -1)
             acc += (b.astype(np.float32) * scale + np.float32(0.5 if shift else 0))[:, None]
@@ -108,24 +108,25 @@ class ScaleNet:
 
     def indices_reference(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
         """Scale indices in int64: the normative, slow form of `indices`."""
-        self._check_input(z, qp)
+        self.check_input(z, qp)
         a: NDArray[np.int64] = z.astype(np.int64)
-        for w, b, shift, top in self._layers(qp):
+        for w, b, shift, top in self.layers(qp):
             acc = np.tensordot(w.astype(np.int64), a, axes=1) + b.astype(np.int64)[:, None, None]
             a = np.clip((acc + (1 << shift >> 1)) >> shift, 0, top)
             if top != INDEX_MAX:
                 a = depth_to_space(a)
         return a.astype(np.uint8)
 
-    def _layers(self, qp: int) -> tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...]:
-        """Return weights, biases before the shift, shift and clamp of each layer at *qp*."""
+    def layers(self, qp: int) -> tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...]:
+        """Weights, biases before the shift, shift and upper clamp of each layer at *qp*."""
         return (
             (self.w1, self.b1[qp].astype(np.int64), self.s1, ACTIVATION_MAX),
             (self.w2, self.b2.astype(np.int64), self.s2, ACTIVATION_MAX),
             (self.w3, self.b3[qp].astype(np.int64) << self.s3, self.s3, INDEX_MAX),
         )
 
-    def _check_input(self, z: NDArray[np.int8], qp: int) -> None:
+    def check_input(self, z: NDArray[np.int8], qp: int) -> None:
+        """Raise ValueError unless *z* is int8 [Cz, Th, Tw] within +-15 and *qp* is 0..63."""
         if z.dtype != np.int8 or z.ndim != 3 or z.shape[0] != self.hyper_channels:
             raise ValueError(f"z is {z.dtype} {z.shape}, not int8 [{self.hyper_channels}, Th, Tw]")
         if not 0 <= qp < QP_COUNT:

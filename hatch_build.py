@@ -1,0 +1,46 @@
+"""
+Compile the C entropy coder when the package is built or installed in place.
+
+The compiled library knows nothing of Python's ABI: the wheel is for any Python 3
+of this platform.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class EntropyCoderHook(BuildHookInterface[Any]):
+    """Puts `rtcodec/entropy/_rans.<ext>` beside its source and into the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile; *version* is `standard` or `editable`."""
+        root = Path(self.root)
+        build = _load(root / "rtcodec" / "entropy" / "build.py")
+        library: Path = build.LIBRARY
+        try:
+            build.compile_coder(library, os.environ)
+        except build.BuildError as error:
+            self.app.abort(str(error))
+        self.app.display_info(f"compiled {library.relative_to(root)} ({version})")
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["artifacts"].append(library.relative_to(root).as_posix())
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{platform}"
+
+
+def _load(path: Path) -> ModuleType:
+    """Import one file by path: the package itself needs numpy, a build has none."""
+    spec = importlib.util.spec_from_file_location("rtcodec_entropy_build", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,794 @@
+/*
+ * Fast form of rans.py and scale_net.py: the same bytes, the same integers.
+ *
+ * One freestanding C11 source (GCC or Clang), for Python through ctypes and for
+ * wasm32. It allocates nothing, keeps no state, calls nothing but memcpy and
+ * memset, and reads bytes from outside only in `take_word` and the guarded loop
+ * of `decode_coded`. Tables and arguments come checked from native.py.
+ *
+ * Law: for every payload and every size, no access outside the given buffers
+ * and at most a constant amount of work per symbol.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "only little-endian machines are supported"
+#endif
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* x86: the hot loops are compiled twice and chosen when called. */
+#if defined(__x86_64__) && !defined(RTC_PORTABLE)
+#define RTC_X86 1
+#include <immintrin.h>
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt")))
+#define HAS_AVX2() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+#endif
+
+void *memcpy(void *to, const void *from, size_t size);
+void *memset(void *to, int value, size_t size);
+
+enum {
+    PROB_BITS = 14,
+    PROB_SCALE = 1 << PROB_BITS,
+    SCALES = 64,
+    QPS = 64,
+    Z_MAX = 15,
+    Z_ROW = 32, /* numbers in a cumulative table of a hyper-latent */
+    Y_ROW = 257 + 1, /* at most 256 symbols, the end, and one more that a load may reach */
+    Y_STARTS = (SCALES - 1) * Y_ROW + 2,
+    LOOKUP_BITS = 11,
+    LOOKUP = 1 << LOOKUP_BITS,
+    LOOKUP_SHIFT = PROB_BITS - LOOKUP_BITS,
+    SYMBOL_MAX = 32767,
+    LANES_MAX = 8,
+    ESCAPE_LENGTH_BITS = 4,
+    BATCH = 1024, /* latents looked at, and coded ones found, before they are decoded */
+    FOUND_MAX = 2 * BATCH + 8, /* the last look may find BATCH more; a store may reach 8 beyond */
+    ESCAPE_WORDS = 3, /* most 16-bit words one symbol can take */
+    RECIPROCAL_BITS = 46,
+    ESCAPED = 1 << 15, /* flag of a listed symbol; Y_STARTS is smaller than 2**15 */
+};
+static const uint32_t STATE_MIN = 1u << 16;
+
+/* Raised whenever a function's arguments change; native.LIBRARY_VERSION is the same. */
+EXPORT uint32_t rtc_version(void)
+{
+    return 1;
+}
+
+enum status { OK, TRUNCATED, STATE_TOO_SMALL, ESCAPE_RANGE, BYTES_LEFT, STATE_LEFT };
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t hyper_channels;
+    uint16_t first[SCALES]; /* where a scale index begins in `start` and `reciprocal` */
+    uint8_t radius[SCALES];
+    uint8_t lookup[SCALES][LOOKUP]; /* slot / 8 -> symbol of slot / 8 * 8, from the lowest */
+    uint16_t start[Y_STARTS];       /* cumulative tables, 2**14 at their ends */
+    uint64_t reciprocal[Y_STARTS];  /* of the frequency: floor(2**46 / f) + 1 */
+    uint16_t z_cdf[];               /* [QPS][hyper_channels][Z_ROW] */
+} rtc_tables;
+
+EXPORT size_t rtc_tables_size(uint32_t hyper_channels)
+{
+    return sizeof(rtc_tables) + sizeof(uint16_t) * QPS * Z_ROW * (size_t)hyper_channels;
+}
+
+/* y_cdf: uint16 [64][columns], z_cdf: uint16 [64][hyper_channels][32], both valid. */
+EXPORT void rtc_tables_build(rtc_tables *tables, const uint16_t *y_cdf, uint32_t columns,
+                             const uint16_t *z_cdf, uint32_t hyper_channels)
+{
+    uint32_t next = 0;
+    memset(tables, 0, sizeof *tables);
+    tables->hyper_channels = hyper_channels;
+    for (uint32_t index = 1; index < SCALES; index++) {
+        const uint16_t *cdf = y_cdf + (size_t)index * columns;
+        uint32_t size = 0; /* symbols, the escape included */
+        while (size + 1 < columns && cdf[size] < PROB_SCALE)
+            size++;
+        tables->first[index] = (uint16_t)next;
+        tables->radius[index] = (uint8_t)(size / 2 - 1);
+        for (uint32_t s = 0; s < size; s++) {
+            tables->start[next + s] = cdf[s];
+            tables->reciprocal[next + s]
+                = (1ull << RECIPROCAL_BITS) / (uint32_t)(cdf[s + 1] - cdf[s]) + 1;
+        }
+        tables->start[next + size] = tables->start[next + size + 1] = PROB_SCALE;
+        for (uint32_t slot = 0, s = 0; slot < PROB_SCALE; slot += 1 << LOOKUP_SHIFT) {
+            while (cdf[s + 1] <= slot)
+                s++;
+            tables->lookup[index][slot >> LOOKUP_SHIFT] = (uint8_t)s;
+        }
+        next += size + 2;
+    }
+    memcpy(tables->z_cdf, z_cdf, sizeof(uint16_t) * QPS * Z_ROW * (size_t)hyper_channels);
+}
+
+INLINE const uint16_t *z_tables(const rtc_tables *tables, uint32_t qp)
+{
+    return tables->z_cdf + (size_t)qp * tables->hyper_channels * Z_ROW;
+}
+
+/* ---- finding what is coded ---------------------------------------------------------------- */
+
+INLINE uint64_t load64(const void *from)
+{
+    uint64_t value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+/*
+ * A finder writes the positions in [from, to) whose index is not 0 to *found*
+ * and returns how many; to - from is a multiple of 16.
+ */
+typedef uint32_t finder(const uint8_t *indices, uint32_t from, uint32_t to, uint32_t *found);
+
+INLINE uint32_t find_coded(const uint8_t *indices, uint32_t from, uint32_t to, uint32_t *found)
+{
+    const uint64_t low = 0x7f7f7f7f7f7f7f7full;
+    uint32_t count = 0;
+    for (uint32_t at = from; at < to; at += 8) {
+        const uint64_t word = load64(indices + at);
+        uint64_t set = (((word & low) + low) | word) & ~low; /* top bit of each byte not 0 */
+        while (set) {
+            found[count++] = at + ((uint32_t)__builtin_ctzll(set) >> 3);
+            set &= set - 1;
+        }
+    }
+    return count;
+}
+
+#ifdef RTC_X86
+AVX2 static inline uint32_t find_coded_avx2(const uint8_t *indices, uint32_t from, uint32_t to,
+                                            uint32_t *found)
+{
+    const __m128i zero = _mm_setzero_si128();
+    uint32_t count = 0;
+    for (uint32_t at = from; at < to; at += 16) {
+        const __m128i block = _mm_loadu_si128((const __m128i *)(indices + at));
+        uint32_t set = ~(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block, zero)) & 0xffff;
+        if (!set)
+            continue;
+        const __m256i base = _mm256_set1_epi32((int)at);
+        for (uint32_t half = 0; half < 16; half += 8) { /* both halves: no branch to miss */
+            const uint64_t bytes = _pdep_u64(set >> half & 0xff, 0x0101010101010101ull) * 0xff;
+            const uint64_t places = _pext_u64(0x0706050403020100ull + half * 0x0101010101010101ull,
+                                              bytes);
+            const __m256i wide = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)places));
+            _mm256_storeu_si256((__m256i *)(found + count), _mm256_add_epi32(wide, base));
+            count += (uint32_t)__builtin_popcount(set >> half & 0xff);
+        }
+    }
+    return count;
+}
+#endif
+
+/* ---- decoding ----------------------------------------------------------------------------- */
+
+typedef struct {
+    const uint8_t *payload;
+    uint32_t size, position; /* bytes */
+    uint32_t lanes, next;    /* lane of the next symbol */
+    uint32_t state[LANES_MAX];
+} rtc_decoder;
+
+EXPORT int32_t rtc_decode_begin(rtc_decoder *decoder, const uint8_t *payload, uint32_t size,
+                                uint32_t lanes)
+{
+    decoder->payload = payload;
+    decoder->size = size;
+    decoder->lanes = lanes;
+    decoder->next = 0;
+    decoder->position = size;
+    if (size < 4 * lanes)
+        return TRUNCATED;
+    memcpy(decoder->state, payload, 4 * (size_t)lanes);
+    for (uint32_t lane = 0; lane < lanes; lane++) {
+        if (decoder->state[lane] < STATE_MIN) {
+            decoder->position = 4 * lane;
+            return STATE_TOO_SMALL;
+        }
+    }
+    decoder->position = 4 * lanes;
+    return OK;
+}
+
+/* Refill a state below 2**16; false where the payload ends. */
+INLINE int take_word(rtc_decoder *decoder, uint32_t *state)
+{
+    if (*state >= STATE_MIN)
+        return 1;
+    if (decoder->size - decoder->position < 2) {
+        decoder->position = decoder->size;
+        return 0;
+    }
+    const uint8_t *word = decoder->payload + decoder->position;
+    *state = *state << 16 | (uint32_t)(word[0] | word[1] << 8);
+    decoder->position += 2;
+    return 1;
+}
+
+INLINE int take_raw(rtc_decoder *decoder, uint32_t *state, uint32_t n_bits, uint32_t *bits)
+{
+    *bits = *state & ((1u << n_bits) - 1);
+    *state >>= n_bits;
+    return take_word(decoder, state);
+}
+
+/* Read the rest of an escape; out of line, it is rare. */
+static __attribute__((noinline)) int32_t take_escape(rtc_decoder *decoder, uint32_t *state,
+                                                     uint32_t radius, int16_t *symbol)
+{
+    uint32_t head, low;
+    if (!take_raw(decoder, state, ESCAPE_LENGTH_BITS + 1, &head))
+        return TRUNCATED;
+    const uint32_t n_bits = head & ((1u << ESCAPE_LENGTH_BITS) - 1);
+    if (!take_raw(decoder, state, n_bits, &low))
+        return TRUNCATED;
+    const uint32_t magnitude = radius + (1u << n_bits) + low;
+    if (magnitude > SYMBOL_MAX)
+        return ESCAPE_RANGE;
+    *symbol = (int16_t)(head >> ESCAPE_LENGTH_BITS ? -(int32_t)magnitude : (int32_t)magnitude);
+    return OK;
+}
+
+EXPORT int32_t rtc_decode_z(rtc_decoder *decoder, const rtc_tables *tables, uint32_t qp, int8_t *z,
+                            uint32_t n_tiles)
+{
+    const uint16_t *row = z_tables(tables, qp);
+    const uint32_t channels = tables->hyper_channels;
+    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+        for (uint32_t channel = 0; channel < channels; channel++) {
+            const uint16_t *cdf = row + channel * Z_ROW;
+            uint32_t *state = decoder->state + decoder->next;
+            const uint16_t slot = *state & (PROB_SCALE - 1);
+            uint16_t above = 0; /* symbols that start at or below the slot */
+            for (uint32_t s = 0; s < Z_ROW; s++)
+                above = (uint16_t)(above + (cdf[s] <= slot));
+            const uint16_t *range = cdf + above - 1;
+            *state = (uint32_t)(range[1] - range[0]) * (*state >> PROB_BITS) + slot - range[0];
+            if (UNLIKELY(!take_word(decoder, state)))
+                return TRUNCATED;
+            *z++ = (int8_t)((int32_t)above - 1 - Z_MAX);
+            decoder->next = (decoder->next + 1) & (decoder->lanes - 1);
+        }
+    }
+    return OK;
+}
+
+/*
+ * Find the symbol of a state with the tables of *index*, counted from the
+ * lowest, and take it out of the state; the caller refills.
+ */
+INLINE uint32_t take_symbol(const rtc_tables *tables, uint32_t index, uint32_t *state)
+{
+    const uint32_t slot = *state & (PROB_SCALE - 1);
+    const uint16_t *start = tables->start + tables->first[index];
+    uint32_t symbol = tables->lookup[index][slot >> LOOKUP_SHIFT];
+    uint64_t starts = load64(start + symbol); /* of this symbol and the next three */
+    const uint32_t above = slot >= (starts >> 16 & 0xffff);
+    starts >>= above << 4;
+    symbol += above;
+    while (UNLIKELY(slot >= (starts >> 16 & 0xffff))) /* three or more symbols in eight slots */
+        starts = load64(start + ++symbol);
+    const uint32_t low = starts & 0xffff, high = starts >> 16 & 0xffff;
+    *state = (high - low) * (*state >> PROB_BITS) + slot - low;
+    return symbol;
+}
+
+/* One latent, every step checked. */
+static int32_t decode_checked(rtc_decoder *decoder, const rtc_tables *tables, uint32_t index,
+                              int16_t *symbol)
+{
+    uint32_t *state = decoder->state + decoder->next;
+    const uint32_t radius = tables->radius[index], s = take_symbol(tables, index, state);
+    int32_t status = OK;
+    if (!take_word(decoder, state))
+        return TRUNCATED;
+    *symbol = (int16_t)(s - radius);
+    if (UNLIKELY(s > 2 * radius))
+        status = take_escape(decoder, state, radius, symbol);
+    decoder->next = (decoder->next + 1) & (decoder->lanes - 1);
+    return status;
+}
+
+/*
+ * Decode whole groups of `lanes` latents while the payload surely suffices for
+ * one more, and count them in *done. Lane k of a group is the k-th from
+ * decoder->next.
+ */
+INLINE int32_t decode_groups(rtc_decoder *decoder, const rtc_tables *tables,
+                             const uint8_t *indices, const uint32_t *found, uint32_t count,
+                             int16_t *symbols, const uint32_t lanes, uint32_t *done)
+{
+    uint32_t state[LANES_MAX], group = 0;
+    int32_t status = OK;
+    const uint8_t *at = decoder->payload + decoder->position;
+    const uint8_t *const end = decoder->payload + decoder->size;
+    for (uint32_t k = 0; k < lanes; k++)
+        state[k] = decoder->state[(decoder->next + k) & (lanes - 1)];
+    for (; group + lanes <= count && (size_t)(end - at) >= 2 * ESCAPE_WORDS * lanes; group += lanes) {
+#pragma GCC unroll 8
+        for (uint32_t k = 0; k < lanes; k++) {
+            const uint32_t place = found[group + k], index = indices[place] & (SCALES - 1);
+            const uint32_t radius = tables->radius[index];
+            const uint32_t symbol = take_symbol(tables, index, &state[k]);
+            uint16_t word;
+            memcpy(&word, at, sizeof word);
+            const uint32_t refill = state[k] < STATE_MIN; /* a coin toss: arithmetic, no branch */
+            state[k] = state[k] << (refill << 4) | (word & -refill);
+            at += 2 * refill;
+            symbols[place] = (int16_t)(symbol - radius);
+            if (UNLIKELY(symbol > 2 * radius)) {
+                uint32_t escaped = state[k];
+                decoder->position = (uint32_t)(at - decoder->payload);
+                status = take_escape(decoder, &escaped, radius, symbols + place);
+                at = decoder->payload + decoder->position;
+                if (status)
+                    return status;
+                state[k] = escaped;
+            }
+        }
+    }
+    decoder->position = (uint32_t)(at - decoder->payload);
+    for (uint32_t k = 0; k < lanes; k++)
+        decoder->state[(decoder->next + k) & (lanes - 1)] = state[k];
+    *done = group;
+    return status;
+}
+
+INLINE int32_t decode_many(rtc_decoder *decoder, const rtc_tables *tables, const uint8_t *indices,
+                           const uint32_t *found, uint32_t count, int16_t *symbols, uint32_t *done)
+{
+    switch (decoder->lanes) {
+    case 8: return decode_groups(decoder, tables, indices, found, count, symbols, 8, done);
+    case 4: return decode_groups(decoder, tables, indices, found, count, symbols, 4, done);
+    case 2: return decode_groups(decoder, tables, indices, found, count, symbols, 2, done);
+    default: return decode_groups(decoder, tables, indices, found, count, symbols, 1, done);
+    }
+}
+
+static int32_t decode_end(const rtc_decoder *decoder)
+{
+    if (decoder->position != decoder->size)
+        return BYTES_LEFT;
+    for (uint32_t lane = 0; lane < decoder->lanes; lane++)
+        if (decoder->state[lane] != STATE_MIN)
+            return STATE_LEFT;
+    return OK;
+}
+
+/* Find about BATCH coded latents, decode all full groups, keep the rest for the next round. */
+INLINE int32_t decode_y(rtc_decoder *decoder, const rtc_tables *tables, const uint8_t *indices,
+                        uint32_t count, int16_t *symbols, finder find)
+{
+    uint32_t found[FOUND_MAX], n = 0, from = 0;
+    memset(symbols, 0, sizeof *symbols * (size_t)count);
+    do {
+        while (from < count && n < BATCH) {
+            const uint32_t to = count - from < BATCH ? count : from + BATCH;
+            n += find(indices, from, to, found + n);
+            from = to;
+        }
+        uint32_t done = 0;
+        int32_t status = decode_many(decoder, tables, indices, found, n, symbols, &done);
+        const int last = from == count || n - done >= decoder->lanes;
+        for (; !status && last && done < n; done++)
+            status = decode_checked(decoder, tables, indices[found[done]] & (SCALES - 1),
+                                    symbols + found[done]);
+        if (status)
+            return status;
+        for (uint32_t k = 0; k < n - done; k++)
+            found[k] = found[done + k];
+        n -= done;
+    } while (from < count);
+    return decode_end(decoder);
+}
+
+#ifdef RTC_X86
+AVX2 static int32_t decode_y_avx2(rtc_decoder *decoder, const rtc_tables *tables,
+                                  const uint8_t *indices, uint32_t count, int16_t *symbols)
+{
+    return decode_y(decoder, tables, indices, count, symbols, find_coded_avx2);
+}
+#endif
+
+/*
+ * indices, symbols: [count], count a multiple of 16, below 2**31. The indices
+ * are read once more while decoding; if another thread changes them meanwhile
+ * the symbols are wrong, but every access stays inside.
+ */
+EXPORT int32_t rtc_decode_y(rtc_decoder *decoder, const rtc_tables *tables, const uint8_t *indices,
+                            uint32_t count, int16_t *symbols)
+{
+#ifdef RTC_X86
+    if (HAS_AVX2())
+        return decode_y_avx2(decoder, tables, indices, count, symbols);
+#endif
+    return decode_y(decoder, tables, indices, count, symbols, find_coded);
+}
+
+/* ---- encoding ----------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t n_coded, n_escaped;
+    uint32_t misplaced; /* not 0 where a skipped symbol is not 0 */
+} rtc_census;
+
+INLINE void list_coded(const rtc_tables *tables, const uint8_t *indices, const int16_t *symbols,
+                       uint32_t count, uint32_t *list, rtc_census *census, finder find)
+{
+    uint32_t found[FOUND_MAX], n = 0, n_escaped = 0, misplaced = 0;
+    for (uint32_t from = 0; from < count; from += BATCH) {
+        const uint32_t to = count - from < BATCH ? count : from + BATCH;
+        const uint32_t n_found = find(indices, from, to, found);
+        for (uint32_t at = from; at < to; at++)
+            misplaced |= indices[at] ? 0 : (uint16_t)symbols[at];
+        for (uint32_t k = 0; k < n_found; k++) {
+            const uint32_t index = indices[found[k]] & (SCALES - 1);
+            const int32_t radius = tables->radius[index], symbol = symbols[found[k]];
+            uint32_t place = (uint32_t)(symbol + radius);
+            if (UNLIKELY(place > 2 * (uint32_t)radius)) {
+                place = (2 * (uint32_t)radius + 1) | ESCAPED;
+                n_escaped++;
+            }
+            list[n + k] = (tables->first[index] + place) | (uint32_t)(uint16_t)symbol << 16;
+        }
+        n += n_found;
+    }
+    census->n_coded = n;
+    census->n_escaped = n_escaped;
+    census->misplaced = misplaced;
+}
+
+#ifdef RTC_X86
+AVX2 static void list_coded_avx2(const rtc_tables *tables, const uint8_t *indices,
+                                 const int16_t *symbols, uint32_t count, uint32_t *list,
+                                 rtc_census *census)
+{
+    list_coded(tables, indices, symbols, count, list, census, find_coded_avx2);
+}
+#endif
+
+/* First pass: fill list[0 .. n_coded) with entry | symbol << 16. list: [count]. */
+EXPORT void rtc_encode_list(const rtc_tables *tables, const uint8_t *indices,
+                            const int16_t *symbols, uint32_t count, uint32_t *list,
+                            rtc_census *census)
+{
+#ifdef RTC_X86
+    if (HAS_AVX2()) {
+        list_coded_avx2(tables, indices, symbols, count, list, census);
+        return;
+    }
+#endif
+    list_coded(tables, indices, symbols, count, list, census, find_coded);
+}
+
+/* Make a state smaller than *limit*; the word goes before *at*. */
+INLINE uint32_t make_room(uint32_t state, uint32_t limit, uint8_t **at)
+{
+    const uint16_t word = (uint16_t)state;
+    const uint32_t full = state >= limit;
+    memcpy(*at - 2, &word, sizeof word);
+    *at -= 2 * full; /* arithmetic, no branch */
+    return state >> (full << 4);
+}
+
+INLINE uint32_t put(uint32_t state, uint32_t start, uint32_t frequency, uint64_t reciprocal,
+                    uint8_t **at)
+{
+    state = make_room(state, frequency << (32 - PROB_BITS), at);
+    /* Exact, as state < frequency * 2**18: state * (f - 2**46 mod f) < 2**46. */
+    const uint32_t quotient = (uint32_t)(state * reciprocal >> RECIPROCAL_BITS);
+    return state + quotient * (PROB_SCALE - frequency) + start;
+}
+
+INLINE uint32_t put_raw(uint32_t state, uint32_t bits, uint32_t n_bits, uint8_t **at)
+{
+    if (!n_bits) /* the limit would be 2**32 */
+        return state;
+    return make_room(state, 1u << (32 - n_bits), at) << n_bits | bits;
+}
+
+/* The scale index whose table holds entry *number*; slow, for escapes. */
+static uint32_t index_of(const rtc_tables *tables, uint32_t number)
+{
+    uint32_t index = SCALES - 1;
+    while (tables->first[index] > number)
+        index--;
+    return index;
+}
+
+static __attribute__((noinline)) uint32_t put_escape(uint32_t state, int32_t symbol,
+                                                     uint32_t radius, uint8_t **at)
+{
+    const uint32_t excess = (uint32_t)(symbol < 0 ? -symbol : symbol) - radius;
+    const uint32_t n_bits = 31 - (uint32_t)__builtin_clz(excess);
+    const uint32_t sign = symbol < 0;
+    state = put_raw(state, excess - (1u << n_bits), n_bits, at);
+    return put_raw(state, n_bits | sign << ESCAPE_LENGTH_BITS, ESCAPE_LENGTH_BITS + 1, at);
+}
+
+INLINE uint32_t put_listed(const rtc_tables *tables, uint32_t state, uint32_t item, uint8_t **at)
+{
+    const uint32_t number = item & (ESCAPED - 1);
+    const uint32_t start = tables->start[number];
+    const uint32_t frequency = tables->start[number + 1] - start;
+    if (UNLIKELY(item & ESCAPED)) {
+        const uint32_t radius = tables->radius[index_of(tables, number)];
+        uint8_t *here = *at; /* a copy, so that *at can live in a register */
+        state = put_escape(state, (int16_t)(item >> 16), radius, &here);
+        *at = here;
+    }
+    return put(state, start, frequency, tables->reciprocal[number], at);
+}
+
+INLINE uint8_t *encode_groups(const rtc_tables *tables, uint32_t *states, uint32_t first_lane,
+                              const uint32_t *list, uint32_t n, uint8_t *at, const uint32_t lanes)
+{
+    uint32_t state[LANES_MAX];
+    for (uint32_t k = 0; k < lanes; k++)
+        state[k] = states[(first_lane + k) & (lanes - 1)];
+    for (; n; n -= lanes) {
+#pragma GCC unroll 8
+        for (uint32_t k = lanes; k-- > 0;)
+            state[k] = put_listed(tables, state[k], list[n - lanes + k], &at);
+    }
+    for (uint32_t k = 0; k < lanes; k++)
+        states[(first_lane + k) & (lanes - 1)] = state[k];
+    return at;
+}
+
+static uint8_t *encode_z(const rtc_tables *tables, uint32_t qp, const int8_t *z, uint32_t n_tiles,
+                         uint32_t *states, uint32_t lanes, uint8_t *at)
+{
+    const uint16_t *row = z_tables(tables, qp);
+    const uint32_t channels = tables->hyper_channels;
+    for (uint32_t j = n_tiles * channels; j-- > 0;) {
+        const uint16_t *cdf = row + j % channels * Z_ROW + z[j] + Z_MAX;
+        const uint32_t frequency = (uint32_t)(cdf[1] - cdf[0]);
+        uint32_t *state = states + (j & (lanes - 1));
+        *state = make_room(*state, frequency << (32 - PROB_BITS), &at);
+        *state += *state / frequency * (PROB_SCALE - frequency) + cdf[0];
+    }
+    return at;
+}
+
+/*
+ * Second pass: write the payload so that it ends at buffer + capacity; return
+ * its size. capacity is at least 4 * lanes + 2 * (n_tiles * hyper_channels +
+ * n_coded + 2 * n_escaped).
+ */
+EXPORT uint32_t rtc_encode(const rtc_tables *tables, uint32_t qp, const int8_t *z, uint32_t n_tiles,
+                           const uint32_t *list, uint32_t n_coded, uint32_t lanes, uint8_t *buffer,
+                           uint32_t capacity)
+{
+    uint32_t states[LANES_MAX];
+    uint8_t *at = buffer + capacity;
+    const uint32_t n_z = n_tiles * tables->hyper_channels;
+    for (uint32_t lane = 0; lane < LANES_MAX; lane++)
+        states[lane] = STATE_MIN;
+    uint32_t n = n_coded;
+    for (; n & (lanes - 1); n--) {
+        uint32_t *state = states + ((n_z + n - 1) & (lanes - 1));
+        *state = put_listed(tables, *state, list[n - 1], &at);
+    }
+    switch (lanes) {
+    case 8: at = encode_groups(tables, states, n_z, list, n, at, 8); break;
+    case 4: at = encode_groups(tables, states, n_z, list, n, at, 4); break;
+    case 2: at = encode_groups(tables, states, n_z, list, n, at, 2); break;
+    default: at = encode_groups(tables, states, n_z, list, n, at, 1); break;
+    }
+    at = encode_z(tables, qp, z, n_tiles, states, lanes, at);
+    at -= 4 * lanes;
+    memcpy(at, states, 4 * (size_t)lanes);
+    return (uint32_t)(buffer + capacity - at);
+}
+
+/* ---- frame order <-> tile order ----------------------------------------------------------- */
+
+/*
+ * A plane is [channels][4 * rows][4 * columns], tiles are [n_tiles][channels][16];
+ * where[t] = row * columns + column of tile t. size: bytes of an element, 1 or 2.
+ */
+INLINE void copy_tiles(uint8_t *plane, uint8_t *tiles, const uint32_t *where, uint32_t n_tiles,
+                       uint32_t channels, uint32_t rows, uint32_t columns, const size_t size,
+                       const int gather)
+{
+    const size_t stride = 4 * size * columns, channel_size = 4 * stride * rows;
+    for (uint32_t channel = 0; channel < channels; channel++) {
+        for (uint32_t tile = 0; tile < n_tiles; tile++) {
+            uint8_t *outer = plane + channel * channel_size + where[tile] / columns * 4 * stride
+                             + where[tile] % columns * 4 * size;
+            uint8_t *inner = tiles + ((size_t)tile * channels + channel) * 16 * size;
+            for (uint32_t y = 0; y < 4; y++, outer += stride, inner += 4 * size) {
+                if (gather)
+                    memcpy(inner, outer, 4 * size);
+                else
+                    memcpy(outer, inner, 4 * size);
+            }
+        }
+    }
+}
+
+EXPORT void rtc_gather(const uint8_t *plane, uint8_t *tiles, const uint32_t *where,
+                       uint32_t n_tiles, uint32_t channels, uint32_t rows, uint32_t columns,
+                       uint32_t size)
+{
+    if (size == 1)
+        copy_tiles((uint8_t *)plane, tiles, where, n_tiles, channels, rows, columns, 1, 1);
+    else
+        copy_tiles((uint8_t *)plane, tiles, where, n_tiles, channels, rows, columns, 2, 1);
+}
+
+EXPORT void rtc_scatter(uint8_t *plane, const uint8_t *tiles, const uint32_t *where,
+                        uint32_t n_tiles, uint32_t channels, uint32_t rows, uint32_t columns,
+                        uint32_t size)
+{
+    if (size == 1)
+        copy_tiles(plane, (uint8_t *)tiles, where, n_tiles, channels, rows, columns, 1, 0);
+    else
+        copy_tiles(plane, (uint8_t *)tiles, where, n_tiles, channels, rows, columns, 2, 0);
+}
+
+/* ---- the exact scale network -------------------------------------------------------------- */
+
+typedef struct {
+    const int16_t *weight[3]; /* [rows][inputs], zero beyond the true sizes */
+    const int32_t *bias[3];   /* [rows], of the qp, before the shift, rounding half included */
+    uint32_t rows[3];         /* a multiple of 4 */
+    uint32_t inputs[3];       /* even */
+    uint32_t shift[3];
+    uint32_t hyper_channels, hidden[2], latent_channels;
+} rtc_scale_net;
+
+/*
+ * A layer at 16 places: output[r][p] = clamp((bias[r] + sum_k weight[r][k] *
+ * input[k][p]) >> shift, 0, top). Inputs are pairs: [inputs / 2][16 places][2].
+ * Every sum is below 2**24 (asserted by ScaleNet), so int32 cannot overflow.
+ */
+typedef void layer(const int16_t *weight, const int32_t *bias, uint32_t rows, uint32_t inputs,
+                   uint32_t shift, uint8_t top, const int16_t *input, uint8_t *output);
+
+INLINE void layer_portable(const int16_t *weight, const int32_t *bias, uint32_t rows,
+                           uint32_t inputs, uint32_t shift, uint8_t top, const int16_t *input,
+                           uint8_t *output)
+{
+    for (uint32_t row = 0; row < rows; row++, weight += inputs) {
+        int32_t sum[16];
+        for (uint32_t place = 0; place < 16; place++)
+            sum[place] = bias[row];
+        for (uint32_t k = 0; k < inputs; k += 2)
+            for (uint32_t place = 0; place < 16; place++)
+                sum[place] += weight[k] * input[16 * k + 2 * place]
+                              + weight[k + 1] * input[16 * k + 2 * place + 1];
+        for (uint32_t place = 0; place < 16; place++) {
+            int32_t value = sum[place] >> shift;
+            value = value < 0 ? 0 : value;
+            *output++ = (uint8_t)(value > top ? top : value);
+        }
+    }
+}
+
+#ifdef RTC_X86
+AVX2 static inline void layer_avx2(const int16_t *weight, const int32_t *bias, uint32_t rows,
+                                   uint32_t inputs, uint32_t shift, uint8_t top,
+                                   const int16_t *input, uint8_t *output)
+{
+    const __m128i shifts = _mm_cvtsi32_si128((int)shift), most = _mm_set1_epi8((char)top);
+    for (uint32_t row = 0; row < rows; row += 4, weight += 4 * inputs) {
+        __m256i sum[4][2];
+        for (uint32_t r = 0; r < 4; r++)
+            sum[r][0] = sum[r][1] = _mm256_set1_epi32(bias[row + r]);
+        for (uint32_t k = 0; k < inputs; k += 2) {
+            const __m256i a = _mm256_loadu_si256((const __m256i *)(input + 16 * k));
+            const __m256i b = _mm256_loadu_si256((const __m256i *)(input + 16 * k + 16));
+            for (uint32_t r = 0; r < 4; r++) {
+                int32_t pair;
+                memcpy(&pair, weight + r * inputs + k, sizeof pair);
+                const __m256i w = _mm256_set1_epi32(pair);
+                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(w, a));
+                sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(w, b));
+            }
+        }
+        for (uint32_t r = 0; r < 4; r++, output += 16) { /* saturation is the clamp */
+            const __m256i words = _mm256_permute4x64_epi64(
+                _mm256_packs_epi32(_mm256_sra_epi32(sum[r][0], shifts),
+                                   _mm256_sra_epi32(sum[r][1], shifts)), 0xd8);
+            const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words),
+                                                   _mm256_extracti128_si256(words, 1));
+            _mm_storeu_si128((__m128i *)output, _mm_min_epu8(bytes, most));
+        }
+    }
+}
+#endif
+
+/* Bytes of the scratch that rtc_scale_indices needs, for int16 alignment. */
+EXPORT size_t rtc_scale_scratch(const rtc_scale_net *net)
+{
+    const size_t out = net->rows[0] > net->rows[1] ? net->rows[0] : net->rows[1];
+    return 32 * ((size_t)net->inputs[0] + 4 * net->inputs[1] + 4 * net->inputs[2])
+           + 16 * (out > net->rows[2] ? out : net->rows[2]);
+}
+
+/* Where channel *c* of place *p* is in a layer's input. */
+INLINE size_t input_at(uint32_t c, uint32_t p)
+{
+    return (size_t)(c & ~1u) * 16 + 2 * p + (c & 1);
+}
+
+/* Sixteen tiles at most: a layer at 16 places is 16, 4 or 1 tiles. */
+INLINE void scale_batch(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
+                        uint8_t *indices, int16_t *scratch, layer apply)
+{
+    int16_t *in0 = scratch, *in1 = in0 + 16 * net->inputs[0], *in2 = in1 + 64 * net->inputs[1];
+    uint8_t *out = (uint8_t *)(in2 + 64 * net->inputs[2]);
+    memset(scratch, 0, (size_t)(out - (uint8_t *)scratch));
+    for (uint32_t tile = 0; tile < n_tiles; tile++)
+        for (uint32_t c = 0; c < net->hyper_channels; c++)
+            in0[input_at(c, tile)] = z[tile * net->hyper_channels + c];
+    apply(net->weight[0], net->bias[0], net->rows[0], net->inputs[0], net->shift[0], 255, in0, out);
+    for (uint32_t c = 0; c < net->hidden[0]; c++)
+        for (uint32_t d = 0; d < 4; d++) /* channel 4c + d goes to c at corner d */
+            for (uint32_t tile = 0; tile < 16; tile++)
+                in1[tile / 4 * 16 * net->inputs[1] + input_at(c, tile % 4 * 4 + d)]
+                    = out[(4 * c + d) * 16 + tile];
+    for (uint32_t group = 0; 4 * group < n_tiles; group++) {
+        apply(net->weight[1], net->bias[1], net->rows[1], net->inputs[1], net->shift[1], 255,
+              in1 + group * 16 * net->inputs[1], out);
+        for (uint32_t c = 0; c < net->hidden[1]; c++)
+            for (uint32_t d = 0; d < 4; d++)
+                for (uint32_t p = 0; p < 16; p++) { /* p: tile of four, corner of the first layer */
+                    const uint32_t y = (p >> 1 & 1) * 2 + (d >> 1), x = (p & 1) * 2 + (d & 1);
+                    in2[(p >> 2) * 16 * net->inputs[2] + input_at(c, 4 * y + x)]
+                        = out[(4 * c + d) * 16 + p];
+                }
+        for (uint32_t tile = 4 * group; tile < n_tiles && tile < 4 * group + 4; tile++) {
+            apply(net->weight[2], net->bias[2], net->rows[2], net->inputs[2], net->shift[2],
+                  SCALES - 1, in2 + tile % 4 * 16 * net->inputs[2], out);
+            memcpy(indices + (size_t)tile * net->latent_channels * 16, out,
+                   (size_t)net->latent_channels * 16);
+        }
+    }
+}
+
+INLINE void scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
+                          uint8_t *indices, int16_t *scratch, layer apply)
+{
+    for (uint32_t tile = 0; tile < n_tiles; tile += 16) {
+        const uint32_t n = n_tiles - tile < 16 ? n_tiles - tile : 16;
+        scale_batch(net, z + (size_t)tile * net->hyper_channels, n,
+                    indices + (size_t)tile * net->latent_channels * 16, scratch, apply);
+    }
+}
+
+#ifdef RTC_X86
+AVX2 static void scale_indices_avx2(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
+                                    uint8_t *indices, int16_t *scratch)
+{
+    scale_indices(net, z, n_tiles, indices, scratch, layer_avx2);
+}
+#endif
+
+/* z: [n_tiles][hyper_channels], indices: [n_tiles][latent_channels][16]. */
+EXPORT void rtc_scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
+                              uint8_t *indices, int16_t *scratch)
+{
+#ifdef RTC_X86
+    if (HAS_AVX2()) {
+        scale_indices_avx2(net, z, n_tiles, indices, scratch);
+        return;
+    }
+#endif
+    scale_indices(net, z, n_tiles, indices, scratch, layer_portable);
+}

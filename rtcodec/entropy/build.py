@@ -1,0 +1,93 @@
+"""
+Compile `_rans.c` into the shared library that `native` loads.
+
+    python -m rtcodec.entropy.build
+
+Standard library only, and no import of rtcodec: the build hook of the package
+runs this file where nothing is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("_rans.c")
+SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+LIBRARY = SOURCE.with_suffix(SUFFIX)
+FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")
+COMPILERS = ("cc", "gcc", "clang")
+
+
+class BuildError(Exception):
+    """The coder could not be compiled; the message says what to do."""
+
+
+def find_compiler(environment: Mapping[str, str]) -> list[str]:
+    """
+    Return the command of a C compiler: $CC, else cc, gcc or clang on the path.
+
+    Raises:
+        BuildError: If there is none.
+    """
+    wanted = shlex.split(environment.get("CC", ""))
+    path = environment.get("PATH", os.defpath)
+    for name in wanted[:1] or COMPILERS:
+        found = shutil.which(name, path=path)
+        if found:
+            return [found, *wanted[1:]]
+    looked_for = "$CC" if wanted else ", ".join(COMPILERS)
+    raise BuildError(
+        f"rtcodec's entropy coder is C and needs a compiler (looked for {looked_for}): install one"
+        " (Debian and Ubuntu: apt-get install gcc libc6-dev; macOS: xcode-select --install)"
+        " or set CC to GCC or Clang"
+    )
+
+
+def compile_coder(
+    output: Path, environment: Mapping[str, str], extra_flags: Sequence[str] = ()
+) -> Path:
+    """
+    Compile the coder to *output*, replacing it only on success.
+
+    Args:
+        output: Path of the shared library.
+        environment: Read for CC and PATH, passed to the compiler.
+        extra_flags: Added after our own.
+
+    Raises:
+        BuildError: If there is no compiler or it fails; with its own words.
+    """
+    command = find_compiler(environment)
+    partial = output.with_name(f"{output.name}.{os.getpid()}.part")
+    position = () if sys.platform == "win32" else ("-fPIC",)
+    arguments = [*command, *FLAGS, *position, *extra_flags, str(SOURCE), "-o", str(partial)]
+    try:
+        result = subprocess.run(
+            arguments, env=dict(environment), capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise BuildError(f"{shlex.join(arguments)} failed:\n{result.stderr.strip()}")
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return output
+
+
+def main() -> int:
+    """Compile beside the source; return the exit status."""
+    try:
+        print(compile_coder(LIBRARY, os.environ))
+    except BuildError as error:
+        print(f"rtcodec: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,341 @@
+"""
+The entropy coder and the scale network in C, through ctypes.
+
+The same functions, classes and errors as the reference (`rans`, `tile`,
+`ScaleNet.indices_reference`), and the same results bit for bit. The GIL is
+released while C runs. Only this module may call the library, and it checks
+every argument before it does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.entropy.build import LIBRARY
+from rtcodec.entropy.cdf import QP_COUNT, SYMBOL_MAX, EntropyTables
+from rtcodec.entropy.rans import (
+    check_arguments,
+    check_hyper_latents,
+    check_indices,
+    check_symbols_form,
+)
+from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.entropy.tile import Latent, check_plane, check_values
+from rtcodec.errors import ConfigError, Corrupt, LocalProtocolError, Truncated
+
+LIBRARY_VERSION = 1
+"What rtc_version of a library built from this source returns."
+
+_Number = TypeVar("_Number", bound=np.generic)
+_PTR = ctypes.c_void_p
+_U32 = ctypes.c_uint32
+_SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
+    "rtc_version": (_U32, ()),
+    "rtc_tables_size": (ctypes.c_size_t, (_U32,)),
+    "rtc_tables_build": (None, (_PTR, _PTR, _U32, _PTR, _U32)),
+    "rtc_decode_begin": (ctypes.c_int32, (_PTR, ctypes.c_char_p, _U32, _U32)),
+    "rtc_decode_z": (ctypes.c_int32, (_PTR, _PTR, _U32, _PTR, _U32)),
+    "rtc_decode_y": (ctypes.c_int32, (_PTR, _PTR, _PTR, _U32, _PTR)),
+    "rtc_encode_list": (None, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR)),
+    "rtc_encode": (_U32, (_PTR, _U32, _PTR, _U32, _PTR, _U32, _U32, _PTR, _U32)),
+    "rtc_gather": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _U32, _U32)),
+    "rtc_scatter": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _U32, _U32)),
+    "rtc_scale_scratch": (ctypes.c_size_t, (_PTR,)),
+    "rtc_scale_indices": (None, (_PTR, _PTR, _U32, _PTR, _PTR)),
+}
+
+
+class _Decoder(ctypes.Structure):
+    """`rtc_decoder`."""
+
+    _fields_ = (
+        ("payload", _PTR),
+        ("size", _U32),
+        ("position", _U32),
+        ("lanes", _U32),
+        ("next", _U32),
+        ("state", _U32 * 8),
+    )
+    position: int
+    state: ctypes.Array[_U32]
+
+
+class _Census(ctypes.Structure):
+    """`rtc_census`."""
+
+    _fields_ = (("n_coded", _U32), ("n_escaped", _U32), ("misplaced", _U32))
+    n_coded: int
+    n_escaped: int
+    misplaced: int
+
+
+class _ScaleNet(ctypes.Structure):
+    """`rtc_scale_net`."""
+
+    _fields_ = (
+        ("weight", _PTR * 3),
+        ("bias", _PTR * 3),
+        ("rows", _U32 * 3),
+        ("inputs", _U32 * 3),
+        ("shift", _U32 * 3),
+        ("hyper_channels", _U32),
+        ("hidden", _U32 * 2),
+        ("latent_channels", _U32),
+    )
+
+
+def load_library(path: Path) -> ctypes.CDLL:
+    """
+    Load a compiled `_rans.c` and declare its functions.
+
+    Raises:
+        ConfigError: If it is missing, not loadable or of another version.
+    """
+    advice = "run: python -m rtcodec.entropy.build"
+    try:
+        library = ctypes.CDLL(str(path))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        version = library.rtc_version()
+    except (OSError, AttributeError) as error:
+        raise ConfigError(
+            f"the compiled entropy coder cannot be loaded ({error}); {advice}"
+        ) from None
+    if version != LIBRARY_VERSION:
+        raise ConfigError(f"the compiled entropy coder is version {version}; {advice}")
+    return library
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return load_library(LIBRARY)
+
+
+# ---- slices -------------------------------------------------------------------------------
+
+
+def encode_slice(
+    tables: EntropyTables,
+    z: NDArray[np.int8],
+    symbols: NDArray[np.int16],
+    indices: NDArray[np.uint8],
+    qp: int,
+    lanes: int,
+) -> bytes:
+    """Code some tiles into one payload: `rans.encode_slice`, fast."""
+    check_arguments(tables, z.shape[0], qp, lanes)
+    check_hyper_latents(tables, z)
+    check_indices(indices, z.shape[0])
+    check_symbols_form(symbols, indices)
+    library, blob = _library(), _tables_blob(tables)
+    z, symbols = np.ascontiguousarray(z), np.ascontiguousarray(symbols)
+    indices = np.ascontiguousarray(indices)
+    listed = np.empty(indices.size, np.uint32)
+    census = _Census()
+    library.rtc_encode_list(
+        _at(blob), _at(indices), _at(symbols), indices.size, _at(listed), ctypes.addressof(census)
+    )
+    if census.misplaced:
+        raise ValueError("a skipped symbol is not 0")
+    capacity = 4 * lanes + 2 * (z.size + census.n_coded + 2 * census.n_escaped)
+    buffer = np.empty(capacity, np.uint8)
+    size = library.rtc_encode(
+        _at(blob), qp, _at(z), z.shape[0], _at(listed), census.n_coded, lanes, _at(buffer), capacity
+    )
+    return buffer[capacity - size :].tobytes()
+
+
+class SliceDecoder:
+    """Reads the symbols of one payload: `rans.SliceDecoder`, fast."""
+
+    def __init__(
+        self, tables: EntropyTables, payload: bytes, n_tiles: int, qp: int, lanes: int
+    ) -> None:
+        check_arguments(tables, n_tiles, qp, lanes)
+        self._shape = (n_tiles, tables.hyper_channels)
+        self._qp = qp
+        self._payload = bytes(payload)  # C keeps its address
+        self._blob = _tables_blob(tables)
+        self._decoder = _Decoder()
+        self._at = ctypes.addressof(self._decoder)
+        self._steps = 0
+        self._check(_library().rtc_decode_begin(self._at, self._payload, len(self._payload), lanes))
+
+    def read_z(self) -> NDArray[np.int8]:
+        """Read the hyper-latents: `rans.SliceDecoder.read_z`."""
+        self._begin_step(0)
+        z = np.empty(self._shape, np.int8)
+        self._check(
+            _library().rtc_decode_z(self._at, _at(self._blob), self._qp, _at(z), self._shape[0])
+        )
+        return z
+
+    def read_y(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Read the latents and check the end: `rans.SliceDecoder.read_y`."""
+        check_indices(indices, self._shape[0])
+        self._begin_step(1)
+        indices = np.ascontiguousarray(indices)
+        symbols = np.empty(indices.shape, np.int16)
+        self._check(
+            _library().rtc_decode_y(
+                self._at, _at(self._blob), _at(indices), indices.size, _at(symbols)
+            )
+        )
+        return symbols
+
+    def _begin_step(self, step: int) -> None:
+        if self._steps != step:
+            raise LocalProtocolError("a slice is read once: read_z, then read_y")
+        self._steps += 1
+
+    def _check(self, status: int) -> None:
+        """Turn a status of C into the reference's error."""
+        if not status:
+            return
+        at = self._decoder.position
+        size = len(self._payload)
+        if status == 1:
+            raise Truncated("the payload ends inside a symbol or a lane state", offset=size)
+        raise Corrupt(
+            {
+                2: "a lane state is below 2**16",
+                3: f"an escaped symbol is beyond +-{SYMBOL_MAX}",
+                4: f"{size - at} bytes after the last symbol",
+                5: "a lane does not end in 2**16",
+            }[status],
+            offset=at,
+        )
+
+
+_blobs: WeakKeyDictionary[EntropyTables, NDArray[np.uint64]] = WeakKeyDictionary()
+
+
+def _tables_blob(tables: EntropyTables) -> NDArray[np.uint64]:
+    """Return `rtc_tables` of *tables*, built once and kept as long as they are."""
+    blob = _blobs.get(tables)
+    if blob is None:
+        library, channels = _library(), tables.hyper_channels
+        blob = np.empty(-(-library.rtc_tables_size(channels) // 8), np.uint64)
+        library.rtc_tables_build(
+            _at(blob), _at(tables.y_cdf), tables.y_cdf.shape[1], _at(tables.z_cdf), channels
+        )
+        _blobs[tables] = blob
+    return blob
+
+
+# ---- tiles --------------------------------------------------------------------------------
+
+
+def gather_tiles(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> NDArray[Latent]:
+    """Copy some tiles out of a frame: `tile.gather_tiles`, fast."""
+    rows, columns = check_plane(plane, tiles)
+    tiles = np.ascontiguousarray(tiles)
+    values = np.empty((tiles.size, plane.shape[0], 16), plane.dtype)
+    _library().rtc_gather(
+        _at(plane), _at(values), _at(tiles), tiles.size, plane.shape[0], rows, columns,
+        plane.itemsize,
+    )  # fmt: skip
+    return values
+
+
+def scatter_tiles(
+    values: NDArray[Latent], tiles: NDArray[np.uint32], plane: NDArray[Latent]
+) -> None:
+    """Copy tiles into a frame, in place: `tile.scatter_tiles`, fast."""
+    rows, columns = check_plane(plane, tiles)
+    check_values(values, tiles, plane)
+    if not plane.flags.writeable:
+        raise ValueError("the plane is read-only")
+    tiles, values = np.ascontiguousarray(tiles), np.ascontiguousarray(values)
+    _library().rtc_scatter(
+        _at(plane), _at(values), _at(tiles), tiles.size, plane.shape[0], rows, columns,
+        plane.itemsize,
+    )  # fmt: skip
+
+
+# ---- the scale network --------------------------------------------------------------------
+
+
+def tile_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
+    """
+    Scale indices of some tiles, in coding order.
+
+    Args:
+        net: Of the model.
+        z: int8 [T, Cz], magnitudes up to 15.
+        qp: 0..63.
+
+    Returns:
+        uint8 [T, M, 16]: what `ScaleNet.indices` gives, tile by tile.
+    """
+    if z.ndim != 2:
+        raise ValueError(f"z is {z.dtype} {z.shape}, not int8 [T, {net.hyper_channels}]")
+    net.check_input(z.T[:, :, None], qp)
+    packed = _packed_net(net)
+    z = np.ascontiguousarray(z)
+    indices = np.empty((z.shape[0], net.latent_channels, 16), np.uint8)
+    scratch = np.empty(packed.scratch_size // 2 + 1, np.int16)
+    _library().rtc_scale_indices(
+        ctypes.addressof(packed.structs[qp]), _at(z), z.shape[0], _at(indices), _at(scratch)
+    )
+    return indices
+
+
+class _PackedNet:
+    """A scale network as C wants it: padded, and one struct per qp."""
+
+    def __init__(self, net: ScaleNet) -> None:
+        layers = [net.layers(qp) for qp in range(QP_COUNT)]
+        self._weights = [_padded(w, 4, 2).astype(np.int16) for w, _, _, _ in layers[0]]
+        self._biases: list[NDArray[np.int32]] = []  # C reads them through the structs
+        self.structs = [self._struct(net, at_qp) for at_qp in layers]
+        self.scratch_size: int = _library().rtc_scale_scratch(ctypes.addressof(self.structs[0]))
+
+    def _struct(
+        self,
+        net: ScaleNet,
+        layers: tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...],
+    ) -> _ScaleNet:
+        biases = [
+            _padded((b + (1 << shift >> 1))[:, None], 4, 1).astype(np.int32)
+            for _, b, shift, _ in layers
+        ]
+        self._biases += biases
+        return _ScaleNet(
+            weight=(_PTR * 3)(*map(_at, self._weights)),
+            bias=(_PTR * 3)(*map(_at, biases)),
+            rows=(_U32 * 3)(*(w.shape[0] for w in self._weights)),
+            inputs=(_U32 * 3)(*(w.shape[1] for w in self._weights)),
+            shift=(_U32 * 3)(*(shift for _, _, shift, _ in layers)),
+            hyper_channels=net.hyper_channels,
+            hidden=(_U32 * 2)(net.w2.shape[1], net.w3.shape[1]),
+            latent_channels=net.latent_channels,
+        )
+
+
+_packed: WeakKeyDictionary[ScaleNet, _PackedNet] = WeakKeyDictionary()
+
+
+def _packed_net(net: ScaleNet) -> _PackedNet:
+    packed = _packed.get(net)
+    if packed is None:
+        packed = _packed[net] = _PackedNet(net)
+    return packed
+
+
+def _padded(matrix: NDArray[_Number], rows: int, columns: int) -> NDArray[_Number]:
+    """Pad with zeros to multiples of *rows* and *columns*."""
+    return np.pad(matrix, ((0, -matrix.shape[0] % rows), (0, -matrix.shape[1] % columns)))
+
+
+def _at(array: NDArray[np.generic]) -> int:
+    """Address of the first element of a C-contiguous array."""
+    return array.ctypes.data
