@@ -22,7 +22,7 @@ from rtcodec.codec.reference import ReceiverReferences
 from rtcodec.codec.tiling import to_coding_order, to_plane_order, z_to_plane_order
 from rtcodec.engine.api import DecodeJob, Engine
 from rtcodec.entropy.cdf import EntropyTables
-from rtcodec.entropy.rans import SliceDecoder
+from rtcodec.entropy.native import SliceDecoder
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from rtcodec.types import Planes, tile_grid
 

@@ -25,7 +25,7 @@ from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.codec.tiling import to_coding_order, z_to_coding_order
 from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
-from rtcodec.entropy.rans import encode_slice
+from rtcodec.entropy.native import encode_slice
 from rtcodec.types import LayerId, Planes
 
 _SIZE_FIELD_BYTES = 3  # a packet's size takes up to this much more than that of an empty one
