@@ -1,0 +1,36 @@
+"""
+Bytes and what they say: packets, access units, sequence headers, `.rtc` files.
+
+`SPEC.md` beside this file is normative. No I/O but on streams that are given,
+no clock, no networks: bytes in, values out.
+"""
+
+from rtcodec.bitstream.access_unit import (
+    AccessUnit,
+    frame_geometry,
+    read_access_unit,
+    write_access_unit,
+)
+from rtcodec.bitstream.check import packet_check, seal_packet, verify_packet
+from rtcodec.bitstream.cursor import Field
+from rtcodec.bitstream.file import RtcReader, RtcWriter
+from rtcodec.bitstream.packet import (
+    Description,
+    Extension,
+    Geometry,
+    Packet,
+    PacketHeader,
+    header_bytes,
+    read_packet,
+    write_packet,
+)
+from rtcodec.bitstream.sequence import (
+    ColorRange,
+    PixelFormat,
+    SequenceHeader,
+    known_source_format,
+    model_tag,
+    read_sequence_header,
+    write_sequence_header,
+)
+from rtcodec.bitstream.tiles import TileRange, split_tiles, tile_indices
