@@ -1,0 +1,60 @@
+"""
+What is compared with: the interface every codec under evaluation has.
+
+A codec turns a clip into bytes as it would be stored or sent, and those bytes,
+nothing else, back into planes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rtcodec.evaluation.clip import Clip, Kind
+from rtcodec.types import Planes
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A clip as bytes."""
+
+    parts: tuple[bytes, ...]
+    "Files, one per picture, or the packets of one stream, in order."
+
+    @property
+    def size_bytes(self) -> int:
+        """What counts: every byte of every part."""
+        return sum(map(len, self.parts))
+
+
+class Codec(Protocol):
+    """Something with a quality setting."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line and in tables."""
+
+    @property
+    def description(self) -> str:
+        """Library and settings in words."""
+
+    @property
+    def unit(self) -> str:
+        """Name of its quality setting: `quality`, `crf`, `q`, `qp`."""
+
+    @property
+    def settings(self) -> Sequence[int]:
+        """The settings to measure, from coarse to fine."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What it is compared on by default."""
+
+    @property
+    def threaded(self) -> bool:
+        """Whether it uses several threads itself and must be measured alone."""
+
+    def encode(self, clip: Clip, setting: int) -> Encoded:
+        """Compress a whole clip."""
+
+    def decode(self, encoded: Encoded, clip: Clip) -> Iterator[Planes]:
+        """Yield the pictures again; *clip* is looked at for its size only."""

@@ -1,0 +1,91 @@
+"""The codecs that can be compared, by name."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+from PIL import features
+
+from rtcodec.errors import ConfigError
+from rtcodec.evaluation.clip import Kind
+from rtcodec.evaluation.codec import Codec
+from rtcodec.evaluation.motion import MOTION_CODECS
+from rtcodec.evaluation.still import Avif, Jpeg, JpegLs, Png, WebP
+
+RIVALS: dict[str, Codec] = {
+    codec.name: codec for codec in (Jpeg(), WebP(), Avif(), Png(), JpegLs(), *MOTION_CODECS)
+}
+"Every codec that is not ours."
+
+OURS = ("s128", "n64")
+"Models that a default comparison includes."
+
+DEFAULTS: dict[Kind, tuple[str, ...]] = {
+    "image": (*OURS, "jpeg", "webp", "avif", "png", "x264-intra"),
+    "video": (*OURS, "vp8", "vp9", "x264-veryfast", "x264-intra", "svtav1"),
+}
+"What is compared when nothing is named."
+
+
+def available(codec: Codec) -> str | None:
+    """Return why *codec* cannot run on this installation, or None if it can."""
+    if codec.name == "avif" and not features.check("avif"):
+        return "this Pillow has no AVIF"
+    needed = [
+        (name, mode)
+        for attribute, mode in (("encoder", "w"), ("decoder", "r"))
+        if (name := getattr(codec, attribute, None)) is not None
+    ]
+    if codec.name in ("webp", "jpegls"):
+        needed = [("libwebp" if codec.name == "webp" else "jpegls", "w"), (codec.name, "r")]
+    for name, mode in needed:
+        try:
+            av.Codec(name, mode)
+        except ValueError:
+            return f"this FFmpeg has no {name}"
+    return None
+
+
+def resolve_codecs(
+    wanted: Sequence[str | Codec] | None, kind: Kind, *, threads: int = 1
+) -> list[Codec]:
+    """
+    Turn names into codecs.
+
+    Args:
+        wanted: Names, paths of model bundles (`.rtcm`), or codecs; None takes
+            the defaults of *kind* that this installation has.
+        kind: Of the input; decides the defaults only.
+        threads: For our engine.
+
+    Raises:
+        ConfigError: If a name is unknown or not available here.
+        EngineError: If no engine can run our model.
+    """
+    if wanted is None:
+        rivals = [RIVALS[name] for name in DEFAULTS[kind] if name in RIVALS]
+        ours = [_model(name, threads) for name in DEFAULTS[kind] if name not in RIVALS]
+        return ours + [codec for codec in rivals if available(codec) is None]
+    return [_codec(each, threads) if isinstance(each, str) else each for each in wanted]
+
+
+def _codec(name: str, threads: int) -> Codec:
+    codec = RIVALS.get(name)
+    if codec is None:
+        return _model(name, threads)
+    reason = available(codec)
+    if reason is not None:
+        raise ConfigError(f"codec {name} is not available: {reason}")
+    return codec
+
+
+def _model(name: str, threads: int) -> Codec:
+    from rtcodec.evaluation.latent import installed_models, open_latent_codec
+
+    models = installed_models()
+    if name not in models and not Path(name).suffix == ".rtcm":
+        near = difflib.get_close_matches(name, [*RIVALS, *models], n=1)
+        hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join([*models, *RIVALS])
+        raise ConfigError(f"unknown codec {name!r}; {hint}")
+    return open_latent_codec(name, threads=threads)
