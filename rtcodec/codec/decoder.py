@@ -8,7 +8,7 @@ Bytes from outside end in a picture or a `BitstreamError`; nothing else. `unpack
 integer half alone, for callers that batch the engine themselves.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +19,14 @@ from rtcodec.bitstream.packet import Extension, Packet, PacketHeader
 from rtcodec.bitstream.tiles import tile_indices
 from rtcodec.codec.encoder import ParallelMap
 from rtcodec.codec.reference import ReceiverReferences
-from rtcodec.codec.tiling import to_coding_order, to_plane_order, z_to_plane_order
 from rtcodec.engine.api import DecodeJob, Engine
+from rtcodec.entropy import native
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.native import SliceDecoder
+from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.entropy.tile import scatter_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from rtcodec.types import Planes, tile_grid
-
-ScaleIndices = Callable[[NDArray[np.int8], int], NDArray[np.uint8]]
-"`Engine.scale_indices`, or that of a `ScaleNet`: z int8 [Cz, Th, Tw], qp -> uint8 [M, 4 Th, 4 Tw]."
 
 _SAME_IN_A_FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer")
 
@@ -61,7 +60,7 @@ def unpack_frame(
     packets: Iterable[Packet | Extension],
     *,
     tables: EntropyTables,
-    scale_indices: ScaleIndices,
+    net: ScaleNet,
     width: int,
     height: int,
     parallel_map: ParallelMap = map,
@@ -72,7 +71,7 @@ def unpack_frame(
     Args:
         packets: Of one frame and rung; extensions are skipped.
         tables: Of the stream's model.
-        scale_indices: Of the stream's model.
+        net: Scale network of the stream's model.
         width: Of the frame, in pixels.
         height: Of the frame, in pixels.
         parallel_map: Runs the entropy coder on several packets.
@@ -99,27 +98,26 @@ def unpack_frame(
         raise damage[0] if damage else Truncated("no slice of the frame is here", offset=0)
 
     qp = slices[0].packet.header.qp
-    z = np.zeros((rows * columns, tables.hyper_channels), np.int8)
-    for opened in slices:
-        z[opened.tiles] = opened.z
-    z_planes = z_to_plane_order(z, rows, columns)
-    indices = to_coding_order(scale_indices(z_planes, qp))
-    symbols = np.zeros(indices.shape, np.int16)
 
-    def read(opened: _Slice) -> BitstreamError | None:
-        return _read_symbols(opened, indices, symbols)
+    def read(opened: _Slice) -> NDArray[np.int16] | BitstreamError:
+        return _read_symbols(opened, native.tile_indices(net, opened.z, qp))
 
-    for opened, problem in zip(slices, list(parallel_map(read, slices)), strict=True):
-        if problem is not None:
-            damage.append(problem)
+    z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
+    symbols = np.zeros((net.latent_channels, 4 * rows, 4 * columns), np.int16)
+    for opened, read_symbols in zip(slices, parallel_map(read, slices), strict=True):
+        if isinstance(read_symbols, BitstreamError):
+            damage.append(read_symbols)
             present[opened.tiles] = False
-            z_planes.reshape(z.shape[1], -1)[:, opened.tiles] = 0
+            continue
+        tiles = opened.tiles.astype(np.uint32)
+        scatter_hyper(opened.z, tiles, z)
+        native.scatter_tiles(read_symbols, tiles, symbols)
     if not present.any():
         raise damage[0]
     return UnpackedFrame(
         header=slices[0].packet.header,
-        z=z_planes,
-        symbols=to_plane_order(symbols, rows, columns),
+        z=z,
+        symbols=symbols,
         present=present.reshape(rows, columns),
         damage=tuple(damage),
     )
@@ -140,6 +138,7 @@ class FrameDecoder:
         self,
         engine: Engine,
         tables: EntropyTables,
+        net: ScaleNet,
         width: int,
         height: int,
         *,
@@ -150,6 +149,7 @@ class FrameDecoder:
         Args:
             engine: Runs the stream's model.
             tables: Of that model.
+            net: Scale network of that model.
             width: Of every frame, in pixels.
             height: Of every frame, in pixels.
             references: States that the stream may ask for, 0 to 15.
@@ -157,6 +157,7 @@ class FrameDecoder:
         """
         self._engine = engine
         self._tables = tables
+        self._net = net
         self._size = (width, height)
         self._references = ReceiverReferences(references)
         self._map = parallel_map
@@ -179,7 +180,7 @@ class FrameDecoder:
         frame = unpack_frame(
             packets,
             tables=self._tables,
-            scale_indices=self._engine.scale_indices,
+            net=self._net,
             width=width,
             height=height,
             parallel_map=self._map,
@@ -251,14 +252,11 @@ def _check_fits(opened: _Slice, slices: Sequence[_Slice], present: NDArray[np.bo
             raise Corrupt(f"slices of one frame differ in {name}", offset=0)
 
 
-def _read_symbols(
-    opened: _Slice, indices: NDArray[np.uint8], symbols: NDArray[np.int16]
-) -> BitstreamError | None:
-    """Fill in the symbols of a slice, or say why not."""
+def _read_symbols(opened: _Slice, indices: NDArray[np.uint8]) -> NDArray[np.int16] | BitstreamError:
+    """Return the checked symbols of a slice, int16 [T, M, 16], or what is wrong with it."""
     try:
-        read = opened.decoder.read_y(indices[opened.tiles])
-        verify_packet(opened.packet, opened.z, read)
+        symbols = opened.decoder.read_y(indices)
+        verify_packet(opened.packet, opened.z, symbols)
     except BitstreamError as error:
         return error
-    symbols[opened.tiles] = read
-    return None
+    return symbols

@@ -22,10 +22,10 @@ from rtcodec.bitstream.packet import Description, Packet, PacketHeader, header_b
 from rtcodec.bitstream.tiles import TileRange, tile_indices
 from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
-from rtcodec.codec.tiling import to_coding_order, z_to_coding_order
 from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
-from rtcodec.entropy.native import encode_slice
+from rtcodec.entropy.native import encode_slice, gather_tiles
+from rtcodec.entropy.tile import gather_hyper
 from rtcodec.types import LayerId, Planes
 
 _SIZE_FIELD_BYTES = 3  # a packet's size takes up to this much more than that of an empty one
@@ -95,10 +95,11 @@ class FramePacker:
         Returns:
             The frame's packets in increasing order of tiles, the last one marked.
         """
+        every = np.arange(output.z[0].size, dtype=np.uint32)
         frame = _CodedFrame(
-            z_to_coding_order(output.z),
-            to_coding_order(output.symbols),
-            to_coding_order(output.indices),
+            gather_hyper(output.z, every),
+            gather_tiles(output.symbols, every),
+            gather_tiles(output.indices, every),
         )
         header = PacketHeader(
             frame_number=label.frame_number,

@@ -1,0 +1,263 @@
+"""
+What the CPU engines share: streams, padding, the order of the graphs, buffers kept per size.
+
+    encode   planes --pad--> analysis --> z --exact scale network--> mask --> residual --> symbols
+    decode   z, symbols --> synthesis --crop--> planes
+
+A runtime fills in a `Pipeline`: the three graphs of one model, compiled for one padded size, with
+their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
+goes first.
+"""
+
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.bundle import Bundle
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
+from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
+from rtcodec.entropy.native import scatter_tiles, tile_indices
+from rtcodec.entropy.tile import gather_hyper
+from rtcodec.errors import EngineError, LocalProtocolError
+from rtcodec.types import TILE_PX, Planes, tile_grid
+
+Size = tuple[int, int]
+"Padded (height, width) in pixels, multiples of 64."
+
+KEPT_SIZES: Final = 4
+PIPELINES_PER_SIZE: Final = 2
+"Frames of one size that may run at once; an encoder and a decoder of one stream, say."
+
+
+class Pipeline(ABC):
+    """The graphs of one model for one padded size. Arrays handed out are valid until the next call."""
+
+    @abstractmethod
+    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the input planes to fill: uint8 [Hp, Wp] and twice [Hp / 2, Wp / 2]."""
+
+    @abstractmethod
+    def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Run analysis on the input planes; gains float32 [G]. Returns z, int8 [Cz, Th, Tw]."""
+
+    @abstractmethod
+    def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Return the symbols of the analysed frame, int16 [M, 4 Th, 4 Tw], 0 where indices are."""
+
+    @abstractmethod
+    def synthesise(
+        self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the padded planes."""
+
+
+class GraphEngine(ABC):
+    """The `Engine` protocol over pipelines of a runtime."""
+
+    info: EngineInfo
+
+    def __init__(self, bundle: Bundle) -> None:
+        """
+        Args:
+            bundle: The model; its graphs are read and checked by the runtime.
+        """
+        self._bundle = bundle
+        self._net = bundle.scale_net
+        self._gains = bundle.gains
+        self._pool = _PipelinePool(self._compile, self._forget)
+        self._states: dict[StateId, tuple[int, int]] = {}
+        self._ids = count()
+        self._closed = False
+
+    @abstractmethod
+    def _compile(self, size: Size) -> Pipeline:
+        """Make a pipeline for a padded size; EngineError if the runtime refuses."""
+
+    def _forget(self, size: Size) -> None:
+        """Let go of what `_compile` keeps for a size, if anything."""
+
+    def open_state(self, width: int, height: int) -> StateId:
+        """Make room for one stream and compile the graphs for its size."""
+        self._check_open()
+        with self._pool.lease(padded_size(width, height)):
+            pass
+        state = StateId(next(self._ids))
+        self._states[state] = (width, height)
+        return state
+
+    def close_state(self, state: StateId) -> None:
+        """Forget a stream."""
+        self._states.pop(state, None)
+
+    def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
+        """Turn frames into symbols, one after the other: a CPU gains nothing from a batch."""
+        return [self._encode(job) for job in jobs]
+
+    def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
+        """Turn symbols into pictures, one after the other."""
+        return [self._decode(job) for job in jobs]
+
+    def scale_indices(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
+        """Return the scale indices of z, uint8 [M, 4 Th, 4 Tw]; integers in C."""
+        _, rows, columns = z.shape
+        every = np.arange(rows * columns, dtype=np.uint32)
+        indices = np.empty((self._net.latent_channels, 4 * rows, 4 * columns), np.uint8)
+        scatter_tiles(tile_indices(self._net, gather_hyper(z, every), qp), every, indices)
+        return indices
+
+    def close(self) -> None:
+        """Forget every stream and let go of the compiled graphs."""
+        self._closed = True
+        self._states.clear()
+        self._pool.clear()
+
+    def _encode(self, job: EncodeJob) -> EncodeOutput:
+        planes = job.planes
+        self._check_job(job.state, planes.width, planes.height)
+        gains = self._gains[job.qp]
+        with self._pool.lease(padded_size(planes.width, planes.height)) as pipeline:
+            for target, plane in zip(
+                pipeline.inputs(), (planes.y, planes.u, planes.v), strict=True
+            ):
+                fill_padded(target, plane)
+            z = pipeline.analyse(gains)
+            indices = self.scale_indices(z, job.qp)
+            symbols = pipeline.residual(indices)
+            seen = None
+            if job.reconstruct:
+                padded = pipeline.synthesise(z, symbols, gains)
+                seen = crop_planes(padded, planes.width, planes.height)
+        return EncodeOutput(z, symbols, indices, seen)
+
+    def _decode(self, job: DecodeJob) -> Planes:
+        self._check_job(job.state, job.width, job.height)
+        with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
+            padded = pipeline.synthesise(job.z, job.symbols, self._gains[job.qp])
+            return crop_planes(padded, job.width, job.height)
+
+    def _check_job(self, state: StateId, width: int, height: int) -> None:
+        self._check_open()
+        if self._states.get(state) != (width, height):
+            raise LocalProtocolError(f"state {state} was not opened for {width}x{height}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LocalProtocolError("the engine is closed")
+
+
+class _PipelinePool:
+    """Compiled pipelines by size, each leased to one caller at a time."""
+
+    def __init__(
+        self, compile_size: Callable[[Size], Pipeline], forget_size: Callable[[Size], None]
+    ) -> None:
+        self._compile = compile_size
+        self._forget = forget_size
+        self._lock = threading.Condition()
+        self._idle: OrderedDict[Size, list[Pipeline]] = OrderedDict()  # least recent first
+        self._out: dict[Size, int] = {}
+
+    @contextmanager
+    def lease(self, size: Size) -> Iterator[Pipeline]:
+        pipeline = self._take(size)
+        try:
+            yield pipeline
+        finally:
+            with self._lock:
+                self._out[size] -= 1
+                self._idle.setdefault(size, []).append(pipeline)
+                self._idle.move_to_end(size)
+                while len(self._idle) > KEPT_SIZES:
+                    self._forget(self._idle.popitem(last=False)[0])
+                self._lock.notify_all()
+
+    def _take(self, size: Size) -> Pipeline:
+        with self._lock:
+            while True:
+                idle = self._idle.get(size)
+                if idle:
+                    self._out[size] = self._out.get(size, 0) + 1
+                    return idle.pop()
+                if self._out.get(size, 0) < PIPELINES_PER_SIZE:
+                    break
+                self._lock.wait()
+            self._out[size] = self._out.get(size, 0) + 1
+        try:
+            return self._compile(size)
+        except BaseException as error:
+            with self._lock:
+                self._out[size] -= 1
+                self._lock.notify_all()
+            if isinstance(error, RuntimeError | MemoryError | ValueError):
+                raise EngineError(
+                    f"no graphs for {size[1]}x{size[0]}: {_one_line(error)}"
+                ) from error
+            raise
+
+    def clear(self) -> None:
+        with self._lock:
+            while self._idle:
+                self._forget(self._idle.popitem()[0])
+
+
+def padded_size(width: int, height: int) -> Size:
+    """Return the multiples of 64 that hold a frame."""
+    rows, columns = tile_grid(width, height)
+    return rows * TILE_PX, columns * TILE_PX
+
+
+def fill_padded(target: NDArray[np.uint8], plane: NDArray[np.uint8]) -> None:
+    """Copy a plane into the corner of *target* and repeat its edges into the rest."""
+    height, width = plane.shape
+    target[:height, :width] = plane
+    target[:height, width:] = plane[:, -1:]
+    target[height:] = target[height - 1]
+
+
+def crop_planes(
+    padded: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]], width: int, height: int
+) -> Planes:
+    """Return copies of padded planes, cut to a frame of *width* x *height*."""
+    y, u, v = padded
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    return Planes(
+        y[:height, :width].copy(),
+        u[:half_height, :half_width].copy(),
+        v[:half_height, :half_width].copy(),
+    )
+
+
+def to_symbols(values: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Round and clip floats that are integers but for their type."""
+    return np.clip(np.rint(values), -SYMBOL_MAX, SYMBOL_MAX).astype(np.int16)
+
+
+def to_hyper_latents(values: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Round and clip floats that are integers but for their type to -15..15."""
+    return np.clip(np.rint(values), -Z_MAX, Z_MAX).astype(np.int8)
+
+
+def cpu_name() -> str:
+    """Return the model of the CPU in words."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]

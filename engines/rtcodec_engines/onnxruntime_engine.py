@@ -1,0 +1,122 @@
+"""
+The fallback CPU engine: the model's graphs in ONNX Runtime, float32.
+
+Also the runtime that browsers have, so its symbols and OpenVINO's must be interchangeable. Its
+threads do not spin: they would starve the event loop that they share cores with.
+"""
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from rtcodec.bundle import GRAPHS, Bundle
+from rtcodec.engine.api import EngineInfo
+from rtcodec.engine.loader import EngineReport
+from rtcodec.errors import EngineError
+from rtcodec_engines.graph_engine import (
+    GraphEngine,
+    Pipeline,
+    Size,
+    cpu_name,
+    to_hyper_latents,
+    to_symbols,
+)
+
+_PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeEngine(GraphEngine):
+    """ONNX Runtime on the CPU."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        """
+        Args:
+            bundle: The model.
+            threads: Cores that one frame may use.
+        """
+        super().__init__(bundle)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = max(1, threads)
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._sessions = {
+                graph: ort.InferenceSession(bundle.read_graph(graph), options, [_PROVIDER])
+                for graph in GRAPHS
+            }
+        except RuntimeError as error:
+            raise EngineError(f"ONNX Runtime does not start: {error}") from error
+        self.info = EngineInfo(
+            name="onnxruntime",
+            device=cpu_name(),
+            precision="f32",
+            model=bundle.name,
+            model_id=bundle.model_id,
+            latent_channels=bundle.latent_channels,
+            hyper_channels=bundle.hyper_channels,
+            versions={"onnxruntime": str(ort.__version__)},
+        )
+
+    @staticmethod
+    def probe() -> EngineReport:
+        """Say whether ONNX Runtime has its CPU provider."""
+        versions = {"onnxruntime": str(ort.__version__)}
+        if _PROVIDER not in ort.get_available_providers():
+            return EngineReport("onnxruntime", False, f"no {_PROVIDER}", versions)
+        return EngineReport("onnxruntime", True, f"{cpu_name()} (fp32)", versions)
+
+    def _compile(self, size: Size) -> Pipeline:
+        return _OnnxRuntimePipeline(self._sessions, size)
+
+
+class _OnnxRuntimePipeline(Pipeline):
+    """Input planes of one size over sessions that take any."""
+
+    def __init__(self, sessions: dict[str, ort.InferenceSession], size: Size) -> None:
+        height, width = size
+        self._sessions = sessions
+        self._y = np.zeros((1, 1, height, width), np.uint8)
+        self._u = np.zeros((1, 1, height // 2, width // 2), np.uint8)
+        self._v = np.zeros((1, 1, height // 2, width // 2), np.uint8)
+        self._latents = np.zeros(0, np.float32)
+        self._z = np.zeros(0, np.float32)
+
+    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the input planes to fill."""
+        return self._y[0, 0], self._u[0, 0], self._v[0, 0]
+
+    def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Run analysis on the input planes and return z."""
+        feed = {"y": self._y, "u": self._u, "v": self._v, "gains": gains[None]}
+        self._latents, z = self._run("analysis", ["latents", "z"], feed)
+        hyper = to_hyper_latents(z[0])
+        self._z = hyper[None].astype(np.float32)
+        return hyper
+
+    def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Return the symbols of the analysed frame."""
+        mask = (indices > 0)[None].astype(np.float32)
+        feed = {"latents": self._latents, "z": self._z, "mask": mask}
+        return to_symbols(self._run("residual", ["symbols"], feed)[0][0])
+
+    def synthesise(
+        self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the padded planes."""
+        feed = {
+            "z": z[None].astype(np.float32),
+            "symbols": symbols[None].astype(np.float32),
+            "gains": gains[None],
+        }
+        y, u, v = self._run("synthesis", ["y", "u", "v"], feed)
+        return y[0, 0], u[0, 0], v[0, 0]
+
+    def _run(
+        self, graph: str, outputs: list[str], feed: dict[str, NDArray[np.generic]]
+    ) -> list[NDArray[np.generic]]:
+        try:
+            results: list[NDArray[np.generic]] = self._sessions[graph].run(outputs, feed)
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"ONNX Runtime failed in {graph}: {error}") from error
+        return results

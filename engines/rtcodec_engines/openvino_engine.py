@@ -1,0 +1,184 @@
+"""
+The CPU engine: the model's graphs in OpenVINO, float32.
+
+Float32 is set explicitly: OpenVINO's own default is bf16 where the CPU has it, and the linear paths
+of the networks lose quality in it. A graph runs in bf16 only if the bundle's card lists it under
+`bf16_safe` and the CPU has the instructions. Conversions between integers and floats are compiled
+into the graphs.
+"""
+
+import threading
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from openvino.preprocess import PrePostProcessor
+
+from rtcodec.bundle import GRAPHS, Bundle
+from rtcodec.engine.api import EngineInfo
+from rtcodec.engine.loader import EngineReport
+from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
+from rtcodec.errors import EngineError
+from rtcodec_engines.graph_engine import GraphEngine, Pipeline, Size, cpu_name
+
+_DEVICE = "CPU"
+
+
+class OpenVinoEngine(GraphEngine):
+    """OpenVINO on the CPU."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        """
+        Args:
+            bundle: The model.
+            threads: Cores that one frame may use.
+        """
+        super().__init__(bundle)
+        try:
+            self._core = ov.Core()
+            can_bf16 = "BF16" in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO does not start: {_first_line(error)}") from error
+        safe = set(bundle.card.get("bf16_safe", ())) if can_bf16 else set()
+        self._precision = {graph: "bf16" if graph in safe else "f32" for graph in GRAPHS}
+        self._threads = max(1, threads)
+        self._onnx = {graph: bundle.read_graph(graph) for graph in GRAPHS}
+        # a model is compiled once per size and shared by the pipelines of that size
+        self._compiled: dict[Size, dict[str, Any]] = {}
+        self._compile_lock = threading.Lock()
+        self.info = EngineInfo(
+            name="openvino",
+            device=cpu_name(),
+            precision="+".join(sorted(set(self._precision.values()))),
+            model=bundle.name,
+            model_id=bundle.model_id,
+            latent_channels=bundle.latent_channels,
+            hyper_channels=bundle.hyper_channels,
+            versions={"openvino": _version()},
+        )
+
+    @staticmethod
+    def probe() -> EngineReport:
+        """Say whether OpenVINO finds the CPU."""
+        versions = {"openvino": _version()}
+        devices = ov.Core().available_devices
+        if _DEVICE not in devices:
+            return EngineReport("openvino", False, f"no CPU device among {devices}", versions)
+        found = ov.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        kinds = ", ".join(sorted(k.lower() for k in found if k in ("FP32", "BF16", "FP16", "INT8")))
+        return EngineReport("openvino", True, f"{cpu_name()} ({kinds})", versions)
+
+    def _compile(self, size: Size) -> Pipeline:
+        with self._compile_lock:
+            graphs = self._compiled.get(size)
+            if graphs is None:
+                graphs = {graph: self._compile_graph(graph, size) for graph in GRAPHS}
+                self._compiled[size] = graphs
+        return _OpenVinoPipeline(graphs)
+
+    def _forget(self, size: Size) -> None:
+        with self._compile_lock:
+            self._compiled.pop(size, None)
+
+    def _compile_graph(self, graph: str, size: Size) -> Any:
+        model = self._core.read_model(self._onnx[graph])
+        model.reshape(_shapes(graph, size, self._bundle))
+        model = _with_integers(graph, model)
+        return self._core.compile_model(
+            model,
+            _DEVICE,
+            {
+                "INFERENCE_PRECISION_HINT": self._precision[graph],
+                "INFERENCE_NUM_THREADS": self._threads,
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+
+
+class _OpenVinoPipeline(Pipeline):
+    """One infer request per graph; the latents go from one to the next without a copy."""
+
+    def __init__(self, graphs: dict[str, Any]) -> None:
+        self._analysis = graphs["analysis"].create_infer_request()
+        self._residual = graphs["residual"].create_infer_request()
+        self._synthesis = graphs["synthesis"].create_infer_request()
+        self._residual.set_tensor("latents", self._analysis.get_tensor("latents"))
+        self._residual.set_tensor("z", self._analysis.get_tensor("z"))
+
+    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the input planes to fill."""
+        y, u, v = (self._analysis.get_tensor(name).data[0, 0] for name in "yuv")
+        return y, u, v
+
+    def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Run analysis on the input planes and return a copy of z."""
+        self._analysis.get_tensor("gains").data[0] = gains
+        self._analysis.infer()
+        return np.array(self._analysis.get_tensor("z").data[0])
+
+    def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Return a copy of the symbols."""
+        self._residual.get_tensor("mask").data[0] = indices
+        self._residual.infer()
+        return np.array(self._residual.get_tensor("symbols").data[0])
+
+    def synthesise(
+        self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return views of the padded planes."""
+        self._synthesis.get_tensor("z").data[0] = z
+        self._synthesis.get_tensor("symbols").data[0] = symbols
+        self._synthesis.get_tensor("gains").data[0] = gains
+        self._synthesis.infer()
+        y, u, v = (self._synthesis.get_tensor(name).data[0, 0] for name in "yuv")
+        return y, u, v
+
+
+def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:
+    """Return the input shapes of a graph for one frame of a padded size."""
+    height, width = size
+    latents = [1, bundle.latent_channels, height // 16, width // 16]
+    hyper = [1, bundle.hyper_channels, height // 64, width // 64]
+    gains = [1, bundle.gains.shape[1]]
+    chroma = [1, 1, height // 2, width // 2]
+    return {
+        "analysis": {"y": [1, 1, height, width], "u": chroma, "v": chroma, "gains": gains},
+        "residual": {"latents": latents, "z": hyper, "mask": latents},
+        "synthesis": {"z": hyper, "symbols": latents, "gains": gains},
+    }[graph]
+
+
+def _with_integers(graph: str, model: Any) -> Any:
+    """Let a graph take and give integers, clipped to what the entropy coder can hold."""
+    steps = PrePostProcessor(model)
+
+    def clip_output(name: str, limit: int, kind: Any) -> None:
+        output = steps.output(name)
+        output.postprocess().custom(lambda value: ops.clamp(value, -limit, limit).output(0))
+        output.tensor().set_element_type(kind)
+
+    if graph == "analysis":
+        clip_output("z", Z_MAX, ov.Type.i8)
+    elif graph == "residual":
+        steps.input("z").tensor().set_element_type(ov.Type.i8)
+        mask = steps.input("mask")
+        mask.tensor().set_element_type(ov.Type.u8)
+        mask.preprocess().convert_element_type(ov.Type.f32).custom(
+            lambda value: ops.clamp(value, 0, 1).output(0)
+        )
+        clip_output("symbols", SYMBOL_MAX, ov.Type.i16)
+    else:
+        steps.input("z").tensor().set_element_type(ov.Type.i8)
+        steps.input("symbols").tensor().set_element_type(ov.Type.i16)
+    return steps.build()
+
+
+def _version() -> str:
+    return str(ov.get_version()).partition("-")[0]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,87 @@
+"""
+Finds engines by name without knowing them: dotted paths, imported when asked for.
+
+rtcodec never imports its engines; shells ask here. Configuration comes in as arguments.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rtcodec.bundle import Bundle
+from rtcodec.engine.api import Engine
+from rtcodec.errors import ConfigError
+
+ENGINES: Final[Mapping[str, str]] = {
+    "openvino": "rtcodec_engines.openvino_engine:OpenVinoEngine",
+    "onnxruntime": "rtcodec_engines.onnxruntime_engine:OnnxRuntimeEngine",
+}
+"Name to class. A class takes (bundle, threads=N) and has a static `probe() -> EngineReport`."
+
+AUTO: Final = "auto"
+ENGINE_NAMES: Final = (AUTO, *ENGINES)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """Whether an engine can run on this machine."""
+
+    name: str
+    usable: bool
+
+    reason: str
+    "Why not, or what it would run on, in one line."
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    "Of its libraries."
+
+
+def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
+    """
+    Start an engine.
+
+    Args:
+        name: One of `ENGINE_NAMES`; `auto` is the first usable one.
+        bundle: The model to run.
+        threads: For one frame.
+
+    Raises:
+        ConfigError: If the name is unknown or its library is not installed.
+        EngineError: If it does not start.
+    """
+    if name != AUTO:
+        engine: Engine = _engine_class(name)(bundle, threads=threads)
+        return engine
+    reports = [probe_engine(candidate) for candidate in ENGINES]
+    for report in reports:
+        if report.usable:
+            return open_engine(report.name, bundle, threads=threads)
+    why = "; ".join(f"{report.name}: {report.reason}" for report in reports)
+    raise ConfigError(f"no engine is usable: {why}")
+
+
+def probe_engine(name: str) -> EngineReport:
+    """Say whether an engine can run here; never raises for one of `ENGINES`."""
+    try:
+        report: EngineReport = _engine_class(name).probe()
+    except ConfigError as error:
+        return EngineReport(name, False, str(error))
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return EngineReport(name, False, text)
+    return report
+
+
+def _engine_class(name: str) -> Any:
+    path = ENGINES.get(name)
+    if path is None:
+        raise ConfigError(f"unknown engine {name!r}; there are {', '.join(ENGINE_NAMES)}")
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        missing = (error.name or module).partition(".")[0]
+        raise ConfigError(
+            f"engine {name} needs {missing}, which is not installed: pip install 'rtcodec[cpu]'"
+        ) from None
