@@ -31,6 +31,10 @@ class RelayLost(RemoteProtocolError):
     """The relay was there, and then it was not."""
 
 
+class RelayClosed(RelayLost):
+    """The relay ended the connection in good order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What was agreed with the relay."""
@@ -144,7 +148,7 @@ class RelayConnection:
                     await self._changed.wait()
             except TimeoutError:
                 await self._probe()
-        raise RelayLost(f"{self.client.url}: the relay ended the connection")
+        raise RelayClosed(f"{self.client.url}: the relay ended the connection")
 
     async def _probe(self) -> None:
         if monotonic_us() - self._alive_us < _SILENCE_US:

@@ -1,0 +1,181 @@
+"""
+Where decoded frames go besides the figures: files.
+
+    x.rtc                       the bitstream as it came, exactly
+    x.y4m x.mkv x.mp4 x.png     the decoded planes, by `rtcodec.media.writer`
+
+Writing happens on its own thread; when it cannot keep up, decoding waits, for
+a recording must not have holes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from rtcodec.bitstream.access_unit import AccessUnit
+from rtcodec.bitstream.file import RtcWriter
+from rtcodec.bitstream.sequence import SequenceHeader
+from rtcodec.errors import ConfigError, InputError
+from rtcodec.media.atomic import atomic_file
+from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
+from rtcodec.timebase import RTP_TIME_BASE, US_PER_S, ticks_to_us
+from rtcodec_client.picture_decoder import DecodedPicture
+
+_PENDING_MAX = 16
+_DEFAULT_RATE = Fraction(30)
+_SUFFIXES = (".rtc", ".y4m", ".mkv", ".mp4", ".png", ".npy")
+
+
+class FrameOutput(Protocol):
+    """Takes the decoded frames of one stream, in order."""
+
+    def write(self, pts: int, picture: DecodedPicture) -> None:
+        """Take one frame; *pts* are unwrapped 90 kHz ticks."""
+
+    def close(self) -> None:
+        """Finish the file; without a frame there is none."""
+
+
+def check_output(path: Path) -> None:
+    """
+    Refuse what could not be written, before any work is done.
+
+    Raises:
+        ConfigError: If the extension is unknown.
+        InputError: If the folder does not exist.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"{path}: unknown kind of output; use one of {' '.join(_SUFFIXES)}")
+    if not path.resolve().parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist")
+
+
+def open_output(path: Path, model_id: bytes, *, frame_rate: Fraction | None) -> FrameOutput:
+    """
+    Make the output that the extension names; its file starts with the first frame.
+
+    Args:
+        path: Checked by `check_output`.
+        model_id: Of the stream's model, 32 bytes.
+        frame_rate: Nominal, or None to take it from the first two frames.
+    """
+    if path.suffix.lower() == ".rtc":
+        return _BitstreamOutput(path, model_id)
+    return _MediaOutput(path, frame_rate)
+
+
+class _BitstreamOutput:
+    def __init__(self, path: Path, model_id: bytes) -> None:
+        self._path = path
+        self._model_id = model_id
+        self._stack = ExitStack()
+        self._writer: RtcWriter | None = None
+
+    def write(self, pts: int, picture: DecodedPicture) -> None:
+        if self._writer is None:
+            sequence = SequenceHeader(
+                model_id=self._model_id[:8],
+                geometry=picture.description.geometry,
+                time_base=RTP_TIME_BASE,
+            )
+            partial = self._stack.enter_context(atomic_file(self._path))
+            self._writer = RtcWriter(self._stack.enter_context(partial.open("wb")), sequence)
+        self._writer.write(AccessUnit(pts, picture.packets))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._stack.close()
+
+
+class _MediaOutput:
+    def __init__(self, path: Path, frame_rate: Fraction | None) -> None:
+        self._path = path
+        self._frame_rate = frame_rate
+        self._held: tuple[int, DecodedPicture] | None = None
+        self._writer: MediaWriter | None = None
+        self._size: tuple[int, int] | None = None
+
+    def write(self, pts: int, picture: DecodedPicture) -> None:
+        size = (picture.planes.width, picture.planes.height)
+        if self._size not in (None, size):
+            raise InputError(
+                f"{self._path}: the stream's size changed to {size[0]}x{size[1]}, "
+                "which one file cannot hold"
+            )
+        self._size = size
+        if self._writer is not None:
+            self._writer.write(pts, picture.planes)
+        elif self._held is None and self._frame_rate is None:
+            self._held = (pts, picture)
+        else:
+            self._start(picture, self._frame_rate or self._rate_until(pts))
+            self.write(pts, picture)
+
+    def close(self) -> None:
+        if self._writer is None and self._held is not None:
+            self._start(self._held[1], _DEFAULT_RATE)
+        if self._writer is not None:
+            self._writer.commit()
+            self._writer.__exit__(None, None, None)
+
+    def _rate_until(self, pts: int) -> Fraction:
+        assert self._held is not None
+        interval_us = ticks_to_us(max(1, pts - self._held[0]), RTP_TIME_BASE)
+        return Fraction(US_PER_S, max(1, interval_us)).limit_denominator(1001)
+
+    def _start(self, picture: DecodedPicture, rate: Fraction) -> None:
+        self._writer = open_writer(
+            self._path,
+            MediaFormat(picture.planes.width, picture.planes.height, RTP_TIME_BASE, rate),
+        )
+        if self._held is not None:
+            self._writer.write(self._held[0], self._held[1].planes)
+            self._held = None
+
+
+class OutputThread:
+    """Writes to several outputs in the order of arrival, off the caller's thread."""
+
+    def __init__(self, outputs: Sequence[FrameOutput]) -> None:
+        self._outputs = list(outputs)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="output")
+        self._pending: deque[Future[None]] = deque()
+
+    def write(self, pts: int, picture: DecodedPicture) -> None:
+        """
+        Hand over one frame; waits only when 16 are waiting already.
+
+        Raises:
+            RtcodecError, OSError: If an earlier frame could not be written.
+        """
+        if not self._outputs:
+            return
+        self._pending.append(self._pool.submit(self._write, pts, picture))
+        while self._pending and (self._pending[0].done() or len(self._pending) > _PENDING_MAX):
+            self._pending.popleft().result()
+
+    def close(self) -> None:
+        """
+        Write what is left and finish the files.
+
+        Raises:
+            RtcodecError, OSError: If something could not be written.
+        """
+        try:
+            while self._pending:
+                self._pending.popleft().result()
+        finally:
+            self._pool.shutdown()
+        for output in self._outputs:
+            output.close()
+
+    def _write(self, pts: int, picture: DecodedPicture) -> None:
+        for output in self._outputs:
+            output.write(pts, picture)

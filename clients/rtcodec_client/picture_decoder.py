@@ -1,0 +1,108 @@
+"""
+Bitstream packets as they came over the network, to planes.
+
+Opens the frame decoder for whatever size the packets say, anew when it
+changes. Blocking; belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rtcodec.bitstream.packet import Description, Extension, Packet, read_packet
+from rtcodec.bundle import Bundle
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.engine.api import Engine
+from rtcodec.errors import BitstreamError, Corrupt, Truncated
+from rtcodec.types import Planes
+
+DECODED_PIXELS_MAX = 4096 * 2304
+"A frame that claims to be larger is refused: sizes from the network are only claims."
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """One frame, decoded as far as it came through."""
+
+    planes: Planes
+    is_complete: bool
+    packets: tuple[Packet | Extension, ...]
+    "What it was decoded from."
+
+    description: Description
+
+
+class PictureDecoder:
+    """
+    Decodes the frames of one stream.
+
+    Args:
+        engine: Runs the model.
+        bundle: That model.
+        pixels_max: Largest frame taken, width times height.
+    """
+
+    def __init__(
+        self, engine: Engine, bundle: Bundle, *, pixels_max: int = DECODED_PIXELS_MAX
+    ) -> None:
+        self._engine = engine
+        self._tables = bundle.entropy_tables()
+        self._net = bundle.scale_net()
+        self._pixels_max = pixels_max
+        self._size: tuple[int, int] | None = None
+        self._decoder: FrameDecoder | None = None
+
+    def decode(self, packets: Sequence[bytes]) -> DecodedPicture:
+        """
+        Decode one frame; what is missing or damaged is painted from zeros.
+
+        Raises:
+            BitstreamError: If nothing of it can be decoded.
+            EngineError: If the device failed.
+        """
+        parsed, problem = _parse(packets)
+        described = next(
+            (p.header.description for p in parsed if isinstance(p, Packet) and _is_described(p)),
+            None,
+        )
+        if described is None:
+            raise problem or Truncated("no packet of the frame says its size", offset=0)
+        decoded = self._decoder_for(described).decode(parsed)
+        is_complete = problem is None and decoded.frame.complete
+        return DecodedPicture(decoded.planes, is_complete, tuple(parsed), described)
+
+    def close(self) -> None:
+        """Let go of the engine's state."""
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+            self._size = None
+
+    def _decoder_for(self, description: Description) -> FrameDecoder:
+        size = (description.geometry.width, description.geometry.height)
+        if self._decoder is None or size != self._size:
+            if size[0] * size[1] > self._pixels_max:
+                raise Corrupt(f"a frame of {size[0]}x{size[1]} is more than we take", offset=0)
+            self.close()
+            self._decoder = FrameDecoder(self._engine, self._tables, self._net, *size)
+            self._size = size
+        return self._decoder
+
+
+def _is_described(packet: Packet) -> bool:
+    return packet.header.description is not None
+
+
+def _parse(
+    packets: Sequence[bytes],
+) -> tuple[list[Packet | Extension], BitstreamError | None]:
+    """Parse what parses; return the first problem beside it."""
+    parsed: list[Packet | Extension] = []
+    problem: BitstreamError | None = None
+    for data in packets:
+        try:
+            parsed.append(read_packet(data))
+        except BitstreamError as error:
+            problem = problem or error
+    return parsed, problem

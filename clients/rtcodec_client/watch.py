@@ -1,0 +1,339 @@
+"""
+Watches a room over WHEP: receives latents, decodes them, keeps the figures.
+
+    aiortc -> LatentReceiver (newest wins) -> decode thread -> figures, outputs
+
+With the taps of a relay and a publisher on this machine, every decoded frame
+is compared with what went in and timed from the publisher's hands on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtcodec.bundle import Bundle
+from rtcodec.engine.api import Engine
+from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
+from rtcodec.packet.payload import FrameTiming
+from rtcodec.quality import PlanePsnr, picture_psnr
+from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
+from rtcodec.types import Planes
+from rtcodec.webrtc.clock import monotonic_us, unix_us
+from rtcodec.webrtc.connection import add_latent_receiver
+from rtcodec.webrtc.latent_receiver import LatentFrame, LatentReceiver
+from rtcodec.webrtc.sdp import is_same_model
+from rtcodec.webrtc.tap import FrameTapReader, TappedFrame
+from rtcodec_client.barcode import read_barcode
+from rtcodec_client.connection import RelayClosed, RelayConnection, Session
+from rtcodec_client.frame_record import FrameRecord, WatchFigures
+from rtcodec_client.output import OutputThread
+from rtcodec_client.picture_decoder import DecodedPicture, PictureDecoder
+from rtcodec_client.sample import FrameSample, SampleKeeper
+
+_QUEUE_FRAMES = 4
+_PTS_START = 1 << 32
+"Unwrapped time stamps start near here, so that reordering never makes them negative."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """When to stop and what to compare with."""
+
+    seconds: float | None = None
+    "After the first picture."
+
+    frames: int | None = None
+    "Stop after this many pictures."
+
+    wait_s: float | None = None
+    "Longest wait for the first picture; None waits for ever."
+
+    relay_tap: Path | None = None
+    "Ring of the frames that the relay encodes."
+
+    source_tap: Path | None = None
+    "Ring of the frames that the publisher sends."
+
+    samples: int = 0
+    "Frames to keep for a contact sheet."
+
+
+@dataclass(slots=True)
+class WatchTimeline:
+    """Figures of every frame, for a chart."""
+
+    psnr_db: list[float] = field(default_factory=list)
+    size_bytes: list[int] = field(default_factory=list)
+
+
+class Watcher:
+    """
+    One subscriber.
+
+    Args:
+        connection: To a WHEP endpoint, offering the engine's model.
+        engine: Runs the model.
+        bundle: That model.
+        options: See there.
+        outputs: Where pictures go.
+        show: Called with every picture, on the decode thread; must not block.
+    """
+
+    def __init__(
+        self,
+        connection: RelayConnection,
+        engine: Engine,
+        bundle: Bundle,
+        options: WatchOptions,
+        *,
+        outputs: OutputThread,
+        show: Callable[[Planes], None] = lambda _planes: None,
+    ) -> None:
+        self.figures = WatchFigures()
+        self.timeline = WatchTimeline()
+        self.samples = SampleKeeper(options.samples)
+        self.last_barcode: int | None = None
+        "Counter read from the last picture, if the publisher drew one."
+        self._connection = connection
+        self._model_id = engine.info.model_id.hex()
+        self._decoder = PictureDecoder(engine, bundle)
+        self._options = options
+        self._outputs = outputs
+        self._show = show
+        self._relay_tap = _reader(options.relay_tap)
+        self._source_tap = _reader(options.source_tap)
+        self._pts = _PTS_START
+        self._first_pts: int | None = None
+        self._started = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._receiver: LatentReceiver | None = None
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of whole bitstream packets that arrived, decoded or not."""
+        return self._receiver.bitstream_bytes if self._receiver is not None else 0
+
+    async def run(
+        self,
+        stop: asyncio.Event,
+        *,
+        on_connected: Callable[[], None] = lambda: None,
+        before_leaving: Callable[[Session], Any] | None = None,
+    ) -> None:
+        """
+        Watch until *stop*, the end of the stream, or what the options say.
+
+        Args:
+            stop: Set by anyone to end.
+            on_connected: Called once media can flow.
+            before_leaving: Awaited while the session still exists.
+
+        Raises:
+            RelayUnreachable, RemoteProtocolError: If the relay is not there,
+                refuses, goes away, or sends what we cannot decode.
+            InputError: If no picture came in time.
+            EngineError: If the engine failed.
+        """
+        ready = add_latent_receiver(self._connection.peer, max_frames=_QUEUE_FRAMES)
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        try:
+            async with self._connection.established() as session:
+                self._check_model(session)
+                self._receiver = receiver = await ready
+                on_connected()
+                await self._watch(receiver, pool, stop)
+                if before_leaving is not None:
+                    await before_leaving(session)
+        finally:
+            pool.shutdown()
+            self._decoder.close()
+            for tap in (self._relay_tap, self._source_tap):
+                if tap is not None:
+                    tap.close()
+
+    async def _watch(
+        self, receiver: LatentReceiver, pool: ThreadPoolExecutor, stop: asyncio.Event
+    ) -> None:
+        pump = asyncio.ensure_future(self._pump(receiver, pool))
+        timers = asyncio.ensure_future(self._wait_enough(stop))
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for task in (pump, timers):
+            task.add_done_callback(lambda done: _settle(ended, done))
+        try:
+            await self._connection.run_until(ended, stop)
+        except RelayClosed:
+            if not self.figures.decoded:
+                raise
+        finally:
+            timers.cancel()
+            receiver.close()  # what has arrived is still decoded
+            await asyncio.gather(timers, return_exceptions=True)
+            await pump
+            self.figures.lose("late", receiver.frames_dropped)
+
+    async def _wait_enough(self, stop: asyncio.Event) -> None:
+        options = self._options
+        try:
+            async with asyncio.timeout(options.wait_s):
+                await self._started.wait()
+        except TimeoutError:
+            raise InputError(
+                f"{self._connection.client.url}: no picture within {options.wait_s:g} s"
+            ) from None
+        if options.seconds is None:
+            await self._enough.wait()
+        else:
+            try:
+                async with asyncio.timeout(options.seconds):
+                    await self._enough.wait()
+            except TimeoutError:
+                return
+
+    async def _pump(self, receiver: LatentReceiver, pool: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        async for frame in receiver:
+            self._connection.note_alive()
+            self.figures.lose("network", frame.n_frames_lost_before)
+            if not frame.packets:
+                self.figures.lose("network")
+                continue
+            await loop.run_in_executor(pool, self._take, frame)
+            if self.figures.decoded:
+                self._started.set()
+            if self._options.frames is not None and self.figures.decoded >= self._options.frames:
+                self._enough.set()
+                return
+
+    def _take(self, frame: LatentFrame) -> None:
+        """Decode one frame and everything that follows from it; on the decode thread."""
+        started_us = monotonic_us()
+        try:
+            picture = self._decoder.decode(frame.packets)
+        except BitstreamError:
+            self.figures.lose("undecodable")
+            return
+        decoded_us = monotonic_us()
+        pts = self._unwrap(frame)
+        relay_frame, source_frame = self._tapped(frame.timing)
+        n_bytes = sum(map(len, frame.packets))
+        record = FrameRecord(
+            number=frame.number,
+            pts=pts,
+            decoded_us=decoded_us,
+            n_bytes=n_bytes,
+            stages_ms=_stages_ms(frame, started_us, decoded_us, source_frame),
+            is_complete=picture.is_complete and frame.is_complete,
+            psnr_db=_compare(relay_frame, picture),
+            source_psnr_db=_compare(source_frame, picture),
+        )
+        self._sample(record, picture, source_frame or relay_frame)
+        self.last_barcode = read_barcode(picture.planes)
+        self.figures.add(record)
+        self._outputs.write(pts - self._zero_pts(pts), picture)
+        self._show(picture.planes)
+
+    def _unwrap(self, frame: LatentFrame) -> int:
+        low = frame.timing.pts if frame.timing is not None else None
+        if low is None:  # its first payload was lost: a frame later than the last
+            return self._pts + 1
+        self._pts = unwrap(low, near=self._pts, bits=32)
+        return self._pts
+
+    def _zero_pts(self, pts: int) -> int:
+        if self._first_pts is None:
+            self._first_pts = pts
+        return self._first_pts
+
+    def _tapped(self, timing: FrameTiming | None) -> tuple[TappedFrame | None, TappedFrame | None]:
+        if timing is None:
+            return None, None
+        relay = self._relay_tap.by_rtp_timestamp(timing.pts) if self._relay_tap else None
+        source = self._source_tap.by_rtp_timestamp(timing.pts) if self._source_tap else None
+        return relay, source
+
+    def _sample(
+        self, record: FrameRecord, picture: DecodedPicture, original: TappedFrame | None
+    ) -> None:
+        psnr_db = record.source_psnr_db or record.psnr_db
+        if psnr_db is None or original is None:
+            return
+        if len(self.timeline.psnr_db) < 1_000_000:
+            self.timeline.psnr_db.append(psnr_db.yuv)
+            self.timeline.size_bytes.append(record.n_bytes)
+        number = self.figures.decoded
+        if self._options.samples and self.samples.wants(number):
+            time_us = ticks_to_us(record.pts - self._zero_pts(record.pts), RTP_TIME_BASE)
+            self.samples.keep(
+                FrameSample(
+                    number, time_us, original.planes, picture.planes, record.n_bytes, psnr_db
+                )
+            )
+
+    def _check_model(self, session: Session) -> None:
+        video: Sequence[Any] = session.description.of_kind("video")
+        parameters = video[0].latent_parameters if video else None
+        model = (parameters or {}).get("model", "")
+        if not is_same_model(model, self._model_id):
+            raise RemoteProtocolError(
+                f"{self._connection.client.url}: the relay sends model {model or 'unknown'}, "
+                f"not {self._model_id[:16]}"
+            )
+
+
+def _reader(path: Path | None) -> FrameTapReader | None:
+    return FrameTapReader(path) if path is not None else None
+
+
+def _settle(ended: asyncio.Future[None], task: asyncio.Future[None]) -> None:
+    """Let the first task that ends, well or badly, settle *ended*."""
+    if ended.done() or task.cancelled():
+        return
+    error = task.exception()
+    if error is not None:
+        ended.set_exception(error)
+    else:
+        ended.set_result(None)
+
+
+def _compare(tapped: TappedFrame | None, picture: DecodedPicture) -> PlanePsnr | None:
+    if tapped is None or tapped.planes.y.shape != picture.planes.y.shape:
+        return None
+    return picture_psnr(tapped.planes, picture.planes)
+
+
+def _stages_ms(
+    frame: LatentFrame, started_us: int, decoded_us: int, source: TappedFrame | None
+) -> dict[str, float]:
+    """
+    Split the frame's way.
+
+    The relay writes the time of day into its frames; it is brought to this
+    machine's monotonic clock, which is exact on one machine and as good as
+    the clocks agree between two.
+    """
+    stages = {
+        "peer_queue": (started_us - frame.released_us) / 1000,
+        "peer_decode": (decoded_us - started_us) / 1000,
+    }
+    timing = frame.timing
+    if timing is None:
+        return stages
+    offset_us = monotonic_us() - unix_us()
+    received_us = timing.received_us + offset_us
+    for stage in ("receive", "decode", "queue", "batch", "engine", "entropy"):
+        stages[stage] = getattr(timing, f"{stage}_us") / 1000
+    stages["deliver"] = (frame.released_us - timing.coded_us - offset_us) / 1000
+    if source is not None:
+        captured_us = source.received_us
+    elif timing.capture_us is not None:
+        captured_us = timing.capture_us + offset_us
+    else:
+        return stages
+    stages["publish"] = (received_us - captured_us) / 1000
+    stages["total"] = (decoded_us - captured_us) / 1000
+    return stages

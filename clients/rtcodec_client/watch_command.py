@@ -1,0 +1,304 @@
+"""
+`rtcodec watch URL`: subscribe to a room, decode it, show, save or measure it.
+
+Talks on stderr, one line a second; `--json` prints one object at the end, also
+when the relay went away in the middle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.engine.api import Engine
+from rtcodec.engine.loader import ENGINE_NAMES, open_engine
+from rtcodec.errors import ConfigError, RtcodecError
+from rtcodec.types import Planes
+from rtcodec_client.connection import RelayConnection, Session
+from rtcodec_client.contact_sheet import SheetText, Timeline, write_contact_sheet
+from rtcodec_client.event_log import EventWriter
+from rtcodec_client.frame_record import WatchFigures
+from rtcodec_client.machine import hardware, versions
+from rtcodec_client.output import OutputThread, check_output, open_output
+from rtcodec_client.room_status import RoomStatus, fetch_room
+from rtcodec_client.shell import add_connection_arguments, run_async, say, token_of
+from rtcodec_client.signalling import SignallingClient, check_url, room_of
+from rtcodec_client.watch import Watcher, WatchOptions
+from rtcodec_client.window import Window, check_display
+
+DEFAULT_MODEL = "s128"
+_PROGRESS_INTERVAL_S = 1.0
+_SHEET_ROWS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `rtcodec watch`."""
+    parser.add_argument("url", metavar="URL", help="WHEP endpoint, http://host:8080/whep/room")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="save as .rtc (the bitstream), .y4m .mkv (exact), .mp4 or .png; may be repeated",
+    )
+    parser.add_argument("--show", action="store_true", help="show the pictures in a window")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    parser.add_argument("--seconds", type=float, help="stop this long after the first picture")
+    parser.add_argument("--frames", type=int, help="stop after this many pictures")
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="give up if no picture comes within this"
+    )
+    parser.add_argument("--model", help="what the relay sends; by default it is asked")
+    parser.add_argument("--engine", choices=ENGINE_NAMES, default="auto", help="what decodes")
+    parser.add_argument("--threads", type=int, default=1, help="of the engine")
+    add_connection_arguments(parser)
+    measure = parser.add_argument_group("measuring on one machine")
+    measure.add_argument(
+        "--tap", type=Path, metavar="DIR", help="compare with the frames that the relay tapped"
+    )
+    measure.add_argument(
+        "--source-tap", type=Path, metavar="DIR", help="and with those that the publisher tapped"
+    )
+    measure.add_argument(
+        "--contact-sheet", type=Path, metavar="PNG", help="draw source beside decoded frames"
+    )
+    measure.add_argument(
+        "--events", type=Path, metavar="FILE", help="append progress to FILE as JSON lines"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until told to stop, or until the stream ends."""
+    url = check_url(args.url, kind="whep")
+    _check(args)
+    with EventWriter(args.events) as events:
+        command = _WatchCommand(url, args, events)
+        failure: RtcodecError | None = None
+        try:
+            run_async(command.run)
+        except RtcodecError as error:
+            if command.watcher is None or not command.watcher.figures.decoded:
+                raise
+            failure = error  # what was measured until then is still of use
+        report = command.report()
+        events.write("report", **report)
+        if args.json:
+            print(json.dumps(report))
+        if args.contact_sheet is not None:
+            command.draw_sheet(args.contact_sheet)
+        if failure is not None:
+            raise failure
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("seconds", "frames", "wait"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f"--{name} {value:g} is not above 0")
+    if not 1 <= args.threads <= 64:
+        raise ConfigError(f"{args.threads} threads is outside 1..64")
+    for path in args.output:
+        check_output(path)
+    if args.contact_sheet is not None and args.tap is None and args.source_tap is None:
+        raise ConfigError("--contact-sheet needs --tap or --source-tap to compare with")
+    if args.show:
+        check_display()
+
+
+class _WatchCommand:
+    """One run of the command: what it opened and what it found."""
+
+    def __init__(self, url: str, args: argparse.Namespace, events: EventWriter) -> None:
+        self.watcher: Watcher | None = None
+        self._url = url
+        self._args = args
+        self._events = events
+        self._room = room_of(url)
+        self._status: RoomStatus | None = None
+        self._engine: Engine | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Connect, watch, and finish every file."""
+        args = self._args
+        with ExitStack() as stack:
+            async with SignallingClient(self._url, token=token_of(args)) as client:
+                bundle = await self._choose_model(client)
+                engine = await asyncio.to_thread(
+                    open_engine, args.engine, bundle, threads=args.threads
+                )
+                stack.callback(engine.close)
+                self._engine = engine
+                outputs = OutputThread(
+                    [open_output(p, bundle.model_id, frame_rate=None) for p in args.output]
+                )
+                stack.callback(outputs.close)
+                connection = RelayConnection(
+                    client, stun_url=args.stun, models=[bundle.model_id.hex()]
+                )
+                self.watcher = Watcher(
+                    connection,
+                    engine,
+                    bundle,
+                    self._options(),
+                    outputs=outputs,
+                    show=self._open_window(stack, stop),
+                )
+                await self._watch(client, connection, stop)
+
+    async def _watch(
+        self, client: SignallingClient, connection: RelayConnection, stop: asyncio.Event
+    ) -> None:
+        assert self.watcher is not None
+        progress = asyncio.ensure_future(_show_progress(self.watcher.figures, self._events))
+        try:
+            await self.watcher.run(
+                stop,
+                on_connected=self._on_connected,
+                before_leaving=lambda session: self._ask_relay(client, session),
+            )
+        finally:
+            progress.cancel()
+            await connection.peer.close()
+
+    def report(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        assert self.watcher is not None
+        assert self._engine is not None
+        figures, info = self.watcher.figures, self._engine.info
+        status = self._status or RoomStatus()
+        sent = status.sent
+        if sent is not None:  # what was under way when we left
+            figures.lose("unfinished", sent - figures.decoded - figures.n_lost)
+        return {
+            "frames": {
+                "received": status.received,
+                "encoded": status.encoded,
+                "dropped": status.n_dropped if status.received is not None else None,
+                "dropped_by_reason": status.dropped,
+                "sent": sent if sent is not None else figures.decoded + figures.n_lost,
+                "decoded": figures.decoded,
+                "lost": figures.n_lost,
+                "lost_by_reason": dict(figures.lost),
+                "damaged": figures.damaged,
+            },
+            **figures.report(),
+            "bytes_received": self.watcher.bytes_received,
+            "bytes_sent": status.bytes_sent,
+            "relay_latency_ms": status.latency_ms,
+            "relay_psnr_db": status.psnr_db,
+            "model": info.model,
+            "model_id": info.model_id.hex(),
+            "engine": info.name,
+            "hardware": hardware(info),
+            "versions": versions(info),
+        }
+
+    def draw_sheet(self, path: Path) -> None:
+        """Draw the contact sheet, if there was anything to compare."""
+        assert self.watcher is not None
+        samples = self.watcher.samples.pick()
+        if not samples:
+            say("no contact sheet: no frame could be compared with its source")
+            return
+        report = self.report()
+        timeline = self.watcher.timeline
+        write_contact_sheet(
+            path, samples, Timeline(timeline.psnr_db, timeline.size_bytes), sheet_text(report)
+        )
+
+    def _options(self) -> WatchOptions:
+        args = self._args
+        return WatchOptions(
+            seconds=args.seconds,
+            frames=args.frames,
+            wait_s=args.wait,
+            relay_tap=args.tap / f"{self._room}.tap" if args.tap else None,
+            source_tap=args.source_tap / "source.tap" if args.source_tap else None,
+            samples=_SHEET_ROWS if args.contact_sheet is not None else 0,
+        )
+
+    async def _choose_model(self, client: SignallingClient) -> Bundle:
+        name = self._args.model
+        if name is None:
+            status = await fetch_room(client, self._room)
+            name = status.model if status is not None and status.model else DEFAULT_MODEL
+        return await asyncio.to_thread(find_bundle, name)
+
+    def _open_window(self, stack: ExitStack, stop: asyncio.Event) -> Callable[[Planes], None]:
+        if not self._args.show:
+            return lambda _planes: None
+        window = Window(f"rtcodec: {self._room}")
+        stack.callback(window.close)
+        loop = asyncio.get_running_loop()
+
+        def show(planes: Planes) -> None:
+            if window.is_open:
+                window.show(planes)
+            else:
+                loop.call_soon_threadsafe(stop.set)
+
+        return show
+
+    def _on_connected(self) -> None:
+        self._events.write("connected")
+        say(f"watching {self._url}")
+
+    async def _ask_relay(self, client: SignallingClient, session: Session) -> None:
+        self._status = await fetch_room(client, self._room, subscriber=session.answer.session_id)
+
+
+def sheet_text(report: dict[str, Any]) -> SheetText:
+    """Write title and facts of a contact sheet from a report."""
+    frames, psnr = report["frames"], report["psnr_db"]["yuv"]
+    source = report["psnr_source_db"]["yuv"]
+    title = f"{report['kbps']:,.0f} kb/s at {report['fps']:.1f} frames/s"
+    if psnr is not None:
+        title += f", PSNR {psnr:.2f} dB"
+    machine = report["hardware"]
+    total = report["latency_ms"].get("total")
+    facts = [
+        f"model {report['model']} by {report['engine']} ({machine['precision']}) on "
+        f"{machine['cpu']}, {machine['cores']} cores",
+        f"{frames['decoded']} frames decoded, {frames['lost']} lost"
+        + (f", {frames['dropped']} dropped by the relay" if frames["dropped"] is not None else ""),
+    ]
+    if total is not None:
+        facts[1] += (
+            f"; from the publisher's encoder to the decoded picture {total['p50']:.0f} ms (p50), "
+            f"{total['p95']:.0f} ms (p95)"
+        )
+    facts.append(
+        "PSNR in the title: decoded against what the relay received. Below: against the source"
+        + (f", {source:.2f} dB in the mean" if source is not None else "")
+    )
+    return SheetText(title, facts)
+
+
+async def _show_progress(figures: WatchFigures, events: EventWriter) -> None:
+    while True:
+        await asyncio.sleep(_PROGRESS_INTERVAL_S)
+        live = figures.live()
+        events.write("progress", **live)
+        if "fps" in live:
+            say(progress_line(live))
+
+
+def progress_line(live: dict[str, Any]) -> str:
+    """Say the figures of the last seconds in one line."""
+    parts = [f"{live['decoded']} frames", f"{live['fps']:.1f} fps", f"{live['kbps']:.0f} kb/s"]
+    if live.get("psnr_db"):
+        parts.append(f"{live['psnr_db']['yuv']:.2f} dB")
+    total = live["latency_ms"].get("total")
+    if total is not None:
+        parts.append(f"{total['p50']:.0f} ms")
+    if live["lost"]:
+        parts.append(f"{live['lost']} lost")
+    return ", ".join(parts)
