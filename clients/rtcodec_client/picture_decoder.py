@@ -47,8 +47,8 @@ class PictureDecoder:
         self, engine: Engine, bundle: Bundle, *, pixels_max: int = DECODED_PIXELS_MAX
     ) -> None:
         self._engine = engine
-        self._tables = bundle.entropy_tables()
-        self._net = bundle.scale_net()
+        self._tables = bundle.entropy_tables
+        self._net = bundle.scale_net
         self._pixels_max = pixels_max
         self._size: tuple[int, int] | None = None
         self._decoder: FrameDecoder | None = None

@@ -227,6 +227,7 @@ class _WatchCommand:
 
     async def _choose_model(self, client: SignallingClient) -> Bundle:
         name = self._args.model
+        await client.get_json("/healthz")  # nobody there: say so before a model is loaded
         if name is None:
             status = await fetch_room(client, self._room)
             name = status.model if status is not None and status.model else DEFAULT_MODEL
@@ -264,11 +265,12 @@ def sheet_text(report: dict[str, Any]) -> SheetText:
         title += f", PSNR {psnr:.2f} dB"
     machine = report["hardware"]
     total = report["latency_ms"].get("total")
+    where = f"{machine['cpu']}, {machine['cores']} cores"
+    dropped = frames["dropped"]
     facts = [
-        f"model {report['model']} by {report['engine']} ({machine['precision']}) on "
-        f"{machine['cpu']}, {machine['cores']} cores",
+        f"model {report['model']} by {report['engine']} ({machine['precision']}) on {where}",
         f"{frames['decoded']} frames decoded, {frames['lost']} lost"
-        + (f", {frames['dropped']} dropped by the relay" if frames["dropped"] is not None else ""),
+        + (f", {dropped} dropped by the relay" if dropped is not None else ""),
     ]
     if total is not None:
         facts[1] += (
