@@ -26,7 +26,7 @@ from rtcodec.entropy.rans import (
     check_indices,
     check_symbols_form,
 )
-from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.entropy.scale_net import Layer, ScaleNet
 from rtcodec.entropy.tile import Latent, check_plane, check_values
 from rtcodec.errors import ConfigError, Corrupt, LocalProtocolError, Truncated
 
@@ -299,11 +299,7 @@ class _PackedNet:
         self.structs = [self._struct(net, at_qp) for at_qp in layers]
         self.scratch_size: int = _library().rtc_scale_scratch(ctypes.addressof(self.structs[0]))
 
-    def _struct(
-        self,
-        net: ScaleNet,
-        layers: tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...],
-    ) -> _ScaleNet:
+    def _struct(self, net: ScaleNet, layers: tuple[Layer, ...]) -> _ScaleNet:
         biases = [
             _padded((b + (1 << shift >> 1))[:, None], 4, 1).astype(np.int32)
             for _, b, shift, _ in layers

@@ -66,7 +66,7 @@ def encode_slice(
     check_symbols_form(symbols, indices)
     if symbols[indices == 0].any():
         raise ValueError("a skipped symbol is not 0")
-    writer = _Writer([STATE_MIN] * lanes)
+    writer = LaneWriter([STATE_MIN] * lanes)
     flat_index, flat_symbol = indices.reshape(-1), symbols.reshape(-1)
     coded = np.flatnonzero(flat_index)
     radius = tables.radius
@@ -109,7 +109,7 @@ class SliceDecoder:
         self._tables = tables
         self._n_tiles = n_tiles
         self._qp = qp
-        self._reader = _Reader(bytes(payload), lanes)
+        self._reader = LaneReader(bytes(payload), lanes)
         self._steps = 0
         self._coded = 0  # symbols read so far
 
@@ -176,25 +176,28 @@ class SliceDecoder:
 
 
 @dataclass(slots=True)
-class _Writer:
-    """Codes backwards: the last symbol of the payload comes first."""
+class LaneWriter:
+    """Codes backwards: the last symbol of a slice is put first."""
 
     states: list[int]
     words: list[int] = field(default_factory=list)
     "In reverse of the order they are read."
 
     def put(self, lane: int, cdf: NDArray[np.uint16], symbol: int) -> None:
+        """Put symbol number *symbol* of a cumulative table."""
         start, end = int(cdf[symbol]), int(cdf[symbol + 1])
         state = self._make_room(lane, (end - start) << (32 - PROB_BITS))
         quotient, remainder = divmod(state, end - start)
         self.states[lane] = (quotient << PROB_BITS) + remainder + start
 
     def put_escape(self, lane: int, excess: int, negative: bool) -> None:
+        """Put what follows an escape; *excess* is |symbol| - R, at least 1."""
         n_bits = excess.bit_length() - 1
         self.put_raw(lane, excess - (1 << n_bits), n_bits)
         self.put_raw(lane, n_bits + (negative << ESCAPE_LENGTH_BITS), ESCAPE_LENGTH_BITS + 1)
 
     def put_raw(self, lane: int, bits: int, n_bits: int) -> None:
+        """Put *n_bits* bits, 0 to 16, all equally likely."""
         state = self._make_room(lane, 1 << (32 - n_bits))
         self.states[lane] = (state << n_bits) + bits
 
@@ -206,12 +209,19 @@ class _Writer:
         return state
 
     def payload(self) -> bytes:
+        """Return lane states and words in the order a decoder reads them."""
         head = np.array(self.states, "<u4").tobytes()
         return head + np.array(self.words[::-1], "<u2").tobytes()
 
 
-class _Reader:
-    """Lane states and the words that refill them."""
+class LaneReader:
+    """
+    Lane states and the words that refill them.
+
+    Raises:
+        Truncated: From every method, if the payload ends early.
+        Corrupt: As `SliceDecoder` says.
+    """
 
     def __init__(self, payload: bytes, lanes: int) -> None:
         self.lanes = lanes
@@ -225,6 +235,7 @@ class _Reader:
                 raise Corrupt(f"state {state} of lane {lane} is below 2**16", offset=4 * lane)
 
     def take(self, lane: int, cdf: NDArray[np.uint16]) -> int:
+        """Take a symbol's number in a cumulative table."""
         state = self._states[lane]
         slot = state & (PROB_SCALE - 1)
         symbol = int(np.searchsorted(cdf, slot, side="right")) - 1
@@ -233,6 +244,7 @@ class _Reader:
         return symbol
 
     def take_escape(self, lane: int, reach: int) -> int:
+        """Take what follows an escape of a table with radius *reach*."""
         head = self.take_raw(lane, ESCAPE_LENGTH_BITS + 1)
         n_bits = head & ((1 << ESCAPE_LENGTH_BITS) - 1)
         magnitude = reach + (1 << n_bits) + self.take_raw(lane, n_bits)
@@ -241,6 +253,7 @@ class _Reader:
         return -magnitude if head >> ESCAPE_LENGTH_BITS else magnitude
 
     def take_raw(self, lane: int, n_bits: int) -> int:
+        """Take *n_bits* bits, 0 to 16."""
         state = self._states[lane]
         self._refill(lane, state >> n_bits)
         return state & ((1 << n_bits) - 1)
@@ -255,6 +268,7 @@ class _Reader:
         self._states[lane] = state
 
     def finish(self) -> None:
+        """Raise Corrupt unless all is read and every lane is back where it began."""
         left = len(self._payload) - self._position
         if left:
             raise Corrupt(f"{left} bytes after the last symbol", offset=self._position)

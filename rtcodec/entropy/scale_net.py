@@ -13,7 +13,7 @@ Dims: T tiles, Th x Tw the grid of tiles, Cz hyper channels, M latent channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from rtcodec.entropy.cdf import QP_COUNT, SCALE_COUNT, Z_MAX
 from rtcodec.errors import ConfigError
 
 _T = TypeVar("_T", bound=np.generic)
+
+Layer: TypeAlias = tuple[NDArray[np.int8], NDArray[np.int64], int, int]
+"Weights [rows, inputs], biases [rows] before the shift, shift, upper clamp."
 
 EXACT_LIMIT = 1 << 24
 "Integers up to this are exact in float32."
@@ -93,29 +96,21 @@ class ScaleNet:
             uint8 [M, 4 * Th, 4 * Tw], 0..63; equal to `indices_reference`.
         """
         self.check_input(z, qp)
+        first, second, last = self.layers(qp)
         a: NDArray[np.float32] = z.astype(np.float32)
-        for w, b, shift, top in self.layers(qp):
-            scale = np.float32(2.0**-shift)  # a power of two keeps every integer exact
-            acc = (w.astype(np.float32) * scale) @ a.reshape(w.shape[1], -1)
-            acc += (b.astype(np.float32) * scale + np.float32(0.5 if shift else 0))[:, None]
-            np.clip(acc, 0, top, out=acc)
-            if (
-                top == INDEX_MAX
-            ):  # the last layer; the cast drops the fraction: a floor, as acc >= 0
-                return acc.astype(np.uint8).reshape(-1, *a.shape[1:])
-            a = depth_to_space(np.floor(acc, out=acc).reshape(-1, *a.shape[1:]))
-        raise AssertionError("the last layer returns")
+        for layer in (first, second):
+            acc = _float_sums(layer, a)
+            a = depth_to_space(np.floor(acc, out=acc))
+        return _float_sums(last, a).astype(np.uint8)  # a floor too: nothing is negative
 
     def indices_reference(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
         """Scale indices in int64: the normative, slow form of `indices`."""
         self.check_input(z, qp)
+        first, second, last = self.layers(qp)
         a: NDArray[np.int64] = z.astype(np.int64)
-        for w, b, shift, top in self.layers(qp):
-            acc = np.tensordot(w.astype(np.int64), a, axes=1) + b.astype(np.int64)[:, None, None]
-            a = np.clip((acc + (1 << shift >> 1)) >> shift, 0, top)
-            if top != INDEX_MAX:
-                a = depth_to_space(a)
-        return a.astype(np.uint8)
+        for layer in (first, second):
+            a = depth_to_space(_integer_layer(layer, a))
+        return _integer_layer(last, a).astype(np.uint8)
 
     def layers(self, qp: int) -> tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...]:
         """Weights, biases before the shift, shift and upper clamp of each layer at *qp*."""
@@ -156,6 +151,22 @@ class ScaleNet:
             _bound(self.w2, self.b2[None], self.s2, ACTIVATION_MAX, 0),
             _bound(self.w3, self.b3, self.s3, ACTIVATION_MAX, self.s3),
         )
+
+
+def _integer_layer(layer: Layer, a: NDArray[np.int64]) -> NDArray[np.int64]:
+    w, b, shift, top = layer
+    acc: NDArray[np.int64] = np.tensordot(w.astype(np.int64), a, axes=1) + b[:, None, None]
+    return np.clip((acc + (1 << shift >> 1)) >> shift, np.int64(0), np.int64(top))
+
+
+def _float_sums(layer: Layer, a: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a layer before its floor, clamped; scaling by a power of two is exact."""
+    w, b, shift, top = layer
+    scale = np.float32(2.0**-shift)
+    acc: NDArray[np.float32] = (w.astype(np.float32) * scale) @ a.reshape(w.shape[1], -1)
+    acc += (b.astype(np.float32) * scale + np.float32(0.5 if shift else 0))[:, None]
+    np.clip(acc, 0, top, out=acc)
+    return acc.reshape(w.shape[0], *a.shape[1:])
 
 
 def depth_to_space(a: NDArray[_T]) -> NDArray[_T]:
