@@ -42,6 +42,8 @@ _SLOT_DTYPE: list[tuple[str, str]] = [
     ("sent_us", "<u8"),
 ]
 _SLOTS_MAX = 4096
+_SLOTS_MIN = 4
+_BUDGET_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,13 @@ class FrameTapWriter:
         Args:
             directory: An existing folder.
             name: The room; becomes the file's name.
-            slots: Frames kept, 1 to 4096.
+            slots: Frames kept, 4 to 4096; fewer if they would take over 64 MB.
 
         Raises:
             ConfigError: If *slots* is out of range or *directory* is missing.
         """
-        if not 1 <= slots <= _SLOTS_MAX:
-            raise ConfigError(f"tap of {slots} slots is outside 1..{_SLOTS_MAX}")
+        if not _SLOTS_MIN <= slots <= _SLOTS_MAX:
+            raise ConfigError(f"tap of {slots} slots is outside {_SLOTS_MIN}..{_SLOTS_MAX}")
         if not directory.is_dir():
             raise ConfigError(f"{directory}: no such directory for the frame tap")
         self._path = tap_path(directory, name)
@@ -140,7 +142,7 @@ class FrameTapWriter:
         if self._ring is None or self._ring.capacity_bytes < size:
             self.close()
             self._ring = self._create(size)
-        slot = frame_number % self._slots
+        slot = frame_number % self._ring.slots
         header = self._ring.headers[slot]
         header["generation"] += 1  # odd: being written
         pixels = self._ring.pixels(slot)
@@ -158,7 +160,7 @@ class FrameTapWriter:
         """Note when a frame's last packet left; nothing if it is gone."""
         if self._ring is None:
             return
-        header = self._ring.headers[frame_number % self._slots]
+        header = self._ring.headers[frame_number % self._ring.slots]
         if header["frame_number"] == frame_number & 0xFFFF and header["sent_us"] == 0:
             header["sent_us"] = sent_us
 
@@ -170,15 +172,16 @@ class FrameTapWriter:
 
     def _create(self, frame_bytes: int) -> _Ring:
         slot_bytes = _SLOT_HEADER_BYTES + -(-frame_bytes // 64) * 64
-        total = _FILE_HEADER_BYTES + self._slots * slot_bytes
+        slots = min(self._slots, max(_SLOTS_MIN, _BUDGET_BYTES // slot_bytes))
+        total = _FILE_HEADER_BYTES + slots * slot_bytes
         partial = self._path.with_suffix(f".{os.getpid()}.partial")
         with partial.open("w+b") as file:
             file.truncate(total)
-            file.write(_FILE_HEADER.pack(_MAGIC, self._slots, slot_bytes))
+            file.write(_FILE_HEADER.pack(_MAGIC, slots, slot_bytes))
             file.flush()
             mapped = mmap.mmap(file.fileno(), total)
         partial.replace(self._path)
-        return _Ring(mapped, self._slots, slot_bytes)
+        return _Ring(mapped, slots, slot_bytes)
 
 
 class FrameTapReader:
