@@ -196,7 +196,7 @@ def read_sequence_header_at(cursor: Cursor) -> SequenceHeader:
 
 
 def write_sequence_header(header: SequenceHeader) -> bytes:
-    """Write what `read_sequence_header` reads: 29 to 45 bytes."""
+    """Write what `read_sequence_header` reads: 28 to 45 bytes."""
     body = _body(header)
     return body + zlib.crc32(body).to_bytes(4, "big")
 

@@ -98,13 +98,17 @@ def split_tiles(
     return [TileRange(first, end - first, dispersed) for first, end in pairwise(bounds)]
 
 
+def tile_order(rows: int, columns: int, *, dispersed: bool) -> NDArray[np.int64]:
+    """Return the tile index of each position, int64 [rows * columns] (spec 2.2)."""
+    grid = np.arange(rows * columns, dtype=np.int64).reshape(rows, columns)
+    if not dispersed:
+        return grid.ravel()
+    return np.concatenate([grid[row::2, column::2].ravel() for row, column in _PHASES])
+
+
 @lru_cache(maxsize=256)
 def _indices(tiles: TileRange, rows: int, columns: int) -> NDArray[np.int64]:
-    if tiles.dispersed:
-        grid = np.arange(rows * columns).reshape(rows, columns)
-        order = np.concatenate([grid[row::2, column::2].ravel() for row, column in _PHASES])
-        indices = np.sort(order[tiles.first : tiles.end])
-    else:
-        indices = np.arange(tiles.first, tiles.end)
+    order = tile_order(rows, columns, dispersed=tiles.dispersed)
+    indices = np.sort(order[tiles.first : tiles.end])
     indices.setflags(write=False)
     return indices
