@@ -37,7 +37,7 @@ PIPELINES_PER_SIZE: Final = 2
 
 
 class Pipeline(ABC):
-    """The graphs of one model for one padded size. Arrays handed out are valid until the next call."""
+    """The graphs of one model for one padded size. Arrays given out hold until the next call."""
 
     @abstractmethod
     def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -80,6 +80,7 @@ class GraphEngine(ABC):
     def _compile(self, size: Size) -> Pipeline:
         """Make a pipeline for a padded size; EngineError if the runtime refuses."""
 
+    @abstractmethod
     def _forget(self, size: Size) -> None:
         """Let go of what `_compile` keeps for a size, if anything."""
 

@@ -5,6 +5,9 @@ Also the runtime that browsers have, so its symbols and OpenVINO's must be inter
 threads do not spin: they would starve the event loop that they share cores with.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -69,6 +72,9 @@ class OnnxRuntimeEngine(GraphEngine):
     def _compile(self, size: Size) -> Pipeline:
         return _OnnxRuntimePipeline(self._sessions, size)
 
+    def _forget(self, size: Size) -> None:
+        """Sessions take any size: nothing is kept for one."""
+
 
 class _OnnxRuntimePipeline(Pipeline):
     """Input planes of one size over sessions that take any."""
@@ -79,8 +85,8 @@ class _OnnxRuntimePipeline(Pipeline):
         self._y = np.zeros((1, 1, height, width), np.uint8)
         self._u = np.zeros((1, 1, height // 2, width // 2), np.uint8)
         self._v = np.zeros((1, 1, height // 2, width // 2), np.uint8)
-        self._latents = np.zeros(0, np.float32)
-        self._z = np.zeros(0, np.float32)
+        self._latents: NDArray[np.float32] = np.zeros(0, np.float32)
+        self._z: NDArray[np.float32] = np.zeros(0, np.float32)
 
     def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the input planes to fill."""
@@ -88,7 +94,12 @@ class _OnnxRuntimePipeline(Pipeline):
 
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
         """Run analysis on the input planes and return z."""
-        feed = {"y": self._y, "u": self._u, "v": self._v, "gains": gains[None]}
+        feed: dict[str, NDArray[Any]] = {
+            "y": self._y,
+            "u": self._u,
+            "v": self._v,
+            "gains": gains[None],
+        }
         self._latents, z = self._run("analysis", ["latents", "z"], feed)
         hyper = to_hyper_latents(z[0])
         self._z = hyper[None].astype(np.float32)
@@ -104,7 +115,7 @@ class _OnnxRuntimePipeline(Pipeline):
         self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the padded planes."""
-        feed = {
+        feed: dict[str, NDArray[Any]] = {
             "z": z[None].astype(np.float32),
             "symbols": symbols[None].astype(np.float32),
             "gains": gains[None],
@@ -113,10 +124,10 @@ class _OnnxRuntimePipeline(Pipeline):
         return y[0, 0], u[0, 0], v[0, 0]
 
     def _run(
-        self, graph: str, outputs: list[str], feed: dict[str, NDArray[np.generic]]
-    ) -> list[NDArray[np.generic]]:
+        self, graph: str, outputs: list[str], feed: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
         try:
-            results: list[NDArray[np.generic]] = self._sessions[graph].run(outputs, feed)
+            results: list[NDArray[Any]] = self._sessions[graph].run(outputs, feed)
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"ONNX Runtime failed in {graph}: {error}") from error
         return results

@@ -207,9 +207,8 @@ class FrameDecoder:
             store=header.store,
         )
         planes = self._engine.decode([job])[0]
-        self._references.decoded(
-            keyframe=header.keyframe, store=header.store, complete=frame.complete
-        )
+        kept = frame.complete and self._engine.info.references > 0
+        self._references.decoded(keyframe=header.keyframe, store=header.store, complete=kept)
         return DecodedFrame(planes, frame)
 
     def close(self) -> None:

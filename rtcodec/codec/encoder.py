@@ -22,11 +22,13 @@ from rtcodec.bitstream.packet import Description, Packet, PacketHeader, header_b
 from rtcodec.bitstream.tiles import TileRange, tile_indices
 from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
-from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.native import encode_slice, gather_tiles
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.types import LayerId, Planes
+
+_BYTES_PER_SYMBOL = 0.9  # of those that are not 0, the zeros between them included
 
 _SIZE_FIELD_BYTES = 3  # a packet's size takes up to this much more than that of an empty one
 
@@ -114,13 +116,21 @@ class FramePacker:
         n_tiles = frame.z.shape[0]
         whole = replace(header, tiles=TileRange(n_tiles - 1, 1))
         overhead = len(header_bytes(Packet(whole, b""))) + _SIZE_FIELD_BYTES
-        tile_bytes = self._costs.bits(frame.z, frame.symbols, frame.indices, label.qp) / 8
+        tile_bytes = self._tile_bytes(frame, label.qp)
         runs = self._slicing.plan(tile_bytes, width, height, overhead)
 
         def encode(run: TileRange | None) -> list[Packet]:
             return self._encode_run(frame, header, run, tile_bytes, width, height)
 
         return tuple(packet for part in self._map(encode, runs) for packet in part)
+
+    def _tile_bytes(self, frame: "_CodedFrame", qp: int) -> NDArray[np.float64]:
+        """Return what each tile costs; roughly, where only the number of lanes depends on it."""
+        if self._slicing.target_bytes is None:
+            symbols = np.count_nonzero(frame.symbols.reshape(len(frame.z), -1), axis=1)
+            rough: NDArray[np.float64] = symbols * _BYTES_PER_SYMBOL
+            return rough
+        return self._costs.bits(frame.z, frame.symbols, frame.indices, qp) / 8
 
     def _encode_run(
         self,
@@ -221,6 +231,11 @@ class FrameEncoder:
         packets = self._packer.pack(output, label, *self._size)
         self._frame_number = (self._frame_number + 1) & 0xFFFF
         return EncodedFrame(AccessUnit(pts, packets), output)
+
+    def show(self, output: EncodeOutput, *, qp: int) -> Planes:
+        """Return the picture that a decoder on this engine will see."""
+        job = DecodeJob(self._state, output.z, output.symbols, qp, *self._size)
+        return self._engine.decode([job])[0]
 
     def close(self) -> None:
         """Let go of the engine's state."""

@@ -51,6 +51,9 @@ class EngineInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     "Versions of the libraries underneath."
 
+    references: int = 0
+    "Frames of one stream that it can keep to predict from; 0 for intra only."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodeJob:

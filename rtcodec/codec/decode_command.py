@@ -1,0 +1,252 @@
+"""`rtcodec decode`: a `.rtc` file to video or images. A shell around `FrameDecoder`."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from rtcodec.bitstream.access_unit import AccessUnit
+from rtcodec.bitstream.file import RtcReader
+from rtcodec.bitstream.sequence import SequenceHeader
+from rtcodec.bundle import Bundle, find_bundle, find_bundle_by_id
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.encode_command import MAX_PIXELS
+from rtcodec.console import Progress, StageTimes, available_cores, print_json, say
+from rtcodec.engine.api import Engine
+from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
+from rtcodec.errors import BitstreamError, ConfigError, Corrupt, InputError, Truncated, Unsupported
+from rtcodec.media.color import Color
+from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
+from rtcodec.types import Planes
+
+_MODEL_ID_OFFSET: Final = 5  # of the sequence header, for messages
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `rtcodec decode`."""
+    parser.add_argument("input", type=Path, metavar="IN.rtc", help="a file that encode wrote")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help=".y4m .mkv .mp4 .png or .npy (RGB [N, H, W, 3])"
+    )
+    parser.add_argument(
+        "--model", help="installed model, or path of a .rtcm file (default: what the stream names)"
+    )
+    parser.add_argument(
+        "--head", choices=("psnr", "perceptual"), default="psnr", help="what to aim at"
+    )
+    parser.add_argument(
+        "--quality", choices=("preview", "full"), default="full", help="how much of it to decode"
+    )
+    parser.add_argument(
+        "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `rtcodec decode`."""
+    _check_options(args)
+    threads = args.threads or available_cores()
+    with ExitStack() as stack:
+        file = stack.enter_context(_opened(args.input))
+        try:
+            reader = RtcReader(file)
+        except BitstreamError as error:
+            raise _named(error, args.input) from None
+        sequence = reader.sequence
+        if sequence.width * sequence.height > MAX_PIXELS:
+            raise InputError(
+                f"{args.input}: {sequence.width}x{sequence.height} is more than {MAX_PIXELS} pixels"
+            )
+        bundle = _bundle(args, sequence)
+        writer = stack.enter_context(open_writer(args.output, _media(sequence)))
+        engine = open_engine(args.engine, bundle, threads=threads)
+        stack.callback(engine.close)
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        job = _Job(args.input, reader, bundle, engine)
+        job.decode(writer, pool)
+        with job.times.stage("finish"):
+            writer.commit()
+    report = job.report(args.output)
+    if args.json:
+        print_json(report)
+    elif job.problem is None:
+        say(_summary(args.output, report))
+    if job.problem is not None:
+        done = f"{job.frames} frames are in {args.output}"
+        raise type(job.problem)(
+            f"{args.input}: {job.problem.message}; {done}", offset=job.problem.offset
+        )
+    return 0
+
+
+@dataclass
+class _Job:
+    """One run of the command, frame by frame."""
+
+    source: Path
+    reader: RtcReader
+    bundle: Bundle
+    engine: Engine
+    times: StageTimes = field(default_factory=StageTimes)
+    frames: int = 0
+    damaged: int = 0
+    "Frames with missing tiles."
+
+    missing_tiles: int = 0
+    problem: BitstreamError | None = None
+    "The first thing wrong with the stream."
+
+    def decode(self, writer: MediaWriter, pool: ThreadPoolExecutor) -> None:
+        """
+        Decode every frame into *writer*, and as much as there is of a damaged stream.
+
+        Raises:
+            BitstreamError: If there is not one frame.
+        """
+        sequence = self.reader.sequence
+        decoder = FrameDecoder(
+            self.engine,
+            self.bundle.entropy_tables,
+            self.bundle.scale_net,
+            sequence.width,
+            sequence.height,
+            references=sequence.references,
+            parallel_map=pool.map,
+        )
+        last: Planes | None = None
+        with Progress(f"decoding {self.source.name}", None) as progress:
+            for unit in self._units():
+                last = self._frame(decoder, unit, last)
+                if last is not None:
+                    with self.times.stage("write"):
+                        writer.write(unit.pts, last)
+                    self.frames += 1
+                    progress.step()
+        decoder.close()
+        if not self.frames:
+            problem = self.problem or Truncated("no frames", offset=self.reader.offset)
+            raise _named(problem, self.source)
+
+    def _units(self) -> Iterator[AccessUnit]:
+        """Give out the access units of the finest rung, as far as they can be read."""
+        units = iter(self.reader)
+        while True:
+            with self.times.stage("read"):
+                try:
+                    unit = next(units, None)
+                except BitstreamError as error:
+                    self.problem = self.problem or error
+                    return
+            if unit is None:
+                return
+            if unit.header.layer.rung == 0:
+                yield unit
+
+    def _frame(self, decoder: FrameDecoder, unit: AccessUnit, last: Planes | None) -> Planes | None:
+        """Return the picture of a unit; the one before where nothing can be decoded."""
+        try:
+            with self.times.stage("entropy"):
+                frame = decoder.unpack(unit.packets)
+        except BitstreamError as error:
+            self._note(error, unit)
+            self.damaged += 1
+            return last
+        if not frame.complete:
+            self.damaged += 1
+            self.missing_tiles += int((~frame.present).sum())
+            missing = "a part of it is missing"
+            self._note(frame.damage[0] if frame.damage else Corrupt(missing, offset=0), unit)
+        with self.times.stage("engine"):
+            return decoder.paint(frame).planes
+
+    def _note(self, error: BitstreamError, unit: AccessUnit) -> None:
+        if self.problem is None:
+            number = unit.header.frame_number
+            self.problem = type(error)(f"frame {number}: {error.message}", offset=error.offset)
+
+    def report(self, output: Path) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        sequence, info = self.reader.sequence, self.engine.info
+        rate = sequence.frame_rate
+        elapsed_s = self.times.elapsed_s
+        return {
+            "input": str(self.source),
+            "output": str(output),
+            "frames": self.frames,
+            "width": sequence.width,
+            "height": sequence.height,
+            "fps": None if rate is None else float(rate),
+            "source_format": sequence.source_format,
+            "damaged_frames": self.damaged,
+            "missing_tiles": self.missing_tiles,
+            "error": None if self.problem is None else str(self.problem),
+            "model": info.model,
+            "model_id": sequence.model_id.hex(),
+            "engine": info.name,
+            "precision": info.precision,
+            "hardware": info.device,
+            "time_ms": self.times.quantiles(),
+            "elapsed_s": round(elapsed_s, 3),
+            "decoded_fps": round(self.frames / elapsed_s, 2),
+            "versions": dict(info.versions),
+        }
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.head != "psnr":
+        raise ConfigError("--head perceptual is not there yet: the models have one head")
+    if args.quality != "full":
+        raise ConfigError("--quality preview is not there yet: streams are not progressive")
+    if args.threads is not None and args.threads < 1:
+        raise ConfigError(f"--threads {args.threads} is below 1")
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def _bundle(args: argparse.Namespace, sequence: SequenceHeader) -> Bundle:
+    """Return the stream's model, or the one asked for if it is that."""
+    wanted = sequence.model_id
+    if args.model is None:
+        try:
+            return find_bundle_by_id(wanted)
+        except ConfigError as error:
+            raise Unsupported(f"{args.input}: {error}", offset=_MODEL_ID_OFFSET) from None
+    bundle = find_bundle(args.model)
+    if not bundle.model_id.startswith(wanted):
+        have = bundle.model_id[: len(wanted)].hex()
+        raise ConfigError(f"{args.input} needs model {wanted.hex()}; {args.model} is {have}")
+    return bundle
+
+
+def _media(sequence: SequenceHeader) -> MediaFormat:
+    return MediaFormat(
+        width=sequence.width,
+        height=sequence.height,
+        time_base=sequence.time_base,
+        frame_rate=sequence.frame_rate,
+        color=Color(sequence.color_range, sequence.color_matrix),
+    )
+
+
+def _named(error: BitstreamError, path: Path) -> BitstreamError:
+    """Return the same error with the file's name in front."""
+    return type(error)(f"{path}: {error.message}", offset=error.offset)
+
+
+def _summary(output: Path, report: Mapping[str, Any]) -> str:
+    return (
+        f"{output}: {report['frames']} frames {report['width']}x{report['height']}, "
+        f"{report['decoded_fps']:.1f} frames/s, {report['model']} on {report['engine']}"
+    )

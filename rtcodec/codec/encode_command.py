@@ -1,0 +1,283 @@
+"""`rtcodec encode`: a video or an image to a `.rtc` file. A shell around `FrameEncoder`."""
+
+import argparse
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rtcodec.bitstream.file import RtcWriter
+from rtcodec.bitstream.packet import Geometry
+from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
+from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
+from rtcodec.codec.slicing import Slicing
+from rtcodec.console import Progress, StageTimes, available_cores, print_json, say
+from rtcodec.engine.api import Engine
+from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
+from rtcodec.errors import ConfigError, InputError
+from rtcodec.media.atomic import atomic_file
+from rtcodec.media.reader import MediaReader
+from rtcodec.quality import PlanePsnr, mean_psnr, picture_psnr
+from rtcodec.rate_control import BitrateController
+from rtcodec.types import QP_MAX, Planes
+
+DEFAULT_MODEL: Final = "s128"
+DEFAULT_QP: Final = 32
+MAX_PIXELS: Final = 1 << 26
+"Of one frame; a larger one would take more memory than most machines have."
+
+SLICE_PIXELS: Final = 1 << 20
+"A slice for about so many pixels: enough that a few cores can share a large frame."
+
+_FIRST_FRAME_TRIES: Final = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `rtcodec encode`."""
+    parser.add_argument("input", type=Path, metavar="INPUT", help="any video or image")
+    parser.add_argument("output", type=Path, metavar="OUT.rtc", help="the file to write")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--qp", type=_integer(0, QP_MAX), default=DEFAULT_QP, help="0 (finest) to 63 (coarsest)"
+    )
+    rate.add_argument(
+        "--bitrate", type=_positive_number, metavar="KBPS", help="aim at this rate instead of a qp"
+    )
+    parser.add_argument(
+        "--lossless", action="store_true", help="exact images (a later version; refused today)"
+    )
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="installed model, or path of a .rtcm file"
+    )
+    parser.add_argument("--frames", type=_integer(1, 1 << 31), metavar="N", help="only the first N")
+    parser.add_argument(
+        "--keyframe-interval",
+        type=_integer(1, 1 << 31),
+        metavar="N",
+        help="mark every Nth frame as a place to start (default: only the first)",
+    )
+    parser.add_argument(
+        "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
+    )
+    parser.add_argument(
+        "--threads", type=_integer(1, 1024), metavar="N", help="cores to use (default: all)"
+    )
+    parser.add_argument(
+        "--psnr",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="decode as well and measure the quality",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `rtcodec encode`."""
+    _check_paths(args.input, args.output)
+    if args.lossless:
+        raise ConfigError("--lossless is not there yet: this version codes with loss only")
+    threads = args.threads or available_cores()
+    bundle = find_bundle(args.model)
+    with ExitStack() as stack:
+        reader = stack.enter_context(MediaReader(args.input, threads=threads))
+        if reader.width * reader.height > MAX_PIXELS:
+            raise InputError(
+                f"{args.input}: {reader.width}x{reader.height} is more than {MAX_PIXELS} pixels"
+            )
+        control = _controller(args.bitrate, reader)
+        engine = open_engine(args.engine, bundle, threads=threads)
+        stack.callback(engine.close)
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        partial = stack.enter_context(atomic_file(args.output))
+        job = _Job(args, reader, bundle, engine, control)
+        with partial.open("wb") as file, RtcWriter(file, _sequence(reader, bundle)) as writer:
+            job.encode(writer, pool)
+    report = job.report()
+    if args.json:
+        print_json(report)
+    else:
+        say(_summary(args.output, report))
+    return 0
+
+
+@dataclass
+class _Job:
+    """One run of the command, frame by frame."""
+
+    args: argparse.Namespace
+    reader: MediaReader
+    bundle: Bundle
+    engine: Engine
+    control: BitrateController | None
+    times: StageTimes = field(default_factory=StageTimes)
+    psnr: list[PlanePsnr] = field(default_factory=list)
+    qps: list[int] = field(default_factory=list)
+    pts: list[int] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def encode(self, writer: RtcWriter, pool: ThreadPoolExecutor) -> None:
+        """Code every frame into *writer*."""
+        reader, args = self.reader, self.args
+        pixels = reader.width * reader.height
+        self.packer = FramePacker(
+            self.bundle.entropy_tables,
+            Slicing(slices=-(-pixels // SLICE_PIXELS)),
+            parallel_map=pool.map,
+        )
+        encoder = FrameEncoder(self.engine, self.packer, reader.width, reader.height)
+        total = _least(reader.expected_frames, args.frames)
+        frames = iter(reader.frames())
+        with Progress(f"encoding {args.input.name}", total) as progress:
+            while args.frames is None or len(self.qps) < args.frames:
+                with self.times.stage("read"):
+                    frame = next(frames, None)
+                if frame is None:
+                    break
+                size_bytes = self._frame(encoder, writer, *frame)
+                progress.step(f"{size_bytes / 1000:.1f} kB")
+        encoder.close()
+        writer.close()
+        self.size_bytes = writer.size_bytes
+
+    def _frame(self, encoder: FrameEncoder, writer: RtcWriter, pts: int, planes: Planes) -> int:
+        number = len(self.qps)
+        interval = self.args.keyframe_interval
+        keyframe = number == 0 or (interval is not None and number % interval == 0)
+        qp = self._choose_qp(encoder, planes)
+        with self.times.stage("engine"):
+            output = encoder.run(planes, qp=qp)
+        with self.times.stage("entropy"):
+            coded = encoder.pack(output, qp=qp, pts=pts, keyframe=keyframe)
+        with self.times.stage("write"):
+            size_bytes = writer.write(coded.unit)
+        if self.control is not None:
+            self.control.frame_done(qp, 8 * size_bytes)
+        if self.args.psnr:
+            with self.times.stage("psnr"):
+                self.psnr.append(picture_psnr(planes, encoder.show(output, qp=qp)))
+        self.qps.append(qp)
+        self.pts.append(pts)
+        return size_bytes
+
+    def _choose_qp(self, encoder: FrameEncoder, planes: Planes) -> int:
+        control = self.control
+        if control is None:
+            qp: int = self.args.qp
+            return qp
+        qp = control.next_qp()
+        tries = 0 if control.calibrated else _FIRST_FRAME_TRIES
+        for _ in range(tries):
+            label = FrameLabel(frame_number=0, qp=qp, keyframe=True)
+            output = encoder.run(planes, qp=qp)
+            packets = self.packer.pack(output, label, planes.width, planes.height)
+            better = control.try_again(qp, 8 * sum(len(p.payload) for p in packets))
+            if better == qp:
+                break
+            qp = better
+        return qp
+
+    def report(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        reader, info = self.reader, self.engine.info
+        frames = len(self.qps)
+        pixels = frames * reader.width * reader.height
+        rate = reader.frame_rate
+        duration_s = None if rate is None else float(frames / rate)
+        elapsed_s = self.times.elapsed_s
+        return {
+            "input": str(self.args.input),
+            "output": str(self.args.output),
+            "frames": frames,
+            "width": reader.width,
+            "height": reader.height,
+            "fps": None if rate is None else float(rate),
+            "source_format": reader.source_format,
+            "damaged_input": reader.damaged,
+            "model": info.model,
+            "model_id": info.model_id[:MODEL_ID_BYTES].hex(),
+            "engine": info.name,
+            "precision": info.precision,
+            "hardware": info.device,
+            "qp": {"min": min(self.qps), "mean": sum(self.qps) / frames, "max": max(self.qps)},
+            "target_kbps": self.args.bitrate,
+            "size_bytes": self.size_bytes,
+            "bpp": 8 * self.size_bytes / pixels,
+            "kbps": None if duration_s is None else self.size_bytes * 8e-3 / duration_s,
+            "psnr_db": mean_psnr(self.psnr).as_dict() if self.psnr else None,
+            "time_ms": self.times.quantiles(),
+            "elapsed_s": round(elapsed_s, 3),
+            "encoded_fps": round(frames / elapsed_s, 2),
+            "versions": dict(info.versions),
+        }
+
+
+def _check_paths(source: Path, target: Path) -> None:
+    if source.suffix.lower() == ".dcm":
+        raise ConfigError(f"{source}: DICOM input is not there yet")
+    if source.suffix.lower() == ".rtc":
+        raise ConfigError(f"{source}: is coded already; rtcodec decode turns it back")
+    plain = not target.exists() or target.is_file()
+    if plain and target.suffix.lower() != ".rtc":
+        raise ConfigError(f"{target}: the output of encode is a .rtc file")
+
+
+def _controller(kbps: float | None, reader: MediaReader) -> BitrateController | None:
+    if kbps is None:
+        return None
+    if reader.frame_rate is None:
+        raise ConfigError("--bitrate needs a video: a still image has no frame rate; use --qp")
+    return BitrateController(max(1, round(kbps * 1000)), reader.frame_rate)
+
+
+def _sequence(reader: MediaReader, bundle: Bundle) -> SequenceHeader:
+    return SequenceHeader(
+        model_id=bundle.model_id[:MODEL_ID_BYTES],
+        geometry=Geometry(reader.width, reader.height),
+        time_base=reader.time_base,
+        frame_rate=reader.frame_rate,
+        color_range=reader.color.color_range,
+        color_matrix=reader.color.matrix,
+        source_format=known_source_format(reader.source_format),
+    )
+
+
+def _summary(output: Path, report: Mapping[str, Any]) -> str:
+    parts = [
+        f"{output}: {report['frames']} frames {report['width']}x{report['height']}",
+        f"{report['size_bytes']} bytes",
+        f"{report['bpp']:.4f} bpp",
+    ]
+    if report["kbps"] is not None:
+        parts.append(f"{report['kbps']:.1f} kb/s")
+    if report["psnr_db"] is not None:
+        parts.append(f"{report['psnr_db']['yuv']:.2f} dB")
+    if report["damaged_input"]:
+        parts.append(f"{report['damaged_input']} damaged pieces of the input left out")
+    parts.append(f"{report['encoded_fps']:.1f} frames/s, {report['model']} on {report['engine']}")
+    return ", ".join(parts)
+
+
+def _least(*values: int | None) -> int | None:
+    known = [value for value in values if value is not None]
+    return min(known) if known else None
+
+
+def _integer(least: int, most: int) -> Any:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
+        return value
+
+    parse.__name__ = "integer"
+    return parse
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
