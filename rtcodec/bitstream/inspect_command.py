@@ -1,0 +1,89 @@
+"""
+`rtcodec inspect`: every field of a `.rtc` with its byte offset.
+
+What is shown is the reader itself, watched: there is no second parser. Needs
+no model; coded symbols are shown as bytes.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from rtcodec.bitstream.cursor import Field
+from rtcodec.bitstream.file import RtcReader
+from rtcodec.errors import BitstreamError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `rtcodec inspect`."""
+    parser.add_argument("input", metavar="IN.rtc", help="stream to inspect, - for stdin")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Print the fields of a stream.
+
+    Raises:
+        BitstreamError: After all fields before the fault are printed.
+        OSError: If the file cannot be read.
+    """
+    with (
+        nullcontext(sys.stdin.buffer) if args.input == "-" else Path(args.input).open("rb") as file
+    ):
+        if args.json:
+            _print_json(file)
+        else:
+            _print_table(file)
+    return 0
+
+
+def _print_table(stream: BinaryIO) -> None:
+    """Print field by field as they are read, so that a pipe may end early."""
+    print("  offset   bytes  field                                 value")
+    fields: list[Field] = []
+
+    def flush() -> None:
+        for field in fields:
+            print(_line(field))
+        fields.clear()
+
+    try:
+        reader = RtcReader(stream, fields=fields)
+        flush()
+        for _ in reader:
+            flush()
+    finally:
+        flush()
+
+
+def _line(field: Field) -> str:
+    line = f"{field.offset:>8} {field.size_bytes:>7}  {field.name:<37} {field.value}"
+    return f"{line}  ({field.meaning})" if field.meaning else line
+
+
+def _print_json(stream: BinaryIO) -> None:
+    fields: list[Field] = []
+    units = 0
+    fault: BitstreamError | None = None
+    try:
+        for _ in RtcReader(stream, fields=fields):
+            units += 1
+    except BitstreamError as error:
+        fault = error
+    report = {
+        "complete": fault is None,
+        "units": units,
+        "error": None
+        if fault is None
+        else {"kind": type(fault).__name__, "offset": fault.offset, "message": fault.message},
+        "fields": [asdict(field) for field in fields],
+    }
+    json.dump(report, sys.stdout)
+    print()
+    if fault is not None:
+        raise fault
