@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         from rtcodec.evaluation.latent import installed_models
 
         ours = [name for name in args.codecs or installed_models() if name not in RIVALS]
-        settings = {name: args.qps for name in ours}
+        settings = dict.fromkeys(ours, args.qps)
     try:
         with _Bar() as bar:
             evaluate(

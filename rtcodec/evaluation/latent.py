@@ -1,13 +1,124 @@
-"""Our own models as a codec under evaluation: real `.rtc` files, written and read back."""
+"""
+Our own models as a codec under evaluation: whole `.rtc` files, written and read back.
 
-from rtcodec.evaluation.codec import Codec
+    planes --engine, entropy coder--> .rtc bytes --parser, entropy coder, engine--> planes
+
+What is counted is the file: sequence header, packet headers, check words and all.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rtcodec.bitstream.file import RtcReader, RtcWriter
+from rtcodec.bitstream.packet import Geometry
+from rtcodec.bitstream.sequence import MODEL_ID_BYTES, ColorRange, SequenceHeader
+from rtcodec.bundle import SUFFIX, Bundle, find_bundle, installed_bundles
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import Engine
+from rtcodec.engine.loader import AUTO, open_engine
+from rtcodec.evaluation.clip import Clip, Kind
+from rtcodec.evaluation.codec import Encoded
+from rtcodec.types import Planes
+
+DEFAULT_QPS = (63, 56, 49, 42, 35, 28, 21, 14, 7, 0)
+
+
+class Latent:
+    """One of our models on one engine; every frame is coded by itself."""
+
+    unit = "qp"
+    kinds: frozenset[Kind] = frozenset({"image", "video"})
+    threaded = True
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        name: str | None = None,
+        settings: Sequence[int] = DEFAULT_QPS,
+    ) -> None:
+        """
+        Args:
+            bundle: The model.
+            engine: Runs that model; stays open.
+            name: In tables and plots; that of the bundle by default.
+            settings: qp values to measure, from coarse to fine.
+        """
+        self.name = name or bundle.name
+        self.settings = tuple(settings)
+        self._bundle = bundle
+        self._engine = engine
+
+    @property
+    def description(self) -> str:
+        info = self._engine.info
+        model_id = self._bundle.model_id[:MODEL_ID_BYTES].hex()
+        return f"rtcodec model {model_id}, {info.name} {info.precision}, .rtc files"
+
+    def encode(self, clip: Clip, setting: int) -> Encoded:
+        packer = FramePacker(self._bundle.entropy_tables, Slicing())
+        encoder = FrameEncoder(self._engine, packer, clip.width, clip.height)
+        out = io.BytesIO()
+        try:
+            with RtcWriter(out, self._sequence(clip)) as writer:
+                for number, planes in enumerate(clip.frames):
+                    frame = encoder.encode(planes, qp=setting, pts=number, keyframe=number == 0)
+                    writer.write(frame.unit)
+        finally:
+            encoder.close()
+        return Encoded((out.getvalue(),))
+
+    def decode(self, encoded: Encoded, clip: Clip) -> Iterator[Planes]:
+        [data] = encoded.parts
+        reader = RtcReader(io.BytesIO(data))
+        sequence = reader.sequence
+        decoder = FrameDecoder(
+            self._engine,
+            self._bundle.entropy_tables,
+            self._bundle.scale_net,
+            sequence.width,
+            sequence.height,
+        )
+        try:
+            for unit in reader:
+                yield decoder.decode(unit.packets).planes
+        finally:
+            decoder.close()
+
+    def _sequence(self, clip: Clip) -> SequenceHeader:
+        still = clip.kind == "image"
+        return SequenceHeader(
+            model_id=self._bundle.model_id[:MODEL_ID_BYTES],
+            geometry=Geometry(clip.width, clip.height),
+            time_base=1 / clip.frame_rate,
+            frame_rate=None if still else clip.frame_rate,
+            color_range=ColorRange.FULL if still else ColorRange.UNSPECIFIED,
+            source_format="rgb24" if still else "yuv420p",
+        )
 
 
 def installed_models() -> list[str]:
-    """Return the names of the models that are shipped."""
-    return ["s128", "n64"]
+    """Return the names of the models that are shipped, the default one first."""
+    names = [path.name.removesuffix(SUFFIX) for path in installed_bundles()]
+    return sorted(names, key=lambda name: (name != "s128", name))
 
 
-def open_latent_codec(name: str, *, threads: int) -> Codec:
-    """Not yet."""
-    raise ValueError(name)
+def open_latent_codec(name: str, *, threads: int = 1, engine: str = AUTO) -> Latent:
+    """
+    Load a model and start an engine for it.
+
+    Args:
+        name: Of a shipped model, or the path of a `.rtcm` file.
+        threads: Of the engine.
+        engine: As `rtcodec.engine.loader` names it.
+
+    Raises:
+        ConfigError: If there is no such model or no engine.
+        EngineError: If the engine does not start.
+    """
+    bundle = Bundle.load(Path(name)) if name.endswith(SUFFIX) else find_bundle(name)
+    return Latent(bundle, open_engine(engine, bundle, threads=threads), name=name)

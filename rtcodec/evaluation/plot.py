@@ -47,7 +47,9 @@ def plot_curves(result: Evaluation, path: Path, *, title: str | None = None) -> 
     ]
     figure = Figure(figsize=(9.5, sum(heights) + 0.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    parts = figure.subfigures(len(heights), 1, height_ratios=[h or 0.01 for h in heights])
+    parts = figure.subfigures(
+        len(heights), 1, squeeze=False, height_ratios=[h or 0.01 for h in heights]
+    ).ravel()
     for number, kind in enumerate(kinds):
         mean_axes = parts[2 * number].subplots()
         _mean_panel(mean_axes, result, kind, colours)

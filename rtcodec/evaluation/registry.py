@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import av
 from PIL import features
@@ -10,12 +11,12 @@ from PIL import features
 from rtcodec.errors import ConfigError
 from rtcodec.evaluation.clip import Kind
 from rtcodec.evaluation.codec import Codec
-from rtcodec.evaluation.motion import MOTION_CODECS
+from rtcodec.evaluation.motion import MOTION_CODECS, Motion
 from rtcodec.evaluation.still import Avif, Jpeg, JpegLs, Png, WebP
 
-RIVALS: dict[str, Codec] = {
-    codec.name: codec for codec in (Jpeg(), WebP(), Avif(), Png(), JpegLs(), *MOTION_CODECS)
-}
+_ALL: tuple[Codec, ...] = (Jpeg(), WebP(), Avif(), Png(), JpegLs(), *MOTION_CODECS)
+
+RIVALS: dict[str, Codec] = {codec.name: codec for codec in _ALL}
 "Every codec that is not ours."
 
 OURS = ("s128", "n64")
@@ -32,12 +33,10 @@ def available(codec: Codec) -> str | None:
     """Return why *codec* cannot run on this installation, or None if it can."""
     if codec.name == "avif" and not features.check("avif"):
         return "this Pillow has no AVIF"
-    needed = [
-        (name, mode)
-        for attribute, mode in (("encoder", "w"), ("decoder", "r"))
-        if (name := getattr(codec, attribute, None)) is not None
-    ]
-    if codec.name in ("webp", "jpegls"):
+    needed: list[tuple[str, Literal["r", "w"]]] = []
+    if isinstance(codec, Motion):
+        needed = [(codec.encoder, "w"), (codec.decoder, "r")]
+    elif codec.name in ("webp", "jpegls"):
         needed = [("libwebp" if codec.name == "webp" else "jpegls", "w"), (codec.name, "r")]
     for name, mode in needed:
         try:
@@ -84,7 +83,7 @@ def _model(name: str, threads: int) -> Codec:
     from rtcodec.evaluation.latent import installed_models, open_latent_codec
 
     models = installed_models()
-    if name not in models and not Path(name).suffix == ".rtcm":
+    if name not in models and Path(name).suffix != ".rtcm":
         near = difflib.get_close_matches(name, [*RIVALS, *models], n=1)
         hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join([*models, *RIVALS])
         raise ConfigError(f"unknown codec {name!r}; {hint}")

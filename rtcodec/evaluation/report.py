@@ -27,8 +27,9 @@ CONVENTIONS = {
 }
 
 COLUMNS = (
-    "clip", "kind", "width", "height", "frames", "frame_rate", "codec", "unit", "setting", "size_bytes", "bpp", "kbps",
-    "psnr_y_db", "psnr_u_db", "psnr_v_db", "psnr_yuv_db", "encode_ms", "decode_ms",
+    "clip", "kind", "width", "height", "frames", "frame_rate", "codec", "unit", "setting",
+    "size_bytes", "bpp", "kbps", "psnr_y_db", "psnr_u_db", "psnr_v_db", "psnr_yuv_db",
+    "encode_ms", "decode_ms",
 )  # fmt: skip
 
 
@@ -108,7 +109,8 @@ def table(result: Evaluation) -> str:
             continue
         clips = len(result.clips(kind))
         print(
-            f"{kind}s: BD-rate in percent at 6:1:1 PSNR (pchip), mean over {clips}, row against column",
+            f"{kind}s: BD-rate in percent at 6:1:1 PSNR (pchip), mean over {clips}, "
+            "row against column",
             file=out,
         )
         _matrix(out, names, comparisons)

@@ -1,0 +1,149 @@
+"""Reading what is compared: the same planes for everyone, clear errors."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtcodec.errors import InputError
+from rtcodec.evaluation.clip import STILL_RATE, find_inputs, read_clip, rgb_to_planes
+from rtcodec.evaluation.frames import frame_to_planes, planes_to_frame
+from rtcodec.types import Planes
+
+
+def noise(width: int, height: int, seed: int = 0) -> Planes:
+    rng = np.random.default_rng(seed)
+    chroma = (-(-height // 2), -(-width // 2))
+    shapes = ((height, width), chroma, chroma)
+    return Planes(*(rng.integers(0, 256, shape).astype(np.uint8) for shape in shapes))
+
+
+def write_video(path: Path, frames: list[Planes], pix_fmt: str = "yuv420p") -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=Fraction(30000, 1001))
+        stream.width, stream.height = frames[0].width, frames[0].height
+        stream.pix_fmt = pix_fmt
+        for number, planes in enumerate(frames):
+            frame = planes_to_frame(planes).reformat(format=pix_fmt)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (17, 23), (64, 48)])
+def test_planes_survive_a_frame_of_any_size(size: tuple[int, int]) -> None:
+    planes = noise(*size)
+    again = frame_to_planes(planes_to_frame(planes))
+    for before, after in zip(
+        (planes.y, planes.u, planes.v), (again.y, again.u, again.v), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "yuv"),
+    [
+        ((0, 0, 0), (0, 128, 128)),
+        ((255, 255, 255), (255, 128, 128)),
+        ((255, 0, 0), (76, 85, 255)),
+        ((0, 255, 0), (150, 44, 21)),
+        ((0, 0, 255), (29, 255, 107)),
+    ],
+)
+def test_colours_become_full_range_bt601(
+    rgb: tuple[int, int, int], yuv: tuple[int, int, int]
+) -> None:
+    planes = rgb_to_planes(np.full((3, 5, 3), rgb, np.uint8))
+    assert planes.y.shape == (3, 5)
+    assert planes.u.shape == planes.v.shape == (2, 3)
+    assert (planes.y == yuv[0]).all()
+    assert (planes.u == yuv[1]).all()
+    assert (planes.v == yuv[2]).all()
+
+
+def test_our_conversion_is_the_one_jpeg_libraries_make() -> None:
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    theirs = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    assert np.abs(rgb_to_planes(rgb).y.astype(int) - theirs[..., 0]).max() <= 1
+
+
+def test_an_image_is_one_frame(tmp_path: Path) -> None:
+    Image.new("RGB", (17, 23), "red").save(tmp_path / "a.png")
+    clip = read_clip(tmp_path / "a.png")
+    assert (clip.kind, clip.width, clip.height, len(clip.frames)) == ("image", 17, 23, 1)
+    assert clip.frame_rate == STILL_RATE
+    assert clip.n_pixels == 17 * 23
+    assert clip.seconds == Fraction(1, 25)
+
+
+def test_transparent_parts_are_white_and_deep_grey_is_cut(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_clip(tmp_path / "clear.png").frames[0].y == 255).all()
+    Image.fromarray(np.full((4, 4), 0x8040, np.uint16)).save(tmp_path / "deep.png")
+    assert (read_clip(tmp_path / "deep.png").frames[0].y == 0x80).all()
+
+
+def test_yuv420p_video_planes_are_taken_as_they_are(tmp_path: Path) -> None:
+    frames = [noise(48, 32, seed) for seed in range(3)]
+    write_video(tmp_path / "a.mkv", frames)
+    clip = read_clip(tmp_path / "a.mkv", max_frames=2)
+    assert (clip.kind, len(clip.frames)) == ("video", 2)
+    assert clip.frame_rate == Fraction(30000, 1001)
+    for before, after in zip(frames, clip.frames, strict=False):
+        np.testing.assert_array_equal(before.y, after.y)
+        np.testing.assert_array_equal(before.v, after.v)
+
+
+def test_other_pixel_formats_are_converted(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", [noise(48, 32)], "yuv444p")
+    assert read_clip(tmp_path / "a.mkv").frames[0].u.shape == (16, 24)
+
+
+def test_what_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    (tmp_path / "a.mkv").write_bytes(b"not a video")
+    with pytest.raises(InputError, match="not an image"):
+        read_clip(tmp_path / "a.png")
+    with pytest.raises(InputError, match="not a video"):
+        read_clip(tmp_path / "a.mkv")
+    with pytest.raises(InputError, match="No such file"):
+        read_clip(tmp_path / "b.png")
+    with pytest.raises(InputError, match="No such file"):
+        read_clip(tmp_path / "b.mkv")
+
+
+def test_a_truncated_image_and_one_too_large_are_input_errors(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-60])
+    with pytest.raises(InputError):
+        read_clip(tmp_path / "a.png")
+    Image.new("L", (16385, 1)).save(tmp_path / "wide.png")
+    with pytest.raises(InputError, match="too large"):
+        read_clip(tmp_path / "wide.png")
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 800), np.int16), format="s16", layout="mono"
+        )
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(InputError, match="no video"):
+        read_clip(tmp_path / "a.wav")
+
+
+def test_a_folder_stands_for_its_files_in_order(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    assert [path.name for path in find_inputs([tmp_path])] == ["a.png", "b.png"]
+    with pytest.raises(InputError, match="no such file"):
+        find_inputs([tmp_path / "c.png"])
+    with pytest.raises(InputError, match="no input"):
+        find_inputs([tmp_path / "sub"])
