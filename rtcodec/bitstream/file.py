@@ -86,6 +86,8 @@ class RtcReader:
         # A header's length shows only when it is parsed, so some of the first
         # unit may come with it and waits in _pending.
         self._pending = self._stream_read(MAX_HEADER_BYTES)
+        if not self._pending:
+            raise Truncated("the stream is empty", offset=0)
         cursor = Cursor(self._pending, fields=self._fields, path="sequence.")
         sequence = read_sequence_header_at(cursor)
         self._consume(self._read(cursor.offset))

@@ -8,7 +8,6 @@ no model; coded symbols are shown as bytes.
 import argparse
 import json
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -32,13 +31,12 @@ def run(args: argparse.Namespace) -> int:
         BitstreamError: After all fields before the fault are printed.
         OSError: If the file cannot be read.
     """
-    with (
-        nullcontext(sys.stdin.buffer) if args.input == "-" else Path(args.input).open("rb") as file
-    ):
-        if args.json:
-            _print_json(file)
-        else:
-            _print_table(file)
+    show = _print_json if args.json else _print_table
+    if args.input == "-":
+        show(sys.stdin.buffer)
+    else:
+        with Path(args.input).open("rb") as file:
+            show(file)
     return 0
 
 

@@ -224,9 +224,9 @@ def _body(header: SequenceHeader) -> bytes:
 
 def _read_magic(cursor: Cursor) -> None:
     start = cursor.offset
-    for position, expected in enumerate(MAGIC):
+    for position, expected in enumerate(MAGIC):  # wrong already where too short as well
         if cursor.peek("magic", position) != expected:
-            raise Corrupt("not an rtcodec stream: wrong magic", offset=start + position)
+            raise Corrupt("not an rtcodec stream", offset=start + position)
     cursor.raw("magic", len(MAGIC))
 
 

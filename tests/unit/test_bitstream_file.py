@@ -34,8 +34,11 @@ def test_what_is_written_is_read_whatever_the_stream_gives_at_once() -> None:
     assert reader.offset == len(WIRE)
 
 
-def test_a_stream_may_be_empty() -> None:
+def test_a_stream_may_have_no_units_but_not_no_bytes() -> None:
     assert read_all(rtc_of(SEQUENCE, [])) == ([], None)
+    units, error = read_all(b"")
+    assert units == []
+    assert str(error) == "the stream is empty (at byte 0)"
 
 
 def test_a_unit_is_given_out_before_the_next_is_looked_at() -> None:
