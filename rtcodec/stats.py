@@ -137,6 +137,9 @@ class FrameLedger:
     sent: int = 0
     "Frames handed to the network, counted once per subscriber."
 
+    unsent: int = 0
+    "Encoded frames that a subscriber was too slow for, or left before."
+
     dropped: Counter[str] = field(default_factory=Counter)
     "Reason -> frames."
 

@@ -11,7 +11,6 @@ comes out as events, in order.
 """
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -127,8 +126,8 @@ class _Session:
     heard_us: int | None = None
     "When it was last heard; None while it is not connected."
 
-    listens: bool = False
-    "Whether it should be heard from: publishers always, subscribers while frames go to them."
+    is_fed: bool = False
+    "Whether frames go to a subscriber, so that it should be heard from."
 
 
 @dataclass(slots=True)
@@ -236,7 +235,6 @@ class Lobby:
             return
         entry.heard_us = now_us
         if entry.role is Role.PUBLISHER:
-            entry.listens = True
             self._rooms[entry.room].is_live = True
             self._events.append(RoomLive(entry.room, session))
 
@@ -253,9 +251,9 @@ class Lobby:
         The time allowed starts anew when that changes.
         """
         entry = self._sessions.get(session)
-        if entry is None or entry.role is Role.PUBLISHER or entry.listens == reports:
+        if entry is None or entry.role is Role.PUBLISHER or entry.is_fed == reports:
             return
-        entry.listens = reports
+        entry.is_fed = reports
         self.hear(session, now_us=now_us)
 
     def leave(self, session: str, reason: CloseReason = CloseReason.LEFT) -> None:
@@ -284,18 +282,24 @@ class Lobby:
             connected = entry.heard_us is not None
             self.leave(session, CloseReason.SILENT if connected else CloseReason.NEVER_CONNECTED)
 
-    def close(self) -> None:
-        """Let everybody out, subscribers last, and nobody in any more."""
+    def close_publishers(self) -> None:
+        """Let nobody in any more, and all publishers out."""
         self._is_closing = True
-        for session in self._in_order_of_closing():
-            self.leave(session, CloseReason.SHUTDOWN)
+        self._close_all(Role.PUBLISHER)
+
+    def close(self) -> None:
+        """Let nobody in any more, and everybody out, publishers first."""
+        self.close_publishers()
+        self._close_all(Role.SUBSCRIBER)
 
     def next_event(self) -> LobbyEvent | None:
         """Return the oldest event not yet taken, or None."""
         return self._events.popleft() if self._events else None
 
-    def _in_order_of_closing(self) -> Iterable[str]:
-        return sorted(self._sessions, key=lambda s: self._sessions[s].role is Role.SUBSCRIBER)
+    def _close_all(self, role: Role) -> None:
+        for session, entry in list(self._sessions.items()):
+            if entry.role is role:
+                self.leave(session, CloseReason.SHUTDOWN)
 
     def _deadline_us(self, entry: _Session) -> int | None:
         limits = self._limits
@@ -303,7 +307,7 @@ class Lobby:
             return entry.opened_us + limits.connect_us
         if entry.role is Role.PUBLISHER:
             return entry.heard_us + limits.publisher_silence_us
-        if entry.listens:
+        if entry.is_fed:
             return entry.heard_us + limits.subscriber_silence_us
         return None  # a subscriber that waits has nothing to say
 

@@ -67,3 +67,31 @@ from rtcodec.webrtc.latent_sender import LatentSender, OutgoingFrame
 from rtcodec.webrtc.newest import NewestQueue, QueueClosed
 from rtcodec.webrtc.sdp import check_latent_offer, is_same_model, read_sdp
 from rtcodec.webrtc.video_receiver import DecodedFrame, VideoReceiver
+
+__all__ = [
+    "LATENT_CODEC_NAME",
+    "DecodedFrame",
+    "LatentFrame",
+    "LatentReceiver",
+    "LatentSender",
+    "NewestQueue",
+    "OutgoingFrame",
+    "QueueClosed",
+    "UnsupportedAiortc",
+    "VideoReceiver",
+    "accept_answer",
+    "accept_offer",
+    "add_latent_receiver",
+    "add_video_track",
+    "check_latent_offer",
+    "create_answer",
+    "create_offer",
+    "install",
+    "is_same_model",
+    "monotonic_us",
+    "new_connection",
+    "raise_bitrate_limits",
+    "read_sdp",
+    "to_unix_us",
+    "unix_us",
+]

@@ -31,6 +31,9 @@ PLI_INTERVAL_US: Final = 500_000
 "Shortest time between two requests for a key frame."
 
 _CAPTURE_AGE_MAX_US: Final = 10_000_000
+_CLOCK_ERROR_US: Final = 200_000
+"A frame that seems to come from the future by less than this was taken just now."
+
 _RTP_HALF: Final = 1 << 31
 
 
@@ -101,7 +104,9 @@ class Intake(ABC, Generic[Item]):
         ticks = (rtp_timestamp - reported_timestamp + _RTP_HALF) % (2 * _RTP_HALF) - _RTP_HALF
         capture_us = ntp_to_unix_us(ntp) + ticks * 100 // 9
         age_us = received_unix_us - capture_us
-        return capture_us if 0 <= age_us <= _CAPTURE_AGE_MAX_US else None
+        if not -_CLOCK_ERROR_US <= age_us <= _CAPTURE_AGE_MAX_US:
+            return None
+        return min(capture_us, received_unix_us)
 
     def close(self) -> None:
         """Stop; nothing is released any more."""

@@ -57,6 +57,9 @@ class SendCounters:
     remb_bps: int | None = None
     "The receiver's last estimate of what the way to it carries."
 
+    last_sent_us: int | None = None
+    "When the last frame was sent, monotonic microseconds."
+
     last_rtcp_us: int | None = None
     "When the receiver last reported, monotonic microseconds."
 
@@ -148,7 +151,8 @@ class LatentSender(MediaStreamTrack):
         if self._current is not None:
             frame, self._current = self._current, None
             self.counters.frames_sent += 1
-            self._on_sent(frame, monotonic_us())
+            self.counters.last_sent_us = monotonic_us()
+            self._on_sent(frame, self.counters.last_sent_us)
         try:
             self._current = await self._queue.get()
         except QueueClosed:

@@ -1,0 +1,359 @@
+"""
+Runs an engine on its own thread, and the entropy coder on another.
+
+    event loop --submit--> scheduler --> engine thread --> pack thread --> event loop
+                                              |
+                                              +--> PSNR of coded frames, when there is time
+
+The engine has one submitting thread. Results and drops come back as callbacks
+on the event loop; every submitted frame gets exactly one.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from rtcodec.bitstream.packet import Description, Geometry, write_packet
+from rtcodec.bundle import Bundle
+from rtcodec.codec.encoder import FrameLabel, FramePacker
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
+from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
+from rtcodec.packet.payload import MAX_PACKET_BYTES
+from rtcodec.quality import PlanePsnr, picture_psnr
+from rtcodec.stats import SIZE_BOUNDS, Histogram
+from rtcodec.types import TILE_PX, Planes, tile_grid
+from rtcodec.webrtc.clock import monotonic_us
+from rtcodec_server.measure import MeasureGate
+
+_log = logging.getLogger(__name__)
+
+_MEASURE_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedFrame:
+    """One frame as packets, and when it went by; monotonic microseconds."""
+
+    packets: tuple[bytes, ...]
+    taken_us: int
+    "When the scheduler put it into a batch."
+    started_us: int
+    "When the engine started on the batch."
+    engine_us: int
+    "When the symbols were there."
+    coded_us: int
+    "When the bytes were there."
+    is_measured: bool
+    "Whether a PSNR may follow."
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all packets."""
+        return sum(map(len, self.packets))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameRequest:
+    """One frame to encode."""
+
+    stream: int
+    state: StateId
+    planes: Planes
+    qp: int
+    deadline_us: int
+    "A frame still waiting by then is dropped; monotonic microseconds."
+
+    on_coded: Callable[[CodedFrame], None]
+    on_dropped: Callable[[str], None]
+    "Called with the reason."
+
+    on_psnr: Callable[[PlanePsnr | None], None]
+    "Called once if `is_measured`, with None if there was no time after all."
+
+    frame_number: int
+    "Modulo 65536; goes into the packets."
+
+    before_send: Callable[[], None] = lambda: None
+    "Called on the pack thread, before `on_coded`."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measurement:
+    request: FrameRequest
+    output: EncodeOutput
+
+
+class EngineHost:
+    """The only user of one engine."""
+
+    def __init__(
+        self, engine: Engine, bundle: Bundle, *, max_batch: int, gate: MeasureGate
+    ) -> None:
+        """
+        Start the threads; call it on the event loop.
+
+        Args:
+            engine: Runs *bundle*; closed with the host.
+            bundle: Whose tables the entropy coder uses.
+            max_batch: Frames that may run together.
+            gate: Says when to measure PSNR.
+        """
+        self.info = engine.info
+        self.batch_size = Histogram(SIZE_BOUNDS)
+        self.failures = 0
+        "Batches that the engine failed at."
+        self._engine = engine
+        self._gate = gate
+        self._scheduler = DeadlineScheduler(max_batch=max_batch)
+        self._packer = FramePacker(
+            bundle.entropy_tables,
+            Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
+        )
+        self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
+        self._requests: dict[int, FrameRequest] = {}
+        self._measurements: dict[int, _Measurement] = {}  # stream -> newest
+        self._ids = count()
+        self._wake = threading.Condition()
+        self._is_stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._pack_pool = ThreadPoolExecutor(1, "pack")
+        self._state_pool = ThreadPoolExecutor(1, "state")
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    # ---- for the event loop
+
+    async def open_state(self, width: int, height: int) -> StateId:
+        """
+        Get the engine ready for a size; may take a second, blocks nothing.
+
+        Raises:
+            EngineError: If the engine has no room or failed.
+        """
+        return await self._loop.run_in_executor(
+            self._state_pool, self._engine.open_state, width, height
+        )
+
+    async def close_state(self, state: StateId) -> None:
+        """Forget a state of which no frame is in flight."""
+        await self._loop.run_in_executor(self._state_pool, self._engine.close_state, state)
+
+    async def warm(self, width: int, height: int) -> None:
+        """Run one grey frame of a size through all of it."""
+        state = await self.open_state(width, height)
+        done = asyncio.Event()
+        self.submit(
+            FrameRequest(
+                stream=-1,
+                state=state,
+                planes=grey_planes(width, height),
+                qp=32,
+                deadline_us=monotonic_us() + 60_000_000,
+                on_coded=lambda coded: done.set(),
+                on_dropped=lambda reason: done.set(),
+                on_psnr=lambda psnr: None,
+                frame_number=0,
+            )
+        )
+        await done.wait()
+        self.close_stream(-1)
+        await self.close_state(state)
+
+    def submit(self, request: FrameRequest) -> None:
+        """Queue one frame; never blocks for longer than a plan takes."""
+        rows, columns = tile_grid(request.planes.width, request.planes.height)
+        job = FrameJob(
+            job_id=next(self._ids),
+            stream=request.stream,
+            kind=JobKind.ENCODE,
+            shape=(rows * TILE_PX, columns * TILE_PX),
+            deadline_us=request.deadline_us,
+        )
+        with self._wake:
+            if self._is_stopping:
+                self._call(request.on_dropped, "closed")
+                return
+            self._requests[job.job_id] = request
+            self._gate.note_frame(request.stream, now_us=monotonic_us())
+            self._scheduler.submit(job)
+            self._report_drops()
+            self._wake.notify()
+
+    def close_stream(self, stream: int) -> None:
+        """Drop what waits of a stream; what runs still comes back."""
+        with self._wake:
+            self._scheduler.close_stream(stream)
+            self._report_drops()
+            self._gate.forget(stream)
+        self.drop_measurement(stream)
+
+    def drop_measurement(self, stream: int) -> None:
+        """Measure no frame of a stream that was encoded so far."""
+        with self._wake:
+            measurement = self._measurements.pop(stream, None)
+        if measurement is not None:
+            self._call(measurement.request.on_psnr, None)
+
+    async def close(self) -> None:
+        """Finish what runs, drop what waits, close the engine."""
+        with self._wake:
+            self._is_stopping = True
+            self._wake.notify()
+        await self._loop.run_in_executor(self._state_pool, self._shut_down)
+        self._state_pool.shutdown()
+
+    # ---- engine thread
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                work = self._next_work()
+                while work is None and not self._is_stopping:
+                    self._wake.wait(_MEASURE_POLL_S if self._measurements else None)
+                    work = self._next_work()
+            if work is None:
+                break
+            if isinstance(work, Batch):
+                self._encode(work)
+            else:
+                self._measure(work)
+        self._drop_rest()
+
+    def _next_work(self) -> Batch | _Measurement | None:
+        if self._is_stopping:
+            return None
+        now_us = monotonic_us()
+        if self._measurements and self._gate.comes_first:
+            return self._take_measurement()
+        batch = self._scheduler.plan(now_us=now_us)
+        self._report_drops()
+        if batch is not None:
+            return batch
+        if self._measurements and self._gate.may_run(now_us=now_us):
+            return self._take_measurement()
+        return None
+
+    def _take_measurement(self) -> _Measurement:
+        return self._measurements.pop(next(iter(self._measurements)))
+
+    def _encode(self, batch: Batch) -> None:
+        taken_us = monotonic_us()
+        requests = [self._requests.pop(job.job_id) for job in batch.jobs]
+        jobs = [EncodeJob(r.state, r.planes, r.qp) for r in requests]
+        started_us = monotonic_us()
+        try:
+            outputs: Sequence[EncodeOutput] = self._engine.encode(jobs)
+        except Exception as error:  # whatever the device does, the relay goes on
+            self._fail(requests, error)
+            outputs = ()
+        engine_us = monotonic_us()
+        for request, output in zip(requests, outputs, strict=False):
+            self._pack_pool.submit(self._pack, request, output, (taken_us, started_us, engine_us))
+        with self._wake:
+            self._scheduler.done(batch)
+            self.batch_size.add(len(requests))
+            if not self._gate.is_off:
+                for request, output in zip(requests, outputs, strict=False):
+                    self._queue_measurement(_Measurement(request, output))
+
+    def _queue_measurement(self, measurement: _Measurement) -> None:
+        stream = measurement.request.stream
+        older = self._measurements.pop(stream, None)
+        self._measurements[stream] = measurement
+        if older is not None:
+            self._call(older.request.on_psnr, None)
+
+    def _measure(self, measurement: _Measurement) -> None:
+        started_us = monotonic_us()
+        request, output = measurement.request, measurement.output
+        planes = request.planes
+        job = DecodeJob(
+            request.state, output.z, output.symbols, request.qp, planes.width, planes.height
+        )
+        psnr = None
+        try:
+            (decoded,) = self._engine.decode([job])
+            psnr = picture_psnr(planes, decoded)
+        except Exception as error:  # as above
+            self._fail([], error)
+        self._gate.note_measurement(started_us=started_us, ended_us=monotonic_us())
+        self._call(request.on_psnr, psnr)
+
+    def _fail(self, requests: Sequence[FrameRequest], error: Exception) -> None:
+        self.failures += 1
+        if self.failures & (self.failures - 1) == 0:  # 1, 2, 4, 8 ...
+            _log.error("engine failure %d: %s", self.failures, error)
+        for request in requests:
+            self._call(request.on_dropped, "engine_error")
+
+    def _drop_rest(self) -> None:
+        with self._wake:
+            for request in self._requests.values():
+                self._call(request.on_dropped, "closed")
+            self._requests.clear()
+            for measurement in self._measurements.values():
+                self._call(measurement.request.on_psnr, None)
+            self._measurements.clear()
+
+    # ---- pack thread
+
+    def _pack(
+        self, request: FrameRequest, output: EncodeOutput, times_us: tuple[int, int, int]
+    ) -> None:
+        try:
+            coded = self._code(request, output, times_us)
+            request.before_send()
+        except Exception as error:  # a frame that cannot be coded must not stop the others
+            self._fail([request], error)
+            return
+        self._call(request.on_coded, coded)
+
+    def _code(
+        self, request: FrameRequest, output: EncodeOutput, times_us: tuple[int, int, int]
+    ) -> CodedFrame:
+        planes = request.planes
+        label = FrameLabel(
+            frame_number=request.frame_number,
+            qp=request.qp,
+            keyframe=True,
+            description=Description(self._model_tag, Geometry(planes.width, planes.height)),
+        )
+        packets = self._packer.pack(output, label, planes.width, planes.height)
+        return CodedFrame(
+            tuple(write_packet(packet) for packet in packets),
+            *times_us,
+            coded_us=monotonic_us(),
+            is_measured=not self._gate.is_off,
+        )
+
+    # ---- any thread
+
+    def _report_drops(self) -> None:
+        while (dropped := self._scheduler.next_drop()) is not None:
+            request = self._requests.pop(dropped.job.job_id)
+            self._call(request.on_dropped, dropped.reason.value)
+
+    def _call(self, action: Callable[..., None], *arguments: object) -> None:
+        self._loop.call_soon_threadsafe(action, *arguments)
+
+    def _shut_down(self) -> None:
+        self._thread.join()
+        self._pack_pool.shutdown()
+        self._engine.close()
+
+
+def grey_planes(width: int, height: int) -> Planes:
+    """Return a picture that is middle grey all over."""
+    chroma = (-(-height // 2), -(-width // 2))
+    return Planes(
+        np.full((height, width), 128, np.uint8),
+        np.full(chroma, 128, np.uint8),
+        np.full(chroma, 128, np.uint8),
+    )

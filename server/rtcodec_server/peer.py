@@ -1,0 +1,290 @@
+"""
+One WebRTC peer of the relay: a publisher's or a subscriber's connection.
+
+A peer negotiates, carries media and closes. It knows nothing of rooms and
+reports through callbacks, on the event loop.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
+from aiortc.sdp import candidate_from_sdp
+
+from rtcodec.errors import RemoteProtocolError
+from rtcodec.session.message import IceFragment
+from rtcodec.webrtc import (
+    DecodedFrame,
+    LatentSender,
+    QueueClosed,
+    VideoReceiver,
+    accept_offer,
+    check_latent_offer,
+    create_answer,
+    new_connection,
+    read_sdp,
+    to_unix_us,
+)
+from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
+from rtcodec.webrtc.sdp import Description
+from rtcodec.webrtc.video_receiver import VIDEO_CODECS
+from rtcodec_server.report import report_frames
+from rtcodec_server.stream import Stream
+
+_log = logging.getLogger(__name__)
+
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class Unprocessable(RemoteProtocolError):
+    """The offer is well-formed, but not one that this endpoint can answer."""
+
+
+class Peer(ABC):
+    """What publishers and subscribers have in common."""
+
+    def __init__(
+        self,
+        *,
+        ice_servers: Sequence[str],
+        loopback_only: bool,
+        on_connected: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            ice_servers: STUN and TURN URLs.
+            loopback_only: Whether to offer 127.0.0.1 and nothing else.
+            on_connected: Called once, when media can flow.
+            on_lost: Called when the connection failed or was closed.
+        """
+        self.remote_ufrag: str | None = None
+        self._loopback_only = loopback_only
+        self._on_connected = on_connected
+        self._on_lost = on_lost
+        self.connection: RTCPeerConnection = new_connection(ice_servers)
+        self.connection.on("connectionstatechange", self._on_state)
+
+    @property
+    @abstractmethod
+    def last_heard_us(self) -> int | None:
+        """When the peer last sent media or a report, monotonic microseconds."""
+
+    @abstractmethod
+    def report(self) -> dict[str, Any]:
+        """Return the peer's own figures as JSON values."""
+
+    async def add_candidates(self, fragment: IceFragment) -> None:
+        """
+        Take trickled candidates; those that cannot be used are ignored. # RFC 9725 4.3.2
+
+        Raises:
+            Unprocessable: If the fragment asks for an ICE restart.
+        """
+        if fragment.ufrag is not None and fragment.ufrag != self.remote_ufrag:
+            raise Unprocessable("ICE restarts are not supported")
+        default_mid = self.connection.getTransceivers()[0].mid
+        for entry in fragment.candidates:
+            try:
+                candidate = candidate_from_sdp(entry.text)
+                candidate.sdpMid = entry.mid or default_mid
+                await self.connection.addIceCandidate(candidate)
+            except (ValueError, IndexError, AssertionError, OSError) as error:
+                _log.debug("candidate ignored: %s", error)
+        if fragment.is_complete:
+            await self.connection.addIceCandidate(None)
+
+    async def close(self) -> None:
+        """Close the connection and wait until nothing of it runs any more."""
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self.connection.close()
+        except TimeoutError:
+            _log.warning("a connection did not close in %g s", _CLOSE_TIMEOUT_S)
+        await asyncio.sleep(0)  # what the decoder thread reported last
+
+    async def _negotiate(self, offer: str, description: Description, model: str | None) -> str:
+        self.remote_ufrag = description.ice_ufrag
+        await accept_offer(self.connection, offer)
+        for transceiver in self.connection.getTransceivers():
+            if transceiver.kind == "audio":
+                transceiver.direction = "inactive"  # no audio codec is relayed
+        return await create_answer(self.connection, model=model, loopback_only=self._loopback_only)
+
+    def _on_state(self) -> None:
+        state = self.connection.connectionState
+        if state == "connected":
+            self._on_connected()
+        elif state in ("failed", "closed"):
+            self._on_lost()
+
+
+def _only_video(description: Description, *, wanted: tuple[str, str], role: str) -> None:
+    """Check that there is exactly one video section that goes the right way."""
+    sections = description.of_kind("video")
+    if len(sections) != 1:
+        raise Unprocessable(f"the offer has {len(sections)} video sections, 1 is needed")
+    if sections[0].direction not in wanted:
+        raise Unprocessable(
+            f"a {role} offers video {' or '.join(wanted)}, not {sections[0].direction}"
+        )
+
+
+class PublisherPeer(Peer):
+    """Receives VP8 or H.264 and feeds a stream."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        ice_servers: Sequence[str],
+        loopback_only: bool,
+        on_connected: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            ice_servers=ice_servers,
+            loopback_only=loopback_only,
+            on_connected=on_connected,
+            on_lost=on_lost,
+        )
+        self.stream = stream
+        self.video: VideoReceiver | None = None
+        self.requests_noted = (0, 0)
+        "NACKs and PLIs sent to it that the relay's figures hold already."
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def last_heard_us(self) -> int | None:
+        """When the last packet arrived."""
+        return self.video.last_packet_us if self.video is not None else None
+
+    async def negotiate(self, offer: str) -> str:
+        """
+        Answer a WHIP offer.
+
+        Raises:
+            Unprocessable: If there is not exactly one video section that sends VP8 or H.264.
+            RemoteProtocolError: If the offer is malformed.
+        """
+        description = read_sdp(offer)
+        _only_video(description, wanted=("sendonly", "sendrecv"), role="publisher")
+        if not set(VIDEO_CODECS) & set(description.of_kind("video")[0].codecs):
+            raise Unprocessable("the offer has neither VP8 nor H264 video")
+        transceiver = self.connection.addTransceiver("video", direction="recvonly")
+        known = RTCRtpReceiver.getCapabilities("video")
+        assert known is not None
+        transceiver.setCodecPreferences(
+            [codec for codec in known.codecs if codec.name in (*VIDEO_CODECS, "rtx")]
+        )
+        self.connection.on("track", self._on_track)
+        return await self._negotiate(offer, description, None)
+
+    def report(self) -> dict[str, Any]:
+        """Return what was received and what became of it."""
+        report: dict[str, Any] = {
+            "state": self.connection.connectionState,
+            "frames": report_frames(self.stream.frames),
+        }
+        if self.video is not None:
+            report |= {"rtt_us": self.video.rtt_us, "received": asdict(self.video.counters)}
+        return report
+
+    def capture_time(self, frame: DecodedFrame) -> int | None:
+        """Return when the publisher took *frame*, Unix microseconds, if it said so."""
+        if self.video is None:
+            return None
+        return self.video.capture_us(
+            frame.rtp_timestamp, received_unix_us=to_unix_us(frame.arrived_us)
+        )
+
+    async def close(self) -> None:
+        """Close the connection, then let every frame that arrived reach its end."""
+        await super().close()
+        if self.video is not None:
+            self.video.close()
+        if self._reader is not None:
+            await self._reader
+        await self.stream.close()
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind != "video" or self.video is not None:
+            return
+        receiver = next(
+            t.receiver for t in self.connection.getTransceivers() if t.receiver.track is track
+        )
+        self.video = VideoReceiver(
+            receiver, on_received=self.stream.receive, on_drop=self.stream.drop
+        )
+        self._reader = asyncio.ensure_future(self._read(self.video))
+
+    async def _read(self, video: VideoReceiver) -> None:
+        while True:
+            try:
+                frame = await video.recv()
+            except QueueClosed:
+                break
+            self.stream.put(frame)
+        self._on_lost()
+
+
+class SubscriberPeer(Peer):
+    """Sends the latents of a room."""
+
+    def __init__(
+        self,
+        sender: LatentSender,
+        *,
+        ice_servers: Sequence[str],
+        loopback_only: bool,
+        on_connected: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            ice_servers=ice_servers,
+            loopback_only=loopback_only,
+            on_connected=on_connected,
+            on_lost=on_lost,
+        )
+        self.sender = sender
+
+    @property
+    def last_heard_us(self) -> int | None:
+        """When the last report arrived."""
+        return self.sender.counters.last_rtcp_us
+
+    async def negotiate(self, offer: str, *, model_id: str) -> str:
+        """
+        Answer a WHEP offer.
+
+        Raises:
+            Unprocessable: If the peer cannot decode what the relay sends.
+            RemoteProtocolError: If the offer is malformed.
+        """
+        description = read_sdp(offer)
+        _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
+        parameters = description.of_kind("video")[0].latent_parameters
+        if parameters is None:
+            raise Unprocessable(
+                f"the offer does not have {LATENT_CODEC_NAME}, the only codec sent here"
+            )
+        try:
+            check_latent_offer(parameters, model_id)
+        except RemoteProtocolError as error:
+            raise Unprocessable(str(error)) from error
+        self.sender.attach(self.connection)
+        return await self._negotiate(offer, description, model_id)
+
+    def report(self) -> dict[str, Any]:
+        """Return what was sent; `frames_sent` counts whole frames given to the socket."""
+        return {"state": self.connection.connectionState, **asdict(self.sender.counters)}
+
+    async def close(self) -> None:
+        """Drop what waits to be sent and close the connection."""
+        self.sender.close()
+        await super().close()
+        self.sender.stop()

@@ -1,0 +1,397 @@
+"""
+Rooms with connections in them: the lobby's events turned into deeds.
+
+`Relay` is what HTTP talks to. It opens and closes peers, ties streams to
+subscribers and keeps the figures of rooms and of the whole.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rtcodec.errors import RtcodecError
+from rtcodec.session.lobby import (
+    CloseReason,
+    Limits,
+    Lobby,
+    RelayFull,
+    Role,
+    SessionClosed,
+)
+from rtcodec.session.message import IceFragment
+from rtcodec.stats import StreamStats
+from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
+from rtcodec.webrtc.tap import FrameTapWriter
+from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
+from rtcodec_server.report import RateMeter
+from rtcodec_server.stream import Stream
+
+_log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1
+_REPORTS_EXPECTED_US: Final = 2_000_000
+
+
+class UnknownSession(RtcodecError):
+    """No session of that name is in that room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """What the relay needs to know."""
+
+    qp: int = 32
+    frame_deadline_us: int = 200_000
+    ice_servers: tuple[str, ...] = ()
+    loopback_only: bool = False
+    tap: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(slots=True)
+class Session:
+    """One peer's stay in a room."""
+
+    name: str
+    room: str
+    role: Role
+    etag: str
+    peer: Peer
+    closing: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Room:
+    """What the relay keeps of a room beside the lobby's view of it."""
+
+    name: str
+    stats: StreamStats = field(default_factory=StreamStats)
+    "Of the room's present publisher, or its last."
+
+    rates: RateMeter = field(default_factory=RateMeter)
+    stream: Stream | None = None
+
+
+class Relay:
+    """All rooms of one process. Belongs to the event loop."""
+
+    def __init__(self, settings: RelaySettings) -> None:
+        self.settings = settings
+        self.host: EngineHost | None = None
+        "None until the engine is ready; peers are turned away until then."
+        self.stats = StreamStats()
+        "Of all streams together, since the start."
+        self.sessions_closed: dict[str, int] = {}
+        "Reason -> sessions that ended."
+        self.loop_lag_s = 0.0
+        "Longest delay of the event loop within the last second."
+        self._lobby = Lobby(settings.limits)
+        self._sessions: dict[str, Session] = {}
+        self._rooms: dict[str, Room] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.publisher_nacks = 0
+        self.publisher_plis = 0
+        "Retransmissions and key frames that publishers were asked for."
+        self._ticker = asyncio.ensure_future(self._tick())
+
+    # ---- for HTTP
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether peers can come in."""
+        return self.host is not None
+
+    @property
+    def rooms(self) -> tuple[Room, ...]:
+        """Rooms with somebody in them."""
+        return tuple(self._rooms[name] for name in self._lobby.rooms if name in self._rooms)
+
+    @property
+    def n_sessions(self) -> int:
+        """Peers inside."""
+        return self._lobby.n_sessions
+
+    def session_of(self, room: str, name: str, role: Role) -> Session:
+        """
+        Find a session by the parts of its URL.
+
+        Raises:
+            UnknownSession: If there is none, or it is somebody else's room or role.
+        """
+        session = self._sessions.get(name)
+        if session is None or session.room != room or session.role is not role:
+            raise UnknownSession("no such session")
+        return session
+
+    def publisher_of(self, room: str) -> PublisherPeer | None:
+        """Return the peer that publishes to *room*, or None."""
+        name = self._lobby.publisher(room)
+        session = self._sessions.get(name) if name is not None else None
+        return session.peer if session and isinstance(session.peer, PublisherPeer) else None
+
+    def subscribers_of(self, room: str) -> tuple[SubscriberPeer, ...]:
+        """Return the peers that watch *room*."""
+        sessions = (self._sessions.get(name) for name in self._lobby.subscribers(room))
+        return tuple(s.peer for s in sessions if s and isinstance(s.peer, SubscriberPeer))
+
+    def is_live(self, room: str) -> bool:
+        """Return whether the room's publisher is connected."""
+        return self._lobby.is_live(room)
+
+    async def publish(self, room: str, offer: str) -> tuple[Session, str]:
+        """
+        Let a publisher in.
+
+        Returns:
+            The session and the SDP answer.
+
+        Raises:
+            RoomTaken, RelayFull: If there is no place.
+            RemoteProtocolError: If the offer cannot be answered.
+        """
+        host = self._ready_host()
+        name = self._open(room, Role.PUBLISHER)
+        entry = self._rooms[room]
+        entry.stats, entry.rates = StreamStats(), RateMeter()
+        peer: PublisherPeer | None = None
+        stream = Stream(
+            host,
+            qp=self.settings.qp,
+            frame_deadline_us=self.settings.frame_deadline_us,
+            stats=(entry.stats, self.stats),
+            capture_time=lambda frame: peer.capture_time(frame) if peer is not None else None,
+            tap=FrameTapWriter(self.settings.tap, room) if self.settings.tap else None,
+        )
+        entry.stream = stream
+        for subscriber, subscriber_peer in self._watching(room):
+            stream.subscribers[subscriber] = subscriber_peer.sender
+        peer = PublisherPeer(
+            stream,
+            ice_servers=self.settings.ice_servers,
+            loopback_only=self.settings.loopback_only,
+            on_connected=lambda: self._on_connected(name),
+            on_lost=lambda: self._leave(name, CloseReason.LOST),
+        )
+        return await self._admit(name, room, Role.PUBLISHER, peer, peer.negotiate(offer))
+
+    async def subscribe(self, room: str, offer: str) -> tuple[Session, str]:
+        """
+        Let a subscriber in; with nobody publishing it waits.
+
+        Returns:
+            The session and the SDP answer.
+
+        Raises:
+            RelayFull: If there is no place.
+            RemoteProtocolError: If the offer cannot be answered.
+        """
+        host = self._ready_host()
+        name = self._open(room, Role.SUBSCRIBER)
+        sender = LatentSender(
+            on_sent=_report_sent,
+            on_dropped=_report_unsent,
+            on_pli=lambda: self._count(room, nacks=0, plis=1),
+            on_nack=lambda n_packets: self._count(room, nacks=n_packets, plis=0),
+        )
+        peer = SubscriberPeer(
+            sender,
+            ice_servers=self.settings.ice_servers,
+            loopback_only=self.settings.loopback_only,
+            on_connected=lambda: self._on_connected(name),
+            on_lost=lambda: self._leave(name, CloseReason.LOST),
+        )
+        answer = peer.negotiate(offer, model_id=host.info.model_id.hex()[:16])
+        return await self._admit(name, room, Role.SUBSCRIBER, peer, answer)
+
+    async def trickle(self, session: Session, fragment: IceFragment) -> None:
+        """
+        Take trickled candidates.
+
+        Raises:
+            Unprocessable: If the fragment asks for an ICE restart.
+        """
+        await session.peer.add_candidates(fragment)
+
+    async def leave(self, session: Session) -> dict[str, Any]:
+        """Let a peer out, wait until nothing is left of it, and return its final figures."""
+        self._leave(session.name, CloseReason.LEFT)
+        if session.closing is not None:
+            await session.closing
+        return session.peer.report()
+
+    async def close(self) -> None:
+        """
+        Let everybody out, finish every frame, stop the engine.
+
+        Publishers go first, so that their last frames still reach subscribers.
+        """
+        self._lobby.close_publishers()
+        self._act()
+        await self._wait_closed()
+        self._lobby.close()
+        self._act()
+        await self._wait_closed()
+        self._ticker.cancel()
+        await asyncio.gather(self._ticker, return_exceptions=True)
+        if self.host is not None:
+            host, self.host = self.host, None
+            await host.close()
+            await asyncio.sleep(0)  # the host's last reports
+
+    async def _wait_closed(self) -> None:
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.sleep(0)  # senders take what was queued last
+
+    # ---- coming in
+
+    def _ready_host(self) -> EngineHost:
+        if self.host is None:
+            raise RelayFull(
+                "the engine is not ready yet",
+                retry_after_s=self.settings.limits.retry_after_s,
+            )
+        return self.host
+
+    def _open(self, room: str, role: Role) -> str:
+        name = secrets.token_urlsafe(16)
+        self._lobby.open_session(name, room, role, now_us=monotonic_us())
+        self._rooms.setdefault(room, Room(room))
+        self._act()
+        return name
+
+    async def _admit(
+        self, name: str, room: str, role: Role, peer: Peer, answering: Awaitable[str]
+    ) -> tuple[Session, str]:
+        session = Session(name, room, role, f'"{secrets.token_hex(8)}"', peer)
+        self._sessions[name] = session
+        try:
+            answer = await answering
+        except BaseException:
+            self._leave(name, CloseReason.LEFT)
+            raise
+        if name not in self._sessions:
+            raise RelayFull("the relay is shutting down", retry_after_s=1)
+        if isinstance(peer, SubscriberPeer):
+            stream = self._rooms[room].stream
+            if stream is not None:
+                stream.subscribers[name] = peer.sender
+        _log.info("session opened room=%s role=%s session=%s", room, role.value, name[:8])
+        return session, answer
+
+    def _watching(self, room: str) -> list[tuple[str, SubscriberPeer]]:
+        return [
+            (name, session.peer)
+            for name in self._lobby.subscribers(room)
+            if (session := self._sessions.get(name)) is not None
+            and isinstance(session.peer, SubscriberPeer)
+        ]
+
+    def _on_connected(self, name: str) -> None:
+        self._lobby.connect(name, now_us=monotonic_us())
+        self._act()
+
+    # ---- going out
+
+    def _leave(self, name: str, reason: CloseReason) -> None:
+        self._lobby.leave(name, reason)
+        self._act()
+
+    def _act(self) -> None:
+        while (event := self._lobby.next_event()) is not None:
+            if isinstance(event, SessionClosed):
+                self._dismiss(event)
+
+    def _dismiss(self, event: SessionClosed) -> None:
+        reason = event.reason.value
+        self.sessions_closed[reason] = self.sessions_closed.get(reason, 0) + 1
+        room = self._rooms.get(event.room)
+        session = self._sessions.pop(event.session, None)
+        if session is None or room is None:
+            return
+        if event.room not in self._lobby.rooms:
+            del self._rooms[event.room]
+        _log.info(
+            "session closed room=%s role=%s session=%s reason=%s",
+            event.room,
+            event.role.value,
+            event.session[:8],
+            reason,
+        )
+        if room.stream is not None:
+            room.stream.subscribers.pop(session.name, None)
+        session.closing = asyncio.ensure_future(self._close(session, room))
+        self._closing.add(session.closing)
+        session.closing.add_done_callback(self._closing.discard)
+
+    async def _close(self, session: Session, room: Room) -> None:
+        try:
+            await session.peer.close()
+        except Exception:  # a peer that cannot be closed must not keep the others
+            _log.exception("closing session=%s failed", session.name[:8])
+        if isinstance(session.peer, PublisherPeer):
+            self._note_publisher(session.peer)
+            if room.stream is session.peer.stream:
+                room.stream = None
+
+    # ---- ten times a second
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        lags_s: deque[float] = deque(maxlen=round(1 / TICK_S))
+        due_s = loop.time()
+        while True:
+            due_s = max(due_s + TICK_S, loop.time())
+            await asyncio.sleep(due_s - loop.time())
+            lags_s.append(max(loop.time() - due_s, 0.0))
+            self.loop_lag_s = max(lags_s)
+            self._listen(monotonic_us())
+
+    def _listen(self, now_us: int) -> None:
+        for session in self._sessions.values():
+            peer = session.peer
+            if isinstance(peer, SubscriberPeer):
+                sent_us = peer.sender.counters.last_sent_us
+                is_fed = sent_us is not None and now_us - sent_us < _REPORTS_EXPECTED_US
+                self._lobby.expect(session.name, reports=is_fed, now_us=now_us)
+            elif isinstance(peer, PublisherPeer):
+                self._note_publisher(peer)
+            if peer.last_heard_us is not None:
+                self._lobby.hear(session.name, now_us=peer.last_heard_us)
+        for room in self._rooms.values():
+            room.rates.sample(room.stats, now_us=now_us)
+        self._lobby.advance(now_us=now_us)
+        self._act()
+
+    def _note_publisher(self, peer: PublisherPeer) -> None:
+        """Add what a publisher was asked for since the last time."""
+        if peer.video is None:
+            return
+        counters = peer.video.counters
+        nacks, plis = peer.requests_noted
+        self.publisher_nacks += counters.nack_count - nacks
+        self.publisher_plis += counters.pli_count - plis
+        peer.requests_noted = (counters.nack_count, counters.pli_count)
+
+    def _count(self, room: str, *, nacks: int, plis: int) -> None:
+        """Count what a subscriber asked for."""
+        entry = self._rooms.get(room)
+        for stats in (self.stats, *((entry.stats,) if entry is not None else ())):
+            stats.nack_count += nacks
+            stats.pli_count += plis
+
+
+def _report_sent(frame: OutgoingFrame, at_us: int) -> None:
+    stream, delivery = frame.token
+    stream.sent(delivery, at_us)
+
+
+def _report_unsent(frame: OutgoingFrame) -> None:
+    stream, delivery = frame.token
+    stream.unsent(delivery)

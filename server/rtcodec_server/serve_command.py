@@ -1,0 +1,80 @@
+"""`rtcodec serve`: run the relay until it is told to stop."""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from rtcodec.engine.loader import ENGINE_NAMES
+from rtcodec_server.app import RunningServer, serve
+from rtcodec_server.config import PSNR_MODES, ServerConfig, parse_size, read_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; those not given are taken from the file, then the defaults."""
+    default = ServerConfig()
+
+    def add(name: str, about: str, **how: Any) -> None:
+        shown = getattr(default, name.replace("-", "_"), None)
+        text = about if shown in (None, ()) else f"{about} (default {shown})"
+        parser.add_argument(f"--{name}", help=text, default=None, **how)
+
+    add("host", "address to listen on; 0.0.0.0 for all", metavar="ADDRESS")
+    add("port", "TCP port; 0 takes a free one", type=int, metavar="N")
+    add("config", "TOML file with these settings (and a table `limits`)", type=Path, metavar="FILE")
+    add("model", "installed model", metavar="NAME")
+    add("engine", f"{', '.join(ENGINE_NAMES)} or null", metavar="NAME")
+    add("threads", "threads of the engine; 0 takes one for each core", type=int, metavar="N")
+    add("workers", "media worker processes; only 1 so far", type=int, metavar="N")
+    add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")
+    add("psnr", "which frames to measure; auto: those there is time for", choices=PSNR_MODES)
+    add("token", "bearer token that clients must send", metavar="SECRET")
+    add("warm", "frame size to get ready for, WIDTHxHEIGHT; may be repeated", action="append")
+    add("tap", "folder for raw frames that a subscriber here measures against", type=Path)
+    parser.add_argument(
+        "--json", action="store_true", help="print the figures of the run at the end"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log what happens to stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; raises ConfigError for settings that are wrong."""
+    values: dict[str, Any] = read_config(args.config) if args.config is not None else {}
+    for name in (
+        "host", "port", "model", "engine", "threads", "workers", "qp", "psnr", "token", "tap",
+    ):  # fmt: skip
+        if (value := getattr(args, name)) is not None:
+            values[name] = value
+    if args.warm is not None:
+        values["warm"] = tuple(parse_size(text) for text in args.warm)
+    config = ServerConfig(**values)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("aiortc").setLevel(logging.ERROR)
+    logging.getLogger("aioice").setLevel(logging.ERROR)
+    figures = _run_loop(config)
+    if args.json:
+        print(json.dumps(figures))
+    return 0
+
+
+def _run_loop(config: ServerConfig) -> dict[str, Any]:
+    def on_start(server: RunningServer) -> None:
+        print(
+            f"rtcodec relay at {server.url}: publish to /whip/ROOM, watch /whep/ROOM, "
+            "stop with Ctrl-C",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(serve(config, on_start=on_start))
+    return uvloop.run(serve(config, on_start=on_start))
