@@ -90,14 +90,16 @@ def test_a_still_codec_writes_one_file_per_frame() -> None:
 
 
 def test_only_the_first_frame_of_a_video_is_a_key_frame() -> None:
-    still = Clip("still", "video", (scene(128, 96),) * 6, Fraction(25))
-    sizes = {
-        name: [len(part) for part in RIVALS[name].encode(still, 30).parts]
+    def is_idr(packet: bytes) -> bool:
+        return b"\0\0\1\x65" in packet  # ITU-T H.264 7.3.1: reference idc 3, type 5
+
+    parts = {
+        name: RIVALS[name].encode(clip(128, 96, 4), 30).parts
         for name in ("vp8", "x264-veryfast", "x264-intra")
     }
-    assert sizes["vp8"][0] > 4 * max(sizes["vp8"][1:])
-    assert sizes["x264-veryfast"][0] > 4 * max(sizes["x264-veryfast"][1:])
-    assert max(sizes["x264-intra"]) < 1.2 * min(sizes["x264-intra"])
+    assert [part[0] & 1 for part in parts["vp8"]] == [0, 1, 1, 1]  # RFC 6386 9.1
+    assert [is_idr(part) for part in parts["x264-veryfast"]] == [True, False, False, False]
+    assert all(is_idr(part) for part in parts["x264-intra"])
 
 
 def test_the_encoder_s_signature_is_not_counted() -> None:
