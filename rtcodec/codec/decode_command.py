@@ -17,7 +17,7 @@ from rtcodec.codec.encode_command import MAX_PIXELS
 from rtcodec.console import Progress, StageTimes, available_cores, print_json, say
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
-from rtcodec.errors import BitstreamError, ConfigError, Corrupt, InputError, Truncated, Unsupported
+from rtcodec.errors import BitstreamError, ConfigError, InputError, Truncated, Unsupported
 from rtcodec.media.color import Color
 from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
 from rtcodec.types import Planes
@@ -53,10 +53,7 @@ def run(args: argparse.Namespace) -> int:
     threads = args.threads or available_cores()
     with ExitStack() as stack:
         file = stack.enter_context(_opened(args.input))
-        try:
-            reader = RtcReader(file)
-        except BitstreamError as error:
-            raise _named(error, args.input) from None
+        reader = _reader(file, args.input)
         sequence = reader.sequence
         if sequence.width * sequence.height > MAX_PIXELS:
             raise InputError(
@@ -95,7 +92,7 @@ class _Job:
     times: StageTimes = field(default_factory=StageTimes)
     frames: int = 0
     damaged: int = 0
-    "Frames with missing tiles."
+    "Frames with anything missing."
 
     missing_tiles: int = 0
     problem: BitstreamError | None = None
@@ -120,8 +117,8 @@ class _Job:
         )
         last: Planes | None = None
         with Progress(f"decoding {self.source.name}", None) as progress:
-            for unit in self._units():
-                last = self._frame(decoder, unit, last)
+            for offset, unit in self._units():
+                last = self._frame(decoder, unit, offset, last)
                 if last is not None:
                     with self.times.stage("write"):
                         writer.write(unit.pts, last)
@@ -132,42 +129,44 @@ class _Job:
             problem = self.problem or Truncated("no frames", offset=self.reader.offset)
             raise _named(problem, self.source)
 
-    def _units(self) -> Iterator[AccessUnit]:
-        """Give out the access units of the finest rung, as far as they can be read."""
+    def _units(self) -> Iterator[tuple[int, AccessUnit]]:
+        """Give out the units of the finest rung with their offsets, while they can be read."""
         units = iter(self.reader)
         while True:
-            with self.times.stage("read"):
-                try:
+            offset = self.reader.offset
+            try:
+                with self.times.stage("read"):
                     unit = next(units, None)
-                except BitstreamError as error:
-                    self.problem = self.problem or error
-                    return
+            except BitstreamError as error:
+                self.problem = self.problem or error
+                return
             if unit is None:
                 return
             if unit.header.layer.rung == 0:
-                yield unit
+                yield offset, unit
 
-    def _frame(self, decoder: FrameDecoder, unit: AccessUnit, last: Planes | None) -> Planes | None:
-        """Return the picture of a unit; the one before where nothing can be decoded."""
+    def _frame(
+        self, decoder: FrameDecoder, unit: AccessUnit, offset: int, last: Planes | None
+    ) -> Planes | None:
+        """Return the picture of a unit; the one before where nothing of it can be decoded."""
         try:
             with self.times.stage("entropy"):
                 frame = decoder.unpack(unit.packets)
         except BitstreamError as error:
-            self._note(error, unit)
-            self.damaged += 1
+            self._note(error, unit, offset)
             return last
         if not frame.complete:
-            self.damaged += 1
             self.missing_tiles += int((~frame.present).sum())
-            missing = "a part of it is missing"
-            self._note(frame.damage[0] if frame.damage else Corrupt(missing, offset=0), unit)
+            missing = Truncated("slices are missing", offset=0)
+            self._note(frame.damage[0] if frame.damage else missing, unit, offset)
         with self.times.stage("engine"):
             return decoder.paint(frame).planes
 
-    def _note(self, error: BitstreamError, unit: AccessUnit) -> None:
+    def _note(self, error: BitstreamError, unit: AccessUnit, offset: int) -> None:
+        self.damaged += 1
         if self.problem is None:
             number = unit.header.frame_number
-            self.problem = type(error)(f"frame {number}: {error.message}", offset=error.offset)
+            self.problem = type(error)(f"frame {number}: {error.message}", offset=offset)
 
     def report(self, output: Path) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -213,6 +212,15 @@ def _opened(path: Path) -> BinaryIO:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def _reader(file: BinaryIO, path: Path) -> RtcReader:
+    if not file.peek(1):  # type: ignore[attr-defined]
+        raise Truncated(f"{path}: is empty", offset=0)
+    try:
+        return RtcReader(file)
+    except BitstreamError as error:
+        raise _named(error, path) from None
 
 
 def _bundle(args: argparse.Namespace, sequence: SequenceHeader) -> Bundle:
