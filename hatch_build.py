@@ -8,7 +8,6 @@ of this platform.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sysconfig
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +25,7 @@ class EntropyCoderHook(BuildHookInterface[Any]):
         build = _load(root / "rtcodec" / "entropy" / "build.py")
         library: Path = build.LIBRARY
         try:
-            build.compile_coder(library, os.environ)
+            build.compile_coder(library, build.inherited_environment())
         except build.BuildError as error:
             self.app.abort(str(error))
         self.app.display_info(f"compiled {library.relative_to(root)} ({version})")

@@ -59,9 +59,11 @@ enum {
 static const uint32_t STATE_MIN = 1u << 16;
 
 /* Raised whenever a function's arguments change; native.LIBRARY_VERSION is the same. */
+#define LIBRARY_VERSION 1
+
 EXPORT uint32_t rtc_version(void)
 {
-    return 1;
+    return LIBRARY_VERSION;
 }
 
 enum status { OK, TRUNCATED, STATE_TOO_SMALL, ESCAPE_RANGE, BYTES_LEFT, STATE_LEFT };

@@ -9,6 +9,7 @@ runs this file where nothing is installed.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import shutil
@@ -50,7 +51,10 @@ def find_compiler(environment: Mapping[str, str]) -> list[str]:
 
 
 def compile_coder(
-    output: Path, environment: Mapping[str, str], extra_flags: Sequence[str] = ()
+    output: Path,
+    environment: Mapping[str, str],
+    extra_flags: Sequence[str] = (),
+    source: Path = SOURCE,
 ) -> Path:
     """
     Compile the coder to *output*, replacing it only on success.
@@ -59,14 +63,15 @@ def compile_coder(
         output: Path of the shared library.
         environment: Read for CC and PATH, passed to the compiler.
         extra_flags: Added after our own.
+        source: The C file.
 
     Raises:
         BuildError: If there is no compiler or it fails; with its own words.
     """
     command = find_compiler(environment)
     partial = output.with_name(f"{output.name}.{os.getpid()}.part")
-    position = () if sys.platform == "win32" else ("-fPIC",)
-    arguments = [*command, *FLAGS, *position, *extra_flags, str(SOURCE), "-o", str(partial)]
+    flags = FLAGS if sys.platform == "win32" else (*FLAGS, "-fPIC")
+    arguments = [*command, *flags, *extra_flags, str(source), "-o", str(partial)]
     try:
         result = subprocess.run(
             arguments, env=dict(environment), capture_output=True, text=True, check=False
@@ -79,10 +84,18 @@ def compile_coder(
     return output
 
 
-def main() -> int:
-    """Compile beside the source; return the exit status."""
+def inherited_environment() -> Mapping[str, str]:
+    """Return this process's environment; the only place that reads it."""
+    return os.environ
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Compile the coder; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rtcodec.entropy.build", description=__doc__)
+    parser.add_argument("--output", type=Path, default=LIBRARY, help="default: beside the source")
+    options = parser.parse_args(arguments)
     try:
-        print(compile_coder(LIBRARY, os.environ))
+        print(compile_coder(options.output, environment))
     except BuildError as error:
         print(f"rtcodec: {error}", file=sys.stderr)
         return 3
@@ -90,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:], inherited_environment()))

@@ -289,6 +289,16 @@ def tile_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint
     return indices
 
 
+def scale_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
+    """Scale indices of a whole frame: `ScaleNet.indices`, fast."""
+    net.check_input(z, qp)
+    rows, columns = z.shape[1:]
+    tiles = np.arange(rows * columns, dtype=np.uint32)
+    indices = np.empty((net.latent_channels, 4 * rows, 4 * columns), np.uint8)
+    scatter_tiles(tile_indices(net, z.reshape(z.shape[0], -1).T, qp), tiles, indices)
+    return indices
+
+
 class _PackedNet:
     """A scale network as C wants it: padded, and one struct per qp."""
 

@@ -156,15 +156,17 @@ class ScaleNet:
 def _integer_layer(layer: Layer, a: NDArray[np.int64]) -> NDArray[np.int64]:
     w, b, shift, top = layer
     acc: NDArray[np.int64] = np.tensordot(w.astype(np.int64), a, axes=1) + b[:, None, None]
-    return np.clip((acc + (1 << shift >> 1)) >> shift, np.int64(0), np.int64(top))
+    clamped: NDArray[np.int64] = np.clip((acc + (1 << shift >> 1)) >> shift, 0, top)
+    return clamped
 
 
 def _float_sums(layer: Layer, a: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a layer before its floor, clamped; scaling by a power of two is exact."""
     w, b, shift, top = layer
-    scale = np.float32(2.0**-shift)
-    acc: NDArray[np.float32] = (w.astype(np.float32) * scale) @ a.reshape(w.shape[1], -1)
-    acc += (b.astype(np.float32) * scale + np.float32(0.5 if shift else 0))[:, None]
+    weights: NDArray[np.float32] = np.ldexp(w.astype(np.float32), -shift)
+    biases: NDArray[np.float32] = np.ldexp((b + (1 << shift >> 1)).astype(np.float32), -shift)
+    acc: NDArray[np.float32] = weights @ a.reshape(w.shape[1], -1)
+    acc += biases[:, None]
     np.clip(acc, 0, top, out=acc)
     return acc.reshape(w.shape[0], *a.shape[1:])
 

@@ -32,7 +32,9 @@ def gather_tiles(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> NDArray[L
         ValueError: If an argument is not as described.
     """
     rows, columns = check_plane(plane, tiles)
-    blocks = plane.reshape(-1, rows, 4, columns, 4).transpose(1, 3, 0, 2, 4)  # [Th, Tw, M, 4, 4]
+    blocks = plane.reshape(plane.shape[0], rows, 4, columns, 4).transpose(
+        1, 3, 0, 2, 4
+    )  # [Th, Tw, M, 4, 4]
     return np.ascontiguousarray(
         blocks[tiles // columns, tiles % columns].reshape(tiles.size, plane.shape[0], 16)
     )
@@ -54,8 +56,8 @@ def scatter_tiles(
     """
     rows, columns = check_plane(plane, tiles)
     check_values(values, tiles, plane)
-    blocks = plane.reshape(-1, rows, 4, columns, 4).transpose(1, 3, 0, 2, 4)
-    blocks[tiles // columns, tiles % columns] = values.reshape(tiles.size, -1, 4, 4)
+    blocks = plane.reshape(plane.shape[0], rows, 4, columns, 4).transpose(1, 3, 0, 2, 4)
+    blocks[tiles // columns, tiles % columns] = values.reshape(tiles.size, plane.shape[0], 4, 4)
 
 
 def gather_hyper(z: NDArray[np.int8], tiles: NDArray[np.uint32]) -> NDArray[np.int8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ class Slice:
     symbols: NDArray[np.int16]
     indices: NDArray[np.uint8]
     qp: int
+
+
+tables_for = cache(example_tables)
 
 
 def make_slice(
@@ -52,7 +56,7 @@ def make_slice(
     wild = rng.random(shape) < escapes
     symbols = np.where(wild, rng.integers(-32767, 32768, shape), symbols)
     return Slice(
-        example_tables(hyper_channels),
+        tables_for(hyper_channels),
         z.astype(np.int8),
         np.where(indices > 0, symbols, 0).astype(np.int16),
         indices.astype(np.uint8),

@@ -166,7 +166,7 @@ def test_a_lane_state_below_its_minimum_is_corrupt(coder: ModuleType) -> None:
     made = make_slice(1)
     payload = bytearray(encode(coder, made, 4))
     payload[10:12] = b"\0\0"
-    assert error_of(coder, made, payload, 4) == (Corrupt, 8)
+    assert error_of(coder, made, bytes(payload), 4) == (Corrupt, 8)
 
 
 @CODERS
@@ -285,9 +285,10 @@ def test_a_slice_is_read_once_and_in_order(coder: ModuleType) -> None:
 
 
 def test_compiled_tables_do_not_outlive_the_tables() -> None:
-    made = make_slice(1)
+    tables = example_tables(1)
+    alive = weakref.ref(tables)
+    made = one_latent(5, tables)
     assert encode(native, made, 1) == encode(native, made, 1)
-    alive = weakref.ref(made.tables)
-    del made
+    del tables, made
     gc.collect()
     assert alive() is None

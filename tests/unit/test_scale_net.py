@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.latents import make_hyper_latents, make_scale_net
 
 from rtcodec.entropy.scale_net import EXACT_LIMIT, ScaleNet, depth_to_space
 from rtcodec.errors import ConfigError
+from support.latents import make_hyper_latents, make_scale_net
 
 NET = make_scale_net()
 

@@ -1,0 +1,200 @@
+/*
+ * Runs every function of _rans.c on random and mutated input, each buffer
+ * allocated at its exact size, so that sanitizers see any access outside.
+ *
+ *     cc -fsanitize=address,undefined rans_fuzz.c -o rans_fuzz && ./rans_fuzz SEED ROUNDS
+ *
+ * Prints how many payloads decoded and how many were refused.
+ */
+#include "../../rtcodec/entropy/_rans.c"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static uint64_t seed;
+
+static uint32_t draw(uint32_t below)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (uint32_t)((seed >> 32) * below >> 32);
+}
+
+static void *block(size_t size) /* exact: malloc(0) gives no byte at all */
+{
+    void *memory = malloc(size);
+    if (!memory)
+        abort();
+    return memory;
+}
+
+static void check(int good, const char *what)
+{
+    if (!good) {
+        fprintf(stderr, "%s\n", what);
+        exit(1);
+    }
+}
+
+/* A random cumulative table of *size* symbols in *columns* numbers. */
+static void fill_table(uint16_t *cdf, uint32_t size, uint32_t columns)
+{
+    const uint32_t peak = draw(size), spread = 1 + draw((PROB_SCALE - size) / size + 1);
+    uint32_t left = PROB_SCALE - size, sum = 0;
+    for (uint32_t s = 0; s < size; s++) {
+        uint32_t extra = s == peak ? 0 : draw(spread);
+        cdf[s] = (uint16_t)(1 + extra);
+        left -= extra;
+    }
+    cdf[peak] = (uint16_t)(cdf[peak] + left);
+    for (uint32_t s = 0; s < columns; s++) {
+        const uint32_t frequency = s < size ? cdf[s] : 0;
+        cdf[s] = (uint16_t)sum;
+        sum += frequency;
+    }
+}
+
+static rtc_tables *make_tables(uint32_t hyper_channels)
+{
+    enum { COLUMNS = 257 };
+    uint16_t *y = block(sizeof *y * SCALES * COLUMNS);
+    uint16_t *z = block(sizeof *z * QPS * hyper_channels * Z_ROW);
+    rtc_tables *tables = block(rtc_tables_size(hyper_channels));
+    memset(y, 0, sizeof *y * COLUMNS);
+    for (uint32_t index = 1; index < SCALES; index++)
+        fill_table(y + index * COLUMNS, 2 * (1 + draw(index % 7 ? 8 : 128)), COLUMNS);
+    for (uint32_t row = 0; row < QPS * hyper_channels; row++)
+        fill_table(z + row * Z_ROW, Z_ROW - 1, Z_ROW);
+    rtc_tables_build(tables, y, COLUMNS, z, hyper_channels);
+    free(y);
+    free(z);
+    return tables;
+}
+
+static int32_t decode(const rtc_tables *tables, const uint8_t *payload, uint32_t size,
+                      uint32_t n_tiles, uint32_t lanes, const uint8_t *indices, uint32_t count,
+                      int8_t *z, int16_t *symbols)
+{
+    rtc_decoder decoder;
+    int32_t status = rtc_decode_begin(&decoder, payload, size, lanes);
+    if (!status)
+        status = rtc_decode_z(&decoder, tables, 3, z, n_tiles);
+    if (!status)
+        status = rtc_decode_y(&decoder, tables, indices, count, symbols);
+    check(decoder.position <= size, "the position is outside the payload");
+    return status;
+}
+
+static void round_trip(const rtc_tables *tables, uint32_t n_tiles, uint32_t channels,
+                       uint32_t lanes, uint32_t counts[2])
+{
+    const uint32_t n_z = n_tiles * tables->hyper_channels, count = n_tiles * channels * 16;
+    const uint32_t density = draw(101), wild = draw(8) ? 2000 : 2;
+    int8_t *z = block(n_z), *z_back = block(n_z);
+    uint8_t *indices = block(count);
+    int16_t *symbols = block(2 * (size_t)count), *back = block(2 * (size_t)count);
+    uint32_t *list = block(4 * (size_t)count);
+    for (uint32_t j = 0; j < n_z; j++)
+        z[j] = (int8_t)((int32_t)draw(31) - 15);
+    for (uint32_t j = 0; j < count; j++) {
+        indices[j] = draw(100) < density ? (uint8_t)(1 + draw(63)) : 0;
+        const int32_t symbol = draw(wild) ? (int32_t)draw(9) - 4 : (int32_t)draw(65535) - 32767;
+        symbols[j] = indices[j] ? (int16_t)symbol : 0;
+    }
+    rtc_census census;
+    rtc_encode_list(tables, indices, symbols, count, list, &census);
+    check(!census.misplaced, "misplaced");
+    const uint32_t capacity = 4 * lanes + 2 * (n_z + census.n_coded + 2 * census.n_escaped);
+    uint8_t *buffer = block(capacity);
+    const uint32_t size = rtc_encode(tables, 3, z, n_tiles, list, census.n_coded, lanes, buffer,
+                                     capacity);
+    uint8_t *payload = block(size); /* exact */
+    memcpy(payload, buffer + capacity - size, size);
+    check(!decode(tables, payload, size, n_tiles, lanes, indices, count, z_back, back),
+          "a payload is refused");
+    for (uint32_t j = 0; j < n_z; j++)
+        check(z[j] == z_back[j], "z differs");
+    for (uint32_t j = 0; j < count; j++)
+        check(symbols[j] == back[j], "symbols differ");
+    for (uint32_t mutation = 0; mutation < 20; mutation++) {
+        const uint32_t cut = draw(3) ? size : draw(size + 1);
+        uint8_t *bad = block(cut);
+        memcpy(bad, payload, cut);
+        for (uint32_t flips = draw(4); cut && flips; flips--)
+            bad[draw(cut)] ^= (uint8_t)(1u << draw(8));
+        if (!draw(8)) /* what the network says may be anything too */
+            for (uint32_t j = 0; j < count; j++)
+                indices[j] = (uint8_t)draw(256);
+        const int refused = decode(tables, bad, cut, n_tiles, lanes, indices, count, z_back, back) != 0;
+        counts[refused]++;
+        free(bad);
+    }
+    free(z), free(z_back), free(indices), free(symbols), free(back), free(list), free(buffer);
+    free(payload);
+}
+
+static void copy_round_trip(void)
+{
+    const uint32_t channels = draw(5), rows = 1 + draw(4), columns = 1 + draw(5);
+    const uint32_t size = 1 + draw(2), n_tiles = draw(rows * columns + 1);
+    const size_t plane_size = (size_t)channels * rows * columns * 16 * size;
+    uint8_t *plane = block(plane_size), *tiles = block((size_t)n_tiles * channels * 16 * size);
+    uint32_t *where = block(4 * (size_t)n_tiles);
+    memset(plane, 7, plane_size);
+    for (uint32_t t = 0; t < n_tiles; t++)
+        where[t] = draw(rows * columns);
+    rtc_gather(plane, tiles, where, n_tiles, channels, rows, columns, size);
+    rtc_scatter(plane, tiles, where, n_tiles, channels, rows, columns, size);
+    free(plane), free(tiles), free(where);
+}
+
+static void run_scale_net(void)
+{
+    const uint32_t sizes[4] = {1 + draw(9), 1 + draw(9), 1 + draw(9), 1 + draw(40)};
+    const uint32_t n_tiles = draw(40);
+    rtc_scale_net net = {.hyper_channels = sizes[0], .hidden = {sizes[1], sizes[2]},
+                         .latent_channels = sizes[3], .shift = {4, 8, 8}};
+    int16_t *weights[3];
+    int32_t *biases[3];
+    for (uint32_t l = 0; l < 3; l++) {
+        net.rows[l] = l == 2 ? (sizes[3] + 3) / 4 * 4 : 4 * sizes[l + 1];
+        net.inputs[l] = (sizes[l] + 1) / 2 * 2;
+        net.weight[l] = weights[l] = block(2 * (size_t)net.rows[l] * net.inputs[l]);
+        net.bias[l] = biases[l] = block(4 * (size_t)net.rows[l]);
+        for (uint32_t j = 0; j < net.rows[l] * net.inputs[l]; j++)
+            weights[l][j] = (int16_t)((int32_t)draw(255) - 127);
+        for (uint32_t j = 0; j < net.rows[l]; j++)
+            biases[l][j] = (int32_t)draw(1 << 20) - (1 << 19);
+    }
+    int8_t *z = block((size_t)n_tiles * sizes[0]);
+    uint8_t *indices = block((size_t)n_tiles * sizes[3] * 16);
+    int16_t *scratch = block(rtc_scale_scratch(&net));
+    for (uint32_t j = 0; j < n_tiles * sizes[0]; j++)
+        z[j] = (int8_t)((int32_t)draw(31) - 15);
+    rtc_scale_indices(&net, z, n_tiles, indices, scratch);
+    for (uint32_t j = 0; j < n_tiles * sizes[3] * 16; j++)
+        check(indices[j] < SCALES, "an index is too large");
+    for (uint32_t l = 0; l < 3; l++)
+        free(weights[l]), free(biases[l]);
+    free(z), free(indices), free(scratch);
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t counts[2] = {0, 0};
+    check(argc == 3, "usage: rans_fuzz SEED ROUNDS");
+    seed = strtoull(argv[1], NULL, 10) * 2 + 1;
+    for (int k = 0; k < 20; k++)
+        draw(2);
+    for (long rounds = strtol(argv[2], NULL, 10); rounds > 0; rounds--) {
+        rtc_tables *tables = make_tables(1 + draw(6));
+        for (uint32_t k = 0; k < 12; k++)
+            round_trip(tables, draw(6), draw(40), 1u << draw(4), counts);
+        free(tables);
+        copy_round_trip();
+        run_scale_net();
+    }
+    printf("%u decoded, %u refused\n", counts[0], counts[1]);
+    return 0;
+}

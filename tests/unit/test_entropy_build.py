@@ -1,0 +1,82 @@
+"""Compiling the coder: success, and failures that say what to do."""
+
+import os
+import runpy
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtcodec.entropy import build
+
+ENVIRONMENT = build.inherited_environment()
+
+
+def make_tool(folder: Path, name: str, body: str) -> Path:
+    tool = folder / name
+    tool.write_text(f"#!/bin/sh\n{body}\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    return tool
+
+
+def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
+    library = build.compile_coder(
+        tmp_path / "coder.so", ENVIRONMENT, extra_flags=["-Werror", "-Wconversion", "-Wpedantic"]
+    )
+    assert library.stat().st_size > 0
+    assert list(tmp_path.iterdir()) == [library]
+
+
+def test_the_source_needs_no_library(tmp_path: Path) -> None:
+    build.compile_coder(
+        tmp_path / "coder.so", ENVIRONMENT, extra_flags=["-ffreestanding", "-DRTC_PORTABLE"]
+    )
+
+
+def test_the_compiler_named_by_cc_is_used_with_its_arguments(tmp_path: Path) -> None:
+    tool = make_tool(tmp_path, "mycc", "true")
+    environment = {"CC": "mycc -m64", "PATH": str(tmp_path)}
+    assert build.find_compiler(environment) == [str(tool), "-m64"]
+
+
+def test_without_cc_the_first_common_name_is_used(tmp_path: Path) -> None:
+    make_tool(tmp_path, "clang", "true")
+    tool = make_tool(tmp_path, "gcc", "true")
+    assert build.find_compiler({"PATH": str(tmp_path)}) == [str(tool)]
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(build.BuildError, match=r"looked for cc, gcc, clang.*apt-get install gcc"):
+        build.find_compiler({"PATH": str(tmp_path)})
+    with pytest.raises(build.BuildError, match=r"looked for \$CC"):
+        build.find_compiler({"PATH": str(tmp_path), "CC": "nosuch"})
+
+
+def test_a_failing_compiler_is_quoted_and_leaves_nothing(tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    make_tool(tools, "cc", "echo no stddef.h here >&2; exit 1")
+    old = tmp_path / "coder.so"
+    old.write_bytes(b"old")
+    with pytest.raises(build.BuildError, match=r"(?s)failed:.*no stddef.h here"):
+        build.compile_coder(old, {"PATH": f"{tools}{os.pathsep}{os.defpath}"})
+    assert old.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [old, tools]
+
+
+def test_the_command_reports_the_library_or_the_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert build.main(["--output", str(tmp_path / "coder.so")], ENVIRONMENT) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'coder.so'}\n"
+    assert build.main(["--output", str(tmp_path / "coder.so")], {"PATH": ""}) == 3
+    assert capsys.readouterr().err.startswith("rtcodec: ")
+
+
+def test_the_module_is_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["build", "--output", str(tmp_path / "coder.so")])
+    monkeypatch.setenv("CC", str(make_tool(tmp_path, "cc", "exit 1")))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(build.__file__, run_name="__main__")
+    assert ended.value.code == 3

@@ -1,0 +1,91 @@
+"""The compiled library: found, checked, and its scale network exact."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtcodec.entropy import build, native
+from rtcodec.entropy.tile import gather_hyper, gather_tiles
+from rtcodec.errors import ConfigError
+from support.latents import make_hyper_latents, make_scale_net
+
+
+@pytest.mark.parametrize(
+    ("hyper_channels", "hidden", "channels", "grid"),
+    [
+        (6, (8, 12), 10, (4, 5)),
+        (5, (3, 5), 7, (1, 1)),  # nothing a multiple of anything
+        (1, (1, 1), 1, (3, 11)),
+        (48, (64, 96), 320, (3, 6)),
+        (32, (64, 96), 192, (1, 16)),
+    ],
+)
+def test_the_scale_network_in_c_is_the_reference(
+    hyper_channels: int, hidden: tuple[int, int], channels: int, grid: tuple[int, int]
+) -> None:
+    net = make_scale_net(hyper_channels=hyper_channels, hidden=hidden, channels=channels)
+    z = make_hyper_latents(hyper_channels, *grid)
+    tiles = np.arange(grid[0] * grid[1], dtype=np.uint32)
+    for qp in (0, 40):
+        expected = net.indices_reference(z, qp)
+        assert (
+            native.tile_indices(net, gather_hyper(z, tiles), qp) == gather_tiles(expected, tiles)
+        ).all()
+        assert (native.scale_indices(net, z, qp) == expected).all()
+
+
+def test_the_scale_network_is_exact_at_the_largest_sums() -> None:
+    net = make_scale_net()
+    for value in (-15, 15):
+        z = np.full((6, 2, 2), value, np.int8)
+        assert (native.scale_indices(net, z, 63) == net.indices_reference(z, 63)).all()
+
+
+def test_no_tiles_have_no_indices() -> None:
+    assert native.tile_indices(make_scale_net(), np.zeros((0, 6), np.int8), 0).shape == (0, 10, 16)
+
+
+def test_hyper_latents_need_not_be_contiguous() -> None:
+    net = make_scale_net()
+    z = make_hyper_latents(6, 2, 3)
+    by_tile = z.reshape(6, 6).T
+    assert not by_tile.flags.c_contiguous
+    expected = native.tile_indices(net, by_tile.copy(), 5)
+    assert (native.tile_indices(net, by_tile, 5) == expected).all()
+
+
+def test_hyper_latents_of_another_form_are_refused() -> None:
+    net = make_scale_net()
+    for z in (np.zeros(6, np.int8), np.zeros((2, 5), np.int8), np.full((1, 6), 16, np.int8)):
+        with pytest.raises(ValueError, match=r"z is|beyond"):
+            native.tile_indices(net, z, 0)
+
+
+def test_a_missing_library_says_how_to_build_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"python -m rtcodec\.entropy\.build"):
+        native.load_library(tmp_path / "_rans.so")
+
+
+def test_a_library_without_our_functions_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "other.c"
+    source.write_text("int other(void) { return 1; }\n")
+    library = compile_file(source)
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        native.load_library(library)
+
+
+def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "newer.c"
+    text = build.SOURCE.read_text()
+    now, newer = f"LIBRARY_VERSION {native.LIBRARY_VERSION}\n", "LIBRARY_VERSION 12345\n"
+    assert text.count(now) == 1
+    source.write_text(text.replace(now, newer))
+    with pytest.raises(ConfigError, match="version 12345"):
+        native.load_library(compile_file(source))
+
+
+def compile_file(source: Path) -> Path:
+    library = source.with_suffix(build.SUFFIX)
+    build.compile_coder(library, build.inherited_environment(), source=source)
+    return library
