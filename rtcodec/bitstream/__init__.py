@@ -22,6 +22,8 @@ from rtcodec.bitstream.packet import (
     PacketHeader,
     header_bytes,
     read_packet,
+    state_id,
+    state_slot,
     write_packet,
 )
 from rtcodec.bitstream.sequence import (
@@ -59,6 +61,8 @@ __all__ = [
     "read_sequence_header",
     "seal_packet",
     "split_tiles",
+    "state_id",
+    "state_slot",
     "tile_indices",
     "verify_packet",
     "write_access_unit",

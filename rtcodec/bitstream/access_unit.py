@@ -19,6 +19,7 @@ from rtcodec.bitstream.packet import (
     Packet,
     PacketHeader,
     read_packet_at,
+    state_slot,
     write_packet,
 )
 from rtcodec.bitstream.sequence import SequenceHeader
@@ -160,8 +161,9 @@ def _misfit(
             return f"rung 0 is not {sequence.width}x{sequence.height}"
     if header.layer.rung >= sequence.rungs:
         return f"rung {header.layer.rung} of {sequence.rungs}"
-    if (header.reference, header.store) != (None, None) and not sequence.references:
-        return "a reference in a stream without any"
+    for state in (header.reference, header.store):
+        if state is not None and state_slot(state) >= sequence.references:
+            return f"slot {state_slot(state)} of {sequence.references}"
     geometry = frame_geometry(header, sequence)
     rows, columns = tile_grid(geometry.width, geometry.height)
     if header.tiles is not None and header.tiles.end > rows * columns:

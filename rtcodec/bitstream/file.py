@@ -30,7 +30,7 @@ from rtcodec.bitstream.sequence import (
 )
 from rtcodec.errors import Corrupt, Truncated
 
-_END = 0  # in place of the size of an access unit, # spec 6.1
+_END = b"\x00"  # in place of the size of an access unit, # spec 6.1
 _CRC_BYTES = 4
 _CHUNK_BYTES = 1 << 20  # memory grows with bytes that came, not with those announced
 _SIZE_BYTES = 4  # of the longest size field
@@ -99,10 +99,10 @@ class RtcReader:
         fields = self._fields
         path = f"unit[{self._units}]."
         cursor = Cursor(prefix, origin=start, fields=fields, path=path)
-        size = cursor.varint("size", limit=MAX_UNIT_BYTES)
-        if size == _END:
-            self._read_end(prefix, start)
+        if prefix == _END:
+            self._read_end(start)
             return None
+        size = cursor.varint("size", limit=MAX_UNIT_BYTES)
         body = self._read(size)
         if len(body) < size:
             raise Truncated(
@@ -124,11 +124,15 @@ class RtcReader:
                 break
         return prefix
 
-    def _read_end(self, prefix: bytes, start: int) -> None:
-        self._consume(prefix)
+    def _read_end(self, start: int) -> None:
+        self._consume(_END)
         expected = self._crc
-        cursor = Cursor(self._read(_CRC_BYTES), origin=start + 1, fields=self._fields, path="end.")
+        cursor = Cursor(
+            _END + self._read(_CRC_BYTES), origin=start, fields=self._fields, path="end."
+        )
+        cursor.u8("mark")
         crc = cursor.u32("crc")
+        cursor.explain(f"{crc:#010x}")
         if crc != expected:
             raise Corrupt(f"CRC is {crc:#010x}, stream gives {expected:#010x}", offset=start + 1)
         if self._read(1):
@@ -196,7 +200,7 @@ class RtcWriter:
         """Write the end mark and the CRC; a second time does nothing."""
         if not self._closed:
             self._closed = True
-            self._write(bytes((_END,)))
+            self._write(_END)
             self._write(self._crc.to_bytes(_CRC_BYTES, "big"))
 
     def __enter__(self) -> Self:

@@ -42,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_table(stream: BinaryIO) -> None:
     """Print field by field as they are read, so that a pipe may end early."""
-    print("  offset   bytes  field                                 value")
     fields: list[Field] = []
 
     def flush() -> None:
@@ -52,6 +51,7 @@ def _print_table(stream: BinaryIO) -> None:
 
     try:
         reader = RtcReader(stream, fields=fields)
+        print("  offset   bytes  field                                 value")
         flush()
         for _ in reader:
             flush()

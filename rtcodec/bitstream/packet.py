@@ -22,6 +22,9 @@ PACKET_VERSION = 1
 MAX_PACKET_BYTES = (1 << 24) - 1
 "Largest value of the size field. # spec 4.1"
 
+MAX_SLOTS = 15
+"States that a decoder may have to keep for one rung: slots 0 to 14. # spec 4.4"
+
 CONSTANT_REFERENCE = 255
 "Names the reference of intra frames; expressed by its absence. # spec 4.4"
 
@@ -120,10 +123,10 @@ class PacketHeader:
     "Check word over header and symbols, see `check.packet_check`."
 
     reference: int | None = None
-    "State that the frame is predicted from, 0 to 254; None is the constant one (intra)."
+    "Id of the state that the frame is predicted from; None is the constant one (intra)."
 
     store: int | None = None
-    "Name under which the decoded state is kept, 0 to 254; None if it is not."
+    "Id under which the decoded state is kept, see `state_id`; None if it is not."
 
     layer: LayerId = field(default_factory=LayerId)
     "Which coding of the stream this is."
@@ -146,6 +149,7 @@ class PacketHeader:
         _check_range("check word", self.check, 0xFFFF)
         for name, state in (("reference", self.reference), ("store", self.store)):
             _check_range(name, state or 0, CONSTANT_REFERENCE - 1)
+            _check_range(f"{name} slot", state_slot(state or 0), MAX_SLOTS - 1)
         _check_range("rung", self.layer.rung, MAX_RUNGS - 1)
         _check_range("temporal layer", self.layer.temporal, 15)
         if self.lanes not in _LANES:
@@ -184,6 +188,25 @@ class Extension:
         """
         if not 1 <= self.type <= _MAX_TYPE:
             raise ValueError(f"extension type {self.type} is outside 1 to {_MAX_TYPE}")
+
+
+def state_id(slot: int, generation: int) -> int:
+    """
+    Name what a slot holds after it was stored to for the *generation*-th time.
+
+    A decoder that missed a store sees another generation and knows that it
+    does not hold what the frame needs. # spec 4.4
+
+    Args:
+        slot: 0 to 14.
+        generation: Any count from 0; counts modulo 16.
+    """
+    return generation % 16 << 4 | slot
+
+
+def state_slot(state: int) -> int:
+    """Return the slot that a state id is kept in."""
+    return state & 15
 
 
 def read_packet(data: bytes, *, fields: list[Field] | None = None) -> Packet | Extension:
@@ -334,8 +357,9 @@ def _read_slice_header(cursor: Cursor) -> PacketHeader:
 def _read_state(cursor: Cursor, name: str) -> int:
     offset = cursor.offset
     state = cursor.u8(name)
-    if state == CONSTANT_REFERENCE:
-        raise Corrupt(f"{name} {state} is said by leaving it out", offset=offset)
+    if state_slot(state) >= MAX_SLOTS:
+        raise Corrupt(f"{name} {state:#04x} has no slot", offset=offset)
+    cursor.explain(f"slot {state_slot(state)}, generation {state >> 4}")
     return state
 
 

@@ -15,7 +15,7 @@ from enum import IntEnum
 from fractions import Fraction
 
 from rtcodec.bitstream.cursor import Cursor, Field, write_varint
-from rtcodec.bitstream.packet import Geometry, read_geometry_at, write_geometry
+from rtcodec.bitstream.packet import MAX_SLOTS, Geometry, read_geometry_at, write_geometry
 from rtcodec.errors import Corrupt, Unsupported
 from rtcodec.types import MAX_RUNGS
 
@@ -24,8 +24,8 @@ SEQUENCE_VERSION = 1
 MODEL_ID_BYTES = 8
 "Of the SHA-256 that names a model, this many say it in a stream. # spec 3.2"
 
-MAX_REFERENCES = 15
-"States that a stream may ask a decoder to keep. # spec 4.4"
+MAX_REFERENCES = MAX_SLOTS
+"States that a stream may ask a decoder to keep for each rung. # spec 4.4"
 
 MAX_HEADER_BYTES = 45
 "Of a header with the longest ratios. # spec 3"
@@ -88,7 +88,7 @@ class SequenceHeader:
     "How many parallel codings the stream has, 1 to 16."
 
     references: int = 0
-    "States that a decoder must be able to keep, 0 to 15; 0 for intra only."
+    "Slots that a decoder keeps for each rung, 0 to 15; 0 for intra only."
 
     def __post_init__(self) -> None:
         """
@@ -189,6 +189,7 @@ def read_sequence_header_at(cursor: Cursor) -> SequenceHeader:
     )
     crc_offset = cursor.offset
     crc = cursor.u32("crc")
+    cursor.explain(f"{crc:#010x}")
     expected = zlib.crc32(_body(header))
     if crc != expected:
         raise Corrupt(f"CRC is {crc:#010x}, header gives {expected:#010x}", offset=crc_offset)

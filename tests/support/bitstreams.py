@@ -19,6 +19,8 @@ from rtcodec.bitstream import (
     SequenceHeader,
     TileRange,
     split_tiles,
+    state_id,
+    state_slot,
 )
 from rtcodec.types import LayerId, tile_grid
 
@@ -82,7 +84,7 @@ def tile_ranges(draw: st.DrawFn) -> TileRange:
 @st.composite
 def packet_headers(draw: st.DrawFn) -> PacketHeader:
     keyframe = draw(st.booleans())
-    states = st.none() | st.integers(0, 254)
+    states = st.none() | st.builds(state_id, st.integers(0, 14), st.integers(0, 15))
     return PacketHeader(
         frame_number=draw(st.integers(0, 65535)),
         qp=draw(st.integers(0, 63)),
@@ -126,8 +128,10 @@ def access_units(draw: st.DrawFn, sequence: SequenceHeader) -> AccessUnit:
         description=draw(st.none() | st.just(Description(sequence.model_tag, sequence.geometry))),
         last=False,
     )
-    if not sequence.references:
-        header = replace(header, reference=None, store=None)
+    if state_slot(header.reference or 0) >= sequence.references:
+        header = replace(header, reference=None)
+    if state_slot(header.store or 0) >= sequence.references:
+        header = replace(header, store=None)
     rows, columns = tile_grid(sequence.width, sequence.height)
     slices = draw(st.integers(1, min(4, rows * columns)))
     runs: list[TileRange | None] = list(

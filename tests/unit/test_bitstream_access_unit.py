@@ -26,7 +26,7 @@ from rtcodec.errors import Corrupt, Truncated
 from rtcodec.types import LayerId
 from support.bitstreams import MODEL_ID, header_of, sequence_of, unit_of
 
-SEQUENCE = replace(sequence_of(), rungs=2, references=1)
+SEQUENCE = replace(sequence_of(), rungs=2, references=4)
 TAG = int.from_bytes(MODEL_ID[:2], "big")
 
 
@@ -103,10 +103,10 @@ def test_a_slice_that_does_not_fit_the_stream_is_refused(header: PacketHeader, r
 @pytest.mark.parametrize(
     "header", [replace(header_of(), reference=0), replace(header_of(), store=0)]
 )
-def test_an_intra_stream_has_no_references(header: PacketHeader) -> None:
+def test_a_stream_has_no_more_slots_than_it_says(header: PacketHeader) -> None:
     unit = unit_with(header)
     assert read_access_unit(raw(unit), SEQUENCE) == unit
-    with pytest.raises(Corrupt, match="stream without any"):
+    with pytest.raises(Corrupt, match="slot 0 of 0"):
         read_access_unit(raw(unit), sequence_of())
 
 

@@ -12,6 +12,8 @@ from rtcodec.bitstream.packet import (
     Packet,
     PacketHeader,
     read_packet,
+    state_id,
+    state_slot,
     write_packet,
 )
 from rtcodec.bitstream.tiles import TileRange
@@ -55,9 +57,11 @@ def test_every_optional_field_has_its_place() -> None:
 
 def test_a_delta_frame_names_its_reference() -> None:
     wire = bytes.fromhex("20 07 04 14 0007 beef fe")
+    # slot 14, generation 15
     packet = read_packet(wire)
     assert isinstance(packet, Packet)
-    assert packet.header.reference == 254
+    assert packet.header.reference == state_id(14, 31)
+    assert state_slot(packet.header.reference) == 14
     assert write_packet(packet) == wire
 
 
@@ -81,7 +85,7 @@ def test_unknown_types_are_carried() -> None:
         ("20 07 05 14 0007 beef 01", Corrupt, 2),
         ("20 06 80 14 0007 beef", Corrupt, 2),
         ("20 07 04 14 0007 beef ff", Corrupt, 8),
-        ("20 07 08 14 0007 beef ff", Corrupt, 8),
+        ("20 07 08 14 0007 beef 1f", Corrupt, 8),
         ("20 07 10 14 0007 beef 00", Corrupt, 8),
         ("20 0c 20 14 0007 beef 0123 60a00167", Corrupt, 10),
         ("20 0a 40 14 0007 beef 808004 00", Corrupt, 8),
@@ -104,7 +108,7 @@ def test_malformed_packets_say_where(wire: str, error: type[BitstreamError], off
         lambda: replace(header_of(), qp=64),
         lambda: replace(header_of(), check=-1),
         lambda: replace(header_of(), reference=255),
-        lambda: replace(header_of(), store=255),
+        lambda: replace(header_of(), store=15),
         lambda: replace(header_of(), layer=LayerId(16, 0)),
         lambda: replace(header_of(), layer=LayerId(0, 16)),
         lambda: replace(header_of(), lanes=3),
