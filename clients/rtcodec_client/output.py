@@ -10,13 +10,17 @@ a recording must not have holes.
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+import numpy as np
 
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.file import RtcWriter
@@ -25,6 +29,7 @@ from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
 from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
 from rtcodec.timebase import RTP_TIME_BASE, US_PER_S, ticks_to_us
+from rtcodec.types import Planes
 from rtcodec_client.picture_decoder import DecodedPicture
 
 _PENDING_MAX = 16
@@ -56,7 +61,9 @@ def check_output(path: Path) -> None:
         raise InputError(f"{path}: its folder does not exist")
 
 
-def open_output(path: Path, model_id: bytes, *, frame_rate: Fraction | None) -> FrameOutput:
+def open_output(
+    path: Path, model_id: bytes, *, frame_rate: Fraction | None = None, spool: bool = False
+) -> FrameOutput:
     """
     Make the output that the extension names; its file starts with the first frame.
 
@@ -64,10 +71,12 @@ def open_output(path: Path, model_id: bytes, *, frame_rate: Fraction | None) -> 
         path: Checked by `check_output`.
         model_id: Of the stream's model, 32 bytes.
         frame_rate: Nominal, or None to take it from the first two frames.
+        spool: Encode after the stream, not during it.
     """
     if path.suffix.lower() == ".rtc":
         return _BitstreamOutput(path, model_id)
-    return _MediaOutput(path, frame_rate)
+    output = _MediaOutput(path, frame_rate)
+    return SpooledOutput(output) if spool else output
 
 
 class _BitstreamOutput:
@@ -138,6 +147,47 @@ class _MediaOutput:
         if self._held is not None:
             self._writer.write(self._held[0], self._held[1].planes)
             self._held = None
+
+
+class SpooledOutput:
+    """
+    Keeps the decoded planes in a temporary file; the real one is written at the end.
+
+    For files whose encoder would take the processor away from a live decoder.
+    """
+
+    def __init__(self, target: FrameOutput) -> None:
+        self._target = target
+        self._file = tempfile.TemporaryFile(prefix="rtcodec-")  # noqa: SIM115 - closed in close()
+        self._frames: list[tuple[int, tuple[int, int], DecodedPicture]] = []
+
+    def write(self, pts: int, picture: DecodedPicture) -> None:
+        """Spool one frame."""
+        planes = picture.planes
+        for plane in (planes.y, planes.u, planes.v):
+            self._file.write(np.ascontiguousarray(plane).data)
+        stub = replace(picture, planes=_STUB, packets=())
+        self._frames.append((pts, (planes.width, planes.height), stub))
+
+    def close(self) -> None:
+        """Write the real file and forget the temporary one."""
+        with self._file:
+            self._file.seek(0)
+            for pts, size, picture in self._frames:
+                self._target.write(pts, replace(picture, planes=_read_planes(self._file, *size)))
+            self._target.close()
+
+
+_STUB = Planes(*(np.zeros((1, 1), np.uint8) for _ in range(3)))
+
+
+def _read_planes(file: BinaryIO, width: int, height: int) -> Planes:
+    half = ((height + 1) // 2, (width + 1) // 2)
+    y, u, v = (
+        np.frombuffer(file.read(rows * columns), np.uint8).reshape(rows, columns)
+        for rows, columns in ((height, width), half, half)
+    )
+    return Planes(y=y, u=u, v=v)
 
 
 class OutputThread:

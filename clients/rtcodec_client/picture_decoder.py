@@ -32,6 +32,9 @@ class DecodedPicture:
 
     description: Description
 
+    frame_number: int
+    "Of the bitstream, modulo 65536: counts the frames that the relay encoded."
+
 
 class PictureDecoder:
     """
@@ -70,7 +73,8 @@ class PictureDecoder:
             raise problem or Truncated("no packet of the frame says its size", offset=0)
         decoded = self._decoder_for(described).decode(parsed)
         is_complete = problem is None and decoded.frame.complete
-        return DecodedPicture(decoded.planes, is_complete, tuple(parsed), described)
+        number = decoded.frame.header.frame_number
+        return DecodedPicture(decoded.planes, is_complete, tuple(parsed), described, number)
 
     def close(self) -> None:
         """Let go of the engine's state."""

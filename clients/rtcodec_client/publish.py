@@ -179,6 +179,10 @@ class _PacedTrack(MediaStreamTrack):
         await asyncio.Event().wait()  # aiortc cancels this when the connection closes
         raise MediaStreamError
 
+    def finish(self) -> None:
+        """Hand out no more frames."""
+        self._frames.close()
+
     def close(self) -> None:
         """Stop the encoder's thread."""
         self._report_last()
@@ -244,7 +248,10 @@ class Publisher:
     on_connected: Callable[[], None] = lambda: None
     on_ended: Callable[[PublishStats], None] = lambda _stats: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    "Set it to end early."
+    "Set it to leave."
+
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    "Set it to send no more, as at the end of the source."
 
     stats: PublishStats = field(default_factory=PublishStats, init=False)
     _tap: FrameTapWriter | None = field(default=None, init=False)
@@ -302,7 +309,11 @@ class Publisher:
             )
             async with self.connection.established():
                 self.on_connected()
-                await self.connection.run_until(track.ended, self.stop)
+                finishing = asyncio.ensure_future(self._finish_early(track))
+                try:
+                    await self.connection.run_until(track.ended, self.stop)
+                finally:
+                    finishing.cancel()
                 self.on_ended(self.stats)
                 if self.options.is_holding:
                     await self.connection.run_until(None, self.stop)
@@ -312,6 +323,10 @@ class Publisher:
         finally:
             track.stop()
             track.close()
+
+    async def _finish_early(self, track: _PacedTrack) -> None:
+        await self.finish.wait()
+        track.finish()
 
     def _encoder(self, first: Planes, rate: Fraction) -> VideoEncoder:
         return VideoEncoder(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preload", action="store_true", help="decode up to 160 MB before the first frame"
     )
     measure.add_argument(
-        "--hold", action="store_true", help="stay connected after the last frame, until SIGTERM"
+        "--hold",
+        action="store_true",
+        help="stay after the last frame (or SIGINT), until SIGTERM",
     )
 
 
@@ -124,6 +127,8 @@ async def _publish(
             on_ended=lambda stats: events.write("finished", **summary(stats, options.codec)),
             stop=stop,
         )
+        if options.is_holding:  # SIGINT ends the input, SIGTERM the session
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, publisher.finish.set)
         progress = asyncio.ensure_future(_show_progress(lambda: publisher.stats, options, events))
         try:
             stats = await publisher.run()

@@ -71,8 +71,9 @@ class ReadAhead:
             return None
 
     def close(self) -> None:
-        """Stop reading; a frame being read is finished first."""
+        """Stop reading and forget what was read; a frame being read is finished first."""
         with self._changed:
+            self._frames.clear()
             self._closed = True
             self._ended = True
             self._changed.notify_all()

@@ -39,18 +39,20 @@ class RoomStatus:
         return sum(self.dropped.values())
 
     @property
-    def is_settled(self) -> bool:
-        """Whether every frame received was encoded or dropped."""
+    def in_flight(self) -> int | None:
+        """Frames received and neither encoded nor dropped yet."""
         if self.received is None or self.encoded is None:
-            return True
-        return self.received == self.encoded + self.n_dropped
+            return None
+        return self.received - self.encoded - self.n_dropped
 
 
 async def fetch_room(
     client: SignallingClient, room: str, *, subscriber: str | None = None
 ) -> RoomStatus | None:
     """
-    Ask the relay for a room, or None if it does not know it or is gone.
+    Ask the relay for a room; None if it is gone or says nothing of rooms.
+
+    Of a room that does not exist yet only engine and model are known.
 
     Args:
         client: Of any endpoint of the relay.
@@ -64,9 +66,9 @@ async def fetch_room(
     if not isinstance(document, dict):
         return None
     for entry in document.get("rooms") or ():
-        if isinstance(entry, dict) and entry.get("room", entry.get("name")) == room:
+        if isinstance(entry, dict) and entry.get("room") == room:
             return read_room(document, entry, subscriber)
-    return None
+    return read_room(document, {}, None)
 
 
 def read_room(
@@ -74,24 +76,23 @@ def read_room(
 ) -> RoomStatus:
     """Read one room's entry; what is missing or of another type is left out."""
     frames = _dict(entry.get("frames"))
-    peer: dict[str, Any] = {}
-    for candidate in entry.get("subscribers") or ():
-        if isinstance(candidate, dict) and candidate.get("id") == subscriber:
-            peer = candidate
-    dropped = frames.get("dropped")
-    if isinstance(dropped, int):
-        dropped = {"any": dropped}
+    engine = _dict(document.get("engine"))
+    peers = [peer for peer in entry.get("subscribers") or () if isinstance(peer, dict)]
+    peer = next((peer for peer in peers if peer.get("id") == subscriber), None)
+    if peer is None and len(peers) == 1 and "id" not in peers[0]:
+        peer = peers[0]
+    reasons = _dict(frames.get("dropped_by_reason"))
     return RoomStatus(
         received=_count(frames.get("received")),
         encoded=_count(frames.get("encoded")),
-        dropped={str(k): v for k, v in _dict(dropped).items() if isinstance(v, int)},
-        sent=_count(peer.get("frames_sent")),
-        bytes_sent=_count(peer.get("bytes_sent")),
+        dropped={str(k): v for k, v in reasons.items() if isinstance(v, int)},
+        sent=_count(_dict(peer).get("frames_sent")),
+        bytes_sent=_count(_dict(peer).get("bitstream_bytes")),
         latency_ms=_dict(entry.get("latency_ms")),
         psnr_db=_dict(entry.get("psnr_db")) or None,
-        engine=_text(entry.get("engine", document.get("engine"))),
-        model=_text(entry.get("model", document.get("model"))),
-        model_id=_text(entry.get("model_id", document.get("model_id"))),
+        engine=_text(engine.get("engine")),
+        model=_text(engine.get("model")),
+        model_id=_text(engine.get("model_id")),
     )
 
 

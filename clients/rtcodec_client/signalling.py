@@ -130,6 +130,16 @@ class SignallingClient:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return
 
+    async def is_ok(self, path: str) -> bool:
+        """
+        Whether the relay answers 200 there.
+
+        Raises:
+            RelayUnreachable: If nobody answers.
+        """
+        status, _ = await self._get(path)
+        return status == 200
+
     async def get_json(self, path: str) -> Any:
         """
         Fetch a JSON document of the relay, or None where it has none.
@@ -137,18 +147,21 @@ class SignallingClient:
         Raises:
             RelayUnreachable: If nobody answers.
         """
-        url = base_of(self.url) + path
-        try:
-            async with self._http.get(url) as response:
-                body = await _read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise RelayUnreachable(f"{url}: {_unreachable(error)}") from error
-        if response.status != 200:
+        status, body = await self._get(path)
+        if status != 200:
             return None
         try:
             return json.loads(body)
         except ValueError:
             return None
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        url = base_of(self.url) + path
+        try:
+            async with self._http.get(url) as response:
+                return response.status, await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise RelayUnreachable(f"{url}: {_unreachable(error)}") from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:

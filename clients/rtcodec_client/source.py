@@ -70,9 +70,17 @@ class Source:
     """
 
     def __init__(
-        self, name: str, frames: Iterator[tuple[int, Planes]], *, frame_rate: Fraction, live: bool
+        self,
+        name: str,
+        frames: Iterator[tuple[int, Planes]],
+        *,
+        frame_rate: Fraction,
+        live: bool,
+        duration_s: float | None = None,
     ) -> None:
         self.name = name
+        self.duration_s = duration_s
+        "How long it will last, or None if that is not known before the end."
         self.frame_rate = frame_rate
         self.is_live = live
         "Whether frames arrive at their own pace (a camera) and cannot be read ahead."
@@ -134,6 +142,7 @@ def _open_pattern(text: str, options: SourceOptions) -> Source:
         _until(frames, options.seconds),
         frame_rate=Fraction(rate).limit_denominator(1001),
         live=False,
+        duration_s=options.seconds,
     )
 
 
@@ -185,7 +194,28 @@ def _from_container(
         first = next(frames)
     except StopIteration:
         raise InputError(f"{name}: no frames in it") from None
-    return Source(name, _until(_chain(first, frames), options.seconds), frame_rate=rate, live=live)
+    return Source(
+        name,
+        _until(_chain(first, frames), options.seconds),
+        frame_rate=rate,
+        live=live,
+        duration_s=_duration_s(container, stream, options, rate),
+    )
+
+
+def _duration_s(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    options: SourceOptions,
+    rate: Fraction,
+) -> float | None:
+    """What the container says, as far as it can be believed and applies."""
+    seconds = container.duration / 1e6 if container.duration else None
+    if options.frame_rate is not None:
+        seconds = stream.frames / float(rate) if stream.frames else None
+    if options.loop or seconds is None:
+        return options.seconds
+    return min(seconds, options.seconds) if options.seconds is not None else seconds
 
 
 def _read(

@@ -19,7 +19,6 @@ from typing import Any
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
-from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr, picture_psnr
 from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
 from rtcodec.types import Planes
@@ -57,7 +56,7 @@ class WatchOptions:
     "Ring of the frames that the relay encodes."
 
     source_tap: Path | None = None
-    "Ring of the frames that the publisher sends."
+    "Ring of the frames that the publisher sends; of use only with that of the relay."
 
     samples: int = 0
     "Frames to keep for a contact sheet."
@@ -219,7 +218,7 @@ class Watcher:
             return
         decoded_us = monotonic_us()
         pts = self._unwrap(frame)
-        relay_frame, source_frame = self._tapped(frame.timing)
+        relay_frame, source_frame = self._tapped(picture)
         n_bytes = sum(map(len, frame.packets))
         record = FrameRecord(
             number=frame.number,
@@ -249,11 +248,13 @@ class Watcher:
             self._first_pts = pts
         return self._first_pts
 
-    def _tapped(self, timing: FrameTiming | None) -> tuple[TappedFrame | None, TappedFrame | None]:
-        if timing is None:
-            return None, None
-        relay = self._relay_tap.by_rtp_timestamp(timing.pts) if self._relay_tap else None
-        source = self._source_tap.by_rtp_timestamp(timing.pts) if self._source_tap else None
+    def _tapped(self, picture: DecodedPicture) -> tuple[TappedFrame | None, TappedFrame | None]:
+        """Find the frame as the relay had it, and through its time stamp as it was published."""
+        relay = source = None
+        if self._relay_tap is not None:
+            relay = self._relay_tap.by_frame_number(picture.frame_number)
+        if self._source_tap is not None and relay is not None:
+            source = self._source_tap.by_rtp_timestamp(relay.rtp_timestamp)
         return relay, source
 
     def _sample(

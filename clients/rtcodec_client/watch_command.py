@@ -18,6 +18,7 @@ from typing import Any
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import ENGINE_NAMES, open_engine
+from rtcodec.engine.null import NullEngine
 from rtcodec.errors import ConfigError, RtcodecError
 from rtcodec.types import Planes
 from rtcodec_client.connection import RelayConnection, Session
@@ -33,6 +34,9 @@ from rtcodec_client.watch import Watcher, WatchOptions
 from rtcodec_client.window import Window, check_display
 
 DEFAULT_MODEL = "s128"
+NULL = "null"
+"An engine without a network, for tests: fast, and pictures of coarse blocks."
+
 _PROGRESS_INTERVAL_S = 1.0
 _SHEET_ROWS = 4
 
@@ -48,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save as .rtc (the bitstream), .y4m .mkv (exact), .mp4 or .png; may be repeated",
     )
+    parser.add_argument(
+        "--spool",
+        action="store_true",
+        help="encode the saved video after the stream, not during it",
+    )
     parser.add_argument("--show", action="store_true", help="show the pictures in a window")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--seconds", type=float, help="stop this long after the first picture")
@@ -56,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait", type=float, metavar="SECONDS", help="give up if no picture comes within this"
     )
     parser.add_argument("--model", help="what the relay sends; by default it is asked")
-    parser.add_argument("--engine", choices=ENGINE_NAMES, default="auto", help="what decodes")
+    engines = (*ENGINE_NAMES, NULL)
+    parser.add_argument("--engine", choices=engines, default="auto", help="what decodes")
     parser.add_argument("--threads", type=int, default=1, help="of the engine")
     add_connection_arguments(parser)
     measure = parser.add_argument_group("measuring on one machine")
@@ -107,8 +117,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"{args.threads} threads is outside 1..64")
     for path in args.output:
         check_output(path)
-    if args.contact_sheet is not None and args.tap is None and args.source_tap is None:
-        raise ConfigError("--contact-sheet needs --tap or --source-tap to compare with")
+    if args.tap is None and (args.contact_sheet is not None or args.source_tap is not None):
+        raise ConfigError("--contact-sheet and --source-tap need --tap to find frames with")
     if args.show:
         check_display()
 
@@ -130,14 +140,14 @@ class _WatchCommand:
         args = self._args
         with ExitStack() as stack:
             async with SignallingClient(self._url, token=token_of(args)) as client:
-                bundle = await self._choose_model(client)
-                engine = await asyncio.to_thread(
-                    open_engine, args.engine, bundle, threads=args.threads
+                name = await self._choose_model(client)
+                engine, bundle = await asyncio.to_thread(
+                    load_engine, args.engine, name, threads=args.threads
                 )
                 stack.callback(engine.close)
                 self._engine = engine
                 outputs = OutputThread(
-                    [open_output(p, bundle.model_id, frame_rate=None) for p in args.output]
+                    [open_output(p, bundle.model_id, spool=args.spool) for p in args.output]
                 )
                 stack.callback(outputs.close)
                 connection = RelayConnection(
@@ -183,6 +193,7 @@ class _WatchCommand:
                 "encoded": status.encoded,
                 "dropped": status.n_dropped if status.received is not None else None,
                 "dropped_by_reason": status.dropped,
+                "in_flight": status.in_flight,
                 "sent": sent if sent is not None else figures.decoded + figures.n_lost,
                 "decoded": figures.decoded,
                 "lost": figures.n_lost,
@@ -225,13 +236,13 @@ class _WatchCommand:
             samples=_SHEET_ROWS if args.contact_sheet is not None else 0,
         )
 
-    async def _choose_model(self, client: SignallingClient) -> Bundle:
-        name = self._args.model
+    async def _choose_model(self, client: SignallingClient) -> str:
+        name: str | None = self._args.model
         await client.get_json("/healthz")  # nobody there: say so before a model is loaded
         if name is None:
             status = await fetch_room(client, self._room)
-            name = status.model if status is not None and status.model else DEFAULT_MODEL
-        return await asyncio.to_thread(find_bundle, name)
+            name = status.model if status is not None else None
+        return name or DEFAULT_MODEL
 
     def _open_window(self, stack: ExitStack, stop: asyncio.Event) -> Callable[[Planes], None]:
         if not self._args.show:
@@ -254,6 +265,21 @@ class _WatchCommand:
 
     async def _ask_relay(self, client: SignallingClient, session: Session) -> None:
         self._status = await fetch_room(client, self._room, subscriber=session.answer.session_id)
+
+
+def load_engine(engine: str, model: str, *, threads: int) -> tuple[Engine, Bundle]:
+    """
+    Load a model and what runs it.
+
+    Raises:
+        ConfigError: If one of them does not exist.
+        EngineError: If the engine does not start.
+    """
+    if engine == NULL:
+        null = NullEngine()
+        return null, null.bundle
+    bundle = find_bundle(model)
+    return open_engine(engine, bundle, threads=threads), bundle
 
 
 def sheet_text(report: dict[str, Any]) -> SheetText:
