@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.check import verify_packet
-from rtcodec.bitstream.packet import Extension, Packet, PacketHeader
+from rtcodec.bitstream.packet import Extension, Packet, PacketHeader, state_slot
 from rtcodec.bitstream.tiles import tile_indices
 from rtcodec.codec.encoder import ParallelMap
 from rtcodec.codec.reference import ReceiverReferences
@@ -203,8 +203,8 @@ class FrameDecoder:
             header.qp,
             width,
             height,
-            reference=header.reference,
-            store=header.store,
+            reference=_slot(header.reference),
+            store=_slot(header.store),
         )
         planes = self._engine.decode([job])[0]
         kept = frame.complete and self._engine.info.references > 0
@@ -224,6 +224,11 @@ class _Slice:
     tiles: NDArray[np.int64]  # [T]
     z: NDArray[np.int8]  # [T, Cz]
     decoder: SliceDecoder
+
+
+def _slot(state: int | None) -> int | None:
+    """Return the slot of a state id in a header."""
+    return None if state is None else state_slot(state)
 
 
 def _open_slice(packet: Packet, tables: EntropyTables, width: int, height: int) -> _Slice:

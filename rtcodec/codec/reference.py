@@ -10,6 +10,7 @@ have. Bookkeeping only: the states themselves live in the engine.
 from dataclasses import dataclass
 from typing import Final
 
+from rtcodec.bitstream.packet import state_slot
 from rtcodec.bitstream.sequence import MAX_REFERENCES
 
 CONSTANT: Final = None
@@ -78,7 +79,12 @@ class SenderReferences:
 
 
 class ReceiverReferences:
-    """The decoder's side: which slots hold a state that may be predicted from."""
+    """
+    The decoder's side: which slots hold a state that may be predicted from.
+
+    Headers name states by slot and generation (bitstream SPEC 4.4), so a frame that refers to
+    a store that never arrived is told from one whose state is held.
+    """
 
     def __init__(self, slots: int) -> None:
         """
@@ -88,15 +94,15 @@ class ReceiverReferences:
         if not 0 <= slots <= MAX_REFERENCES:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
         self._slots = slots
-        self._held: set[int] = set()
+        self._held: dict[int, int] = {}  # slot to the id of the state in it
 
     def has(self, reference: int | None) -> bool:
         """Say whether a frame with this reference can be decoded."""
-        return reference is CONSTANT or reference in self._held
+        return reference is CONSTANT or self._held.get(state_slot(reference)) == reference
 
     def accepts(self, store: int | None) -> bool:
         """Say whether the stream declared this slot."""
-        return store is None or store < self._slots
+        return store is None or state_slot(store) < self._slots
 
     def decoded(self, *, keyframe: bool, store: int | None, complete: bool) -> None:
         """
@@ -108,6 +114,6 @@ class ReceiverReferences:
         if keyframe:
             self._held.clear()
         if store is not None:
-            self._held.discard(store)
+            self._held.pop(state_slot(store), None)
             if complete:
-                self._held.add(store)
+                self._held[state_slot(store)] = store
