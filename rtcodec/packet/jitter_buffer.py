@@ -303,6 +303,8 @@ class JitterBuffer(Generic[Item]):
                     end = start + place[1]
             elif seq > gap and self._is_start(seq, held):
                 return seq, True
+            elif seq > gap and held.ends_frame:
+                return seq + 1, True
         if end is not None:
             return min(end, self._high + 1), True
         return self._high + 1, False
