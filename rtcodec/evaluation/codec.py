@@ -53,8 +53,26 @@ class Codec(Protocol):
     def threaded(self) -> bool:
         """Whether it uses several threads itself and must be measured alone."""
 
+    def prepare(self, clip: Clip) -> None:
+        """Get ready for a clip's size; not timed."""
+
     def encode(self, clip: Clip, setting: int) -> Encoded:
         """Compress a whole clip."""
 
     def decode(self, encoded: Encoded, clip: Clip) -> Iterator[Planes]:
         """Yield the pictures again; *clip* is looked at for its size only."""
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+
+
+class Unprepared:
+    """What a codec does that has nothing to get ready and nothing to let go of."""
+
+    threaded = False
+
+    def prepare(self, clip: Clip) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -1,13 +1,17 @@
 """`rtcodec eval`: rate-distortion of our models and others on the user's own files."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rtcodec.console import Progress, print_json, say
 from rtcodec.errors import ConfigError
 from rtcodec.types import QP_MAX
+
+if TYPE_CHECKING:
+    from rtcodec.evaluation.result import Evaluation, Failure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, write the files and print the table."""
     from rtcodec.evaluation.plot import plot_curves
-    from rtcodec.evaluation.registry import RIVALS
-    from rtcodec.evaluation.report import as_json, table, write_results
+    from rtcodec.evaluation.report import as_json, table
     from rtcodec.evaluation.result import Evaluation
     from rtcodec.evaluation.runner import evaluate
 
@@ -55,38 +58,56 @@ def run(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise ConfigError(f"--threads {args.threads} is less than 1")
     result = Evaluation()
-    settings = None
-    if args.qps is not None:
-        from rtcodec.evaluation.latent import installed_models
+    with ExitStack() as stack:
+        bar: Progress | None = None
 
-        ours = [name for name in args.codecs or installed_models() if name not in RIVALS]
-        settings = dict.fromkeys(ours, args.qps)
-    try:
-        with _Bar() as bar:
-            evaluate(
-                args.inputs,
-                args.codecs,
-                max_frames=args.frames or None,
-                settings=settings,
-                threads=args.threads,
-                progress=bar.show,
-                into=result,
-            )
-    finally:  # an interrupted run keeps what it has
-        if result.points:
-            write_results(result, args.out)
+        def show(total: int, label: str) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = stack.enter_context(Progress("evaluating", total))
+            bar.step(label)
+
+        stack.callback(_save, result, args.out)  # an interrupted run keeps what it has
+        evaluate(
+            args.inputs,
+            args.codecs,
+            max_frames=args.frames or None,
+            settings=_settings(args),
+            threads=args.threads,
+            progress=show,
+            into=result,
+        )
     plot_curves(result, args.out / "rd.png")
     if args.json:
-        print(json.dumps(as_json(result)))
+        print_json(as_json(result))
     else:
         print(table(result))
     return _closing(result.failures, args.out)
 
 
-def _closing(failures: Sequence[object], out: Path) -> int:
-    print(f"wrote {out / 'results.json'}, results.csv, rd.png", file=sys.stderr)
-    for failure in failures:
-        print(f"rtcodec: {failure}", file=sys.stderr)
+def _save(result: "Evaluation", out: Path) -> None:
+    from rtcodec.evaluation.report import write_results
+
+    if result.points:
+        write_results(result, out)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, list[int]] | None:
+    """Return the qp values for our models, if some were given."""
+    from rtcodec.evaluation.latent import installed_models
+    from rtcodec.evaluation.registry import RIVALS
+
+    if args.qps is None:
+        return None
+    ours = [name for name in args.codecs or installed_models() if name not in RIVALS]
+    return dict.fromkeys(ours, args.qps)
+
+
+def _closing(failures: "Sequence[Failure]", out: Path) -> int:
+    """Say where the results are and what could not be done; return the exit code."""
+    say(f"wrote {out / 'results.json'}, results.csv and rd.png")
+    for each in failures:
+        say(f"rtcodec: {each.clip}: {each.codec} at {each.setting} failed: {each.reason}")
     return 1 if failures else 0
 
 
@@ -105,35 +126,3 @@ def _qps(text: str) -> list[int]:
     if not all(0 <= qp <= QP_MAX for qp in values):
         raise argparse.ArgumentTypeError(f"a qp is 0 to {QP_MAX}")
     return values
-
-
-class _Bar:
-    """A progress bar on a terminal, nothing elsewhere."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
-
-        console = Console(stderr=True)
-        self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            Remaining(),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("reading", total=None)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
-
-    def show(self, done: int, total: int, label: str) -> None:
-        """Advance to *done* of *total*."""
-        self._progress.update(self._task, completed=done, total=total, description=label)

@@ -1,4 +1,4 @@
-"""Planes to and from FFmpeg's frames, and codecs by name."""
+"""What FFmpeg's codecs take and give: contexts by name, planes of their frames."""
 
 from typing import Literal, cast
 
@@ -32,13 +32,3 @@ def frame_to_planes(frame: av.VideoFrame) -> Planes:
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         copies.append(lines[:rows, :columns].copy())
     return Planes(*copies)
-
-
-def planes_to_frame(planes: Planes) -> av.VideoFrame:
-    """Return a new yuv420p frame with a copy of *planes*."""
-    frame = av.VideoFrame(planes.width, planes.height, "yuv420p")
-    for target, plane in zip(frame.planes, (planes.y, planes.u, planes.v), strict=True):
-        lines = np.zeros((target.buffer_size // target.line_size, target.line_size), np.uint8)
-        lines[: plane.shape[0], : plane.shape[1]] = plane
-        target.update(lines.tobytes())
-    return frame

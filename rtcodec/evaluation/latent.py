@@ -8,6 +8,7 @@ What is counted is the file: sequence header, packet headers, check words and al
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rtcodec.bitstream.file import RtcReader, RtcWriter
@@ -44,7 +45,7 @@ class Latent:
         """
         Args:
             bundle: The model.
-            engine: Runs that model; stays open.
+            engine: Runs that model; closed with the codec.
             name: In tables and plots; that of the bundle by default.
             settings: qp values to measure, from coarse to fine.
         """
@@ -58,6 +59,14 @@ class Latent:
         info = self._engine.info
         model_id = self._bundle.model_id[:MODEL_ID_BYTES].hex()
         return f"rtcodec model {model_id}, {info.name} {info.precision}, .rtc files"
+
+    def prepare(self, clip: Clip) -> None:
+        first = replace(clip, frames=clip.frames[:1])
+        for _ in self.decode(self.encode(first, self.settings[0]), first):
+            pass
+
+    def close(self) -> None:
+        self._engine.close()
 
     def encode(self, clip: Clip, setting: int) -> Encoded:
         packer = FramePacker(self._bundle.entropy_tables, Slicing())

@@ -15,8 +15,9 @@ import av
 import numpy as np
 
 from rtcodec.evaluation.clip import Clip, Kind
-from rtcodec.evaluation.codec import Encoded
-from rtcodec.evaluation.frames import frame_to_planes, planes_to_frame, video_context
+from rtcodec.evaluation.codec import Encoded, Unprepared
+from rtcodec.evaluation.frames import frame_to_planes, video_context
+from rtcodec.media.writer import planes_to_frame
 from rtcodec.types import Planes
 
 ONE_KEYFRAME = 9999
@@ -28,8 +29,8 @@ _ANY_BITRATE_BPS = 1_000_000  # libvpx wants one; qmin = qmax decides
 _NAL_SEI_H264 = 6  # ITU-T H.264 table 7-1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Motion:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Motion(Unprepared):
     """One encoder with its settings."""
 
     name: str
@@ -52,7 +53,6 @@ class Motion:
     "Smallest width and height the encoder takes."
 
     kinds: frozenset[Kind] = frozenset({"video"})
-    threaded: bool = False
 
     @property
     def description(self) -> str:

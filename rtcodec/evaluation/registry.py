@@ -46,40 +46,60 @@ def available(codec: Codec) -> str | None:
     return None
 
 
-def resolve_codecs(
-    wanted: Sequence[str | Codec] | None, kind: Kind, *, threads: int = 1
-) -> list[Codec]:
-    """
-    Turn names into codecs.
+class CodecShelf:
+    """Codecs by name, each opened once and closed together."""
 
-    Args:
-        wanted: Names, paths of model bundles (`.rtcm`), or codecs; None takes
-            the defaults of *kind* that this installation has.
-        kind: Of the input; decides the defaults only.
-        threads: For our engine.
+    def __init__(self, *, threads: int = 1) -> None:
+        """
+        Args:
+            threads: For our engine.
+        """
+        self._threads = threads
+        self._models: dict[str, Codec] = {}
 
-    Raises:
-        ConfigError: If a name is unknown or not available here.
-        EngineError: If no engine can run our model.
-    """
-    if wanted is None:
-        rivals = [RIVALS[name] for name in DEFAULTS[kind] if name in RIVALS]
-        ours = [_model(name, threads) for name in DEFAULTS[kind] if name not in RIVALS]
-        return ours + [codec for codec in rivals if available(codec) is None]
-    return [_codec(each, threads) if isinstance(each, str) else each for each in wanted]
+    def resolve(self, wanted: Sequence[str | Codec] | None, kind: Kind) -> list[Codec]:
+        """
+        Turn names into codecs.
+
+        Args:
+            wanted: Names, paths of model bundles (`.rtcm`), or codecs, which stay the
+                caller's; None takes the defaults of *kind* that this installation has.
+            kind: Of the input; decides the defaults only.
+
+        Raises:
+            ConfigError: If a name is unknown or not available here.
+            EngineError: If no engine can run our model.
+        """
+        if wanted is not None:
+            return [self._codec(each) if isinstance(each, str) else each for each in wanted]
+        return [
+            RIVALS.get(name) or self._model(name)
+            for name in DEFAULTS[kind]
+            if name not in RIVALS or available(RIVALS[name]) is None
+        ]
+
+    def close(self) -> None:
+        """Close the models that were opened."""
+        for model in self._models.values():
+            model.close()
+        self._models.clear()
+
+    def _codec(self, name: str) -> Codec:
+        codec = RIVALS.get(name)
+        if codec is None:
+            return self._model(name)
+        reason = available(codec)
+        if reason is not None:
+            raise ConfigError(f"codec {name} is not available: {reason}")
+        return codec
+
+    def _model(self, name: str) -> Codec:
+        if name not in self._models:
+            self._models[name] = _open_model(name, self._threads)
+        return self._models[name]
 
 
-def _codec(name: str, threads: int) -> Codec:
-    codec = RIVALS.get(name)
-    if codec is None:
-        return _model(name, threads)
-    reason = available(codec)
-    if reason is not None:
-        raise ConfigError(f"codec {name} is not available: {reason}")
-    return codec
-
-
-def _model(name: str, threads: int) -> Codec:
+def _open_model(name: str, threads: int) -> Codec:
     from rtcodec.evaluation.latent import installed_models, open_latent_codec
 
     models = installed_models()

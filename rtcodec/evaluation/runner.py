@@ -9,20 +9,22 @@ Reads the clock; otherwise the same inputs give the same points.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import av
 
 from rtcodec.errors import BitstreamError, InputError
-from rtcodec.evaluation.clip import Clip, Kind, find_inputs, read_clip
+from rtcodec.evaluation.clip import Clip, find_inputs, read_clip
 from rtcodec.evaluation.codec import Codec
-from rtcodec.evaluation.registry import resolve_codecs
+from rtcodec.evaluation.registry import CodecShelf
 from rtcodec.evaluation.result import Evaluation, Failure, Point
 from rtcodec.quality import PlanePsnr, mean_psnr, picture_psnr
 from rtcodec.types import Planes
 
-Progress = Callable[[int, int, str], None]
-"Called with jobs done, jobs in all (as far as known), and what comes next."
+Progress = Callable[[int, str], None]
+"Called after each point with the number of points in all, and the point in words."
 
 _FAILURES = (av.FFmpegError, BitstreamError, InputError, OSError, ValueError)
 
@@ -57,29 +59,25 @@ def evaluate(
         EngineError: If no engine can run our model.
     """
     result = Evaluation() if into is None else into
-    sources = _sources(inputs)
-    for source in sources:
-        _load(source, 1)
-    by_kind: dict[Kind, list[Codec]] = {}
-    done = total = 0
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        for number, source in enumerate(sources):
-            clip = _load(source, max_frames)
-            if clip.kind not in by_kind:
-                by_kind[clip.kind] = resolve_codecs(codecs, clip.kind, threads=threads)
-            chosen = by_kind[clip.kind]
-            for codec in chosen:
+    with ExitStack() as stack:
+        shelf = stack.enter_context(closing(CodecShelf(threads=threads)))
+        sources = _sources(inputs)
+        jobs = [
+            (source, name, _jobs(shelf.resolve(codecs, _load(source, 1).kind), settings))
+            for source, name in zip(sources, _names(sources), strict=True)
+        ]
+        total = sum(len(todo) for _, _, todo in jobs)
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=max(1, threads)))
+        for source, name, todo in jobs:
+            for codec, _ in todo:
                 result.descriptions.setdefault(codec.name, codec.description)
-            jobs = [(codec, s) for codec in chosen for s in _settings(codec, settings)]
-            total = done + len(jobs) * (len(sources) - number)
-            for label, outcome in _run(clip, jobs, pool):
+            for label, outcome in _run(replace(_load(source, max_frames), name=name), todo, pool):
                 if isinstance(outcome, Point):
                     result.points.append(outcome)
                 else:
                     result.failures.append(outcome)
-                done += 1
                 if progress is not None:
-                    progress(done, total, label)
+                    progress(total, label)
     return result
 
 
@@ -132,18 +130,30 @@ def _decode(decoded: Iterator[Planes], clip: Clip) -> tuple[float, list[PlanePsn
 
 
 def _sources(inputs: Sequence[Path | Clip]) -> list[Path | Clip]:
+    """Return the clips, then the files, folders replaced by what is in them, each once."""
+    clips = [source for source in inputs if isinstance(source, Clip)]
     paths = [source for source in inputs if isinstance(source, Path)]
-    if not paths:
-        return list(inputs)
-    return [source for source in inputs if isinstance(source, Clip)] + [*find_inputs(paths)]
+    return [*clips, *dict.fromkeys(find_inputs(paths) if paths or not clips else [])]
+
+
+def _names(sources: Sequence[Path | Clip]) -> list[str]:
+    """Return a name for each: that of the file, or its path where files share one."""
+    names = [source.name for source in sources]
+    return [
+        str(source) if isinstance(source, Path) and names.count(name) > 1 else name
+        for source, name in zip(sources, names, strict=True)
+    ]
 
 
 def _load(source: Path | Clip, max_frames: int | None) -> Clip:
     return source if isinstance(source, Clip) else read_clip(source, max_frames=max_frames)
 
 
-def _settings(codec: Codec, settings: Mapping[str, Sequence[int]] | None) -> Sequence[int]:
-    return (settings or {}).get(codec.name, codec.settings)
+def _jobs(
+    codecs: Sequence[Codec], settings: Mapping[str, Sequence[int]] | None
+) -> list[tuple[Codec, int]]:
+    chosen = settings or {}
+    return [(codec, s) for codec in codecs for s in chosen.get(codec.name, codec.settings)]
 
 
 def _run(
@@ -160,6 +170,8 @@ def _run(
     def label(codec: Codec, setting: int) -> str:
         return f"{clip.name} {codec.name} {codec.unit} {setting}"
 
+    for codec in dict.fromkeys(codec for codec, _ in jobs):
+        codec.prepare(clip)
     for codec, setting in jobs:
         if codec.threaded:
             yield label(codec, setting), attempt(codec, setting)

@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rtcodec.evaluation.clip import Clip, Kind, rgb_to_planes
-from rtcodec.evaluation.codec import Encoded
-from rtcodec.evaluation.frames import frame_to_planes, planes_to_frame, video_context
+from rtcodec.evaluation.clip import Clip, Kind
+from rtcodec.evaluation.codec import Encoded, Unprepared
+from rtcodec.evaluation.frames import frame_to_planes, video_context
+from rtcodec.media.color import rgb_to_planes
+from rtcodec.media.writer import planes_to_frame
 from rtcodec.types import Planes
 
 
-class _Still:
+class _Still(Unprepared):
     """One file per picture; subclasses say how."""
 
     name: str
@@ -31,7 +33,6 @@ class _Still:
     unit = "quality"
     settings: Sequence[int]
     kinds: frozenset[Kind] = frozenset({"image"})
-    threaded = False
 
     def encode(self, clip: Clip, setting: int) -> Encoded:
         return Encoded(tuple(self.write(planes, setting) for planes in clip.frames))
@@ -174,7 +175,7 @@ def _unstack(stacked: NDArray[np.uint8], width: int, height: int) -> Planes:
 
 
 def _planes_to_rgb(planes: Planes) -> Image.Image:
-    """Undo `rgb_to_planes` as far as 8-bit RGB can, chroma repeated."""
+    """Undo `rgb_to_planes` as far as 8-bit RGB can: repeated chroma keeps its means."""
     height, width = planes.y.shape
     y = planes.y.astype(np.float32)
     u = _double(planes.u, height, width).astype(np.float32) - 128

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from rtcodec.errors import InputError
-from rtcodec.evaluation.clip import STILL_RATE, find_inputs, read_clip, rgb_to_planes
-from rtcodec.evaluation.frames import frame_to_planes, planes_to_frame
+from rtcodec.evaluation.clip import STILL_RATE, find_inputs, read_clip
+from rtcodec.evaluation.frames import frame_to_planes
+from rtcodec.media.writer import planes_to_frame
 from rtcodec.types import Planes
 
 
@@ -43,34 +44,6 @@ def test_planes_survive_a_frame_of_any_size(size: tuple[int, int]) -> None:
         np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize(
-    ("rgb", "yuv"),
-    [
-        ((0, 0, 0), (0, 128, 128)),
-        ((255, 255, 255), (255, 128, 128)),
-        ((255, 0, 0), (76, 85, 255)),
-        ((0, 255, 0), (150, 44, 21)),
-        ((0, 0, 255), (29, 255, 107)),
-    ],
-)
-def test_colours_become_full_range_bt601(
-    rgb: tuple[int, int, int], yuv: tuple[int, int, int]
-) -> None:
-    planes = rgb_to_planes(np.full((3, 5, 3), rgb, np.uint8))
-    assert planes.y.shape == (3, 5)
-    assert planes.u.shape == planes.v.shape == (2, 3)
-    assert (planes.y == yuv[0]).all()
-    assert (planes.u == yuv[1]).all()
-    assert (planes.v == yuv[2]).all()
-
-
-def test_our_conversion_is_the_one_jpeg_libraries_make() -> None:
-    rng = np.random.default_rng(1)
-    rgb = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    theirs = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
-    assert np.abs(rgb_to_planes(rgb).y.astype(int) - theirs[..., 0]).max() <= 1
-
-
 def test_an_image_is_one_frame(tmp_path: Path) -> None:
     Image.new("RGB", (17, 23), "red").save(tmp_path / "a.png")
     clip = read_clip(tmp_path / "a.png")
@@ -78,13 +51,6 @@ def test_an_image_is_one_frame(tmp_path: Path) -> None:
     assert clip.frame_rate == STILL_RATE
     assert clip.n_pixels == 17 * 23
     assert clip.seconds == Fraction(1, 25)
-
-
-def test_transparent_parts_are_white_and_deep_grey_is_cut(tmp_path: Path) -> None:
-    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (read_clip(tmp_path / "clear.png").frames[0].y == 255).all()
-    Image.fromarray(np.full((4, 4), 0x8040, np.uint16)).save(tmp_path / "deep.png")
-    assert (read_clip(tmp_path / "deep.png").frames[0].y == 0x80).all()
 
 
 def test_yuv420p_video_planes_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -104,38 +70,10 @@ def test_other_pixel_formats_are_converted(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"not a picture")
     (tmp_path / "a.mkv").write_bytes(b"not a video")
-    with pytest.raises(InputError, match="not an image"):
-        read_clip(tmp_path / "a.png")
-    with pytest.raises(InputError, match="not a video"):
-        read_clip(tmp_path / "a.mkv")
-    with pytest.raises(InputError, match="No such file"):
-        read_clip(tmp_path / "b.png")
-    with pytest.raises(InputError, match="No such file"):
-        read_clip(tmp_path / "b.mkv")
-
-
-def test_a_truncated_image_and_one_too_large_are_input_errors(tmp_path: Path) -> None:
-    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
-    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-60])
-    with pytest.raises(InputError):
-        read_clip(tmp_path / "a.png")
-    Image.new("L", (16385, 1)).save(tmp_path / "wide.png")
-    with pytest.raises(InputError, match="too large"):
-        read_clip(tmp_path / "wide.png")
-
-
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.wav"), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
-        frame = av.AudioFrame.from_ndarray(
-            np.zeros((1, 800), np.int16), format="s16", layout="mono"
-        )
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-    with pytest.raises(InputError, match="no video"):
-        read_clip(tmp_path / "a.wav")
+    for name in ("a.mkv", "missing.mkv"):
+        with pytest.raises(InputError, match=name):
+            read_clip(tmp_path / name)
 
 
 def test_a_folder_stands_for_its_files_in_order(tmp_path: Path) -> None:

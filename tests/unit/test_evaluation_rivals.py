@@ -1,15 +1,16 @@
 """The other codecs: planes in, real files or packets, planes out."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from rtcodec.errors import ConfigError
-from rtcodec.evaluation.clip import Clip
-from rtcodec.evaluation.codec import Codec, Encoded
+from rtcodec.evaluation.clip import Clip, Kind
+from rtcodec.evaluation.codec import Codec, Encoded, Unprepared
 from rtcodec.evaluation.motion import MOTION_CODECS
-from rtcodec.evaluation.registry import DEFAULTS, RIVALS, available, resolve_codecs
+from rtcodec.evaluation.registry import DEFAULTS, RIVALS, CodecShelf, available
 from rtcodec.evaluation.runner import measure
 from rtcodec.types import Planes
 
@@ -119,30 +120,30 @@ def test_settings_run_from_coarse_to_fine_within_the_reference_ranges() -> None:
 
 
 def test_a_codec_that_returns_other_frames_is_caught() -> None:
-    class Short:
-        name, description, unit, settings, threaded = "short", "loses a frame", "n", (0, 1), False
-        kinds = frozenset({"video"})
+    class Short(Unprepared):
+        name, description, unit, settings = "short", "loses a frame", "n", (0, 1)
+        kinds: frozenset[Kind] = frozenset({"video"})
 
         def encode(self, clip: Clip, setting: int) -> Encoded:
             return Encoded((bytes([setting]),))
 
-        def decode(self, encoded: Encoded, clip: Clip):  # type: ignore[no-untyped-def]
+        def decode(self, encoded: Encoded, clip: Clip) -> Iterator[Planes]:
             yield from clip.frames[1:] if encoded.parts[0][0] == 0 else clip.frames * 2
 
     with pytest.raises(ValueError, match="1 of 2 frames"):
-        measure(Short(), clip(16, 16, 2), 0)  # type: ignore[arg-type]
+        measure(Short(), clip(16, 16, 2), 0)
     with pytest.raises(ValueError, match="more than 2 frames"):
-        measure(Short(), clip(16, 16, 2), 1)  # type: ignore[arg-type]
+        measure(Short(), clip(16, 16, 2), 1)
 
 
 def test_an_unknown_codec_is_named_and_corrected() -> None:
     with pytest.raises(ConfigError, match="did you mean jpeg"):
-        resolve_codecs(["jpg"], "image")
+        CodecShelf().resolve(["jpg"], "image")
     with pytest.raises(ConfigError, match="known: "):
-        resolve_codecs(["qqqqqq"], "image")
+        CodecShelf().resolve(["qqqqqq"], "image")
 
 
 def test_a_codec_that_this_installation_lacks_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(ConfigError, match="avif is not available: this Pillow has no AVIF"):
-        resolve_codecs(["avif"], "image")
+        CodecShelf().resolve(["avif"], "image")
