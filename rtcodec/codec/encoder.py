@@ -119,7 +119,7 @@ class FramePacker:
         tile_bytes = self._tile_bytes(frame, label.qp)
         runs = self._slicing.plan(tile_bytes, width, height, overhead)
 
-        def encode(run: TileRange | None) -> list[Packet]:
+        def encode(run: TileRange) -> list[Packet]:
             return self._encode_run(frame, header, run, tile_bytes, width, height)
 
         return tuple(packet for part in self._map(encode, runs) for packet in part)
@@ -136,7 +136,7 @@ class FramePacker:
         self,
         frame: "_CodedFrame",
         header: PacketHeader,
-        run: TileRange | None,
+        run: TileRange,
         tile_bytes: NDArray[np.float64],
         width: int,
         height: int,
@@ -145,10 +145,18 @@ class FramePacker:
         z, symbols, indices = frame.take(tiles)
         lanes = lanes_for(float(tile_bytes[tiles].sum()))
         payload = encode_slice(self._tables, z, symbols, indices, header.qp, lanes)
-        last = run is None or run.end == len(frame.z)
-        packet = Packet(replace(header, tiles=run, lanes=lanes, last=last), payload)
+        n_tiles = len(frame.z)
+        packet = Packet(
+            replace(
+                header,
+                tiles=None if run.count == n_tiles else run,
+                lanes=lanes,
+                last=run.end == n_tiles,
+            ),
+            payload,
+        )
         size_bytes = len(header_bytes(packet)) + len(payload)
-        if run is not None and self._slicing.too_large(size_bytes, run):
+        if self._slicing.too_large(size_bytes, run):
             return [
                 packet
                 for half in halves(run)

@@ -2,15 +2,15 @@
 Which decoded frames each side keeps, and which of them the other side surely has.
 
 The encoder predicts from frames that receivers acknowledged, so a lost frame never breaks the
-next; the decoder knows from the header alone whether it holds what a frame needs. A slot is a
-name for one kept state, 0 to 14; no reference at all is the constant one, which both sides always
-have. Bookkeeping only: the states themselves live in the engine.
+next; the decoder knows from the header alone whether it holds what a frame needs. A state id names
+what a slot holds after one particular store (spec 4.4); no reference at all is the constant one,
+which both sides always have. Bookkeeping only: the states themselves live in the engine.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from rtcodec.bitstream.packet import state_slot
+from rtcodec.bitstream.packet import state_id, state_slot
 from rtcodec.bitstream.sequence import MAX_REFERENCES
 
 CONSTANT: Final = None
@@ -19,8 +19,10 @@ CONSTANT: Final = None
 
 @dataclass(slots=True)
 class _Kept:
+    state: int
+    "Id of the state in the slot, as headers name it."
     frame_number: int
-    "Of the frame whose state the slot holds, unwrapped."
+    "Of the frame whose state it is, unwrapped."
     acknowledged: bool = False
 
 
@@ -40,25 +42,31 @@ class SenderReferences:
         if not 0 <= slots <= MAX_REFERENCES:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
         self._slots: list[_Kept | None] = [None] * slots
+        self._generations = [0] * slots
 
     def choose(self) -> int | None:
-        """Return the slot of the newest acknowledged frame, or CONSTANT."""
-        known = self._acknowledged()
-        return max(known)[1] if known else CONSTANT
+        """Return the state id of the newest acknowledged frame, or CONSTANT."""
+        safe = self._safe()
+        return CONSTANT if safe is None else safe.state
 
-    def next_slot(self) -> int | None:
-        """Return the slot to keep the next frame in, or None if it cannot be kept safely."""
-        safe = self.choose()
+    def next_state(self) -> int | None:
+        """Return the state id to keep the next frame as, or None if none is safe to overwrite."""
+        safe = self._safe()
         free = [
             (-1 if kept is None else kept.frame_number, slot)
             for slot, kept in enumerate(self._slots)
-            if slot != safe
+            if kept is None or kept is not safe
         ]
-        return min(free)[1] if free else None
+        if not free:
+            return None
+        slot = min(free)[1]
+        return state_id(slot, self._generations[slot])
 
-    def stored(self, slot: int, frame_number: int) -> None:
-        """Note that the frame was coded with `store` = *slot*; what was there is gone."""
-        self._slots[slot] = _Kept(frame_number)
+    def stored(self, state: int, frame_number: int) -> None:
+        """Note that the frame was coded with `store` = *state*, as `next_state` gave it."""
+        slot = state_slot(state)
+        self._generations[slot] += 1
+        self._slots[slot] = _Kept(state, frame_number)
 
     def acknowledge(self, frame_number: int) -> None:
         """Note that every receiver decoded and kept this frame; unknown ones are ignored."""
@@ -70,12 +78,9 @@ class SenderReferences:
         """Trust nothing: the next frame starts from the constant reference."""
         self._slots = [None] * len(self._slots)
 
-    def _acknowledged(self) -> list[tuple[int, int]]:
-        return [
-            (kept.frame_number, slot)
-            for slot, kept in enumerate(self._slots)
-            if kept is not None and kept.acknowledged
-        ]
+    def _safe(self) -> _Kept | None:
+        known = [kept for kept in self._slots if kept is not None and kept.acknowledged]
+        return max(known, key=lambda kept: kept.frame_number, default=None)
 
 
 class ReceiverReferences:

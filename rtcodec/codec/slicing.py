@@ -43,7 +43,7 @@ class Slicing:
 
     def plan(
         self, tile_bytes: NDArray[np.float64], width: int, height: int, header_bytes: int
-    ) -> list[TileRange | None]:
+    ) -> list[TileRange]:
         """
         Cut a frame into runs of tiles.
 
@@ -55,16 +55,13 @@ class Slicing:
             header_bytes: Largest header of a packet.
 
         Returns:
-            Runs in increasing order that cover the frame; a single None for the whole of it.
+            Runs in increasing order that cover the frame.
         """
         if self.target_bytes is None:
-            runs = split_tiles(width, height, self.slices, dispersed=self.dispersed)
-        else:
-            room = (self.target_bytes - header_bytes) * _PLANNING_MARGIN - 2 * _LANE_BYTES
-            rows, columns = tile_grid(width, height)
-            order = position_order(rows, columns, dispersed=self.dispersed)
-            runs = _greedy_runs(tile_bytes[order], room, dispersed=self.dispersed)
-        return [None] if len(runs) == 1 else list(runs)
+            return split_tiles(width, height, self.slices, dispersed=self.dispersed)
+        room = (self.target_bytes - header_bytes) * _PLANNING_MARGIN - 2 * _LANE_BYTES
+        order = position_order(*tile_grid(width, height), dispersed=self.dispersed)
+        return _greedy_runs(tile_bytes[order], room, dispersed=self.dispersed)
 
     def too_large(self, packet_bytes: int, run: TileRange) -> bool:
         """Say whether a packet must be cut again."""
