@@ -1,8 +1,8 @@
 """
 Training pictures in memory, and random augmented crops of them as YUV420 planes.
 
-Reads a folder with `images/` (anything Pillow opens) and `video/` (anything PyAV opens; skipped where PyAV is
-absent), or one packed file made by `pack`. Nothing here knows about networks.
+Reads a folder with `images/` (what Pillow opens), `video/` (Matroska, through PyAV) or both, or
+one file made by `rtcodec.models.pack`. Nothing here knows about networks.
 """
 
 import random
@@ -14,13 +14,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from rtcodec.errors import InputError
+
 Bytes = NDArray[np.uint8]
+PlaneArrays = tuple[Bytes, Bytes, Bytes]
+"y [H, W], u and v [H/2, W/2]; sides are even."
+
+IMAGE_SUFFIXES = frozenset((".webp", ".png", ".jpg", ".jpeg"))
 
 SCREEN_WEIGHT = 6.0
 "Screen captures are few and unlike photographs: each counts this many times."
+
+CLIP_WEIGHT = 1.5
+"The frames of one clip together count as so many photographs: they are nearly alike."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +43,12 @@ class Picture:
     "How often it is drawn, relative to a photograph."
 
 
-def rgb_to_planes(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
-    """RGB [H, W, 3] to full-range BT.601 4:2:0 planes (JFIF), chroma by 2x2 means; sides cropped to even."""
+def rgb_to_planes(rgb: Bytes) -> PlaneArrays:
+    """
+    RGB [H, W, 3] to full-range BT.601 4:2:0 planes (JFIF), chroma by 2x2 means.
+
+    Sides are cropped to even.
+    """
     height, width = (side // 2 * 2 for side in rgb.shape[:2])
     ycc = np.asarray(Image.fromarray(rgb[:height, :width]).convert("YCbCr"), np.float32)
     chroma = ycc[..., 1:].reshape(height // 2, 2, width // 2, 2, 2).mean((1, 3))
@@ -43,81 +56,116 @@ def rgb_to_planes(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
     return ycc[..., 0].astype(np.uint8), np.ascontiguousarray(u), np.ascontiguousarray(v)
 
 
-def load_pictures(folder: Path) -> list[Picture]:
-    """All pictures of *folder* (see the module's text); frames of one clip share the weight of one photograph and a half."""
-    if folder.suffix == ".npz":
-        return unpack(folder)
-    pictures = []
-    for path in sorted((folder / "images").iterdir()):
-        if path.suffix.lower() not in {".webp", ".png", ".jpg", ".jpeg"}:
-            continue
-        weight = SCREEN_WEIGHT if "sc_" in path.name else 1.0
+def image_files(folder: Path) -> list[Path]:
+    """Images directly in *folder*, by name; InputError if it is no folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def image_weight(path: Path) -> float:
+    """How often an image is drawn, by the mark for screen captures in its name."""
+    return SCREEN_WEIGHT if "sc_" in path.name else 1.0
+
+
+def read_image(path: Path) -> PlaneArrays:
+    """Planes of one image; InputError if it is none."""
+    try:
         with Image.open(path) as image:
-            pictures.append(Picture(*rgb_to_planes(np.asarray(image.convert("RGB"))), weight))
-    for path in sorted((folder / "video").glob("*.mkv")):
+            return rgb_to_planes(np.asarray(image.convert("RGB")))
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable image: {error}") from None
+
+
+def load_pictures(folder: Path) -> list[Picture]:
+    """
+    All pictures of *folder* (see the module's text), or of a packed `.npz`.
+
+    Raises:
+        InputError: If there is no such folder or file, or it holds no picture.
+    """
+    if folder.suffix == ".npz":
+        from rtcodec.models.pack import unpack
+
+        return unpack(folder)
+    pictures = [Picture(*read_image(path), image_weight(path)) for path in find_images(folder)]
+    for path in find_clips(folder):
         frames = list(read_clip(path))
-        pictures += [Picture(*planes, 1.5 / len(frames)) for planes in frames]
+        pictures += [Picture(*planes, CLIP_WEIGHT / len(frames)) for planes in frames]
+    if not pictures:
+        raise InputError(f"{folder}: no pictures in its images/ and video/")
     return pictures
 
 
-def read_clip(path: Path) -> Iterator[tuple[Bytes, Bytes, Bytes]]:
-    """Planes of every frame of a yuv420p clip."""
-    import av
-
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            planes = frame.reformat(format="yuv420p").to_ndarray()  # [H * 3 / 2, W]
-            h, w = frame.height, frame.width
-            yield (
-                planes[:h].copy(),
-                planes[h : h + h // 4].reshape(h // 2, w // 2).copy(),
-                planes[h + h // 4 :].reshape(h // 2, w // 2).copy(),
-            )
+def find_images(folder: Path) -> list[Path]:
+    """Images of a training folder; InputError if it is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if not (folder / "images").is_dir() and not (folder / "video").is_dir():
+        raise InputError(f"{folder}: has neither images/ nor video/")
+    return image_files(folder / "images") if (folder / "images").is_dir() else []
 
 
-def pack(folder: Path, out: Path) -> None:
-    """Write *folder* as one uncompressed-index, deflated .npz that needs only numpy to read."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    pictures = load_pictures(folder)
-    for i, picture in enumerate(pictures):
-        arrays |= {f"y{i}": picture.y, f"u{i}": picture.u, f"v{i}": picture.v}
-    arrays["weights"] = np.array([picture.weight for picture in pictures])
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+def find_clips(folder: Path) -> list[Path]:
+    """Clips of a training folder, by name."""
+    return sorted((folder / "video").glob("*.mkv"))
 
 
-def unpack(path: Path) -> list[Picture]:
-    """Read what `pack` wrote."""
-    with np.load(path, allow_pickle=False) as data:
-        weights = data["weights"]
-        return [
-            Picture(data[f"y{i}"], data[f"u{i}"], data[f"v{i}"], float(weight))
-            for i, weight in enumerate(weights)
-        ]
+def read_clip(path: Path) -> Iterator[PlaneArrays]:
+    """Planes of every frame of a clip, as yuv420p, sides cropped to even."""
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise InputError(f"{path}: clips need PyAV; without it train from a packed file") from None
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yuv = frame.reformat(format="yuv420p")
+                h, w = yuv.height // 2, yuv.width // 2
+                sizes = ((2 * h, 2 * w), (h, w), (h, w))
+                y, u, v = (
+                    np.frombuffer(memoryview(plane), np.uint8)
+                    .reshape(-1, plane.line_size)[:rows, :columns]
+                    .copy()
+                    for plane, (rows, columns) in zip(yuv.planes, sizes, strict=True)
+                )
+                yield y, u, v
+    except (av.error.FFmpegError, IndexError) as error:
+        raise InputError(f"{path}: not a readable clip: {error}") from None
 
 
 class Crops:
-    """An endless supply of random crops: [N, 1, size, size] luma and half-size chroma, in -0.5..0.5."""
+    """
+    An endless supply of random crops: [N, 1, size, size] luma and half-size chroma, -0.5..0.5.
+
+    Two objects with the same pictures, size and seed give the same crops.
+
+    Raises:
+        InputError: If no picture is large enough.
+    """
 
     def __init__(self, pictures: list[Picture], *, size: int, seed: int) -> None:
         self._pictures = [p for p in pictures if min(p.y.shape) >= size]
         if not self._pictures:
-            raise ValueError(f"no picture has both sides of at least {size} pixels")
+            raise InputError(f"no picture has both sides of at least {size} pixels")
         self._weights = np.cumsum([p.weight for p in self._pictures])
         self._size = size
         self._random = random.Random(seed)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw *count* crops."""
-        crops = [self._crop() for _ in range(count)]
+        crops = [self._augment(self._crop()) for _ in range(count)]
         y, u, v = (torch.stack(planes) for planes in zip(*crops, strict=True))
         return y, u, v
 
-    def _crop(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _crop(self) -> list[Tensor]:
+        """Planes of one crop, [1, size, size] and half, float 0..255."""
         rng, size = self._random, self._size
         place = np.searchsorted(self._weights, rng.random() * self._weights[-1], side="right")
         picture = self._pictures[min(int(place), len(self._pictures) - 1)]
         height, width = picture.y.shape
-        # Resize by 1/zoom: mostly none or down (sharper detail), sometimes up (the smoothness of large photographs).
+        # Resize by 1/zoom: mostly none or down (sharper detail), sometimes up (as smooth as large
+        # photographs).
         zoom = 1.0
         if rng.random() < 0.4:
             zoom = rng.uniform(0.7, min(2.0, min(height, width) / size))
@@ -126,18 +174,18 @@ class Crops:
         left = rng.randrange(0, width - side + 1, 2)
         planes = []
         for plane, scale in ((picture.y, 1), (picture.u, 2), (picture.v, 2)):
-            part = plane[
-                top // scale : (top + side) // scale, left // scale : (left + side) // scale
-            ]
-            planes.append(torch.from_numpy(part.astype(np.float32))[None])
+            rows = slice(top // scale, (top + side) // scale)
+            columns = slice(left // scale, (left + side) // scale)
+            planes.append(torch.from_numpy(plane[rows, columns].astype(np.float32))[None])
         if side != size:
             planes = [
                 F.interpolate(p[None], (size // s, size // s), mode="bilinear", antialias=True)[0]
                 for p, s in zip(planes, (1, 2, 2), strict=True)
             ]
-        return self._augment(planes)
+        return planes
 
     def _augment(self, planes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Flips, exposure, saturation and range; back to 8-bit samples, / 255 - 0.5."""
         rng = self._random
         if rng.random() < 0.5:
             planes = [p.flip(2) for p in planes]
@@ -154,5 +202,9 @@ class Crops:
             u, v = v, u
         if rng.random() < 0.5:  # limited range, as video has it
             y, u, v = y * (219 / 255) - 1.5 / 255, u * (224 / 255), v * (224 / 255)
-        # Back to 8-bit samples: the codec never sees anything else.
-        return tuple(((p + 0.5) * 255).round().clamp(0, 255) / 255 - 0.5 for p in (y, u, v))  # type: ignore[return-value]
+        return _to_samples(y), _to_samples(u), _to_samples(v)
+
+
+def _to_samples(plane: Tensor) -> Tensor:
+    """Round to 8-bit samples: the codec never sees anything else."""
+    return ((plane + 0.5) * 255).round().clamp(0, 255) / 255 - 0.5

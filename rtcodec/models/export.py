@@ -3,47 +3,49 @@ Freeze a trained network into a bundle: integer tables, gains, weights and ONNX 
 
     rtcodec export --run runs/s128 --data DATA/train --out rtcodec/models/weights
 
-The entropy tables are re-fitted to what the quantised codec really produces on the training pictures, so no
-distribution is assumed at run time. The integer scale network's bound is asserted by `ScaleNet` itself.
+The integer scale network's bound (every sum below 2**24) is asserted by `ScaleNet` itself.
 """
 
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from rtcodec.bundle import Bundle, integer_tensors
-from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
 from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.data import Crops, load_pictures
-from rtcodec.models.graph import analysis_graph, residual_graph, synthesis_graph
-from rtcodec.models.network import (
-    QP_COUNT,
-    SCALE_LEVELS,
-    TIERS,
-    Z_LIMIT,
-    Codec,
-    index_to_scale,
-    logistic_mass,
-    pack_planes,
-)
+from rtcodec.models.graph import build_graphs
+from rtcodec.models.inference import float_weights
+from rtcodec.models.network import Codec
+from rtcodec.models.run import AVERAGES, read_averages
+from rtcodec.models.tables import fit_tables
+from rtcodec.models.tier import QP_COUNT, TIERS
 
-HISTOGRAM_RADIUS = 127
-PRIOR_COUNTS = 400
-"Weight, in symbols, of the trained distribution in each fitted table; steadies the rare ones."
-FLOAT_MODULES = ("analysis.", "synthesis.", "hyper_analysis.", "means.")
+SHIPPED_DATA = (
+    "photographs and screen captures (Unsplash licence, CC BY-SA 4.0, CC0) and clips under "
+    "permissive licences (Apache-2.0, MIT, BSD, CC BY 4.0, CC0); none of the evaluation set"
+)
+"What the models in `weights/` were trained on; see the README there."
+
+LICENCE = "Apache-2.0"
+"Of exported weights, as of the project."
+
+_SCALE_NET_ERROR = "the scale network cannot be frozen"
 
 
 def integer_scale_network(net: Codec) -> ScaleNet:
-    """The scale network's integers, as training used them."""
+    """
+    The scale network's integers, as training used them.
+
+    Raises:
+        ConfigError: If a sum of a layer could reach 2**24: floats would not be exact.
+    """
     network = net.scale_network
     qp = torch.arange(QP_COUNT)
     with torch.no_grad():
@@ -51,91 +53,39 @@ def integer_scale_network(net: Codec) -> ScaleNet:
         layers = (network.layer1, network.layer2, network.layer3)
         w1, w2, w3 = (layer.integer_weight().flatten(1).to(torch.int8).numpy() for layer in layers)
     s1, s2, s3 = (layer.shift for layer in layers)
-    return ScaleNet(w1=w1, b1=b1, s1=s1, w2=w2, b2=b2[0], s2=s2, w3=w3, b3=b3, s3=s3)
-
-
-@torch.no_grad()
-def fit_tables(net: Codec, crops: Crops, batches: int) -> EntropyTables:
-    """Tables from histograms of the coded symbols of *batches* of 8 crops, over all qp."""
-    net.eval()
-    width = 2 * HISTOGRAM_RADIUS + 1
-    y_counts = np.zeros((SCALE_LEVELS, width), np.int64)
-    z_counts = np.zeros((QP_COUNT, net.tier.hyper_latents, 2 * Z_LIMIT + 1), np.int64)
-    for batch in range(batches):
-        qp = (torch.arange(8) * 8 + batch) % QP_COUNT
-        coded = net(pack_planes(*crops.batch(8)), qp)
-        index = coded.index.clamp(0, SCALE_LEVELS - 1).long()
-        symbols = coded.symbols.clamp(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS).long() + HISTOGRAM_RADIUS
-        y_counts += (
-            torch.bincount((index * width + symbols).flatten(), minlength=y_counts.size)
-            .numpy()
-            .reshape(y_counts.shape)
-        )
-        for q, z in zip(qp.tolist(), coded.z.long().numpy(), strict=True):
-            for channel, values in enumerate(z.reshape(z.shape[0], -1) + Z_LIMIT):
-                z_counts[q, channel] += np.bincount(values, minlength=2 * Z_LIMIT + 1)
-    scales = index_to_scale(torch.arange(SCALE_LEVELS).float())
-    places = torch.arange(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS + 1).float()
-    y_prior = logistic_mass(places[None], scales[:, None]).double().numpy()
-    return EntropyTables(
-        y_cdf=y_tables_from_histograms(_blend(y_counts, y_prior)),
-        z_cdf=tables_from_histograms(_blend(_smooth_over_qp(z_counts), _z_prior(net))),
-    )
-
-
-def _z_prior(net: Codec) -> NDArray[np.float64]:
-    """The trained P(z) as [64, Cz, 31]."""
-    values = torch.arange(-Z_LIMIT, Z_LIMIT + 1).float()
-    z = values[None, None, :, None].expand(QP_COUNT, net.tier.hyper_latents, -1, 1)
-    return net.hyper_prior.probability(z, torch.arange(QP_COUNT))[..., 0].double().numpy()
-
-
-def _smooth_over_qp(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add neighbouring qp with falling weights: 64 qp share what few crops say."""
-    out = np.zeros_like(counts)
-    for offset in range(-4, 5):
-        source = np.clip(np.arange(QP_COUNT) + offset, 0, QP_COUNT - 1)
-        out += (5 - abs(offset)) * counts[source]
-    return out
-
-
-def _blend(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Counts plus PRIOR_COUNTS of the prior, in 1/256 counts."""
-    share = prior / prior.sum(-1, keepdims=True)
-    return counts * 256 + np.round(share * (PRIOR_COUNTS * 256)).astype(np.int64)
+    try:
+        return ScaleNet(w1=w1, b1=b1, s1=s1, w2=w2, b2=b2[0], s2=s2, w3=w3, b3=b3, s3=s3)
+    except ConfigError as error:
+        raise ConfigError(f"{_SCALE_NET_ERROR}: {error}") from None
 
 
 def gains_table(net: Codec) -> NDArray[np.float32]:
     """[64, G] float32, one row per qp, in the order the graphs slice it."""
     with torch.no_grad():
-        return torch.cat(net.gains(torch.arange(QP_COUNT)), 1).float().numpy()
+        table: NDArray[np.float32] = torch.cat(net.gains(torch.arange(QP_COUNT)), 1).float().numpy()
+    return table
 
 
 def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[str, Any]) -> Bundle:
-    """Write `<name>.rtcm` and its graphs to *out* and return the bundle as read back."""
-    tier = asdict(net.tier)
-    name = str(tier.pop("name"))
-    dims = {
-        "C": tier["channels"],
-        "M": tier["latents"],
-        "Cz": tier["hyper_latents"],
-        "P": tier["prior"],
-        "encoder_blocks": tier["encoder_blocks"],
-        "decoder_blocks": tier["decoder_blocks"],
-    }
-    weights = {
-        k: v.detach().float().numpy()
-        for k, v in net.state_dict().items()
-        if k.startswith(FLOAT_MODULES)
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    for graph, build in (
-        ("analysis", analysis_graph),
-        ("residual", residual_graph),
-        ("synthesis", synthesis_graph),
-    ):
-        (out / f"{name}.{graph}.onnx").write_bytes(build(weights, dims))
+    """
+    Write `<name>.rtcm` and its graphs to *out*.
+
+    Args:
+        net: The network, on the CPU.
+        crops: What the entropy tables are fitted to.
+        out: Folder; made if there is none.
+        batches: Batches of 8 crops for the tables.
+        card: What to say of the model, JSON.
+
+    Returns:
+        The bundle as read back.
+    """
+    # Integers first: where they cannot be frozen, nothing is written.
     tensors = integer_tensors(fit_tables(net, crops, batches), integer_scale_network(net))
+    name, dims, weights = net.tier.name, net.tier.dims, float_weights(net)
+    out.mkdir(parents=True, exist_ok=True)
+    for graph, content in build_graphs(weights, dims, net.rounding.cpu().numpy()).items():
+        (out / f"{name}.{graph}.onnx").write_bytes(content)
     bundle = Bundle(
         name=name,
         dims=dims,
@@ -146,43 +96,101 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
     return bundle.save(out / f"{name}.rtcm")
 
 
-def load_run(run: Path) -> tuple[Codec, dict[str, Any]]:
-    """The averaged network of a training run, and what the card says of it."""
-    path = run / "ema.safetensors"
-    with safe_open(path, "pt") as handle:  # type: ignore[no-untyped-call]
-        facts = handle.metadata()
+def load_run(run: Path, *, trained_on: str = SHIPPED_DATA) -> tuple[Codec, dict[str, Any]]:
+    """
+    The averaged network of a training run, and its card.
+
+    Args:
+        run: Folder written by `rtcodec train`.
+        trained_on: What the card says of the data.
+
+    Raises:
+        InputError: If the folder is missing or not such a folder.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such folder")
+    weights, facts = read_averages(run / AVERAGES)
     net = Codec(TIERS[facts["tier"]])
-    net.load_state_dict(load_file(path))
-    config = json.loads((run / "config.json").read_text())
-    return net, {
+    net.load_state_dict(weights)
+    card: dict[str, Any] = {
+        "licence": LICENCE,
+        "data": trained_on,
         "steps": int(facts["step"]),
         "training_minutes": round(float(facts["elapsed_s"]) / 60, 1),
-        "config": config,
-        "data": "photographs and screen captures (Unsplash licence, CC BY-SA 4.0, CC0) and clips under permissive "
-        "licences (Apache-2.0, MIT, BSD, CC BY 4.0, CC0); none of the evaluation set",
+        "config": _read_json(run / "config.json"),
     }
+    validation = last_validation(run / "metrics.jsonl")
+    if validation is not None:
+        card["validation"] = validation
+    return net, card
+
+
+def last_validation(metrics: Path) -> dict[str, Any] | None:
+    """The last validation of a run's curve: estimated bits and 6:1:1 PSNR at some qp."""
+    if not metrics.is_file():
+        return None
+    rows = [json.loads(line) for line in metrics.read_text().splitlines() if line.strip()]
+    rows = [row for row in rows if "validation" in row]
+    if not rows:
+        return None
+    return {
+        "what": "centre crops of the validation images; bpp estimated, mean 6:1:1 PSNR in dB",
+        "step": rows[-1]["step"],
+        "points": [
+            {"qp": p["qp"], "bpp": round(p["bpp"], 4), "psnr": round(p["psnr"], 3)}
+            for p in rows[-1]["validation"]
+        ],
+    }
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `rtcodec export`."""
-    parser.add_argument(
-        "--run", dest="run_folder", type=Path, required=True, help="folder written by rtcodec train"
+    add = parser.add_argument
+    add(
+        "--run",
+        dest="run_folder",
+        metavar="FOLDER",
+        type=Path,
+        required=True,
+        help="folder written by rtcodec train",
     )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="training pictures, to fit the entropy tables"
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="training pictures (folder or packed .npz), to fit the entropy tables",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the bundle and its graphs"
+    add("--out", type=Path, required=True, help="folder for the bundle and its graphs")
+    add("--batches", type=int, default=256, help="batches of 8 crops for the tables (default 256)")
+    add("--seed", type=int, default=7, help="which crops (default 7)")
+    add("--threads", type=int, default=0, help="CPU threads (default 0: torch decides)")
+    add("--trained-on", default="not stated", metavar="TEXT", help="what the card says of the data")
+    add(
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="JSON that the card carries as its evaluation, such as a results.json",
     )
-    parser.add_argument(
-        "--batches", type=int, default=256, help="batches of 8 crops for the tables (default 256)"
-    )
-    parser.add_argument("--seed", type=int, default=7, help="which crops (default 7)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec export`."""
-    net, card = load_run(args.run_folder)
+    if args.batches < 1:
+        raise ConfigError("--batches is at least 1")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    net, card = load_run(args.run_folder, trained_on=args.trained_on)
+    if args.evaluation is not None:
+        card["evaluation"] = _read_json(args.evaluation)
     crops = Crops(load_pictures(args.data), size=256, seed=args.seed)
     bundle = export(net, crops, args.out, batches=args.batches, card=card)
     print(f"{bundle.name} {bundle.model_id.hex()[:16]}")

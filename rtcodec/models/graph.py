@@ -1,9 +1,10 @@
 """
 The three ONNX graphs of a model, written node by node from its weights.
 
-A graph built by hand keeps the batch, height and width dynamic, holds only operators that OpenVINO, ONNX Runtime,
-its web build and TensorRT share, and does not change with an exporter's version. Constant factors are folded into
-the weights: sample scaling, rounding offsets and the residual scales of the blocks.
+A graph built by hand keeps the batch, height and width dynamic, holds only operators that
+OpenVINO, ONNX Runtime, its web build and TensorRT share, and does not change with an exporter's
+version. Constant factors are folded into the weights: sample scaling, rounding offsets and the
+residual scales of the blocks.
 
 Weights come in as numpy float32 by state-dict name; torch is not needed here.
 """
@@ -16,8 +17,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from rtcodec.models.tier import Z_LIMIT
+
 OPSET = 17
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Weights = Mapping[str, NDArray[Any]]
 
 
@@ -28,7 +31,7 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def node(self, op: str, *inputs: str, out: str = "", **attributes: object) -> str:
+    def node(self, op: str, *inputs: str, out: str = "", **attributes: Any) -> str:
         """Append one node with one output."""
         name = out or f"{op.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
@@ -87,7 +90,7 @@ class GraphBuilder:
         return self.conv(x, weight, weights[f"{layer}.bias"] * factor)
 
     def gains(self, sizes: Mapping[str, int]) -> dict[str, str]:
-        """Split the input `gains` [N, G] into named vectors [N, K, 1, 1], in the order of *sizes*."""
+        """Split the input `gains` [N, G] into vectors [N, K, 1, 1], in the order of *sizes*."""
         outputs, start = {}, 0
         axis = self.constant(np.array([1], np.int64))
         spread = self.constant(np.array([2, 3], np.int64))
@@ -123,13 +126,37 @@ def _gain_sizes(dims: Mapping[str, int]) -> dict[str, int]:
 
 
 def _from_space_to_depth(weight: Array) -> Array:
-    """Reorder input channels of a 1x1 weight from pixel_unshuffle's c*4+d to SpaceToDepth's d*C+c."""
+    """Reorder a 1x1 weight's inputs from pixel_unshuffle's c*4+d to SpaceToDepth's d*C+c."""
     o, i = weight.shape[:2]
     return weight.reshape(o, i // 4, 4).transpose(0, 2, 1).reshape(o, i, 1, 1)
 
 
+def _planes() -> list[onnx.ValueInfoProto]:
+    """The uint8 planes y [N, 1, H, W] and u, v [N, 1, Hc, Wc], as inputs or outputs."""
+    u8 = TensorProto.UINT8
+    return [
+        _value("y", u8, ["N", 1, "H", "W"]),
+        _value("u", u8, ["N", 1, "Hc", "Wc"]),
+        _value("v", u8, ["N", 1, "Hc", "Wc"]),
+    ]
+
+
+def _at_16(name: str, dims: Mapping[str, int]) -> onnx.ValueInfoProto:
+    """A float32 tensor [N, M, h16, w16]."""
+    return _value(name, TensorProto.FLOAT, ["N", dims["M"], "h16", "w16"])
+
+
+def _at_64(dims: Mapping[str, int]) -> onnx.ValueInfoProto:
+    """The hyper-latents z [N, Cz, h64, w64], integers in float32."""
+    return _value("z", TensorProto.FLOAT, ["N", dims["Cz"], "h64", "w64"])
+
+
+def _gains_input(dims: Mapping[str, int]) -> onnx.ValueInfoProto:
+    return _value("gains", TensorProto.FLOAT, ["N", sum(_gain_sizes(dims).values())])
+
+
 def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """Planes -> latents and hyper-latents."""
+    """Planes and gains -> latents and hyper-latents."""
     g = GraphBuilder()
     gains = g.gains(_gain_sizes(dims))
     parts = [
@@ -145,7 +172,16 @@ def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
         trunk = g.block(trunk, weights, f"analysis.blocks.{i}")
     trunk = g.layer(g.node("Mul", trunk, gains["encoder_trunk"]), weights, "analysis.out")
     latents = g.node("Mul", g.node("Add", straight, trunk), gains["encoder"], out="latents")
+    _hyper_analysis(g, weights, latents)
+    return g.model(
+        "analysis",
+        [*_planes(), _gains_input(dims)],
+        [_at_16("latents", dims), _at_64(dims)],
+    )
 
+
+def _hyper_analysis(g: GraphBuilder, weights: Weights, latents: str) -> None:
+    """Add the nodes from *latents* to the output `z`."""
     soft = g.node("Add", g.node("Mul", g.node("Abs", latents), g.scalar(1 / 8)), g.scalar(1.0))
     h = g.leaky(g.layer(g.node("Div", latents, soft), weights, "hyper_analysis.first"), -0.5)
     for name in ("second", "third"):
@@ -154,21 +190,7 @@ def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
             g.node("SpaceToDepth", h, blocksize=2), weight, weights[f"hyper_analysis.{name}.bias"]
         )
         h = g.leaky(h) if name == "second" else h
-    g.clip(g.node("Floor", g.node("Add", h, g.scalar(0.5))), -15.0, 15.0, out="z")
-    u8, f32 = TensorProto.UINT8, TensorProto.FLOAT
-    return g.model(
-        "analysis",
-        [
-            _value("y", u8, ["N", 1, "H", "W"]),
-            _value("u", u8, ["N", 1, "Hc", "Wc"]),
-            _value("v", u8, ["N", 1, "Hc", "Wc"]),
-            _value("gains", f32, ["N", sum(_gain_sizes(dims).values())]),
-        ],
-        [
-            _value("latents", f32, ["N", dims["M"], "h16", "w16"]),
-            _value("z", f32, ["N", dims["Cz"], "h64", "w64"]),
-        ],
-    )
+    g.clip(g.node("Floor", g.node("Add", h, g.scalar(0.5))), -Z_LIMIT, Z_LIMIT, out="z")
 
 
 class _Means:
@@ -212,27 +234,40 @@ class _Means:
         return g.layer(g.layer(x, w, "means.depthwise2", depthwise=True), w, "means.step2")
 
 
-def residual_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """Latents, hyper-latents and the mask of coded places -> symbols."""
+def residual_graph(weights: Weights, dims: Mapping[str, int], rounding: Array) -> bytes:
+    """
+    Latents, hyper-latents and scale indices -> symbols.
+
+    Args:
+        weights: float32 arrays by state-dict name.
+        dims: As in a bundle.
+        rounding: [64], what is added to a modulus before it is cut to an integer, by scale
+            index; see `rtcodec.models.prior.rounding_offsets`.
+    """
     g = GraphBuilder()
     means = _Means(g, weights, dims, "latents")
+    index = g.node("Cast", "indices", to=TensorProto.INT32)
+    offset = g.node("Gather", g.constant(rounding.astype(np.float32)), index, axis=0)
 
     def symbols(mean: str, places: str) -> str:
-        rounded = g.node("Floor", g.node("Add", g.node("Sub", "latents", mean), g.scalar(0.5)))
-        return g.node("Mul", g.node("Mul", rounded, "mask"), places)
+        residual = g.node("Sub", "latents", mean)
+        # Offsets are at most 1/2, so one of the two sides is always zero. (No Sign or Abs: Sign
+        # made OpenVINO change layouts, 3 ms a frame.)
+        up = g.node("Relu", g.node("Floor", g.node("Add", offset, residual)))
+        down = g.node("Relu", g.node("Floor", g.node("Sub", offset, residual)))
+        return g.node("Mul", g.node("Sub", up, down), places)
 
     symbols1 = symbols(means.step1, means.first)
     known = g.node("Add", symbols1, g.node("Mul", means.step1, means.first))
     g.node("Add", symbols1, symbols(means.step2(known), means.second), out="symbols")
-    f32, m = TensorProto.FLOAT, dims["M"]
     return g.model(
         "residual",
         [
-            _value("latents", f32, ["N", m, "h16", "w16"]),
-            _value("z", f32, ["N", dims["Cz"], "h64", "w64"]),
-            _value("mask", f32, ["N", m, "h16", "w16"]),
+            _at_16("latents", dims),
+            _at_64(dims),
+            _value("indices", TensorProto.UINT8, ["N", dims["M"], "h16", "w16"]),
         ],
-        [_value("symbols", f32, ["N", m, "h16", "w16"])],
+        [_at_16("symbols", dims)],
     )
 
 
@@ -253,9 +288,17 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     head = g.conv(
         trunk, weights["synthesis.head.weight"] * 255, weights["synthesis.head.bias"] * 255 + 128
     )
-    samples = g.clip(
-        g.node("Add", straight, head), 0.0, 255.0
-    )  # a cast to uint8 then drops the fraction
+    # A cast to uint8 then drops the fraction.
+    _split_planes(g, g.clip(g.node("Add", straight, head), 0.0, 255.0))
+    return g.model(
+        "synthesis",
+        [_at_64(dims), _at_16("symbols", dims), _gains_input(dims)],
+        _planes(),
+    )
+
+
+def _split_planes(g: GraphBuilder, samples: str) -> None:
+    """Add the nodes from *samples* [N, 384, h16, w16] to the outputs `y`, `u` and `v`."""
     start = 0
     for plane, size in (("y", 16), ("u", 8), ("v", 8)):
         bounds = [g.constant(np.array([b], np.int64)) for b in (start, start + size * size)]
@@ -263,17 +306,19 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
         part = g.node("DepthToSpace", part, blocksize=size, mode="CRD")
         g.node("Cast", g.node("Floor", part), to=TensorProto.UINT8, out=plane)
         start += size * size
-    f32, u8 = TensorProto.FLOAT, TensorProto.UINT8
-    return g.model(
-        "synthesis",
-        [
-            _value("z", f32, ["N", dims["Cz"], "h64", "w64"]),
-            _value("symbols", f32, ["N", dims["M"], "h16", "w16"]),
-            _value("gains", f32, ["N", sum(_gain_sizes(dims).values())]),
-        ],
-        [
-            _value("y", u8, ["N", 1, "H", "W"]),
-            _value("u", u8, ["N", 1, "Hc", "Wc"]),
-            _value("v", u8, ["N", 1, "Hc", "Wc"]),
-        ],
-    )
+
+
+def build_graphs(weights: Weights, dims: Mapping[str, int], rounding: Array) -> dict[str, bytes]:
+    """
+    All graphs of a model by name, in the order in which a frame meets them.
+
+    Args:
+        weights: float32 arrays by state-dict name.
+        dims: As in a bundle.
+        rounding: float32 [64], see `residual_graph`.
+    """
+    return {
+        "analysis": analysis_graph(weights, dims),
+        "residual": residual_graph(weights, dims, rounding),
+        "synthesis": synthesis_graph(weights, dims),
+    }

@@ -1,13 +1,16 @@
-"""Muon: momentum whose matrix updates are made orthogonal (Jordan et al., 2024), for 1x1 convolutions."""
+"""Muon (Jordan et al., 2024), momentum made orthogonal, and which weights it gets."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from rtcodec.models.config import TrainConfig
+
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix to *matrix* [R, K], by a quintic Newton-Schulz iteration."""
+    """The nearest semi-orthogonal matrix to *matrix* [R, K], by quintic Newton-Schulz steps."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
@@ -26,7 +29,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every weight that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -40,3 +43,29 @@ class Muon(torch.optim.Optimizer):
                 rows, columns = update.shape
                 scale = max(1.0, rows / columns) ** 0.5
                 weight.add_(orthogonalise(update).view_as(weight), alpha=-group["lr"] * scale)
+
+
+def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the 1x1 weights of the float networks, AdamW for everything else."""
+    muon, gentle, rest = [], [], []
+    for name, parameter in net.named_parameters():
+        is_1x1 = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
+        if "linear." in name or "_gain." in name:
+            gentle.append(parameter)
+        elif is_1x1 and "scale_network" not in name:
+            muon.append(parameter)
+        else:
+            rest.append(parameter)
+    adam = torch.optim.AdamW(
+        [{"params": rest, "lr": config.adam_lr}, {"params": gentle, "lr": config.adam_lr / 5}],
+        betas=(0.9, 0.95),
+        weight_decay=0.0,
+    )
+    return [Muon(muon, lr=config.muon_lr, momentum=0.95), adam]
+
+
+def schedule(progress: float, step: int, config: TrainConfig) -> float:
+    """Part of the peak rate at *progress* 0..1 of the run: warm-up, then cosine."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    part = config.final_lr + (1 - config.final_lr) * cosine
+    return part * min(1.0, (step + 1) / config.warm_up_steps)

@@ -1,0 +1,45 @@
+"""Every knob of a training run, with its reason. No torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What decides a run, besides its data."""
+
+    tier: str = "s128"
+
+    # data
+    crop_px: int = 256
+    "Side of the square crop; a multiple of 64. The z of a 256 crop is 4x4."
+    batch: int = 8
+    "Crops per step."
+    seed: int = 1
+    "Of the first weights, the crops and the noise."
+
+    # rate-distortion
+    rate_factor: float = 10.0
+    """lambda = rate_factor / step^2: 13 balances a uniform quantiser at high rate; less favours
+    fewer bits."""
+    balance: float = 0.7
+    """Samples weigh step^balance: at 0 the fine qp own the gradient, at 1 every qp counts by its
+    relative rate."""
+
+    # optimiser
+    muon_lr: float = 0.01
+    "Peak rate for the 1x1 weights of the float networks."
+    adam_lr: float = 1e-3
+    "Peak rate for the rest; the linear paths and gains get a fifth."
+    warm_up_steps: int = 100
+    clip: float = 1.0
+    "Largest norm of the gradient."
+    ema: float = 0.999
+    "Decay of the averaged weights, which are what is exported."
+    final_lr: float = 0.02
+    "Part of the peak rate that the cosine ends on."
+
+    # time
+    minutes: float = 60.0
+    "Training time in total over all resumed runs; the schedule follows it."
+    save_every_s: float = 120.0
+    validate_every_s: float = 420.0

@@ -1,0 +1,70 @@
+"""What training minimises: bits plus lambda times the error, as PSNR is reported (6:1:1)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rtcodec.models.config import TrainConfig
+from rtcodec.models.layer import qp_to_step
+from rtcodec.models.network import Coded, unpack_planes
+
+PLANE_WEIGHTS = (0.75, 0.125, 0.125)
+"6:1:1, as PSNR is reported."
+
+BLOCK_PIXELS = 256
+"Luma samples of one place at 1/16."
+
+
+def distortion(x_hat: Tensor, x: Tensor) -> Tensor:
+    """
+    Weighted geometric mean of the planes' MSE, [N], in squared 8-bit sample values.
+
+    Its logarithm is the 6:1:1 mean of the planes' PSNR, so every plane's gain counts as reported.
+    Both inputs are [N, 384, h16, w16], sample values / 255 - 0.5.
+    """
+    logs = torch.zeros(x.shape[0], device=x.device)
+    for plane_hat, plane, weight in zip(
+        unpack_planes(x_hat), unpack_planes(x), PLANE_WEIGHTS, strict=True
+    ):
+        mse = ((plane_hat - plane).float() * 255.0).square().mean((1, 2, 3))
+        logs = logs + weight * torch.log(mse + 0.3)
+    return logs.exp()
+
+
+def rate_distortion(
+    coded: Coded, x: Tensor, qp: Tensor, config: TrainConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """
+    The loss of one batch, and figures for the log.
+
+    Args:
+        coded: What the codec made of *x*.
+        x: [N, 384, h16, w16], sample values / 255 - 0.5.
+        qp: [N], 0..63.
+        config: Rate factor and balance.
+    """
+    pixels = x.shape[2] * x.shape[3] * BLOCK_PIXELS
+    step = qp_to_step(qp.float())
+    d = distortion(coded.x_hat, x)
+    bpp = (coded.bits_y + coded.bits_z) / pixels
+    loss = ((step / 20.0) ** config.balance * (bpp + config.rate_factor / step.square() * d)).mean()
+    return loss, {
+        "loss": loss.item(),
+        "bpp": bpp.mean().item(),
+        "bpp_z": (coded.bits_z / pixels).mean().item(),
+        "mse": d.mean().item(),
+        "skipped": (coded.index < 1).float().mean().item(),
+    }
+
+
+def weighted_psnr(x_hat: Tensor, x: Tensor) -> float:
+    """6:1:1 mean of the planes' PSNR in dB over the batch, on 8-bit rounded samples."""
+    total = 0.0
+    for plane_hat, plane, weight in zip(
+        unpack_planes(x_hat), unpack_planes(x), PLANE_WEIGHTS, strict=True
+    ):
+        rounded = ((plane_hat.float() + 0.5) * 255).round().clamp(0, 255)
+        mse = (rounded - (plane.float() + 0.5) * 255).square().mean().item()
+        total += weight * 10 * math.log10(255**2 / max(mse, 1e-3))
+    return total

@@ -1,0 +1,224 @@
+"""
+What is said about the latents through the hyper-latents: their means, scales and bits.
+
+    latents --HyperAnalysis--> z --ScaleNetwork (exact integers)--> scale indices: choose tables
+                               z --Means (floats)--> means: move pixels only, never the parse
+                               z --HyperPrior--> bits of z, frozen into tables at export
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtcodec.models.layer import clamp_ste, conv1x1, interpolate, round_ste
+from rtcodec.models.tier import QP_ANCHORS, SCALE_LEVELS, SCALE_MAX, SCALE_MIN, Tier
+
+DEAD_ZONE = 0.025
+"See `rounding_offsets`. Measured: 0.01 saves 2.5 % of the bits, 0.02 3.4, 0.03 3.6, 0.045 3.3."
+
+
+class HyperAnalysis(nn.Module):
+    """Latents to hyper-latents at 1/64 (h_a), not yet rounded."""
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__()
+        self.first = conv1x1(tier.latents, 64)
+        self.second = conv1x1(256, 96)
+        self.third = conv1x1(384, tier.hyper_latents)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """latents [N, M, h16, w16] -> z [N, Cz, h64, w64] before rounding."""
+        # A soft compression of the range: a latent may be hundreds of steps at fine qp.
+        x = F.leaky_relu(self.first(latents / (1 + latents.abs() / 8)), -0.5)
+        x = F.leaky_relu(self.second(F.pixel_unshuffle(x, 2)), 0.1)
+        return self.third(F.pixel_unshuffle(x, 2))  # type: ignore[no-any-return]
+
+
+class Means(nn.Module):
+    """
+    Means of the latents in two steps, from float features; they move pixels, never the parse.
+
+    Step 1 sees z only. Step 2 sees z and the latents of the step-1 places: a checkerboard that is
+    swapped between even and odd channels (DCVC-RT, arXiv 2502.20762).
+    """
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__()
+        p, m = tier.prior, tier.latents
+        self.first = conv1x1(tier.hyper_latents, 256)
+        self.second = conv1x1(64, 4 * p)
+        self.step1 = conv1x1(p, m, zero=True)
+        self.context = conv1x1(p + m, p)
+        self.depthwise = nn.Conv2d(p, p, 3, padding=1, groups=p)
+        self.depthwise2 = nn.Conv2d(p, p, 3, padding=1, groups=p)
+        self.middle = conv1x1(p, p)
+        self.step2 = conv1x1(p, m, zero=True)
+
+    def features(self, z: Tensor) -> Tensor:
+        """z [N, Cz, h64, w64] -> [N, P, h16, w16]."""
+        x = F.leaky_relu(F.pixel_shuffle(self.first(z), 2), 0.1)
+        return F.leaky_relu(F.pixel_shuffle(self.second(x), 2), 0.1)
+
+    def refine(self, features: Tensor, latents_step1: Tensor) -> Tensor:
+        """Means of the step-2 places; *latents_step1* [N, M, h16, w16] is zero at those."""
+        x = F.leaky_relu(self.context(torch.cat((features, latents_step1), 1)), 0.1)
+        x = F.leaky_relu(self.middle(self.depthwise(x)), 0.1)
+        return self.step2(self.depthwise2(x))  # type: ignore[no-any-return]
+
+    def around(self, latents: Tensor, z: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
+        """
+        Means as the decoder will know them, for the encoder.
+
+        Args:
+            latents: [N, M, h16, w16] in quantiser steps.
+            z: [N, Cz, h64, w64] integers.
+            index: Scale indices, like *latents*.
+            offsets: See `rounding_offsets`.
+
+        Returns:
+            [N, M, h16, w16]; symbols are `quantise(latents - means, index, offsets)`.
+        """
+        first = checkerboard(latents)
+        features = self.features(z)
+        means = self.step1(features)
+        symbols = quantise(latents - means, index, offsets)
+        refined = self.refine(features, (symbols + means) * first)
+        return torch.where(first > 0, means, refined)
+
+    def restore(self, symbols: Tensor, z: Tensor) -> Tensor:
+        """Symbols and z -> quantised latents [N, M, h16, w16], in the decoder."""
+        first = checkerboard(symbols)
+        features = self.features(z)
+        known = (symbols + self.step1(features)) * first
+        return known + (symbols + self.refine(features, known)) * (1 - first)
+
+
+def checkerboard(like: Tensor) -> Tensor:
+    """1 at the step-1 places of a [N, M, h, w] tensor, as [1, M, h, w]."""
+    _, m, h, w = like.shape
+    rows = torch.arange(h, device=like.device)[:, None]
+    columns = torch.arange(w, device=like.device)[None, :]
+    even = ((rows + columns) % 2 == 0).to(like.dtype)  # [h, w]
+    half = (torch.arange(m, device=like.device) % 2 == 0).to(like.dtype)[:, None, None]
+    return (half * even + (1 - half) * (1 - even))[None]
+
+
+class QuantisedLayer(nn.Module):
+    """
+    One 1x1 layer of the exact scale network, trained through its own integer arithmetic.
+
+    The float weight times 2^shift, rounded to -127..127, is the integer weight; activations are
+    integers.
+    """
+
+    def __init__(self, c_in: int, c_out: int, shift: int, spread: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, 1, 1) * spread)
+
+    def integer_weight(self) -> Tensor:
+        """[O, I, 1, 1], integers -127..127 as floats."""
+        return round_ste(clamp_ste(self.weight * 2.0**self.shift, -127, 127))
+
+    def forward(self, a: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Integers a [N, I, h, w] -> floor((W a + B) / 2^shift + 1/2), not yet clamped."""
+        acc = F.conv2d(a, self.integer_weight())
+        if bias is not None:
+            acc = acc + bias
+        return round_ste(acc * 2.0**-self.shift)
+
+
+class ScaleNetwork(nn.Module):
+    """z and qp to scale indices 0..63 per latent, in exact integers (design law 1)."""
+
+    HIDDEN1, HIDDEN2 = 64, 96
+    BIAS_UNIT = 16.0
+    "Biases are learned in units of this many activation steps: one learning rate suits all."
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__()
+        h1, h2 = self.HIDDEN1, self.HIDDEN2
+        self.layer1 = QuantisedLayer(tier.hyper_latents, 4 * h1, 4, 0.6)
+        self.layer2 = QuantisedLayer(h1, 4 * h2, 8, 0.12)
+        self.layer3 = QuantisedLayer(h2, tier.latents, 8, 0.02)
+        self.bias1 = nn.Parameter(torch.full((QP_ANCHORS, 4 * h1), 2.0))
+        self.bias2 = nn.Parameter(torch.full((4 * h2,), 1.0))
+        self.bias3 = nn.Parameter(torch.full((QP_ANCHORS, tier.latents), 1.5))
+
+    def biases(self, qp: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Integer biases at qp [N], as floats.
+
+        Returns:
+            [N, 4 * H1, 1, 1] and [1, 4 * H2, 1, 1] in accumulator units, [N, M, 1, 1] in indices.
+        """
+        b1 = round_ste(interpolate(self.bias1, qp) * self.BIAS_UNIT * 2.0**self.layer1.shift)
+        b2 = round_ste(self.bias2 * self.BIAS_UNIT * 2.0**self.layer2.shift)
+        b3 = round_ste(interpolate(self.bias3, qp) * self.BIAS_UNIT)
+        return b1[:, :, None, None], b2[None, :, None, None], b3[:, :, None, None]
+
+    def forward(self, z: Tensor, qp: Tensor) -> Tensor:
+        """Integers z [N, Cz, h64, w64], qp [N] -> indices [N, M, h16, w16], not yet clamped."""
+        b1, b2, b3 = self.biases(qp)
+        a = clamp_ste(self.layer1(z, b1), 0, 255)
+        a = clamp_ste(self.layer2(F.pixel_shuffle(a, 2), b2), 0, 255)
+        return self.layer3(F.pixel_shuffle(a, 2)) + b3  # type: ignore[no-any-return]
+
+
+class HyperPrior(nn.Module):
+    """Rate of z: a discretised mixture of two logistics per channel and qp."""
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__()
+        cz = tier.hyper_latents
+        self.location = nn.Parameter(torch.zeros(QP_ANCHORS, cz))
+        self.log_scale = nn.Parameter(torch.full((QP_ANCHORS, cz), -0.5))
+        self.log_wide = nn.Parameter(torch.full((QP_ANCHORS, cz), 1.0))
+        self.mix = nn.Parameter(torch.full((QP_ANCHORS, cz), -1.5))
+
+    def probability(self, z: Tensor, qp: Tensor) -> Tensor:
+        """P(z) elementwise; z [N, Cz, h, w], qp [N]."""
+
+        def at(table: Tensor) -> Tensor:
+            return interpolate(table, qp)[:, :, None, None]
+
+        narrow = logistic_mass(z - at(self.location), at(self.log_scale).exp())
+        wide = logistic_mass(z - at(self.location), at(self.log_wide).exp())
+        part = torch.sigmoid(at(self.mix))
+        return narrow * (1 - part) + wide * part
+
+
+def logistic_mass(centred: Tensor, scale: Tensor) -> Tensor:
+    """Mass of [x - 1/2, x + 1/2] under a logistic with mean 0; stable in both tails."""
+    x = centred.abs()
+    return torch.sigmoid((0.5 - x) / scale) - torch.sigmoid((-0.5 - x) / scale)
+
+
+def rounding_offsets() -> Tensor:
+    """
+    What is added to a residual's modulus before it is cut to an integer, [64] by scale index.
+
+    1/2 would be plain rounding. A residual near 1/2 costs more bits than its distortion is worth,
+    the more so the surer the coder is of a zero, so the dead zone widens with the bits that a 1
+    costs over a 0 (rate-distortion optimised quantisation). Index 0 is never coded: always 0.
+    """
+    scale = index_to_scale(torch.arange(SCALE_LEVELS).float())
+    zero, one = (logistic_mass(torch.full_like(scale, x), scale) for x in (0.0, 1.0))
+    bits = (torch.log2(zero.clamp_min(1e-6)) - torch.log2(one.clamp_min(1e-6))).clamp(max=14.0)
+    offset = (0.5 - DEAD_ZONE * bits).clamp_min(0.02)
+    offset[0] = -1e6
+    return offset
+
+
+def quantise(residual: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
+    """Integer symbols of *residual* at scale *index*; gradients pass where a symbol is coded."""
+    offset = offsets[index.detach().clamp(0, SCALE_LEVELS - 1).long()]
+    symbols = (residual.sign() * (residual.abs() + offset).floor().clamp_min(0)).detach()
+    # The difference is exactly 0 and carries the gradient, so the sum is an exact integer.
+    return torch.where(index >= 1, symbols + (residual - residual.detach()), 0.0)
+
+
+def index_to_scale(index: Tensor) -> Tensor:
+    """Logistic scale of a (possibly fractional) index, log-linear."""
+    ratio = SCALE_MAX / SCALE_MIN
+    return SCALE_MIN * ratio ** (index / (SCALE_LEVELS - 1))  # type: ignore[no-any-return]

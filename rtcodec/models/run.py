@@ -1,0 +1,195 @@
+"""
+One training run: networks, optimisers, averages, and the files it stops and resumes by.
+
+    config.json        the settings
+    metrics.jsonl      the curve
+    last.safetensors   weights net/*, averages ema/*, optimiser state opt/<which>/<parameter>/*
+    ema.safetensors    averaged weights: what `rtcodec export` takes
+"""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rtcodec.errors import InputError
+from rtcodec.models.config import TrainConfig
+from rtcodec.models.data import Crops
+from rtcodec.models.loss import rate_distortion
+from rtcodec.models.network import Codec, pack_planes
+from rtcodec.models.optimiser import build_optimisers, schedule
+from rtcodec.models.start import start_as_transform
+from rtcodec.models.tier import QP_COUNT, TIERS
+
+CHECKPOINT = "last.safetensors"
+AVERAGES = "ema.safetensors"
+
+
+class Run:
+    """
+    The state of a run; `advance` is one step, `save` and a new `Run` on the same folder resume.
+
+    Raises:
+        InputError: If the checkpoint in *out*, or *init*, does not fit the tier.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: Path,
+        crops: Crops,
+        device: torch.device,
+        *,
+        init: Path | None = None,
+        compiled: bool | None = None,
+    ) -> None:
+        """
+        Args:
+            config: The settings.
+            out: Folder of the run's files; it exists.
+            crops: Supply of training crops.
+            device: Where to train.
+            init: Weights to start from (an `ema.safetensors`) where *out* has no checkpoint.
+            compiled: Whether to use `torch.compile`; by default on CUDA only.
+        """
+        self.config, self.out, self.crops, self.device = config, out, crops, device
+        self.net = Codec(TIERS[config.tier])
+        self.step, self.elapsed_s = 0, 0.0
+        checkpoint = out / CHECKPOINT
+        if not checkpoint.exists():
+            if init is None:
+                start_as_transform(self.net, crops)
+            else:
+                self.net.load_state_dict(read_averages(init, config.tier)[0])
+        self.net = self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimisers = build_optimisers(self.net, config)
+        self.averages = {name: p.detach().clone() for name, p in self.net.named_parameters()}
+        if checkpoint.exists():
+            self.load(checkpoint)
+        on_cuda = device.type == "cuda"
+        self.bf16 = on_cuda or cpu_has_bf16()
+        wants_compiled = on_cuda if compiled is None else compiled
+        self.forward = torch.compile(self.net) if wants_compiled else self.net
+        if on_cuda:
+            torch.set_float32_matmul_precision("high")
+
+    def advance(self, progress: float) -> dict[str, float]:
+        """One optimiser step at *progress* 0..1 of the run; returns figures for the log."""
+        config = self.config
+        rate = schedule(progress, self.step, config)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group.setdefault("peak", group["lr"])
+                group["lr"] = group["peak"] * rate
+        x = pack_planes(*(p.to(self.device) for p in self.crops.batch(config.batch)))
+        x = x.to(memory_format=torch.channels_last)
+        qp = torch.rand(config.batch, device=self.device) * (QP_COUNT - 1)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            coded = self.forward(x, qp)
+        loss, figures = rate_distortion(coded, x, qp, config)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.clip)
+        if torch.isfinite(norm):
+            for optimiser in self.optimisers:
+                optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        self._average()
+        self.step += 1
+        return figures | {"norm": norm.item(), "rate": rate}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.net.named_parameters():
+            self.averages[name].lerp_(parameter, 1 - decay)
+
+    def averaged(self) -> Codec:
+        """The network with averaged weights."""
+        net = Codec(self.net.tier).to(self.device)
+        net.load_state_dict(self.averages)
+        return net
+
+    def save(self) -> None:
+        """Write the checkpoint and the averages, each by rename."""
+        state: dict[str, Tensor] = {f"net/{k}": v for k, v in self.net.state_dict().items()}
+        state |= {f"ema/{k}": v for k, v in self.averages.items()}
+        for i, optimiser in enumerate(self.optimisers):
+            for j, values in optimiser.state_dict()["state"].items():
+                state |= {f"opt/{i}/{j}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
+        facts = {"step": str(self.step), "elapsed_s": str(self.elapsed_s), "tier": self.config.tier}
+        write = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+        averages = {k[4:]: v for k, v in write.items() if k.startswith("ema/")}
+        for name, tensors in ((CHECKPOINT, write), (AVERAGES, averages)):
+            part = self.out / f"{name.partition('.')[0]}.part"
+            save_file(tensors, part, metadata=facts)
+            os.replace(part, self.out / name)
+
+    def load(self, path: Path) -> None:
+        """Resume from `save`; InputError if *path* is of another tier or no checkpoint."""
+        facts, state = read_tensors(path, self.config.tier)
+        self.step, self.elapsed_s = int(facts["step"]), float(facts["elapsed_s"])
+        try:
+            self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net/")})
+        except RuntimeError as error:
+            raise InputError(f"{path}: not a checkpoint: {_first_line(error)}") from None
+        self.averages = {k[4:]: v.to(self.device) for k, v in state.items() if k.startswith("ema/")}
+        for i, optimiser in enumerate(self.optimisers):
+            own = optimiser.state_dict()
+            for key, value in state.items():
+                parts = key.split("/")
+                if parts[0] == "opt" and int(parts[1]) == i:
+                    own["state"].setdefault(int(parts[2]), {})[parts[3]] = value
+            optimiser.load_state_dict(own)
+
+
+def read_tensors(path: Path, tier: str | None = None) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """
+    The facts (`step`, `elapsed_s`, `tier`) and tensors of a file that `Run.save` wrote.
+
+    Raises:
+        InputError: If the file is missing, is not one, or is of another tier than *tier*.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as handle:  # type: ignore[no-untyped-call]
+            facts = dict(handle.metadata() or {})
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a checkpoint: {_first_line(error)}") from None
+    if not {"step", "elapsed_s", "tier"} <= facts.keys() or facts["tier"] not in TIERS:
+        raise InputError(f"{path}: not written by rtcodec train")
+    if tier is not None and facts["tier"] != tier:
+        raise InputError(f"{path}: of tier {facts['tier']}, not {tier}")
+    return facts, state
+
+
+def read_averages(path: Path, tier: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """
+    Averaged weights by state-dict name, and the facts, of an `ema.safetensors`.
+
+    Raises:
+        InputError: As `read_tensors`, or if names or shapes do not fit the tier.
+    """
+    facts, state = read_tensors(path, tier)
+    expected = Codec(TIERS[facts["tier"]]).state_dict()
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
+        raise InputError(f"{path}: its weights do not fit tier {facts['tier']}")
+    return state, facts
+
+
+def cpu_has_bf16() -> bool:
+    """Whether bf16 products are in hardware; emulated ones are slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,90 @@
+"""
+Entropy tables fitted to what a trained codec really produces on training pictures.
+
+No distribution is assumed at run time: the trained one only steadies rare symbols.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
+from rtcodec.models.data import Crops
+from rtcodec.models.network import Codec, pack_planes
+from rtcodec.models.prior import index_to_scale, logistic_mass
+from rtcodec.models.tier import QP_COUNT, SCALE_LEVELS, Z_LIMIT
+
+HISTOGRAM_RADIUS = 127
+PRIOR_COUNTS = 400
+"Weight, in symbols, of the trained distribution in each fitted table; steadies the rare ones."
+
+BATCH = 8
+_WIDTH = 2 * HISTOGRAM_RADIUS + 1
+_Z_WIDTH = 2 * Z_LIMIT + 1
+
+Counts = NDArray[np.int64]
+
+
+@torch.no_grad()
+def fit_tables(net: Codec, crops: Crops, batches: int) -> EntropyTables:
+    """Tables from the symbols of *batches* of 8 crops, over all qp."""
+    net.eval()
+    y_counts, z_counts = count_symbols(net, crops, batches)
+    return EntropyTables(
+        y_cdf=y_tables_from_histograms(_blend(y_counts, _y_prior())),
+        z_cdf=tables_from_histograms(_blend(_smooth_over_qp(z_counts), _z_prior(net))),
+    )
+
+
+@torch.no_grad()
+def count_symbols(net: Codec, crops: Crops, batches: int) -> tuple[Counts, Counts]:
+    """Histograms of symbols [64 scale indices, 255] and of z [64 qp, Cz, 31]."""
+    y_counts = np.zeros((SCALE_LEVELS, _WIDTH), np.int64)
+    z_counts = np.zeros((QP_COUNT, net.tier.hyper_latents, _Z_WIDTH), np.int64)
+    for batch in range(batches):
+        qp = (torch.arange(BATCH) * (QP_COUNT // BATCH) + batch) % QP_COUNT
+        coded = net(pack_planes(*crops.batch(BATCH)), qp)
+        y_counts += _histogram_of_symbols(coded.symbols, coded.index)
+        for q, z in zip(qp.tolist(), coded.z.long().numpy(), strict=True):
+            for channel, values in enumerate(z.reshape(z.shape[0], -1) + Z_LIMIT):
+                z_counts[q, channel] += np.bincount(values, minlength=_Z_WIDTH)
+    return y_counts, z_counts
+
+
+def _histogram_of_symbols(symbols: Tensor, index: Tensor) -> Counts:
+    """[64, 255] counts of *symbols* by scale index; both [N, M, h16, w16]."""
+    row = index.clamp(0, SCALE_LEVELS - 1).long()
+    column = symbols.clamp(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS).long() + HISTOGRAM_RADIUS
+    counts = torch.bincount((row * _WIDTH + column).flatten(), minlength=SCALE_LEVELS * _WIDTH)
+    return counts.numpy().reshape(SCALE_LEVELS, _WIDTH)  # type: ignore[no-any-return]
+
+
+def _y_prior() -> NDArray[np.float64]:
+    """The logistic of each scale index as [64, 255]."""
+    scales = index_to_scale(torch.arange(SCALE_LEVELS).float())
+    places = torch.arange(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS + 1).float()
+    return logistic_mass(places[None], scales[:, None]).double().numpy()  # type: ignore[no-any-return]
+
+
+def _z_prior(net: Codec) -> NDArray[np.float64]:
+    """The trained P(z) as [64, Cz, 31]."""
+    values = torch.arange(-Z_LIMIT, Z_LIMIT + 1).float()
+    z = values[None, None, :, None].expand(QP_COUNT, net.tier.hyper_latents, -1, 1)
+    probability = net.hyper_prior.probability(z, torch.arange(QP_COUNT))
+    return probability[..., 0].double().numpy()  # type: ignore[no-any-return]
+
+
+def _smooth_over_qp(counts: Counts) -> Counts:
+    """Add neighbouring qp with falling weights: 64 qp share what few crops say."""
+    out = np.zeros_like(counts)
+    for offset in range(-4, 5):
+        source = np.clip(np.arange(QP_COUNT) + offset, 0, QP_COUNT - 1)
+        out += (5 - abs(offset)) * counts[source]
+    return out
+
+
+def _blend(counts: Counts, prior: NDArray[np.float64]) -> Counts:
+    """Counts plus PRIOR_COUNTS of the prior, in 1/256 counts."""
+    share = prior / prior.sum(-1, keepdims=True)
+    return counts * 256 + np.round(share * (PRIOR_COUNTS * 256)).astype(np.int64)

@@ -1,0 +1,82 @@
+"""
+The sizes of each model and the numbers that all models share. No torch.
+
+Dimensions, here and in every module beside it: N batch, M latent channels, C trunk channels, Cz
+hyper-latent channels, P channels of the mean network, h16 w16 = H/16 W/16 and so on.
+"""
+
+from dataclasses import dataclass
+
+QP_COUNT = 64
+QP_ANCHORS = 8
+"Per-qp vectors are learned at this many anchors and interpolated linearly between them."
+
+FINEST_STEP = 3.0
+COARSEST_STEP = 160.0
+"Quantiser steps of an orthonormal transform at qp 0 and 63, in 8-bit sample values."
+
+Z_LIMIT = 15
+"Hyper-latents are -15..15."
+
+SCALE_LEVELS = 64
+SCALE_MIN, SCALE_MAX = 0.03, 64.0
+"Logistic scale at index 0 and 63; log-linear between."
+
+PIXEL_CHANNELS = 384
+"Samples of one 16x16 block in 4:2:0: 256 + 64 + 64."
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The sizes that make one model."""
+
+    name: str
+    channels: int
+    "C, channels of the trunks at 1/16."
+
+    latents: int
+    "M, latent channels at 1/16."
+
+    hyper_latents: int
+    "Cz, hyper-latent channels at 1/64."
+
+    encoder_blocks: int
+    decoder_blocks: int
+    prior: int
+    "P, channels of the mean network at 1/16."
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The sizes as a bundle and the graphs name them."""
+        return {
+            "C": self.channels,
+            "M": self.latents,
+            "Cz": self.hyper_latents,
+            "P": self.prior,
+            "encoder_blocks": self.encoder_blocks,
+            "decoder_blocks": self.decoder_blocks,
+        }
+
+    @property
+    def gain_sizes(self) -> tuple[int, int, int, int, int]:
+        """Lengths of the gain vectors: encoder trunk, encoder, decoder, decoder trunk, head."""
+        return self.channels, self.latents, self.latents, self.channels, self.channels
+
+
+TIERS = {
+    "n64": Tier("n64", 128, 192, 32, 2, 3, 64),
+    "s128": Tier("s128", 160, 288, 48, 2, 3, 96),
+}
+
+
+def tier_from_dims(name: str, dims: dict[str, int]) -> Tier:
+    """Invert `Tier.dims`."""
+    return Tier(
+        name,
+        channels=dims["C"],
+        latents=dims["M"],
+        hyper_latents=dims["Cz"],
+        encoder_blocks=dims["encoder_blocks"],
+        decoder_blocks=dims["decoder_blocks"],
+        prior=dims["P"],
+    )
