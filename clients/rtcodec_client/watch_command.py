@@ -286,7 +286,7 @@ def sheet_text(report: dict[str, Any]) -> SheetText:
     """Write title and facts of a contact sheet from a report."""
     frames, psnr = report["frames"], report["psnr_db"]["yuv"]
     source = report["psnr_source_db"]["yuv"]
-    title = f"{report['kbps']:,.0f} kb/s at {report['fps']:.1f} frames/s"
+    title = f"rtcodec {report['model']}: {report['kbps']:,.0f} kb/s at {report['fps']:.1f} frames/s"
     if psnr is not None:
         title += f", PSNR {psnr:.2f} dB"
     machine = report["hardware"]
