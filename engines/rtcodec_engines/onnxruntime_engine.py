@@ -107,8 +107,7 @@ class _OnnxRuntimePipeline(Pipeline):
 
     def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Return the symbols of the analysed frame."""
-        mask = (indices > 0)[None].astype(np.float32)
-        feed = {"latents": self._latents, "z": self._z, "mask": mask}
+        feed = {"latents": self._latents, "z": self._z, "indices": indices[None]}
         return to_symbols(self._run("residual", ["symbols"], feed)[0][0])
 
     def synthesise(

@@ -121,7 +121,7 @@ class _OpenVinoPipeline(Pipeline):
 
     def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Return a copy of the symbols."""
-        self._residual.get_tensor("mask").data[0] = indices
+        self._residual.get_tensor("indices").data[0] = indices
         self._residual.infer()
         return np.array(self._residual.get_tensor("symbols").data[0])
 
@@ -146,7 +146,7 @@ def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:
     chroma = [1, 1, height // 2, width // 2]
     return {
         "analysis": {"y": [1, 1, height, width], "u": chroma, "v": chroma, "gains": gains},
-        "residual": {"latents": latents, "z": hyper, "mask": latents},
+        "residual": {"latents": latents, "z": hyper, "indices": latents},
         "synthesis": {"z": hyper, "symbols": latents, "gains": gains},
     }[graph]
 
@@ -164,11 +164,6 @@ def _with_integers(graph: str, model: Any) -> Any:
         clip_output("z", Z_MAX, ov.Type.i8)
     elif graph == "residual":
         steps.input("z").tensor().set_element_type(ov.Type.i8)
-        mask = steps.input("mask")
-        mask.tensor().set_element_type(ov.Type.u8)
-        mask.preprocess().convert_element_type(ov.Type.f32).custom(
-            lambda value: ops.clamp(value, 0, 1).output(0)
-        )
         clip_output("symbols", SYMBOL_MAX, ov.Type.i16)
     else:
         steps.input("z").tensor().set_element_type(ov.Type.i8)

@@ -23,7 +23,7 @@ from rtcodec.errors import ConfigError
 GAINS = np.ones((64, 2), np.float32)
 
 
-def small(name: str = "tiny", **tensors: np.ndarray[Any, Any]) -> Bundle:
+def small(name: str = "tiny", /, **tensors: np.ndarray[Any, Any]) -> Bundle:
     return Bundle(name=name, dims={"M": 4, "Cz": 2}, tensors={"gains": GAINS, **tensors})
 
 
@@ -86,7 +86,10 @@ def test_arrays_of_a_bundle_are_read_only() -> None:
 
 def test_a_group_is_the_tensors_with_a_common_prefix() -> None:
     one = np.zeros(1, np.int8)
-    assert list(small(**{"net.a": one, "net.b": one, "nets.c": one}).group("net")) == ["a", "b"]
+    tensors: dict[str, np.ndarray[Any, Any]] = {"gains": GAINS, "net.a": one}
+    tensors |= {"net.b": one, "nets.c": one}
+    bundle = Bundle(name="tiny", dims={"M": 4, "Cz": 2}, tensors=tensors)
+    assert list(bundle.group("net")) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["", "../up", ".hidden", "a b", "x" * 65])

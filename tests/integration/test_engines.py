@@ -1,0 +1,220 @@
+"""The CPU engines run the shipped models, and read each other's streams."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import DecodeJob, EncodeJob, Engine
+from rtcodec.engine.loader import ENGINES, open_engine, probe_engine
+from rtcodec.errors import ConfigError, LocalProtocolError
+from rtcodec.quality import picture_psnr
+from rtcodec_engines import graph_engine
+from rtcodec_engines.graph_engine import GraphEngine
+from support.pictures import noise, picture, same_picture
+
+USABLE = [name for name in ENGINES if probe_engine(name).usable]
+MODELS = ("n64", "s128")
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return find_bundle(str(request.param))
+
+
+@pytest.fixture(scope="module")
+def engines(bundle: Bundle) -> Iterator[dict[str, Engine]]:
+    opened = {name: open_engine(name, bundle) for name in USABLE}
+    yield opened
+    for engine in opened.values():
+        engine.close()
+
+
+def test_both_engines_are_usable_here() -> None:
+    assert list(ENGINES) == USABLE
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 23), (200, 136)])
+def test_outputs_keep_the_protocol(
+    bundle: Bundle, engines: dict[str, Engine], size: tuple[int, int]
+) -> None:
+    width, height = size
+    rows, columns = -(-height // 64), -(-width // 64)
+    latents = (bundle.latent_channels, 4 * rows, 4 * columns)
+    for engine in engines.values():
+        state = engine.open_state(width, height)
+        job = EncodeJob(state, noise(width, height), 12, reconstruct=True)
+        output = engine.encode([job])[0]
+        shown = engine.decode([DecodeJob(state, output.z, output.symbols, 12, width, height)])[0]
+        engine.close_state(state)
+
+        assert (output.z.dtype.name, output.z.shape) == (
+            "int8",
+            (bundle.hyper_channels, rows, columns),
+        )
+        assert np.abs(output.z).max() <= 15
+        assert (output.symbols.dtype.name, output.symbols.shape) == ("int16", latents)
+        assert np.array_equal(output.indices, engine.scale_indices(output.z, 12))
+        assert np.array_equal(output.indices, bundle.scale_net.indices_reference(output.z, 12))
+        assert not output.symbols[output.indices == 0].any()
+        assert output.reconstruction is not None
+        assert same_picture(output.reconstruction, shown)
+
+
+def test_engines_agree_closely(engines: dict[str, Engine]) -> None:
+    source = picture(200, 136)
+    shown = {}
+    for name, engine in engines.items():
+        state = engine.open_state(200, 136)
+        output = engine.encode([EncodeJob(state, source, 20)])[0]
+        shown[name] = engine.decode([DecodeJob(state, output.z, output.symbols, 20, 200, 136)])[0]
+        engine.close_state(state)
+    first, second = shown.values()
+    assert picture_psnr(first, second).y > 40
+
+
+def test_symbols_of_one_engine_parse_on_every_other(
+    bundle: Bundle, engines: dict[str, Engine]
+) -> None:
+    tables, net = bundle.entropy_tables, bundle.scale_net
+    for engine in engines.values():
+        encoder = FrameEncoder(engine, FramePacker(tables, Slicing(slices=2)), 200, 136)
+        frame = encoder.encode(picture(200, 136), qp=16, pts=0, keyframe=True)
+        encoder.close()
+        pictures = []
+        for other in engines.values():
+            decoder = FrameDecoder(other, tables, net, 200, 136)
+            decoded = decoder.decode(frame.unit.packets)
+            decoder.close()
+            assert np.array_equal(decoded.frame.symbols, frame.output.symbols)
+            assert np.array_equal(decoded.frame.z, frame.output.z)
+            pictures.append(decoded.planes)
+        # the same integers through two float libraries: at most a rounding apart
+        for one, two in zip(
+            (pictures[0].y, pictures[0].u, pictures[0].v),
+            (pictures[1].y, pictures[1].u, pictures[1].v),
+            strict=True,
+        ):
+            assert np.abs(one.astype(int) - two).max() <= 1
+
+
+def test_the_sizes_of_one_batch_may_differ(engines: dict[str, Engine]) -> None:
+    for engine in engines.values():
+        sizes = [(64, 64), (100, 40), (64, 64)]
+        states = [engine.open_state(*size) for size in sizes]
+        jobs = [
+            EncodeJob(state, noise(*size, seed), 5 + seed)
+            for seed, (state, size) in enumerate(zip(states, sizes, strict=True))
+        ]
+        together = engine.encode(jobs)
+        alone = [engine.encode([job])[0] for job in jobs]
+        for one, two in zip(together, alone, strict=True):
+            assert np.array_equal(one.symbols, two.symbols)
+
+
+def test_threads_may_share_an_engine(engines: dict[str, Engine]) -> None:
+    for engine in engines.values():
+        states = [engine.open_state(64, 64) for _ in range(6)]
+        jobs = [EncodeJob(state, noise(64, 64, seed), 9) for seed, state in enumerate(states)]
+        alone = [engine.encode([job])[0].symbols for job in jobs]
+        with ThreadPoolExecutor(6) as pool:
+            together = list(pool.map(engine.encode, [[job] for job in jobs]))
+        for one, two in zip(alone, together, strict=True):
+            assert np.array_equal(one, two[0].symbols)
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_old_sizes_are_forgotten_and_come_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_engine, "KEPT_SIZES", 1)
+    engine = open_engine(name, find_bundle("n64"))
+    assert isinstance(engine, GraphEngine)
+    for width in (64, 128, 64):
+        state = engine.open_state(width, 64)
+        engine.encode([EncodeJob(state, noise(width, 64), 30)])
+    engine.close()
+    with pytest.raises(LocalProtocolError, match="the engine is closed"):
+        engine.open_state(64, 64)
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_a_job_of_another_size_is_our_fault(name: str) -> None:
+    engine = open_engine(name, find_bundle("n64"))
+    state = engine.open_state(64, 64)
+    with pytest.raises(LocalProtocolError, match="was not opened for 32x32"):
+        engine.encode([EncodeJob(state, noise(32, 32), 0)])
+    engine.close()
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_a_model_without_its_graphs_is_refused(name: str, tmp_path: Path) -> None:
+    whole = find_bundle("n64")
+    lone = Bundle(name="lone", dims=whole.dims, tensors=whole.tensors).save(tmp_path / "lone.rtcm")
+    with pytest.raises(ConfigError, match="graph analysis is not listed"):
+        open_engine(name, lone)
+
+
+_ENCODE = """
+import hashlib, json, sys
+from pathlib import Path
+from rtcodec.bundle import find_bundle
+from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.loader import open_engine
+from rtcodec.bitstream.packet import write_packet
+from support.pictures import picture
+name, out = sys.argv[1:]
+bundle = find_bundle("n64")
+packer = FramePacker(bundle.entropy_tables, Slicing(slices=2))
+encoder = FrameEncoder(open_engine(name, bundle), packer, 150, 90)
+frame = encoder.encode(picture(150, 90), qp=10, pts=0, keyframe=True)
+Path(out).write_bytes(b"".join(map(write_packet, frame.unit.packets)))
+digest = hashlib.sha256(frame.output.symbols.tobytes()).hexdigest()
+print(json.dumps([len(frame.unit.packets), digest]))
+"""
+
+_DECODE = """
+import hashlib, json, sys
+from pathlib import Path
+from rtcodec.bundle import find_bundle
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.engine.loader import open_engine
+from rtcodec.bitstream.cursor import Cursor
+from rtcodec.bitstream.packet import read_packet_at
+name, source = sys.argv[1:]
+bundle = find_bundle("n64")
+cursor = Cursor(Path(source).read_bytes())
+packets = []
+while cursor.remaining:
+    packets.append(read_packet_at(cursor))
+decoder = FrameDecoder(open_engine(name, bundle), bundle.entropy_tables, bundle.scale_net, 150, 90)
+frame = decoder.decode(packets).frame
+print(json.dumps([len(packets), hashlib.sha256(frame.symbols.tobytes()).hexdigest()]))
+"""
+
+
+@pytest.mark.parametrize(("writer", "reader"), [USABLE[:2], USABLE[1::-1]])
+def test_engines_in_separate_processes_see_the_same_symbols(
+    writer: str, reader: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "packets")
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", code, name, path],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+        ).stdout
+        for code, name in ((_ENCODE, writer), (_DECODE, reader))
+    ]
+    assert json.loads(results[0]) == json.loads(results[1])
