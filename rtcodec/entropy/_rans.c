@@ -30,6 +30,8 @@
 #include <immintrin.h>
 #define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt")))
 #define HAS_AVX2() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define HAS_VNNI() (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni"))
 #endif
 
 void *memcpy(void *to, const void *from, size_t size);
@@ -648,7 +650,7 @@ EXPORT void rtc_scatter(uint8_t *plane, const uint8_t *tiles, const uint32_t *wh
 typedef struct {
     const int16_t *weight[3]; /* [rows][inputs], zero beyond the true sizes */
     const int32_t *bias[3];   /* [rows], of the qp, before the shift, rounding half included */
-    uint32_t rows[3];         /* a multiple of 4 */
+    uint32_t rows[3];         /* a multiple of 8 */
     uint32_t inputs[3];       /* even */
     uint32_t shift[3];
     uint32_t hyper_channels, hidden[2], latent_channels;
@@ -710,6 +712,34 @@ AVX2 static inline void layer_avx2(const int16_t *weight, const int32_t *bias, u
             const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words),
                                                    _mm256_extracti128_si256(words, 1));
             _mm_storeu_si128((__m128i *)output, _mm_min_epu8(bytes, most));
+        }
+    }
+}
+#endif
+
+#ifdef RTC_X86
+VNNI static inline void layer_vnni(const int16_t *weight, const int32_t *bias, uint32_t rows,
+                                   uint32_t inputs, uint32_t shift, uint8_t top,
+                                   const int16_t *input, uint8_t *output)
+{
+    const __m128i shifts = _mm_cvtsi32_si128((int)shift);
+    const __m512i least = _mm512_setzero_si512(), most = _mm512_set1_epi32(top);
+    for (uint32_t row = 0; row < rows; row += 8, weight += 8 * inputs) {
+        __m512i sum[8]; /* enough to hide the latency of the products */
+        for (uint32_t r = 0; r < 8; r++)
+            sum[r] = _mm512_set1_epi32(bias[row + r]);
+        for (uint32_t k = 0; k < inputs; k += 2) {
+            const __m512i a = _mm512_loadu_si512(input + 16 * k);
+            for (uint32_t r = 0; r < 8; r++) {
+                int32_t pair;
+                memcpy(&pair, weight + r * inputs + k, sizeof pair);
+                sum[r] = _mm512_dpwssd_epi32(sum[r], a, _mm512_set1_epi32(pair));
+            }
+        }
+        for (uint32_t r = 0; r < 8; r++, output += 16) {
+            const __m512i value = _mm512_max_epi32(_mm512_sra_epi32(sum[r], shifts), least);
+            _mm_storeu_si128((__m128i *)output,
+                             _mm512_cvtepi32_epi8(_mm512_min_epi32(value, most)));
         }
     }
 }
@@ -780,6 +810,12 @@ AVX2 static void scale_indices_avx2(const rtc_scale_net *net, const int8_t *z, u
 {
     scale_indices(net, z, n_tiles, indices, scratch, layer_avx2);
 }
+
+VNNI static void scale_indices_vnni(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
+                                    uint8_t *indices, int16_t *scratch)
+{
+    scale_indices(net, z, n_tiles, indices, scratch, layer_vnni);
+}
 #endif
 
 /* z: [n_tiles][hyper_channels], indices: [n_tiles][latent_channels][16]. */
@@ -787,6 +823,10 @@ EXPORT void rtc_scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_
                               uint8_t *indices, int16_t *scratch)
 {
 #ifdef RTC_X86
+    if (HAS_VNNI()) {
+        scale_indices_vnni(net, z, n_tiles, indices, scratch);
+        return;
+    }
     if (HAS_AVX2()) {
         scale_indices_avx2(net, z, n_tiles, indices, scratch);
         return;

@@ -304,14 +304,14 @@ class _PackedNet:
 
     def __init__(self, net: ScaleNet) -> None:
         layers = [net.layers(qp) for qp in range(QP_COUNT)]
-        self._weights = [_padded(w, 4, 2).astype(np.int16) for w, _, _, _ in layers[0]]
+        self._weights = [_padded(w, 8, 2).astype(np.int16) for w, _, _, _ in layers[0]]
         self._biases: list[NDArray[np.int32]] = []  # C reads them through the structs
         self.structs = [self._struct(net, at_qp) for at_qp in layers]
         self.scratch_size: int = _library().rtc_scale_scratch(ctypes.addressof(self.structs[0]))
 
     def _struct(self, net: ScaleNet, layers: tuple[Layer, ...]) -> _ScaleNet:
         biases = [
-            _padded((b + (1 << shift >> 1))[:, None], 4, 1).astype(np.int32)
+            _padded((b + (1 << shift >> 1))[:, None], 8, 1).astype(np.int32)
             for _, b, shift, _ in layers
         ]
         self._biases += biases

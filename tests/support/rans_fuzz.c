@@ -158,7 +158,7 @@ static void run_scale_net(void)
     int16_t *weights[3];
     int32_t *biases[3];
     for (uint32_t l = 0; l < 3; l++) {
-        net.rows[l] = l == 2 ? (sizes[3] + 3) / 4 * 4 : 4 * sizes[l + 1];
+        net.rows[l] = ((l == 2 ? sizes[3] : 4 * sizes[l + 1]) + 7) / 8 * 8;
         net.inputs[l] = (sizes[l] + 1) / 2 * 2;
         net.weight[l] = weights[l] = block(2 * (size_t)net.rows[l] * net.inputs[l]);
         net.bias[l] = biases[l] = block(4 * (size_t)net.rows[l]);
