@@ -107,7 +107,11 @@ class _OnnxRuntimePipeline(Pipeline):
 
     def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Return the symbols of the analysed frame."""
-        feed = {"latents": self._latents, "z": self._z, "indices": indices[None]}
+        feed: dict[str, NDArray[Any]] = {
+            "latents": self._latents,
+            "z": self._z,
+            "indices": indices[None],
+        }
         return to_symbols(self._run("residual", ["symbols"], feed)[0][0])
 
     def synthesise(
