@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from rtcodec.packet.nack import NackConfig, NackTracker
 from rtcodec.stats import ReceiveCounters
-from rtcodec.timebase import unwrap
+from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
 
 Item = TypeVar("Item")
 
@@ -34,6 +34,9 @@ class JitterConfig:
 
     capacity_packets: int = 2048
     "Packets held, and packets missing, at most."
+
+    outage_packets: int = 100
+    "A gap of more than this, and of longer than patience by the time stamps, is not asked for."
 
     nack: NackConfig = field(default_factory=NackConfig)
 
@@ -101,6 +104,11 @@ class _Held(Generic[Item]):
     arrived_us: int
 
     @property
+    def starts_frame(self) -> bool | None:
+        arrival = self.arrival
+        return arrival.place[0] == 0 if arrival.place is not None else arrival.starts_frame
+
+    @property
     def ends_frame(self) -> bool:
         arrival = self.arrival
         if arrival.item is None:
@@ -123,8 +131,10 @@ class JitterBuffer(Generic[Item]):
         self._config = config or JitterConfig()
         self._nacks = NackTracker(self._config.nack)
         self._held: dict[int, _Held[Item]] = {}  # sequence numbers from here on do not wrap
-        self._next: int | None = None  # the first one not yet released
-        self._high = 0  # the highest that arrived or must exist
+        self._has_started = False
+        self._next = 0  # the first one not yet released
+        self._high = -1  # the highest that arrived or must exist
+        self._high_timestamp = 0
         self._scan = 0  # all from _next to here are held and of one frame
         self._tail_end: int | None = None  # last of the newest frame, if not there yet
         self._tail_due_us = 0
@@ -162,16 +172,16 @@ class JitterBuffer(Generic[Item]):
         """Take one packet in; late and duplicate ones change nothing."""
         self.counters.packets_received += 1
         held = _Held(arrival, now_us)
-        if self._next is None:
-            self._start_at(arrival.seq, arrival, now_us=now_us)
+        if not self._has_started:
+            self._start_at(arrival.seq, arrival)
         seq = unwrap(arrival.seq, near=self._high, bits=16)
-        if self._next is None or seq < self._next:
+        if seq < self._next:
             self._late_run += 1
             if self._late_run < _MAX_LATE_RUN:
                 self.counters.packets_late += 1
                 return
             self._give_up_all()
-            self._start_at(seq, arrival, now_us=now_us)
+            self._start_at(seq, arrival)
         self._late_run = 0
         if seq in self._held:
             self.counters.packets_duplicate += 1
@@ -201,7 +211,8 @@ class JitterBuffer(Generic[Item]):
             self.counters.nack_count += len(due)
             self._events.append(NacksDue(tuple(seq & 0xFFFF for seq in due)))
 
-    def _start_at(self, seq: int, arrival: Arrival[Item], *, now_us: int) -> None:
+    def _start_at(self, seq: int, arrival: Arrival[Item]) -> None:
+        self._has_started = True
         index = arrival.place[0] if arrival.place is not None else 0
         if index >= self._config.capacity_packets:
             index = 0
@@ -210,18 +221,27 @@ class JitterBuffer(Generic[Item]):
         self._tail_end = None
 
     def _extend_to(self, seq: int, arrival: Arrival[Item], *, now_us: int) -> None:
-        if seq - self._high - 1 + len(self._nacks) > self._config.capacity_packets:
-            self.counters.packets_lost += seq - self._high - 1
+        n_missing = seq - self._high - 1
+        is_too_long = n_missing + len(self._nacks) > self._config.capacity_packets
+        if is_too_long or self._is_outage(n_missing, arrival.timestamp):
+            self.counters.packets_lost += n_missing
             self._give_up_all()
-            self._next = self._scan = seq
-        else:
-            self._nacks.add(range(self._high + 1, seq), now_us=now_us)
+            self._start_at(seq, arrival)
+        self._nacks.add(range(self._high + 1, seq), now_us=now_us)
         self._high = seq
+        self._high_timestamp = arrival.timestamp
         self._tail_end = None
         if arrival.place is not None:
             index, count = arrival.place
             if 0 < count - 1 - index < self._config.capacity_packets:
                 self._tail_end = seq + count - 1 - index
+
+    def _is_outage(self, n_missing: int, timestamp: int) -> bool:
+        """Say whether what is missing would be too old to be shown anyway."""
+        if n_missing <= self._config.outage_packets:
+            return False
+        gap_us = ticks_to_us((timestamp - self._high_timestamp) & 0xFFFFFFFF, RTP_TIME_BASE)
+        return gap_us > self._config.patience_us
 
     def _expect_tail(self, now_us: int) -> None:
         if self._tail_end is None or now_us < self._tail_due_us:
@@ -232,10 +252,9 @@ class JitterBuffer(Generic[Item]):
 
     def _release(self) -> None:
         while (end := self._find_end()) is not None:
-            assert self._next is not None
             taken = [self._held.pop(seq) for seq in range(self._next, end + 1)]
             self._next = self._scan = end + 1
-            starts_frame = taken[0].arrival.starts_frame
+            starts_frame = taken[0].starts_frame
             is_complete = starts_frame is not False
             if self._head_is_damaged and starts_frame is None:
                 is_complete = False
@@ -244,7 +263,6 @@ class JitterBuffer(Generic[Item]):
 
     def _find_end(self) -> int | None:
         """Return the last packet of the head frame if all of it is there."""
-        assert self._next is not None
         while (head := self._held.get(self._next)) is not None and head.arrival.item is None:
             del self._held[self._next]
             self._next += 1
@@ -310,8 +328,8 @@ class JitterBuffer(Generic[Item]):
         return self._high + 1, False
 
     def _is_start(self, seq: int, held: _Held[Item]) -> bool:
-        if held.arrival.starts_frame is not None:
-            return held.arrival.starts_frame
+        if held.starts_frame is not None:
+            return held.starts_frame
         previous = self._held.get(seq - 1)
         return previous is not None and (
             previous.ends_frame or previous.arrival.timestamp != held.arrival.timestamp

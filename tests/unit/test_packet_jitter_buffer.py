@@ -72,6 +72,12 @@ def lost(events: list[JitterEvent[str]]) -> int:
     return sum(e.n_packets for e in events if isinstance(e, PacketsLost))
 
 
+def test_time_may_pass_before_the_first_packet() -> None:
+    bench = Bench()
+    assert bench.wait(10 * MS) == []
+    assert bench.buffer.deadline_us is None
+
+
 def test_a_frame_is_released_with_its_marker_not_with_the_next_frame() -> None:
     bench = Bench()
     assert bench.plain(10, 0, 0) == []
@@ -182,6 +188,23 @@ def test_a_jump_beyond_the_capacity_starts_anew() -> None:
     assert items(events) == [(("0.10",), False), (("1.76",), False)]
     assert bench.buffer.counters.packets_lost == 65
     assert items(bench.plain(77, 2, 0, marker=True)) == [(("2.77",), True)]
+
+
+def test_after_an_outage_only_the_newest_frame_is_asked_for() -> None:
+    config = JitterConfig(patience_us=100_000, outage_packets=10, nack=NackConfig(reorder_us=0))
+    bench = Bench(config)
+    bench.placed(10, 0, (0, 1), 0)
+    events = bench.placed(30, 4, (1, 2), 133 * MS)
+    assert nacks(events) == [(29,)]
+    assert items(bench.placed(29, 4, (0, 2), 140 * MS)) == [(("4.29", "4.30"), True)]
+    assert bench.buffer.counters.packets_lost == 19
+
+
+def test_as_many_packets_of_a_short_time_are_asked_for() -> None:
+    config = JitterConfig(patience_us=100_000, outage_packets=10, nack=NackConfig(reorder_us=0))
+    bench = Bench(config)
+    bench.placed(10, 0, (0, 1), 0)
+    assert [len(seqs) for seqs in nacks(bench.placed(30, 3, (1, 2), 100 * MS))] == [19]
 
 
 def test_a_jump_of_the_capacity_is_still_asked_for() -> None:
@@ -336,7 +359,7 @@ def test_giving_up_before_the_tail_is_there_leaves_a_rest() -> None:
     bench.placed(10, 0, (0, 4), 0)
     bench.placed(12, 0, (2, 4), 0)
     assert items(bench.wait(3 * MS)) == [(("0.10", "0.12"), False)]
-    assert items(bench.placed(13, 0, (3, 4), 4 * MS)) == [(("0.13",), True)]
+    assert items(bench.placed(13, 0, (3, 4), 4 * MS)) == [(("0.13",), False)]
 
 
 def test_places_that_cannot_be_believed_are_not_followed() -> None:
