@@ -9,7 +9,6 @@ part of the answer and always given with it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import bjontegaard
 import numpy as np
 
 from rtcodec.quality import LOSSLESS_DB
@@ -53,6 +52,8 @@ def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> BdRate | 
     Returns:
         The difference, or None if one is no curve or they share no PSNR range.
     """
+    import bjontegaard  # takes a second: it brings scipy and matplotlib
+
     anchor_curve, test_curve = rising(anchor), rising(test)
     if min(len(anchor_curve), len(test_curve)) < MIN_POINTS:
         return None
