@@ -2,9 +2,10 @@
  * Fast form of rans.py and scale_net.py: the same bytes, the same integers.
  *
  * One freestanding C11 source (GCC or Clang), for Python through ctypes and for
- * wasm32. It allocates nothing, keeps no state, calls nothing but memcpy and
- * memset, and reads bytes from outside only in `take_word` and the guarded loop
- * of `decode_coded`. Tables and arguments come checked from native.py.
+ * wasm32. It allocates nothing, keeps no state but what the processor offers,
+ * calls nothing but memcpy and memset, and reads bytes from outside only in
+ * `rtc_decode_begin`, `take_word` and the guarded loop of `decode_groups`.
+ * Tables and arguments come checked from native.py.
  *
  * Law: for every payload and every size, no access outside the given buffers
  * and at most a constant amount of work per symbol.
@@ -24,18 +25,43 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
-/* x86: the hot loops are compiled twice and chosen when called. */
+/* x86: the hot loops are compiled for several processors and chosen when called. */
 #if defined(__x86_64__) && !defined(RTC_PORTABLE)
 #define RTC_X86 1
+#include <cpuid.h>
 #include <immintrin.h>
-#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt")))
-#define HAS_AVX2() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
-#define HAS_VNNI() (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni"))
+
+enum { HAS_AVX2 = 1, HAS_VNNI = 2, IS_KNOWN = 4 };
+
+/* What the processor and the operating system offer; asked once, cpuid is slow. */
+static uint32_t processor(void)
+{
+    static uint32_t known; /* threads may race to write the same value */
+    uint32_t found = __atomic_load_n(&known, __ATOMIC_RELAXED), a, b, c, d, low, high;
+    if (found)
+        return found;
+    found = IS_KNOWN;
+    if (__get_cpuid(1, &a, &b, &c, &d) && c >> 27 & 1 && c >> 23 & 1) { /* xgetbv, popcnt */
+        __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+            b = c = 0;
+        if ((low & 0x06) == 0x06 && b >> 3 & b >> 5 & b >> 8 & 1) /* bmi, avx2, bmi2 */
+            found |= HAS_AVX2;
+        if ((low & 0xe6) == 0xe6 && b >> 16 & b >> 30 & c >> 11 & 1) /* avx512 f, bw, vnni */
+            found |= HAS_VNNI;
+    }
+    __atomic_store_n(&known, found, __ATOMIC_RELAXED);
+    return found;
+}
 #endif
 
+/* Declared by hand: -ffreestanding has no string.h, and would call them for two bytes. */
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int value, size_t size);
+#define memcpy __builtin_memcpy
+#define memset __builtin_memset
 
 enum {
     PROB_BITS = 14,
@@ -416,7 +442,7 @@ EXPORT int32_t rtc_decode_y(rtc_decoder *decoder, const rtc_tables *tables, cons
                             uint32_t count, int16_t *symbols)
 {
 #ifdef RTC_X86
-    if (HAS_AVX2())
+    if (processor() & HAS_AVX2)
         return decode_y_avx2(decoder, tables, indices, count, symbols);
 #endif
     return decode_y(decoder, tables, indices, count, symbols, find_coded);
@@ -464,13 +490,43 @@ AVX2 static void list_coded_avx2(const rtc_tables *tables, const uint8_t *indice
 }
 #endif
 
+/*
+ * What the latents of each tile cost, in 1/256 bit, but for the rounding of states.
+ * cost: [SCALES][COST_ROW], of each symbol from the lowest, the escape last; indices,
+ * symbols: [n_tiles][per_tile], symbols checked.
+ */
+enum { COST_ROW = 256 };
+EXPORT void rtc_tile_costs(const rtc_tables *tables, const uint16_t *cost, const uint8_t *indices,
+                           const int16_t *symbols, uint32_t n_tiles, uint32_t per_tile,
+                           uint32_t *totals)
+{
+    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+        uint32_t total = 0;
+        for (uint32_t at = 0; at < per_tile; at++, indices++, symbols++) {
+            const uint32_t index = *indices & (SCALES - 1);
+            if (!index)
+                continue;
+            const uint32_t radius = tables->radius[index];
+            uint32_t place = (uint32_t)(*symbols + (int32_t)radius);
+            if (UNLIKELY(place > 2 * radius)) {
+                const uint32_t magnitude = (uint32_t)(*symbols < 0 ? -*symbols : *symbols);
+                const uint32_t n_bits = 31u - (uint32_t)__builtin_clz(magnitude - radius);
+                total += 256 * (ESCAPE_LENGTH_BITS + 1 + n_bits);
+                place = 2 * radius + 1;
+            }
+            total += cost[index * COST_ROW + place];
+        }
+        totals[tile] = total;
+    }
+}
+
 /* First pass: fill list[0 .. n_coded) with entry | symbol << 16. list: [count]. */
 EXPORT void rtc_encode_list(const rtc_tables *tables, const uint8_t *indices,
                             const int16_t *symbols, uint32_t count, uint32_t *list,
                             rtc_census *census)
 {
 #ifdef RTC_X86
-    if (HAS_AVX2()) {
+    if (processor() & HAS_AVX2) {
         list_coded_avx2(tables, indices, symbols, count, list, census);
         return;
     }
@@ -823,11 +879,11 @@ EXPORT void rtc_scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_
                               uint8_t *indices, int16_t *scratch)
 {
 #ifdef RTC_X86
-    if (HAS_VNNI()) {
+    if (processor() & HAS_VNNI) {
         scale_indices_vnni(net, z, n_tiles, indices, scratch);
         return;
     }
-    if (HAS_AVX2()) {
+    if (processor() & HAS_AVX2) {
         scale_indices_avx2(net, z, n_tiles, indices, scratch);
         return;
     }

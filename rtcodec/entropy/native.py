@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.build import LIBRARY
-from rtcodec.entropy.cdf import QP_COUNT, SYMBOL_MAX, EntropyTables
+from rtcodec.entropy.cdf import QP_COUNT, SCALE_COUNT, SYMBOL_MAX, EntropyTables
 from rtcodec.entropy.rans import (
     check_arguments,
     check_hyper_latents,
@@ -44,6 +44,7 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_decode_z": (ctypes.c_int32, (_PTR, _PTR, _U32, _PTR, _U32)),
     "rtc_decode_y": (ctypes.c_int32, (_PTR, _PTR, _PTR, _U32, _PTR)),
     "rtc_encode_list": (None, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR)),
+    "rtc_tile_costs": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _PTR)),
     "rtc_encode": (_U32, (_PTR, _U32, _PTR, _U32, _PTR, _U32, _U32, _PTR, _U32)),
     "rtc_gather": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _U32, _U32)),
     "rtc_scatter": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _U32, _U32)),
@@ -151,6 +152,39 @@ def encode_slice(
         _at(blob), qp, _at(z), z.shape[0], _at(listed), census.n_coded, lanes, _at(buffer), capacity
     )
     return buffer[capacity - size :].tobytes()
+
+
+def tile_costs(
+    tables: EntropyTables,
+    costs: NDArray[np.uint16],
+    symbols: NDArray[np.int16],
+    indices: NDArray[np.uint8],
+) -> NDArray[np.uint32]:
+    """
+    Add up what the latents of each tile cost, without coding them.
+
+    Args:
+        tables: Of the model.
+        costs: uint16 [64, 256], 1/256 bit: of the symbols -R..R, then the escape, of each
+            scale index.
+        symbols: int16 [T, M, 16], 0 where the index is 0.
+        indices: uint8 [T, M, 16], 0..63.
+
+    Returns:
+        uint32 [T], in 1/256 bit, the raw bits of escapes included.
+    """
+    check_indices(indices, indices.shape[0])
+    check_symbols_form(symbols, indices)
+    if costs.dtype != np.uint16 or costs.shape != (SCALE_COUNT, 256):
+        raise ValueError(f"{costs.dtype} {costs.shape} are not costs, uint16 [64, 256]")
+    costs = np.ascontiguousarray(costs)
+    symbols, indices = np.ascontiguousarray(symbols), np.ascontiguousarray(indices)
+    totals = np.empty(indices.shape[0], np.uint32)
+    _library().rtc_tile_costs(
+        _at(_tables_blob(tables)), _at(costs), _at(indices), _at(symbols),
+        indices.shape[0], indices.shape[1] * 16, _at(totals),
+    )  # fmt: skip
+    return totals
 
 
 class SliceDecoder:
