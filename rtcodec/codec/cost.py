@@ -8,19 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.cdf import PROB_BITS, SCALE_COUNT, Z_MAX, EntropyTables
+from rtcodec.entropy.native import tile_costs
+from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
 
-_ESCAPE_HEAD_BITS = 5.0  # spec: 4 bits of length, 1 of sign
+_UNITS = 256  # of a bit, in the integer sums
 
 
 class TileCosts:
     """Costs of symbols under one model's tables, ready to be looked up."""
 
     def __init__(self, tables: EntropyTables) -> None:
-        self._radius = tables.radius
+        self._tables = tables
         self._z_bits = _bits(tables.z_cdf)  # [64, Cz, 31]
-        y_bits = _bits(tables.y_cdf)  # [64, width]; entry radius + s of row i
-        self._width = y_bits.shape[1]
-        self._y_bits = y_bits.reshape(-1)
+        y_bits = _bits(tables.y_cdf)  # [64, K - 1]
+        self._y_costs = np.zeros((SCALE_COUNT, 256), np.uint16)
+        self._y_costs[:, : y_bits.shape[1]] = np.round(y_bits * _UNITS)
 
     def bits(
         self,
@@ -30,7 +32,7 @@ class TileCosts:
         qp: int,
     ) -> NDArray[np.float64]:
         """
-        Return the bits of each tile, exact but for the rounding of the coder's states.
+        Return the bits of each tile, exact but for rounding.
 
         Args:
             z: int8 [T, Cz].
@@ -41,22 +43,36 @@ class TileCosts:
         Returns:
             float64 [T].
         """
-        tiles, channels = z.shape
-        z_bits: NDArray[np.float64] = self._z_bits[qp, np.arange(channels), z + Z_MAX].sum(
+        y_units = tile_costs(self._tables, self._y_costs, symbols, indices)
+        return self._hyper_bits(z, qp) + y_units / _UNITS
+
+    def bits_reference(
+        self,
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16],
+        indices: NDArray[np.uint8],
+        qp: int,
+    ) -> NDArray[np.float64]:
+        """The slow form of `bits`, a symbol at a time."""
+        radius, cdf = self._tables.radius, self._tables.y_cdf.astype(np.int64)
+        total = self._hyper_bits(z, qp)
+        for tile, (row, scales) in enumerate(zip(symbols, indices, strict=True)):
+            for symbol, index in zip(row.ravel().tolist(), scales.ravel().tolist(), strict=True):
+                if index:
+                    reach = int(radius[index])
+                    excess = abs(symbol) - reach
+                    place = symbol + reach if excess <= 0 else 2 * reach + 1
+                    total[tile] += PROB_BITS - np.log2(cdf[index, place + 1] - cdf[index, place])
+                    if excess > 0:
+                        total[tile] += ESCAPE_LENGTH_BITS + 1 + excess.bit_length() - 1
+        return total
+
+    def _hyper_bits(self, z: NDArray[np.int8], qp: int) -> NDArray[np.float64]:
+        channels = np.arange(z.shape[1])
+        bits: NDArray[np.float64] = self._z_bits[qp, channels, z + Z_MAX].sum(
             axis=1, dtype=np.float64
         )
-        coded = np.flatnonzero(indices)
-        index = indices.reshape(-1)[coded]
-        symbol = symbols.reshape(-1)[coded].astype(np.int32)
-        radius = self._radius[index]
-        excess = np.abs(symbol) - radius
-        escaped = excess > 0
-        place = np.where(escaped, 2 * radius + 1, symbol + radius)
-        bits = self._y_bits[index * np.int32(self._width) + place]
-        if escaped.any():
-            bits[escaped] += _ESCAPE_HEAD_BITS + np.floor(np.log2(excess[escaped]))
-        per_tile = indices[0].size if tiles else 1
-        return z_bits + np.bincount(coded // per_tile, weights=bits, minlength=tiles)
+        return bits
 
 
 def _bits(cdf: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -64,6 +80,3 @@ def _bits(cdf: NDArray[np.uint16]) -> NDArray[np.float32]:
     frequency = cdf[..., 1:].astype(np.int64) - cdf[..., :-1]
     used = np.maximum(frequency, 1)
     return np.where(frequency > 0, PROB_BITS - np.log2(used), 0.0).astype(np.float32)
-
-
-assert SCALE_COUNT == 64  # rows of y_cdf, which `bits` indexes with uint8

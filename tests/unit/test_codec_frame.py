@@ -14,7 +14,7 @@ from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
 from rtcodec.codec.slicing import Slicing, halves, lanes_for, position_order
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.entropy.cdf import EntropyTables, example_tables
-from rtcodec.entropy.native import encode_slice
+from rtcodec.entropy.native import encode_slice, tile_costs
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from support.pictures import noise, picture, same_picture
 
@@ -286,8 +286,14 @@ def test_costs_agree_with_the_entropy_coder() -> None:
     bits = TileCosts(tables).bits(z, symbols, indices, 12)
     payload = encode_slice(tables, z, symbols, indices, 12, 1)
 
-    assert bits.shape == (40,)
+    assert np.allclose(bits, TileCosts(tables).bits_reference(z, symbols, indices, 12), rtol=1e-3)
     assert abs(bits.sum() - 8 * len(payload)) < 0.002 * bits.sum() + 64
+
+
+def test_costs_of_other_tables_are_refused() -> None:
+    blank = np.zeros((2, 24, 16), np.uint8)
+    with pytest.raises(ValueError, match="are not costs"):
+        tile_costs(TABLES, np.zeros(3, np.uint16), blank.astype(np.int16), blank)
 
 
 def test_costs_without_escapes_and_without_tiles() -> None:
