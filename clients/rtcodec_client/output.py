@@ -14,7 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +45,9 @@ class FrameOutput(Protocol):
 
     def close(self) -> None:
         """Finish the file; without a frame there is none."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
 
 
 def check_output(path: Path) -> None:
@@ -79,6 +82,10 @@ def open_output(
     return SpooledOutput(output) if spool else output
 
 
+class _Abandoned(Exception):
+    """Makes an atomic file undo itself; never leaves this module."""
+
+
 class _BitstreamOutput:
     def __init__(self, path: Path, model_id: bytes) -> None:
         self._path = path
@@ -101,6 +108,10 @@ class _BitstreamOutput:
         if self._writer is not None:
             self._writer.close()
             self._stack.close()
+
+    def abandon(self) -> None:
+        with suppress(_Abandoned):
+            self._stack.__exit__(_Abandoned, _Abandoned(), None)
 
 
 class _MediaOutput:
@@ -132,6 +143,10 @@ class _MediaOutput:
             self._start(self._held[1], _DEFAULT_RATE)
         if self._writer is not None:
             self._writer.commit()
+            self._writer.__exit__(None, None, None)
+
+    def abandon(self) -> None:
+        if self._writer is not None:
             self._writer.__exit__(None, None, None)
 
     def _rate_until(self, pts: int) -> Fraction:
@@ -177,6 +192,11 @@ class SpooledOutput:
                 self._target.write(pts, replace(picture, planes=_read_planes(self._file, *size)))
             self._target.close()
 
+    def abandon(self) -> None:
+        """Forget both files."""
+        self._file.close()
+        self._target.abandon()
+
 
 _STUB = Planes(*(np.zeros((1, 1), np.uint8) for _ in range(3)))
 
@@ -219,12 +239,17 @@ class OutputThread:
             RtcodecError, OSError: If something could not be written.
         """
         try:
-            while self._pending:
-                self._pending.popleft().result()
-        finally:
-            self._pool.shutdown()
-        for output in self._outputs:
-            output.close()
+            try:
+                while self._pending:
+                    self._pending.popleft().result()
+            finally:
+                self._pool.shutdown()
+            for output in self._outputs:
+                output.close()
+        except BaseException:
+            for output in self._outputs:
+                output.abandon()
+            raise
 
     def _write(self, pts: int, picture: DecodedPicture) -> None:
         for output in self._outputs:
