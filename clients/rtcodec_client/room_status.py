@@ -78,9 +78,7 @@ def read_room(
     frames = _dict(entry.get("frames"))
     engine = _dict(document.get("engine"))
     peers = [peer for peer in entry.get("subscribers") or () if isinstance(peer, dict)]
-    peer = next((peer for peer in peers if peer.get("id") == subscriber), None)
-    if peer is None and len(peers) == 1 and "id" not in peers[0]:
-        peer = peers[0]
+    peer = next((peer for peer in peers if _is_session(peer, subscriber)), None)
     reasons = _dict(frames.get("dropped_by_reason"))
     return RoomStatus(
         received=_count(frames.get("received")),
@@ -94,6 +92,12 @@ def read_room(
         model=_text(engine.get("model")),
         model_id=_text(engine.get("model_id")),
     )
+
+
+def _is_session(peer: dict[str, Any], session_id: str | None) -> bool:
+    """Whether an entry is of the session; the relay shows only the beginning of its id."""
+    shown = _text(peer.get("session"))
+    return bool(shown and session_id and session_id.startswith(shown))
 
 
 def _dict(value: Any) -> dict[str, Any]:

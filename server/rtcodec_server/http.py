@@ -281,7 +281,7 @@ def _report_room(relay: Relay, room: Room) -> dict[str, Any]:
         "room": room.name,
         "live": relay.is_live(room.name),
         "publisher": publisher.report() if publisher is not None else None,
-        "subscribers": [peer.report() for peer in relay.subscribers_of(room.name)],
+        "subscribers": relay.report_subscribers(room.name),
         "width": size[0] if size else None,
         "height": size[1] if size else None,
         "qp": relay.settings.qp,

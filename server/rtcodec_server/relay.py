@@ -35,6 +35,9 @@ from rtcodec_server.stream import Stream
 _log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
+SESSION_SHOWN: Final = 8
+"Characters of a session id that logs and figures show: the whole of it would end the session."
+
 _REPORTS_EXPECTED_US: Final = 2_000_000
 
 
@@ -139,6 +142,13 @@ class Relay:
         """Return the peers that watch *room*."""
         sessions = (self._sessions.get(name) for name in self._lobby.subscribers(room))
         return tuple(s.peer for s in sessions if s and isinstance(s.peer, SubscriberPeer))
+
+    def report_subscribers(self, room: str) -> list[dict[str, Any]]:
+        """Return the figures of each, with what tells a session apart but does not end it."""
+        return [
+            {"session": name[:SESSION_SHOWN], **peer.report()}
+            for name, peer in self._watching(room)
+        ]
 
     def is_live(self, room: str) -> bool:
         """Return whether the room's publisher is connected."""
@@ -282,7 +292,9 @@ class Relay:
             stream = self._rooms[room].stream
             if stream is not None:
                 stream.subscribers[name] = peer.sender
-        _log.info("session opened room=%s role=%s session=%s", room, role.value, name[:8])
+        _log.info(
+            "session opened room=%s role=%s session=%s", room, role.value, name[:SESSION_SHOWN]
+        )
         return session, answer
 
     def _watching(self, room: str) -> list[tuple[str, SubscriberPeer]]:
@@ -321,7 +333,7 @@ class Relay:
             "session closed room=%s role=%s session=%s reason=%s",
             event.room,
             event.role.value,
-            event.session[:8],
+            event.session[:SESSION_SHOWN],
             reason,
         )
         if room.stream is not None:
@@ -334,7 +346,7 @@ class Relay:
         try:
             await session.peer.close()
         except Exception:  # a peer that cannot be closed must not keep the others
-            _log.exception("closing session=%s failed", session.name[:8])
+            _log.exception("closing session=%s failed", session.name[:SESSION_SHOWN])
         if isinstance(session.peer, PublisherPeer):
             self._note_publisher(session.peer)
             if room.stream is session.peer.stream:

@@ -194,8 +194,8 @@ def room_document() -> dict[str, Any]:
                 "latency_ms": {"total": {"p50": 20.0, "p95": 30.0, "p99": 40.0}},
                 "psnr_db": {"yuv": 36.0},
                 "subscribers": [
-                    {"id": "other", "frames_sent": 1},
-                    {"id": "mine", "frames_sent": 97, "bitstream_bytes": 5000},
+                    {"session": "other", "frames_sent": 1},
+                    {"session": "mine-beg", "frames_sent": 97, "bitstream_bytes": 5000},
                 ],
             }
         ],
@@ -204,7 +204,7 @@ def room_document() -> dict[str, Any]:
 
 def test_a_room_is_read_with_what_was_sent_to_us() -> None:
     document = room_document()
-    status = read_room(document, document["rooms"][0], "mine")
+    status = read_room(document, document["rooms"][0], "mine-beginning")
     assert (status.received, status.encoded, status.n_dropped, status.in_flight) == (100, 97, 2, 1)
     assert (status.sent, status.bytes_sent) == (97, 5000)
     assert (status.engine, status.model) == ("openvino", "s128")
