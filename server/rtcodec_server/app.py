@@ -73,9 +73,11 @@ async def running_server(
         engine_factory: Called on a thread of its own.
 
     Raises:
-        ConfigError: If the address cannot be listened on.
+        ConfigError: If the address cannot be listened on, or the tap's folder is missing.
     """
     install()
+    if config.tap is not None and not config.tap.is_dir():
+        raise ConfigError(f"{config.tap}: no such directory for the frame tap")
     relay = Relay(_relay_settings(config))
     runner = web.AppRunner(
         make_app(relay, token=config.token), access_log=None, shutdown_timeout=2.0

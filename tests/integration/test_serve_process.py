@@ -1,0 +1,140 @@
+"""`rtcodec serve` as a process: it starts, serves, stops, and says what was wrong."""
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.relay import MovingTrack, RelayClient, until
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    root: Path, *options: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run the command; yield the process and its first line on stderr."""
+    paths = [str(root / part) for part in ("", "server", "engines", "clients")]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-m", "rtcodec.cli", "serve", *options,
+        env={"PYTHONPATH": ":".join(paths), "OMP_NUM_THREADS": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        line = await asyncio.wait_for(process.stderr.readline(), 30)
+        yield process, line.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def end(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
+    out, err = await asyncio.wait_for(process.communicate(), 15)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_until_it_is_told_to_stop(
+    request: pytest.FixtureRequest, how: signal.Signals
+) -> None:
+    options = ("--port", "0", "--engine", "null", "--qp", "20", "--warm", "160x96", "--json")
+    async with serving(request.config.rootpath, *options) as (process, line):
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line
+        async with RelayClient(found[0]) as client:
+            ready = False
+            while not ready:
+                async with client.http.get("/readyz") as response:
+                    ready = response.status == 200
+            watch = await client.watch("room")
+            await client.publish("room", MovingTrack(160, 96))
+            await until(lambda: len(watch.frames) >= 10)
+            process.send_signal(how)
+            code, out, err = await end(process)
+            await asyncio.wait_for(watch.task, 10)
+    assert (code, err) == (0, "")
+    figures = json.loads(out)
+    frames = figures["frames"]
+    assert frames["in_flight"] == 0
+    assert frames["received"] == frames["encoded"] + frames["dropped"]
+    assert frames["sent"] == len(watch.frames) + watch.receiver.frames_lost
+    assert figures["engine"] == "null"
+    assert figures["latency_ms"]["total"]["p50"] > 0
+
+
+async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureRequest) -> None:
+    async with serving(request.config.rootpath, "--port", "0", "--engine", "null") as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert await end(process) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--qp", "64"], 2, "qp 64 is outside 0 to 63"),
+        (["--port", "70000"], 2, "port 70000 is outside"),
+        (["--model", "nothing", "--port", "0"], 2, "nothing"),
+        (["--engine", "nothing", "--port", "0"], 2, "unknown engine 'nothing'"),
+        (["--workers", "2"], 2, "2 workers are not supported, 1 is"),
+        (["--config", "missing.toml"], 2, "missing.toml: No such file"),
+        (["--warm", "big"], 2, "'big' is not WIDTHxHEIGHT"),
+        (["--host", "192.0.2.1", "--engine", "null"], 2, "cannot listen on 192.0.2.1:8080"),
+        (["--tap", "/nothing/here", "--port", "0"], 2, "/nothing/here: no such directory"),
+    ],
+)
+async def test_settings_that_are_wrong_end_it_with_one_line(
+    request: pytest.FixtureRequest, options: list[str], code: int, message: str
+) -> None:
+    async with serving(request.config.rootpath, *options) as (process, line):
+        if line.startswith("rtcodec relay at"):  # the engine is loaded while it listens
+            assert process.stderr is not None
+            line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+        status, out, err = await end(process)
+    assert line.startswith("rtcodec: ")
+    assert message in line
+    assert (status, out, err) == (code, "", "")
+
+
+async def test_a_port_in_use_is_said_in_one_line(request: pytest.FixtureRequest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        async with serving(request.config.rootpath, "--port", port, "--engine", "null") as (
+            process,
+            line,
+        ):
+            status, _, err = await end(process)
+    assert (status, err) == (2, "")
+    assert f"cannot listen on 127.0.0.1:{port}: " in line
+
+
+async def test_a_config_file_is_read_and_the_command_line_wins(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('engine = "null"\nport = 0\nqp = 70\n[limits]\nmax_rooms = 1\n')
+    root = request.config.rootpath
+    async with serving(root, "--config", str(file)) as (_, line):
+        assert "qp 70 is outside" in line
+    async with serving(root, "--config", str(file), "--qp", "5") as (process, line):
+        found = re.search(r"http://\S+:\d+", line)
+        assert found
+        async with RelayClient(found[0]) as client:
+            ready = False
+            while not ready:
+                async with client.http.get("/readyz") as response:
+                    ready = response.status == 200
+            await client.watch("a")
+            with pytest.raises(AssertionError, match="1 rooms"):
+                await client.watch("b")
+        process.send_signal(signal.SIGTERM)
+        assert (await end(process))[0] == 0

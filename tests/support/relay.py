@@ -1,0 +1,158 @@
+"""A relay in this process, and peers to talk to it, all on loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from typing import Self
+from urllib.parse import urljoin
+
+import aiohttp
+import av
+import numpy as np
+from aiortc import MediaStreamTrack, RTCPeerConnection
+
+from rtcodec.session.lobby import Limits
+from rtcodec.webrtc import (
+    LatentFrame,
+    LatentReceiver,
+    accept_answer,
+    add_latent_receiver,
+    add_video_track,
+    create_offer,
+    new_connection,
+)
+from rtcodec_server.app import RunningServer, running_server
+from rtcodec_server.config import ServerConfig
+
+SDP = {"Content-Type": "application/sdp"}
+TIMEOUT_S = 10.0
+TICK_S = 0.02
+
+
+class MovingTrack(MediaStreamTrack):
+    """A moving gradient; stops by itself after *n_frames*, if given."""
+
+    kind = "video"
+
+    def __init__(
+        self, width: int = 160, height: int = 96, *, fps: int = 30, n_frames: int | None = None
+    ) -> None:
+        super().__init__()
+        self.width, self.height = width, height
+        self.n_given = 0
+        self._fps = fps
+        self._n_frames = n_frames
+        self._start_s: float | None = None
+
+    async def recv(self) -> av.VideoFrame:
+        """Give the next frame when it is due."""
+        loop = asyncio.get_running_loop()
+        if self._start_s is None:
+            self._start_s = loop.time()
+        if self.n_given == self._n_frames:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self._start_s + self.n_given / self._fps - loop.time())
+        picture = np.full((self.height * 3 // 2, self.width), 128, np.uint8)
+        rows, columns = np.ogrid[: self.height, : self.width]
+        picture[: self.height] = (rows + columns + 4 * self.n_given) & 0xFF
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        frame.pts, frame.time_base = self.n_given * 90_000 // self._fps, Fraction(1, 90_000)
+        self.n_given += 1
+        return frame
+
+
+class RelayClient:
+    """Speaks WHIP and WHEP to a relay under test."""
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        self.http = aiohttp.ClientSession(url, headers=headers, timeout=timeout)
+        self.connections: list[RTCPeerConnection] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for connection in self.connections:
+            await connection.close()
+        await self.http.close()
+
+    def new_connection(self) -> RTCPeerConnection:
+        """Make a connection that is closed at the end."""
+        connection = new_connection()
+        self.connections.append(connection)
+        return connection
+
+    async def publisher_offer(
+        self, track: MediaStreamTrack | None = None, codec: str = "VP8"
+    ) -> tuple[RTCPeerConnection, str]:
+        """Make a connection that offers a track."""
+        connection = self.new_connection()
+        add_video_track(connection, track or MovingTrack(), codecs=(codec,))
+        return connection, await create_offer(connection, loopback_only=True)
+
+    async def publish(
+        self, room: str, track: MediaStreamTrack | None = None, *, codec: str = "VP8"
+    ) -> str:
+        """Publish and return the session's path."""
+        connection, offer = await self.publisher_offer(track, codec)
+        async with self.http.post(f"/whip/{room}", data=offer, headers=SDP) as response:
+            body = await response.text()
+            assert response.status == 201, body
+            await accept_answer(connection, body)
+            return urljoin(f"/whip/{room}", response.headers["Location"])
+
+    async def watch(self, room: str, *, models: tuple[str, ...] = ()) -> "Watch":
+        """Subscribe."""
+        connection = self.new_connection()
+        ready = add_latent_receiver(connection, max_frames=1000)
+        offer = await create_offer(connection, models=models, loopback_only=True)
+        async with self.http.post(f"/whep/{room}", data=offer, headers=SDP) as response:
+            body = await response.text()
+            assert response.status == 201, body
+            description = await accept_answer(connection, body)
+            path = urljoin(f"/whep/{room}", response.headers["Location"])
+        parameters = description.of_kind("video")[0].latent_parameters
+        assert parameters is not None
+        return Watch(connection, await ready, path, parameters["model"])
+
+
+class Watch:
+    """A subscription and what came of it."""
+
+    def __init__(
+        self, connection: RTCPeerConnection, receiver: LatentReceiver, path: str, model: str
+    ) -> None:
+        self.connection = connection
+        self.receiver = receiver
+        self.path = path
+        self.model = model
+        self.frames: list[LatentFrame] = []
+        self.task = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        async for frame in self.receiver:
+            self.frames.append(frame)
+
+
+async def until(condition: Callable[[], object], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until *condition* holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(TICK_S)
+
+
+@asynccontextmanager
+async def relay(
+    *, limits: Limits | None = None, token: str | None = None, psnr: str = "auto", qp: int = 20
+) -> AsyncIterator[tuple[RunningServer, RelayClient]]:
+    """Run a relay with the null engine, and a client for it."""
+    config = ServerConfig(
+        port=0, engine="null", token=token, psnr=psnr, qp=qp, limits=limits or Limits()
+    )
+    async with running_server(config) as server:
+        await server.ready
+        async with RelayClient(server.url, token=token) as client:
+            yield server, client
