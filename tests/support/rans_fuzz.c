@@ -102,6 +102,11 @@ static void round_trip(const rtc_tables *tables, uint32_t n_tiles, uint32_t chan
         const int32_t symbol = draw(wild) ? (int32_t)draw(9) - 4 : (int32_t)draw(65535) - 32767;
         symbols[j] = indices[j] ? (int16_t)symbol : 0;
     }
+    uint16_t *costs = block(2 * (size_t)SCALES * COST_ROW);
+    uint32_t *totals = block(4 * (size_t)n_tiles);
+    memset(costs, 1, 2 * (size_t)SCALES * COST_ROW);
+    rtc_tile_costs(tables, costs, indices, symbols, n_tiles, channels * 16, totals);
+    free(costs), free(totals);
     rtc_census census;
     rtc_encode_list(tables, indices, symbols, count, list, &census);
     check(!census.misplaced, "misplaced");

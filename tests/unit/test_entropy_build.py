@@ -68,9 +68,11 @@ def test_a_failing_compiler_is_quoted_and_leaves_nothing(tmp_path: Path) -> None
 def test_the_command_reports_the_library_or_the_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert build.main(["--output", str(tmp_path / "coder.so")], ENVIRONMENT) == 0
+    tool = make_tool(tmp_path, "cc", 'for output; do :; done; echo library > "$output"')
+    arguments = ["--output", str(tmp_path / "coder.so")]
+    assert build.main(arguments, {"CC": str(tool), "PATH": os.defpath}) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'coder.so'}\n"
-    assert build.main(["--output", str(tmp_path / "coder.so")], {"PATH": ""}) == 3
+    assert build.main(arguments, {"PATH": ""}) == 3
     assert capsys.readouterr().err.startswith("rtcodec: ")
 
 

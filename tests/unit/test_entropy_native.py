@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rtcodec.entropy import build, native
+from rtcodec.entropy.cdf import example_tables
 from rtcodec.entropy.tile import gather_hyper, gather_tiles
 from rtcodec.errors import ConfigError
 from support.latents import make_hyper_latents, make_scale_net
@@ -62,6 +63,23 @@ def test_hyper_latents_of_another_form_are_refused() -> None:
             native.tile_indices(net, z, 0)
 
 
+def test_tile_costs_are_sums_of_the_costs_given_and_of_raw_bits() -> None:
+    tables = example_tables(1)
+    reach = int(tables.radius[9])
+    costs = np.zeros((64, 256), np.uint16)
+    costs[9, reach + 2] = 300  # of the symbol 2
+    costs[9, 2 * reach + 1] = 1000  # of the escape
+    indices = np.zeros((3, 2, 16), np.uint8)
+    symbols = np.zeros(indices.shape, np.int16)
+    indices[1, 0, :2] = indices[2, 1, 3] = 9
+    symbols[1, 0, :2] = 2
+    symbols[2, 1, 3] = -reach - 5  # 5 raw bits, then 2
+    expected = [0, 600, 1000 + 256 * 7]
+    assert native.tile_costs(tables, costs, symbols, indices).tolist() == expected
+    with pytest.raises(ValueError, match="are not costs"):
+        native.tile_costs(tables, costs[:63], symbols, indices)
+
+
 def test_a_missing_library_says_how_to_build_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"python -m rtcodec\.entropy\.build"):
         native.load_library(tmp_path / "_rans.so")
@@ -87,5 +105,5 @@ def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def compile_file(source: Path) -> Path:
     library = source.with_suffix(build.SUFFIX)
-    build.compile_coder(library, build.inherited_environment(), source=source)
+    build.compile_coder(library, build.inherited_environment(), ["-O0"], source)
     return library
