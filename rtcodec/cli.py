@@ -82,7 +82,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         "rtcodec.codec.doctor_command", "what hardware and engines are usable, and why not"
     ),
-    "vectors": Entry("rtcodec.bitstream.vectors_command", ""),
+    "vectors": Entry("rtcodec.conformance.vectors_command", ""),
 }
 
 # Top-level packages of optional extras, for the hint when one is missing.

@@ -6,6 +6,7 @@ no model; coded symbols are shown as bytes.
 """
 
 import argparse
+import io
 import json
 import sys
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from typing import BinaryIO
 from rtcodec.bitstream.cursor import Field
 from rtcodec.bitstream.file import RtcReader
 from rtcodec.errors import BitstreamError
+
+_HEADING = "  offset   bytes  field                                 value"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +43,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def inspection(data: bytes) -> list[str]:
+    """
+    Return the table of a whole stream, a line for each field under a heading.
+
+    Raises:
+        BitstreamError: If the stream is not valid.
+    """
+    fields: list[Field] = []
+    for _ in RtcReader(io.BytesIO(data), fields=fields):
+        pass
+    return [_HEADING, *map(_line, fields)]
+
+
 def _print_table(stream: BinaryIO) -> None:
     """Print field by field as they are read, so that a pipe may end early."""
     fields: list[Field] = []
@@ -51,7 +67,7 @@ def _print_table(stream: BinaryIO) -> None:
 
     try:
         reader = RtcReader(stream, fields=fields)
-        print("  offset   bytes  field                                 value")
+        print(_HEADING)
         flush()
         for _ in reader:
             flush()
