@@ -15,15 +15,14 @@ class TrainConfig:
     batch: int = 8
     "Crops per step."
     seed: int = 1
-    "Of the first weights, the crops and the noise."
+    "Of the first weights, the crops, the noise and the drawn screens."
+    screens: int = 120
+    "Screens drawn by code beside the pictures: real ones under a free licence are few."
 
     # rate-distortion
     rate_factor: float = 10.0
     """lambda = rate_factor / step^2: 13 balances a uniform quantiser at high rate; less favours
     fewer bits."""
-    balance: float = 0.7
-    """Samples weigh step^balance: at 0 the fine qp own the gradient, at 1 every qp counts by its
-    relative rate."""
 
     # optimiser
     muon_lr: float = 0.01

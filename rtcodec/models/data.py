@@ -6,7 +6,7 @@ one file made by `rtcodec.models.pack`. Nothing here knows about networks.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from rtcodec.errors import InputError
+from rtcodec.models.screens import ScreenPainter
 
 Bytes = NDArray[np.uint8]
 PlaneArrays = tuple[Bytes, Bytes, Bytes]
@@ -27,6 +28,9 @@ IMAGE_SUFFIXES = frozenset((".webp", ".png", ".jpg", ".jpeg"))
 
 SCREEN_WEIGHT = 6.0
 "Screen captures are few and unlike photographs: each counts this many times."
+
+DRAWN_SCREEN_PX, DRAWN_WEIGHT = 448, 0.7
+"Side of a screen drawn by code, and how often each is used."
 
 CLIP_WEIGHT = 1.5
 "The frames of one clip together count as so many photographs: they are nearly alike."
@@ -54,6 +58,13 @@ def rgb_to_planes(rgb: Bytes) -> PlaneArrays:
     chroma = ycc[..., 1:].reshape(height // 2, 2, width // 2, 2, 2).mean((1, 3))
     u, v = np.moveaxis(np.floor(chroma + 0.5).astype(np.uint8), 2, 0)
     return ycc[..., 0].astype(np.uint8), np.ascontiguousarray(u), np.ascontiguousarray(v)
+
+
+def planes_to_rgb(y: Bytes, u: Bytes, v: Bytes) -> Bytes:
+    """Invert `rgb_to_planes` but for rounding, chroma samples doubled; RGB [H, W, 3]."""
+    chroma = [plane.repeat(2, 0).repeat(2, 1) for plane in (u, v)]
+    picture = Image.merge("YCbCr", [Image.fromarray(plane) for plane in (y, *chroma)])
+    return np.asarray(picture.convert("RGB"))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -95,6 +106,13 @@ def load_pictures(folder: Path) -> list[Picture]:
     if not pictures:
         raise InputError(f"{folder}: no pictures in its images/ and video/")
     return pictures
+
+
+def drawn_screens(pictures: Sequence[Picture], *, count: int, seed: int) -> list[Picture]:
+    """*count* pictures by `ScreenPainter`, some of *pictures* in their windows."""
+    photographs = [planes_to_rgb(p.y, p.u, p.v) for p in pictures[:: len(pictures) // 16 + 1]]
+    painter = ScreenPainter(photographs, side=DRAWN_SCREEN_PX, seed=seed)
+    return [Picture(*rgb_to_planes(painter.draw()), DRAWN_WEIGHT) for _ in range(count)]
 
 
 def find_images(folder: Path) -> list[Path]:

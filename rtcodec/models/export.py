@@ -191,7 +191,8 @@ def run(args: argparse.Namespace) -> int:
     net, card = load_run(args.run_folder, trained_on=args.trained_on)
     if args.evaluation is not None:
         card["evaluation"] = _read_json(args.evaluation)
-    crops = Crops(load_pictures(args.data), size=256, seed=args.seed)
+    size = card["config"]["crop_px"]
+    crops = Crops(load_pictures(args.data), size=size, seed=args.seed)
     bundle = export(net, crops, args.out, batches=args.batches, card=card)
     print(f"{bundle.name} {bundle.model_id.hex()[:16]}")
     return 0

@@ -125,14 +125,14 @@ def unpack(path: Path) -> list[Picture]:
     """
     pictures: list[Picture] = []
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             weights = data["weights"]
             for name in sorted(set(data.files) - {"weights"}, key=lambda key: key[1:]):
                 with Image.open(io.BytesIO(data[name].tobytes())) as image:
                     rgb = np.asarray(image.convert("RGB"))
                 planes = grey_to_planes(rgb[..., 0]) if name[0] == "f" else rgb_to_planes(rgb)
                 pictures.append(Picture(*planes, float(weights[len(pictures)])))
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a packed data file: {error}") from None
     if not pictures:
         raise InputError(f"{path}: holds no pictures")

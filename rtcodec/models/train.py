@@ -23,7 +23,7 @@ import torch
 
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops, load_pictures
+from rtcodec.models.data import Crops, drawn_screens, load_pictures
 from rtcodec.models.pack import pack
 from rtcodec.models.run import CHECKPOINT, Run, read_tensors
 from rtcodec.models.tier import TIERS
@@ -73,6 +73,7 @@ def train(
         InputError: If the data, the checkpoint or *init* is missing or of the wrong kind.
     """
     pictures = load_pictures(data)
+    pictures += drawn_screens(pictures, count=config.screens, seed=config.seed)
     validation = Validation(validate) if validate else None
     out.mkdir(parents=True, exist_ok=True)
     steps = resumed_steps(out, config.tier)
@@ -142,6 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=8, help="crops per step (default 8)")
     add("--crop", type=int, default=256, help="side of a crop, a multiple of 64 (default 256)")
     add("--seed", type=int, default=1, help="of first weights, crops and noise (default 1)")
+    add("--screens", type=int, default=120, help="screens drawn beside the data (default 120)")
     add("--threads", type=int, default=0, help="CPU threads (default 0: torch decides)")
     add("--device", default="auto", help="cpu, cuda or auto (default auto)")
     add("--pack", type=Path, metavar="FILE.npz", help="only pack --data into one small file")
@@ -159,14 +161,19 @@ def run(args: argparse.Namespace) -> int:
         return _run_pack(args)
     if args.out is None:
         raise ConfigError("give --out FOLDER to train, or --pack FILE.npz")
-    if args.batch < 1 or args.crop < 64 or args.crop % 64:
-        raise ConfigError("--batch is at least 1 and --crop a multiple of 64")
+    if args.batch < 1 or args.screens < 0 or args.crop < 64 or args.crop % 64:
+        raise ConfigError("--batch is at least 1, --screens 0 and --crop a multiple of 64")
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: not a folder")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainConfig(
-        tier=args.tier, minutes=args.minutes, batch=args.batch, seed=args.seed, crop_px=args.crop
+        tier=args.tier,
+        crop_px=args.crop,
+        batch=args.batch,
+        seed=args.seed,
+        screens=args.screens,
+        minutes=args.minutes,
     )
     with Stop().listening() as stop:
         done = train(

@@ -1,0 +1,71 @@
+"""A model small enough to train and export within a test, and pictures for it. Needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from rtcodec.models.data import Crops, Picture
+from rtcodec.models.network import Codec
+from rtcodec.models.start import start_as_transform
+from rtcodec.models.tier import Tier
+
+TINY = Tier("tiny", 16, 24, 8, 1, 2, 8)
+
+
+def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Smooth RGB [height, width, 3] with some noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3)).astype(np.uint8)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    noisy = np.asarray(image, np.float64) + rng.normal(0, 4, (height, width, 3))
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def pictures(count: int = 3, height: int = 96, width: int = 128) -> list[Picture]:
+    """Pictures as `load_pictures` returns them."""
+    from rtcodec.models.data import rgb_to_planes
+
+    return [Picture(*rgb_to_planes(picture(height, width, i)), 1.0) for i in range(count)]
+
+
+def crops(seed: int = 1) -> Crops:
+    """Crops of 64x64 pixels."""
+    return Crops(pictures(), size=64, seed=seed)
+
+
+def codec(seed: int = 0) -> Codec:
+    """A tiny codec as if trained: a transform, every weight a little off its start."""
+    torch.manual_seed(seed)
+    net = Codec(TINY)
+    start_as_transform(net, crops())
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    return net.eval()
+
+
+def data_folder(folder: Path, *, images: int = 2) -> Path:
+    """Write a training folder with a few PNG images of 128x96 pixels and no clips."""
+    (folder / "images").mkdir(parents=True)
+    for i in range(images):
+        Image.fromarray(picture(96, 128, i)).save(folder / "images" / f"p{i}.png")
+    return folder
+
+
+def write_clip(path: Path, frames: int) -> None:
+    """Write a lossless yuv420p clip of 96x64 pixels."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(frames):
+            grey = np.full((96, 96), 10 + 20 * i, np.uint8)  # [H * 3 / 2, W]
+            grey[64:80] = 90 + i
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "yuv420p")))
+        container.mux(stream.encode(None))

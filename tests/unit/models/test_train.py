@@ -1,0 +1,227 @@
+"""Training runs: steps, stopping, resuming, and the command's errors."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from rtcodec import cli  # noqa: E402
+from rtcodec.errors import InputError  # noqa: E402
+from rtcodec.models import train as train_module  # noqa: E402
+from rtcodec.models.config import TrainConfig  # noqa: E402
+from rtcodec.models.loss import distortion, rate_distortion, weighted_psnr  # noqa: E402
+from rtcodec.models.network import pack_planes  # noqa: E402
+from rtcodec.models.run import Run, read_averages, read_tensors  # noqa: E402
+from rtcodec.models.tier import TIERS  # noqa: E402
+from rtcodec.models.train import Stop  # noqa: E402
+from rtcodec.models.validation import QPS, Validation  # noqa: E402
+from support.models import TINY, codec, crops, data_folder, picture  # noqa: E402
+
+CONFIG = TrainConfig(tier="tiny", crop_px=64, batch=2, warm_up_steps=2)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def tiny_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    words = ["train", "--tier", "tiny", "--data", str(data), "--out", str(out), "--device", "cpu"]
+    words += ["--crop", "64", "--batch", "1", "--screens", "0", "--minutes", "0.0005"]
+    return [*words, *more]
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    run = Run(CONFIG, tmp_path, crops(), CPU)
+    for progress in (0.0, 0.1):
+        run.advance(progress)
+    run.elapsed_s = 12.5
+    run.save()
+    resumed = Run(CONFIG, tmp_path, crops(), CPU)
+    assert (resumed.step, resumed.elapsed_s) == (2, 12.5)
+    for one in (run, resumed):
+        one.crops = crops(seed=8)
+        torch.manual_seed(2)
+        one.advance(0.2)
+    for name, value in run.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[name]), name
+    for name, value in run.averages.items():
+        assert torch.equal(value, resumed.averages[name]), name
+
+
+def test_a_saved_run_is_its_checkpoint_byte_for_byte(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    run = Run(CONFIG, tmp_path, crops(), CPU)
+    run.advance(0.0)
+    run.save()
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    assert sorted(before) == ["ema.safetensors", "last.safetensors"]
+    Run(CONFIG, tmp_path, crops(), CPU).save()
+    for name, content in before.items():
+        tensors = load_file(tmp_path / name)
+        (tmp_path / "old").write_bytes(content)
+        for key, value in load_file(tmp_path / "old").items():
+            assert torch.equal(value, tensors[key]), key
+
+
+def test_steps_bring_the_loss_down(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    run = Run(CONFIG, tmp_path, crops(), CPU)
+    figures = [run.advance(0.0) for _ in range(30)]
+    assert sum(f["loss"] for f in figures[-8:]) < sum(f["loss"] for f in figures[:8])
+
+
+def test_a_run_may_start_from_the_averages_of_another(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = Run(CONFIG, tmp_path, crops(), CPU)
+    first.advance(0.0)
+    first.save()
+    (tmp_path / "next").mkdir()
+    second = Run(
+        CONFIG, tmp_path / "next", crops(), CPU, init=tmp_path / "ema.safetensors", compiled=False
+    )
+    assert second.step == 0
+    for name, value in first.averages.items():
+        assert torch.equal(value, second.net.state_dict()[name])
+
+
+def test_files_that_are_no_checkpoint_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "ema.safetensors"
+    with pytest.raises(InputError, match="no such file"):
+        read_tensors(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        read_tensors(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="not written by rtcodec train"):
+        read_tensors(path)
+    save_file({"a": torch.zeros(1)}, path, {"step": "1", "elapsed_s": "1", "tier": "tiny"})
+    with pytest.raises(InputError, match="of tier tiny, not s128"):
+        read_tensors(path, "s128")
+    with pytest.raises(InputError, match="do not fit tier tiny"):
+        read_averages(path)
+    path.rename(tmp_path / "last.safetensors")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        Run(CONFIG, tmp_path, crops(), CPU)
+
+
+def test_the_distortion_is_the_error_in_samples_of_equal_planes() -> None:
+    x = torch.full((2, 384, 4, 4), 0.5 / 255)  # sample 128
+    d = distortion(x + 3 / 255, x)
+    assert d.tolist() == pytest.approx([9.3, 9.3], rel=1e-4)
+    assert weighted_psnr(x + 3 / 255, x) == pytest.approx(38.588, abs=1e-2)
+
+
+def test_the_loss_counts_bits_and_error() -> None:
+    net = codec().train()
+    x = pack_planes(*crops().batch(2))
+    loss, figures = rate_distortion(net(x, torch.tensor([9, 50])), x, torch.tensor([9, 50]), CONFIG)
+    assert loss.requires_grad
+    assert figures["loss"] == pytest.approx(loss.item())
+    assert 0 < figures["bpp_z"] < figures["bpp"]
+    assert 0 <= figures["skipped"] <= 1
+
+
+def test_validation_reports_every_qp_and_finer_is_better(tmp_path: Path) -> None:
+    folder = data_folder(tmp_path) / "images"
+    Image.fromarray(picture(40, 200, 0)).save(folder / "too_flat.png")
+    net = codec().train()
+    rows = Validation(folder)(net)
+    assert net.training
+    assert [row["qp"] for row in rows] == list(QPS)
+    assert rows[0]["bpp"] > rows[-1]["bpp"] > 0
+    assert rows[0]["psnr"] > rows[-1]["psnr"]
+
+
+def test_validation_needs_a_picture(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no PNG image"):
+        Validation(tmp_path)
+
+
+def test_the_command_trains_saves_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = data_folder(tmp_path / "data"), tmp_path / "run"
+    assert cli.main(command(data, out, "--seed", "3", "--threads", "1")) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "steps in" in captured.err
+    config = json.loads((out / "config.json").read_text())
+    assert (config["seed"], config["batch"], config["crop_px"]) == (3, 1, 64)
+    steps = int(read_tensors(out / "last.safetensors")[0]["step"])
+    assert steps >= 1
+    assert cli.main(command(data, out, "--minutes", "0.005")) == 0
+    assert int(read_tensors(out / "last.safetensors")[0]["step"]) > steps
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_before_the_end(
+    number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Run):
+        def advance(self, progress: float) -> dict[str, float]:
+            os.kill(os.getpid(), number)
+            return super().advance(progress)
+
+    monkeypatch.setattr(train_module, "Run", Interrupted)
+    before = signal.getsignal(number)
+    data, out = data_folder(tmp_path / "data"), tmp_path / "run"
+    assert cli.main(command(data, out, "--minutes", "10")) == code
+    assert signal.getsignal(number) == before
+    assert read_tensors(out / "last.safetensors")[0]["step"] == "1"
+
+
+def test_a_second_interrupt_ends_at_once() -> None:
+    with Stop().listening() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_command_packs_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = data_folder(tmp_path / "data")
+    packed = tmp_path / "data.npz"
+    assert cli.main(["train", "--data", str(data), "--pack", str(packed)]) == 0
+    assert "2 pictures" in capsys.readouterr().err
+    assert cli.main(command(packed, tmp_path / "run")) == 0
+
+
+def test_bad_arguments_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = data_folder(tmp_path / "data")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for words, code, said in (
+        (command(tmp_path / "nowhere", tmp_path / "run"), 1, "no such folder"),
+        (command(data, blocked), 1, "not a folder"),
+        (command(data, tmp_path / "run", "--crop", "128"), 1, "at least 128 pixels"),
+        (command(data, tmp_path / "run", "--crop", "100"), 2, "multiple of 64"),
+        (command(data, tmp_path / "run", "--batch", "0"), 2, "--batch"),
+        (command(data, tmp_path / "run", "--device", "abacus"), 2, "not a device"),
+        (command(data, tmp_path / "run", "--validate", str(tmp_path / "no")), 1, "no such folder"),
+        (command(data, tmp_path / "run", "--init", str(tmp_path / "no")), 1, "no such file"),
+        (["train", "--data", str(data)], 2, "--out FOLDER"),
+        (["train", "--data", str(data), "--pack", "x.zip"], 2, "ends in .npz"),
+    ):
+        assert cli.main(words) == code, words
+        captured = capsys.readouterr()
+        assert said in captured.err
+        assert captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_is_refused_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = data_folder(tmp_path / "data")
+    assert cli.main(command(data, tmp_path / "run", "--device", "cuda")) == 2
+    assert "no CUDA device" in capsys.readouterr().err
