@@ -7,6 +7,7 @@ bounded here before aiortc sees it.
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from rtcodec.errors import RemoteProtocolError
@@ -71,9 +72,7 @@ def read_sdp(text: str) -> Description:
         if not _LINE.fullmatch(line):
             raise RemoteProtocolError(f"line {number} of the SDP is malformed")
     starts = [index for index, line in enumerate(lines) if line.startswith("m=")]
-    sections = [
-        lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)
-    ]
+    sections = [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
     session_direction = _direction(lines[: starts[0] if starts else len(lines)], "sendrecv")
     ufrags = [line[12:] for line in lines if line.startswith("a=ice-ufrag:")]
     return Description(

@@ -143,13 +143,12 @@ def _typed(table: Mapping[str, Any], cls: type, *, where: str) -> dict[str, Any]
 
 
 def _convert(name: str, value: Any, hint: Any, *, where: str) -> Any:
-    if name == "warm" and isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return tuple(parse_size(size) for size in value)
-    if name == "ice_servers" and isinstance(value, list):
-        if all(isinstance(v, str) for v in value):
-            return tuple(value)
-    elif name == "tap" and isinstance(value, str):
-        return Path(value)
+    if name in ("warm", "ice_servers"):
+        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+            return tuple(parse_size(entry) if name == "warm" else entry for entry in value)
+    elif name == "tap":
+        if isinstance(value, str):
+            return Path(value)
     elif isinstance(value, get_args(hint) or hint) and not isinstance(value, bool):
         return value
     raise ConfigError(f"{where}: {name} has the wrong type")

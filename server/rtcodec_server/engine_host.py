@@ -230,7 +230,7 @@ class EngineHost:
         if self._is_stopping:
             return None
         now_us = monotonic_us()
-        if self._measurements and self._gate.comes_first:
+        if self._measurements and self._gate.comes_first(now_us=now_us):
             return self._take_measurement()
         batch = self._scheduler.plan(now_us=now_us)
         self._report_drops()

@@ -3,15 +3,19 @@ Decides when there is time to measure a frame's PSNR.
 
 Measuring means decoding a frame that is already on its way; the engine is
 asked only when no frame to encode is expected before it would be done. If
-that never happens, one measurement a second is let through all the same. No
-clock: `now_us` is an argument.
+that does not happen for a while, one measurement is let through all the same,
+so that even a relay at its limit has figures. No clock: `now_us` is an
+argument.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 FORCED_INTERVAL_US: Final = 1_000_000
-"With too little time for any, one measurement this often."
+"With too little time for any, one measurement this often, in a gap between frames."
+
+OVERDUE_US: Final = 3_000_000
+"With no gap between frames either, one measurement this often, before a frame."
 
 _MARGIN_US: Final = 1_000
 _INTERVAL_GAIN: Final = 0.125
@@ -37,16 +41,20 @@ class MeasureGate:
         self._rhythms: dict[int, _Rhythm] = {}
         self._cost_us = 0.0
         self._last_us: int | None = None
+        self._waiting_since_us: int | None = None
 
     @property
     def is_off(self) -> bool:
         """Whether nothing is ever measured."""
         return self._mode == "off"
 
-    @property
-    def comes_first(self) -> bool:
-        """Whether measurements go before frames to encode, so that none is skipped."""
-        return self._mode == "all"
+    def comes_first(self, *, now_us: int) -> bool:
+        """Say whether a measurement goes before frames to encode."""
+        if self._mode == "all":
+            return True
+        if self._waiting_since_us is None:
+            self._waiting_since_us = now_us
+        return self._mode == "auto" and now_us - self._waiting_since_us >= OVERDUE_US
 
     def note_frame(self, stream: int, *, now_us: int) -> None:
         """Note that a frame to encode arrived."""
@@ -65,7 +73,7 @@ class MeasureGate:
         """Note what a measurement took."""
         cost_us = float(ended_us - started_us)
         self._cost_us += (cost_us - self._cost_us) * (_COST_GAIN if self._cost_us else 1.0)
-        self._last_us = started_us
+        self._last_us = self._waiting_since_us = started_us
 
     def forget(self, stream: int) -> None:
         """Forget a stream that ended."""

@@ -95,6 +95,7 @@ class Stream:
         self._is_idle.set()
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._has_failed = False
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -169,7 +170,9 @@ class Stream:
         try:
             new.state = await self._host.open_state(new.width, new.height)
         except RtcodecError as error:
-            _log.error("no engine state for %dx%d: %s", new.width, new.height, error)
+            if not self._has_failed:
+                _log.error("no engine state for %dx%d: %s", new.width, new.height, error)
+            self._has_failed = True
         frame, self._waiting = self._waiting, None
         if frame is None:
             return
