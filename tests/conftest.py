@@ -5,10 +5,7 @@ Property tests use fixed examples, so that a run repeats; `--hypothesis-profile=
 draws new ones and tries harder. No deadlines: machines are shared.
 """
 
-import matplotlib
 from hypothesis import HealthCheck, settings
-
-matplotlib.use("agg")
 
 settings.register_profile(
     "fixed",
