@@ -11,6 +11,7 @@ Dims: `M` = 24 latent channels, `Cz` = 3 hyper-latent channels, `Th Tw` the grid
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import count
 from typing import Final
 
@@ -40,8 +41,9 @@ def qp_to_step(qp: int) -> int:
     return 1 + qp * 31 // 63
 
 
+@cache
 def null_bundle() -> Bundle:
-    """Return the stand-in's model, built from arithmetic alone."""
+    """Return the stand-in's model, built from arithmetic alone; always the same object."""
     tensors = integer_tensors(_entropy_tables(), _scale_net())
     tensors["gains"] = np.array([[qp_to_step(qp)] for qp in range(64)], np.float32)
     return Bundle(

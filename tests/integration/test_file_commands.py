@@ -1,0 +1,425 @@
+"""`encode`, `decode`, `models` and `doctor` as a user meets them, through the command line."""
+
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtcodec import cli
+from rtcodec.bitstream.file import RtcReader
+from rtcodec.bitstream.sequence import ColorRange
+from rtcodec.bundle import Bundle
+from rtcodec.codec import decode_command, encode_command
+from rtcodec.engine.null import NullEngine, null_bundle
+from rtcodec.media.color import Color
+from rtcodec.media.reader import MediaReader
+from rtcodec.media.writer import MediaFormat, open_writer
+from rtcodec.quality import mean_psnr, picture_psnr
+from rtcodec.types import Planes
+from support.pictures import noise, picture, same_picture
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command line; return exit code, stdout and stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(word) for word in words])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """Put the null engine in place of every model and runtime: fast, and exact to the bit."""
+    bundle = null_bundle()
+
+    def open_null(*_: object, **__: object) -> NullEngine:
+        return NullEngine()
+
+    def find(*_: object) -> Bundle:
+        return bundle
+
+    for module in (encode_command, decode_command):
+        monkeypatch.setattr(module, "open_engine", open_null)
+        monkeypatch.setattr(module, "find_bundle", find)
+    monkeypatch.setattr(decode_command, "find_bundle_by_id", find)
+    return bundle
+
+
+def clip(path: Path, width: int, height: int, frames: int) -> list[Planes]:
+    planes = [picture(width, height, seed) for seed in range(frames)]
+    media = MediaFormat(
+        width, height, Fraction(1, 90_000), Fraction(25), Color(ColorRange.LIMITED, 1)
+    )
+    with open_writer(path, media) as writer:
+        for number, frame in enumerate(planes):
+            writer.write(3600 * number + 1800, frame)
+        writer.commit()
+    return planes
+
+
+def frames_of(path: Path) -> list[Planes]:
+    with MediaReader(path) as reader:
+        return [planes for _, planes in reader.frames()]
+
+
+def one_line(err: str) -> bool:
+    return err.count("\n") == 1 and err.startswith("rtcodec: ")
+
+
+@pytest.mark.parametrize("model", ["n64", "s128"])
+def test_a_clip_goes_through_the_shipped_models(tmp_path: Path, run: Run, model: str) -> None:
+    source = clip(tmp_path / "clip.mkv", 96, 80, 3)
+    code, out, _ = run(
+        "encode", tmp_path / "clip.mkv", tmp_path / "a.rtc", "--model", model, "--qp", 8, "--json"
+    )
+    report = json.loads(out)
+    assert code == 0
+    assert report["size_bytes"] == (tmp_path / "a.rtc").stat().st_size
+    assert report["bpp"] == pytest.approx(8 * report["size_bytes"] / (3 * 96 * 80))
+    assert report["kbps"] == pytest.approx(report["size_bytes"] * 8 / 1000 / (3 / 25))
+
+    code, out, _ = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m", "--json")
+    assert code == 0
+    assert json.loads(out)["model"] == model
+    shown = frames_of(tmp_path / "b.y4m")
+    quality = mean_psnr(map(picture_psnr, source, shown))
+    assert quality.yuv == pytest.approx(report["psnr_db"]["yuv"], abs=0.05)
+    assert quality.yuv > 30
+
+
+def test_count_order_times_size_and_colour_are_kept(
+    tmp_path: Path, run: Run, stand_in: Bundle
+) -> None:
+    source = clip(tmp_path / "clip.mkv", 50, 38, 5)
+    assert run("encode", tmp_path / "clip.mkv", tmp_path / "a.rtc", "--qp", 0)[0] == 0
+    with (tmp_path / "a.rtc").open("rb") as file:
+        reader = RtcReader(file)
+        units = list(reader)
+    sequence = reader.sequence
+    assert (sequence.width, sequence.height) == (50, 38)
+    assert sequence.frame_rate == 25
+    assert (sequence.color_range, sequence.color_matrix) == (ColorRange.LIMITED, 1)
+    assert sequence.source_format == "yuv420p"
+    assert [unit.pts * sequence.time_base for unit in units] == [
+        Fraction(20 + 40 * n, 1000) for n in range(5)
+    ]
+    assert [unit.header.keyframe for unit in units] == [True, False, False, False, False]
+
+    assert run("decode", tmp_path / "a.rtc", tmp_path / "b.mkv")[0] == 0
+    with MediaReader(tmp_path / "b.mkv") as back:
+        got = list(back.frames())
+        assert [pts * back.time_base for pts, _ in got] == [
+            Fraction(20 + 40 * n, 1000) for n in range(5)
+        ]
+    best = [max(range(5), key=lambda n: picture_psnr(source[n], planes).y) for _, planes in got]
+    assert best == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 23), (8191, 3)])
+@pytest.mark.parametrize("kind", ["y4m", "mkv", "mp4", "png", "npy"])
+def test_odd_sizes_go_through(
+    tmp_path: Path, run: Run, stand_in: Bundle, size: tuple[int, int], kind: str
+) -> None:
+    clip(tmp_path / "clip.y4m", *size, 1)
+    assert run("encode", tmp_path / "clip.y4m", tmp_path / "a.rtc")[0] == 0
+    out = tmp_path / f"b.{kind}"
+    assert run("decode", tmp_path / "a.rtc", out)[0] == 0
+    if kind == "npy":
+        assert np.load(out).shape == (1, size[1], size[0], 3)
+    else:
+        assert (frames_of(out)[0].width, frames_of(out)[0].height) == size
+
+
+def test_an_image_goes_through(tmp_path: Path, run: Run, stand_in: Bundle) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.full((20, 30, 3), 77, np.uint8)).save(tmp_path / "a.png")
+    code, out, _ = run("encode", tmp_path / "a.png", tmp_path / "a.rtc", "--json")
+    report = json.loads(out)
+    assert (code, report["frames"], report["fps"], report["kbps"]) == (0, 1, None, None)
+    assert run("decode", tmp_path / "a.rtc", tmp_path / "b.png")[0] == 0
+    shown = np.asarray(Image.open(tmp_path / "b.png")).astype(int)
+    assert np.abs(shown - 77).max() < 20
+
+
+def test_frames_keyframes_and_psnr_follow_the_options(
+    tmp_path: Path, run: Run, stand_in: Bundle
+) -> None:
+    clip(tmp_path / "clip.y4m", 32, 32, 6)
+    words = ("--frames", 5, "--keyframe-interval", 2, "--no-psnr", "--threads", 1, "--json")
+    code, out, _ = run("encode", tmp_path / "clip.y4m", tmp_path / "a.rtc", *words)
+    assert (code, json.loads(out)["frames"], json.loads(out)["psnr_db"]) == (0, 5, None)
+    with (tmp_path / "a.rtc").open("rb") as file:
+        keys = [unit.header.keyframe for unit in RtcReader(file)]
+    assert keys == [True, False, True, False, True]
+
+
+def test_a_bit_rate_is_kept(tmp_path: Path, run: Run, stand_in: Bundle) -> None:
+    clip(tmp_path / "clip.y4m", 256, 192, 25)
+    code, out, _ = run(
+        "encode", tmp_path / "clip.y4m", tmp_path / "a.rtc", "--bitrate", 600, "--json"
+    )
+    report = json.loads(out)
+    assert code == 0
+    assert report["target_kbps"] == 600
+    assert report["kbps"] == pytest.approx(600, rel=0.1)
+
+
+def test_a_summary_goes_to_stderr(tmp_path: Path, run: Run, stand_in: Bundle) -> None:
+    clip(tmp_path / "clip.y4m", 32, 32, 2)
+    code, out, err = run("encode", tmp_path / "clip.y4m", tmp_path / "a.rtc")
+    assert (code, out) == (0, "")
+    assert "2 frames 32x32" in err
+    code, out, err = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")
+    assert (code, out) == (0, "")
+    assert "2 frames 32x32" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["missing.mp4", "x.rtc"], 1, "missing.mp4: no such file"),
+        (["text.mp4", "x.rtc"], 1, "not a video or an image"),
+        (["empty.mp4", "x.rtc"], 1, "not a video or an image"),
+        (["clip.y4m", "x.mp4"], 2, "the output of encode is a .rtc file"),
+        (["clip.y4m", "no/x.rtc"], 1, "its folder does not exist"),
+        (["clip.y4m", "x.rtc", "--lossless"], 2, "not there yet"),
+        (["clip.y4m", "x.rtc", "--model", "nope"], 2, "no model called 'nope'"),
+        (["scan.dcm", "x.rtc"], 2, "DICOM input is not there yet"),
+        (["a.rtc", "x.rtc"], 2, "is coded already"),
+        (["still.png", "x.rtc", "--bitrate", "100"], 2, "a still image has no frame rate"),
+    ],
+)
+def test_encode_refuses_in_one_line_and_leaves_nothing(
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    message: str,
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    clip(Path("clip.y4m"), 16, 16, 1)
+    Path("text.mp4").write_text("words\n" * 100)
+    Path("empty.mp4").write_bytes(b"")
+    Image.new("RGB", (8, 8)).save("still.png")
+    before = sorted(os.listdir())
+    got, out, err = run("encode", *words)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert one_line(err)
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--qp", "64"],
+        ["--qp", "fine"],
+        ["--qp", "3", "--bitrate", "10"],
+        ["--bitrate", "0"],
+        ["--threads", "0"],
+        ["--frames", "0"],
+        ["--engine", "abacus"],
+    ],
+)
+def test_wrong_options_are_usage_errors(tmp_path: Path, run: Run, words: list[str]) -> None:
+    clip(tmp_path / "clip.y4m", 16, 16, 1)
+    assert run("encode", tmp_path / "clip.y4m", tmp_path / "x.rtc", *words)[0] == 2
+    assert not (tmp_path / "x.rtc").exists()
+
+
+def coded(tmp_path: Path, run: Run, frames: int = 3) -> bytes:
+    clip(tmp_path / "clip.y4m", 20, 12, frames)
+    assert run("encode", tmp_path / "clip.y4m", tmp_path / "good.rtc", "--qp", 40)[0] == 0
+    return (tmp_path / "good.rtc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["missing.rtc", "x.y4m"], 1, "missing.rtc: no such file"),
+        (["empty.rtc", "x.y4m"], 1, "empty.rtc: is empty"),
+        (["one.rtc", "x.y4m"], 1, "one.rtc: not an rtcodec stream"),
+        (["clip.y4m", "x.y4m"], 1, "clip.y4m: not an rtcodec stream"),
+        (["good.rtc", "x.avi"], 2, "unknown kind of output"),
+        (["good.rtc", "x.dcm"], 2, "DICOM output is not there yet"),
+        (["good.rtc", "no/x.y4m"], 1, "its folder does not exist"),
+        (["good.rtc", "x.y4m", "--head", "perceptual"], 2, "not there yet"),
+        (["good.rtc", "x.y4m", "--quality", "preview"], 2, "not there yet"),
+        (["good.rtc", "x.y4m", "--threads", "0"], 2, "below 1"),
+    ],
+)
+def test_decode_refuses_in_one_line_and_leaves_nothing(
+    tmp_path: Path,
+    run: Run,
+    stand_in: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    coded(tmp_path, run)
+    Path("empty.rtc").write_bytes(b"")
+    Path("one.rtc").write_bytes(b"\x00")
+    before = sorted(os.listdir())
+    got, out, err = run("decode", *words)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert one_line(err)
+    assert sorted(os.listdir()) == before
+
+
+def test_a_stream_of_an_unknown_model_is_named(tmp_path: Path, run: Run) -> None:
+    from rtcodec.bitstream.file import RtcWriter
+    from rtcodec.bitstream.packet import Geometry
+    from rtcodec.bitstream.sequence import SequenceHeader
+
+    with (tmp_path / "a.rtc").open("wb") as file:
+        RtcWriter(
+            file,
+            SequenceHeader(
+                model_id=b"\xee" * 8, geometry=Geometry(16, 16), time_base=Fraction(1, 25)
+            ),
+        ).close()
+    code, _, err = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")
+    assert code == 1
+    assert "no installed model has the id eeeeeeeeeeeeeeee" in err
+    code, _, err = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m", "--model", "n64")
+    assert code == 2
+    assert "needs model eeeeeeeeeeeeeeee" in err
+    assert not (tmp_path / "b.y4m").exists()
+
+
+def test_a_frame_beyond_the_limit_is_refused_unread(tmp_path: Path, run: Run) -> None:
+    from rtcodec.bitstream.file import RtcWriter
+    from rtcodec.bitstream.packet import Geometry
+    from rtcodec.bitstream.sequence import SequenceHeader
+
+    with (tmp_path / "a.rtc").open("wb") as file:
+        RtcWriter(
+            file,
+            SequenceHeader(
+                model_id=b"\xee" * 8, geometry=Geometry(16384, 16384), time_base=Fraction(1, 25)
+            ),
+        ).close()
+    code, _, err = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")
+    assert code == 1
+    assert "16384x16384 is more than" in err
+
+
+def test_every_cut_gives_the_whole_frames_before_it(
+    tmp_path: Path, run: Run, stand_in: Bundle
+) -> None:
+    whole = coded(tmp_path, run)
+    assert run("decode", tmp_path / "good.rtc", tmp_path / "good.y4m")[0] == 0
+    good = frames_of(tmp_path / "good.y4m")
+    out = tmp_path / "out.y4m"
+    seen = set()
+    for length in range(len(whole)):
+        (tmp_path / "cut.rtc").write_bytes(whole[:length])
+        code, _, err = run("decode", tmp_path / "cut.rtc", out)
+        assert code == 1
+        assert one_line(err)
+        got = frames_of(out) if out.exists() else []
+        assert len(got) <= len(good)
+        assert all(same_picture(a, b) for a, b in zip(got, good, strict=False))
+        seen.add(len(got))
+        out.unlink(missing_ok=True)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_every_flipped_byte_is_told(tmp_path: Path, run: Run, stand_in: Bundle) -> None:
+    whole = coded(tmp_path, run, frames=2)
+    out = tmp_path / "out.y4m"
+    for at in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << at % 8
+        (tmp_path / "bad.rtc").write_bytes(flipped)
+        code, _, err = run("decode", tmp_path / "bad.rtc", out)
+        assert code == 1, at
+        assert one_line(err), at
+        out.unlink(missing_ok=True)
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+def test_a_damaged_frame_in_the_middle_keeps_the_count(
+    tmp_path: Path, run: Run, stand_in: Bundle
+) -> None:
+    whole = bytearray(coded(tmp_path, run, frames=3))
+    whole[len(whole) // 2] ^= 0x20
+    (tmp_path / "bad.rtc").write_bytes(whole)
+    code, out, err = run("decode", tmp_path / "bad.rtc", tmp_path / "b.y4m", "--json")
+    report: dict[str, Any] = json.loads(out)
+    assert code == 1
+    assert (report["frames"], report["damaged_frames"]) == (3, 1)
+    assert "frame 1: " in report["error"]
+    assert "3 frames are in" in err
+    assert len(frames_of(tmp_path / "b.y4m")) == 3
+
+
+def test_a_failure_keeps_the_file_that_was_there(
+    tmp_path: Path, run: Run, stand_in: Bundle
+) -> None:
+    coded(tmp_path, run)
+    (tmp_path / "old.y4m").write_text("precious")
+    (tmp_path / "none.rtc").write_bytes(b"")
+    assert run("decode", tmp_path / "none.rtc", tmp_path / "old.y4m")[0] == 1
+    assert (tmp_path / "old.y4m").read_text() == "precious"
+
+
+def test_models_are_listed(run: Run) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()][:1] == ["n64"]
+    code, out, _ = run("models", "--json")
+    names = {model["name"]: model["problem"] for model in json.loads(out)["models"]}
+    assert (names["n64"], names["s128"]) == (None, None)
+
+
+def test_a_model_that_is_no_good_says_why(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "bad.rtcm").write_bytes(b"nothing")
+    null_bundle().save(tmp_path / "null.rtcm")
+    code, out, _ = run("models", "--folder", tmp_path)
+    assert code == 0
+    assert "bad      unusable: " in out
+    assert "unusable: model null: graph analysis is not listed" in out
+    assert run("models", "--folder", tmp_path / "none")[0] == 2
+
+
+def test_the_doctor_finds_this_machine_usable(run: Run) -> None:
+    code, out, _ = run("doctor", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["usable"] is True
+    assert report["round_trips_exact"] is True
+    assert {engine["name"] for engine in report["engines"]} == {"openvino", "onnxruntime"}
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "entropy coder    ok" in out
+
+
+def test_noise_at_the_finest_qp_survives(tmp_path: Path, run: Run, stand_in: Bundle) -> None:
+    media = MediaFormat(70, 66, Fraction(1, 25), Fraction(25))
+    with open_writer(tmp_path / "noise.y4m", media) as writer:
+        writer.write(0, noise(70, 66))
+        writer.commit()
+    assert run("encode", tmp_path / "noise.y4m", tmp_path / "a.rtc", "--qp", 0)[0] == 0
+    assert run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")[0] == 0
