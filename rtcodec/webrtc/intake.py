@@ -45,8 +45,8 @@ class Intake(ABC, Generic[Item]):
     ) -> None:
         """Take over *receiver*; call it in the connection's `track` event."""
         self.counters = ReceiveCounters()
-        self.last_packet_us: int | None = None
-        "When the last packet arrived, monotonic microseconds."
+        self.last_heard_us: int | None = None
+        "When the last packet or sender report arrived, monotonic microseconds."
         self._config = config
         self._buffer: JitterBuffer[Item] = JitterBuffer(config)
         self._buffer.counters = self.counters
@@ -65,7 +65,7 @@ class Intake(ABC, Generic[Item]):
         if self._is_closed:
             return False, None
         now_us = monotonic_us()
-        self.last_packet_us = now_us
+        self.last_heard_us = now_us
         if packet.ssrc != self._ssrc:
             self._ssrc = packet.ssrc
             self._buffer = JitterBuffer(self._config)
@@ -157,3 +157,4 @@ class Intake(ABC, Generic[Item]):
 
     def _on_sender_report(self, ntp: int, rtp_timestamp: int) -> None:
         self._sender_report = (ntp, rtp_timestamp)
+        self.last_heard_us = monotonic_us()

@@ -160,8 +160,8 @@ class PublisherPeer(Peer):
 
     @property
     def last_heard_us(self) -> int | None:
-        """When the last packet arrived."""
-        return self.video.last_packet_us if self.video is not None else None
+        """When the last packet or report arrived; a paused publisher still reports."""
+        return self.video.last_heard_us if self.video is not None else None
 
     async def negotiate(self, offer: str) -> str:
         """
