@@ -96,12 +96,9 @@ def random_bundle() -> Bundle:
 
 
 def write_models(folder: Path) -> None:
-    """Write the models that vectors carry with them into *folder*, unless they are there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the models that vectors carry with them into *folder*."""
     for bundle in (null_bundle(), random_bundle()):
-        path = folder / f"{bundle.name}.rtcm"
-        if not path.exists():
-            bundle.save(path)
+        bundle.save(folder / f"{bundle.name}.rtcm")
 
 
 @lru_cache(maxsize=8)

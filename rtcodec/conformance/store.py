@@ -84,11 +84,15 @@ _FREE = (_INDEX, _VERSION)
 
 
 def plan(root: Path) -> Plan:
-    """Make every vector and compare with what is below *root*; writes the models if missing."""
-    write_models(root / MODELS)
+    """Make every vector and model and compare with what is below *root*; writes nothing there."""
     files: Files = {}
-    for recipe in ALL_RECIPES:
-        files |= _make(recipe, root)
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder)
+        write_models(models)
+        for path in models.iterdir():
+            files[f"{MODELS}/{path.name}"] = path.read_bytes()
+        for recipe in ALL_RECIPES:
+            files |= _make(recipe, root, models)
     files[_INDEX] = index_of(ALL_RECIPES).encode()
     files[_VERSION] = _json({"version": VECTORS_VERSION, "vectors": len(ALL_RECIPES)})
     have = _files_of(root)
@@ -124,7 +128,7 @@ def describe(planned: Plan, root: Path) -> list[str]:
     lines += [f"gone     {path}" for path in planned.gone]
     for path in planned.changed:
         lines.append(f"changed  {path}")
-        if path.endswith((".rtc", ".npz")):
+        if path.endswith((".rtc", ".rtcm", ".npz")):
             continue
         old, new = (root / path).read_text(), planned.files[path].decode()
         diff = difflib.unified_diff(old.splitlines(), new.splitlines(), "old", "new", "", "", 1, "")
@@ -163,11 +167,11 @@ def expectation_of(recipe: Recipe, seen: Observation) -> dict[str, Any]:
     return expectation
 
 
-def _make(recipe: Recipe, root: Path) -> Files:
+def _make(recipe: Recipe, root: Path, models: Path) -> Files:
     """Return the files of one vector."""
     folder = f"vectors/{recipe.name}"
     neural = recipe.model not in (NULL, RANDOM)
-    model = vector_model(recipe.model, root / MODELS, WRITING_ENGINE)
+    model = vector_model(recipe.model, models, WRITING_ENGINE)
     have = _kept(root / folder, model.bundle.model_id) if neural else None
     data = have["input.rtc"] if have else recipe.make()
     seen = observe(data, model)
@@ -201,6 +205,7 @@ def _npz(seen: Observation) -> bytes:
 
 def _files_of(root: Path) -> Files:
     paths = [root / name for name in _FREE if (root / name).exists()]
+    paths += (root / MODELS).glob("*.rtcm")
     if (root / "vectors").exists():
         for vector in find_vectors(root).values():
             paths += [path for path in vector.folder.iterdir() if path.is_file()]
