@@ -26,8 +26,8 @@ from rtcodec.types import QP_MAX, Planes
 
 DEFAULT_MODEL: Final = "s128"
 DEFAULT_QP: Final = 32
-MAX_PIXELS: Final = 1 << 26
-"Of one frame; a larger one would take more memory than most machines have."
+MAX_PIXELS: Final = 1 << 25
+"Of one frame, 8K video included; a larger one would take more memory than most machines have."
 
 SLICE_PIXELS: Final = 1 << 20
 "A slice for about so many pixels: enough that a few cores can share a large frame."
