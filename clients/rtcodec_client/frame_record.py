@@ -70,6 +70,9 @@ class FrameRecord:
     psnr_db: PlanePsnr | None = None
     "Against the frame that the relay had decoded from the publisher."
 
+    source_index: int | None = None
+    "Which of the publisher's frames this is, modulo 65536, as the taps tell."
+
     source_psnr_db: PlanePsnr | None = None
     "Against the frame before the publisher's own encoder."
 

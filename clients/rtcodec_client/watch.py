@@ -96,8 +96,12 @@ class Watcher:
         self.figures = WatchFigures()
         self.timeline = WatchTimeline()
         self.samples = SampleKeeper(options.samples)
-        self.last_barcode: int | None = None
-        "Counter read from the last picture, if the publisher drew one."
+        self.barcodes_checked = 0
+        "Pictures whose barcode could be compared with what the taps say of them."
+
+        self.barcodes_wrong = 0
+        "Of those, pictures that are not the frame that they were taken for."
+
         self._connection = connection
         self._model_id = engine.info.model_id.hex()
         self._decoder = PictureDecoder(engine, bundle)
@@ -229,10 +233,14 @@ class Watcher:
             is_complete=picture.is_complete and frame.is_complete,
             psnr_db=_compare(relay_frame, picture),
             source_psnr_db=_compare(source_frame, picture),
+            source_index=source_frame.frame_number if source_frame is not None else None,
         )
         self._sample(record, picture, source_frame or relay_frame)
-        self.last_barcode = read_barcode(picture.planes)
         self.figures.add(record)
+        barcode = read_barcode(picture.planes)
+        if barcode is not None and record.source_index is not None:
+            self.barcodes_checked += 1
+            self.barcodes_wrong += barcode & 0xFFFF != record.source_index
         self._outputs.write(pts - self._zero_pts(pts), picture)
         self._show(picture.planes)
 

@@ -201,6 +201,10 @@ class _WatchCommand:
                 "damaged": figures.damaged,
             },
             **figures.report(),
+            "barcodes": {
+                "checked": self.watcher.barcodes_checked,
+                "wrong": self.watcher.barcodes_wrong,
+            },
             "bytes_received": self.watcher.bytes_received,
             "bytes_sent": status.bytes_sent,
             "relay_latency_ms": status.latency_ms,

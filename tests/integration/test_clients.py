@@ -1,0 +1,266 @@
+"""Publisher and watcher against a real relay, over real WebRTC on loopback."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtcodec.engine.null import NullEngine
+from rtcodec.errors import InputError, RemoteProtocolError
+from rtcodec_client.connection import RelayConnection
+from rtcodec_client.output import OutputThread
+from rtcodec_client.publish import Publisher, PublishOptions
+from rtcodec_client.room_status import RoomStatus, fetch_room
+from rtcodec_client.signalling import SignallingClient
+from rtcodec_client.source import SourceOptions, open_source
+from rtcodec_client.watch import Watcher, WatchOptions
+from support.command import outcome, relay_process, run, said, start
+from support.relay import relay, until
+
+PATTERN = "pattern:160x96@30"
+
+
+@asynccontextmanager
+async def publisher(
+    url: str, *, seconds: float | None = None, token: str | None = None, **options: Any
+) -> AsyncIterator[Publisher]:
+    source = open_source(PATTERN, SourceOptions(seconds=seconds))
+    async with SignallingClient(f"{url}/whip/room", token=token) as client:
+        connection = RelayConnection(client)
+        try:
+            yield Publisher(connection, source, PublishOptions(**options))
+        finally:
+            await connection.peer.close()
+
+
+@asynccontextmanager
+async def watcher(
+    url: str, *, model: str | None = None, **options: Any
+) -> AsyncIterator[tuple[Watcher, SignallingClient]]:
+    engine = NullEngine()
+    async with SignallingClient(f"{url}/whep/room") as client:
+        models = [model or engine.info.model_id.hex()]
+        connection = RelayConnection(client, models=models)
+        outputs = OutputThread([])
+        try:
+            yield (
+                Watcher(
+                    connection, engine, engine.bundle, WatchOptions(**options), outputs=outputs
+                ),
+                client,
+            )
+        finally:
+            outputs.close()
+            await connection.peer.close()
+
+
+async def test_every_frame_is_accounted_for_and_is_the_one_it_is_taken_for(
+    tmp_path: Path,
+) -> None:
+    status: list[RoomStatus | None] = []
+    async with (
+        relay_process("--tap", str(tmp_path)) as (_, url),
+        watcher(url, relay_tap=tmp_path / "room.tap", source_tap=tmp_path / "source.tap") as (
+            watch,
+            client,
+        ),
+        publisher(
+            url, seconds=2.0, barcode=True, is_holding=True, tap_directory=tmp_path
+        ) as publish,
+    ):
+
+        async def before_leaving(session: Any) -> None:
+            status.append(await fetch_room(client, "room", subscriber=session.answer.session_id))
+
+        ended, connected = asyncio.Event(), asyncio.Event()
+        publish.on_ended = lambda _stats: ended.set()
+        leave = asyncio.Event()
+        watching = asyncio.ensure_future(
+            watch.run(leave, on_connected=connected.set, before_leaving=before_leaving)
+        )
+        await asyncio.wait_for(connected.wait(), 60)  # the room is still empty
+        publishing = asyncio.ensure_future(publish.run())
+        await asyncio.wait_for(ended.wait(), 60)
+        await _settled(client, watch, publish.stats.frames)
+        leave.set()
+        await asyncio.wait_for(watching, 60)
+        publish.stop.set()
+        stats = await asyncio.wait_for(publishing, 60)
+
+    figures, room = watch.figures, status[0]
+    assert room is not None
+    assert stats.frames + stats.skipped == 60
+    assert room.received == stats.frames
+    assert room.in_flight == 0
+    assert room.sent == figures.decoded + figures.n_lost
+    assert room.bytes_sent == watch.bytes_received
+    assert figures.decoded >= 50
+    # Pictures say themselves which frame they are; the time stamps agree.
+    assert watch.barcodes_checked >= figures.decoded * 0.9
+    assert watch.barcodes_wrong == 0
+    report = figures.report()
+    assert report["psnr_measurements"] >= figures.decoded * 0.9
+    assert 20 < report["psnr_db"]["yuv"] < 60
+    assert report["psnr_source_db"]["yuv"] < report["psnr_db"]["yuv"] + 1
+    assert {"publish", "engine", "deliver", "peer_decode", "total"} <= set(report["latency_ms"])
+    stages = sum(values["p50"] for name, values in report["latency_ms"].items() if name != "total")
+    assert stages == pytest.approx(report["latency_ms"]["total"]["p50"], rel=0.5, abs=10)
+
+
+async def _settled(client: SignallingClient, watch: Watcher, n_published: int) -> None:
+    """Wait until relay and watcher have dealt with every frame."""
+    async with asyncio.timeout(30):
+        while True:
+            room = await fetch_room(client, "room")
+            assert room is not None
+            watched = watch.figures.decoded + watch.figures.n_lost
+            if (
+                room.received == n_published
+                and room.in_flight == 0
+                and watched >= (room.encoded or 0)
+            ):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_h264_goes_through_as_well() -> None:
+    async with (
+        relay() as (server, _),
+        watcher(server.url, frames=10) as (watch, _client),
+        publisher(server.url, codec="h264") as publish,
+    ):
+        publishing = asyncio.ensure_future(publish.run())
+        await asyncio.wait_for(watch.run(asyncio.Event()), 60)
+        publish.stop.set()
+        await asyncio.wait_for(publishing, 60)
+    assert watch.figures.decoded >= 10
+
+
+async def test_a_watcher_stops_after_the_seconds_it_was_given() -> None:
+    async with (
+        relay() as (server, _),
+        watcher(server.url, seconds=0.5) as (watch, _client),
+        publisher(server.url) as publish,
+    ):
+        publishing = asyncio.ensure_future(publish.run())
+        await asyncio.wait_for(watch.run(asyncio.Event()), 60)
+        publish.finish.set()  # no more frames; then it leaves by itself
+        await asyncio.wait_for(publishing, 60)
+    assert 5 <= watch.figures.decoded <= 25
+
+
+async def test_a_second_publisher_is_turned_away() -> None:
+    async with relay() as (server, _), publisher(server.url) as first:
+        publishing = asyncio.ensure_future(first.run())
+        await until(lambda: first.stats.frames > 0)
+        async with publisher(server.url) as second:
+            with pytest.raises(RemoteProtocolError, match="409"):
+                await second.run()
+        first.stop.set()
+        await asyncio.wait_for(publishing, 60)
+
+
+async def test_a_token_opens_the_door_and_its_lack_does_not() -> None:
+    async with relay(token="secret") as (server, _):
+        async with publisher(server.url) as stranger:
+            with pytest.raises(RemoteProtocolError, match="401"):
+                await stranger.run()
+        async with publisher(server.url, seconds=0.2, token="secret") as friend:
+            stats = await asyncio.wait_for(friend.run(), 60)
+    assert stats.frames == 6
+
+
+async def test_a_watcher_without_the_model_is_told_why() -> None:
+    async with relay() as (server, _), watcher(server.url, model="ab" * 32) as (watch, _client):
+        with pytest.raises(RemoteProtocolError, match=r"4\d\d: .*model"):
+            await watch.run(asyncio.Event())
+
+
+async def test_an_empty_room_is_waited_for_only_so_long() -> None:
+    async with relay() as (server, _), watcher(server.url, wait_s=0.3) as (watch, _client):
+        with pytest.raises(InputError, match=r"no picture within 0\.3 s"):
+            await watch.run(asyncio.Event())
+
+
+# ---- as commands
+
+
+async def test_a_relay_that_is_killed_ends_both_clients_with_one_line() -> None:
+    async with relay_process() as (process, url):
+        watch = await start("watch", f"{url}/whep/room", "--engine", "null", "--json")
+        await said(watch, "watching")
+        publish = await start("publish", f"{url}/whip/room", PATTERN)
+        await said(watch, r"\d+ frames")
+        process.send_signal(signal.SIGKILL)
+        watched, published = await asyncio.gather(outcome(watch), outcome(publish))
+    assert watched.code == published.code == 1
+    assert watched.last_line.startswith("rtcodec: http://127.0.0.1:")
+    assert "the relay" in watched.last_line
+    assert "the relay" in published.last_line
+    assert watched.document["frames"]["decoded"] > 0  # what was measured is not lost
+
+
+async def test_a_relay_that_closes_in_good_order_is_a_normal_end_for_a_watcher(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.rtc"
+    async with relay_process() as (process, url):
+        words = ("--engine", "null", "--output", str(path))
+        watch = await start("watch", f"{url}/whep/room", *words)
+        await said(watch, "watching")
+        publish = await start("publish", f"{url}/whip/room", PATTERN)
+        await said(watch, r"\d+ frames")
+        process.send_signal(signal.SIGTERM)
+        watched = await outcome(watch)
+        await outcome(publish)
+    assert watched.code == 0, watched.err
+    assert path.stat().st_size > 100
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_both_clients_in_good_order(how: signal.Signals) -> None:
+    async with relay_process() as (_, url):
+        watch = await start("watch", f"{url}/whep/room", "--engine", "null", "--json")
+        await said(watch, "watching")
+        publish = await start("publish", f"{url}/whip/room", PATTERN, "--json")
+        await said(watch, r"\d+ frames")
+        watch.send_signal(how)
+        watched = await outcome(watch)
+        publish.send_signal(how)
+        published = await outcome(publish)
+    assert (watched.code, published.code) == (0, 0), watched.err + published.err
+    frames = watched.document["frames"]
+    assert frames["sent"] == frames["decoded"] + frames["lost"]
+    assert published.document["frames"]["published"] > 0
+
+
+async def test_a_file_is_published_to_its_end_and_no_further(tmp_path: Path) -> None:
+    saved = tmp_path / "saved.mkv"
+    async with relay_process() as (_, url):
+        watch = await start(
+            *("watch", f"{url}/whep/room", "--engine", "null", "--frames", "12"),
+            *("--output", str(saved)),
+        )
+        await said(watch, "watching")
+        first = await run("publish", f"{url}/whip/room", PATTERN, "--seconds", "0.6", "--json")
+        watched = await outcome(watch)
+        assert first.document["frames"]["published"] == 18
+        assert watched.code == 0, watched.err
+        again = await run("publish", f"{url}/whip/room", str(saved), "--json")
+    assert again.code == 0, again.err
+    assert again.document["frames"]["published"] >= 12
+    assert (again.document["width"], again.document["height"]) == (160, 96)
+
+
+async def test_nothing_is_left_of_a_publisher_that_is_cancelled() -> None:
+    async with relay() as (server, _), publisher(server.url) as publish:
+        running = asyncio.ensure_future(publish.run())
+        await until(lambda: publish.stats.frames > 3)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await until(lambda: server.relay.n_sessions == 0)

@@ -1,0 +1,117 @@
+"""FFmpeg's own WHIP muxer, through PyAV in a process of its own, publishes to the relay."""
+
+import asyncio
+import datetime
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from rtcodec.engine.null import NullEngine
+from rtcodec_client.picture_decoder import PictureDecoder
+from support.relay import relay, until
+
+N_FRAMES = 90
+
+PUBLISHER = """
+import sys, time
+from fractions import Fraction
+import av, numpy as np
+
+url, cert, key, token, n_frames = *sys.argv[1:5], int(sys.argv[5])
+options = {"cert_file": cert, "key_file": key, "handshake_timeout": "15000"}
+if token:
+    options["authorization"] = token
+with av.open(url, "w", format="whip", options=options) as out:
+    stream = out.add_stream("libx264", rate=30)
+    stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+    stream.codec_context.gop_size = 30
+    stream.codec_context.max_b_frames = 0
+    stream.options = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"}
+    start = time.monotonic()
+    for index in range(n_frames):
+        time.sleep(max(0.0, start + index / 30 - time.monotonic()))
+        picture = np.full((144, 160), 128, np.uint8)
+        picture[:96] = (np.add.outer(np.arange(96), np.arange(160)) + 3 * index) % 200
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        frame.pts, frame.time_base = index, Fraction(1, 30)
+        out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+"""
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a self-signed ECDSA certificate; the muxer's own kind fails in DTLS."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "publisher")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
+    cert_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert_path, key_path
+
+
+async def publish(url: str, folder: Path, token: str = "") -> tuple[int, str]:
+    """Run FFmpeg's publisher to its end; return exit code and what it said."""
+    cert, key = certificate(folder)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PUBLISHER, url, str(cert), str(key), token, str(N_FRAMES)),
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(os.environ),
+    )
+    try:
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize("token", [None, "secret"])
+async def test_ffmpeg_publishes_and_its_frames_come_out_decoded(
+    tmp_path: Path, token: str | None
+) -> None:
+    engine = NullEngine()
+    decoder = PictureDecoder(engine, engine.bundle)
+    async with relay(token=token) as (server, client):
+        watch = await client.watch("room")
+        code, err = await publish(f"{server.url}/whip/room", tmp_path, token or "")
+        assert code == 0, err
+        await until(lambda: server.relay.n_sessions == 1)  # it took its leave with DELETE
+        frames, count = watch.frames, server.relay.stats.frames
+        assert count.received >= N_FRAMES - 3  # nothing asks for what is lost at the very end
+        assert len(frames) == count.encoded >= N_FRAMES // 3  # a slow machine drops some
+        decoded = decoder.decode(frames[-1].packets)
+    assert (decoded.planes.width, decoded.planes.height) == (160, 96)
+    assert decoded.is_complete
+    assert int(decoded.planes.y.max()) - int(decoded.planes.y.min()) > 100
+
+
+async def test_ffmpeg_without_the_token_is_refused(tmp_path: Path) -> None:
+    async with relay(token="secret") as (server, _):
+        code, err = await publish(f"{server.url}/whip/room", tmp_path)
+        assert code != 0
+        assert server.relay.n_sessions == 0
+    assert "401" in err or "Error" in err
