@@ -157,6 +157,13 @@ INLINE uint64_t load64(const void *from)
     return value;
 }
 
+INLINE uint32_t load32(const void *from)
+{
+    uint32_t value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
 /*
  * A finder writes the positions in [from, to) whose index is not 0 to *found*
  * and returns how many; to - from is a multiple of 16.
@@ -298,20 +305,21 @@ EXPORT int32_t rtc_decode_z(rtc_decoder *decoder, const rtc_tables *tables, uint
 
 /*
  * Find the symbol of a state with the tables of *index*, counted from the
- * lowest, and take it out of the state; the caller refills.
+ * lowest, and take it out of the state; the caller refills. *escape is set for
+ * the last symbol of the table.
  */
-INLINE uint32_t take_symbol(const rtc_tables *tables, uint32_t index, uint32_t *state)
+INLINE uint32_t take_symbol(const rtc_tables *tables, uint32_t index, uint32_t *state,
+                            uint32_t *escape)
 {
     const uint32_t slot = *state & (PROB_SCALE - 1);
     const uint16_t *start = tables->start + tables->first[index];
     uint32_t symbol = tables->lookup[index][slot >> LOOKUP_SHIFT];
-    uint64_t starts = load64(start + symbol); /* of this symbol and the next three */
-    const uint32_t above = slot >= (starts >> 16 & 0xffff);
-    starts >>= above << 4;
-    symbol += above;
-    while (UNLIKELY(slot >= (starts >> 16 & 0xffff))) /* three or more symbols in eight slots */
-        starts = load64(start + ++symbol);
-    const uint32_t low = starts & 0xffff, high = starts >> 16 & 0xffff;
+    symbol += slot >= start[symbol + 1];
+    uint32_t range = load32(start + symbol);
+    while (UNLIKELY(slot >= range >> 16)) /* three or more symbols in eight slots */
+        range = load32(start + ++symbol);
+    const uint32_t low = range & 0xffff, high = range >> 16;
+    *escape = high & PROB_SCALE; /* only the last symbol ends at 2**14 */
     *state = (high - low) * (*state >> PROB_BITS) + slot - low;
     return symbol;
 }
@@ -321,12 +329,14 @@ static int32_t decode_checked(rtc_decoder *decoder, const rtc_tables *tables, ui
                               int16_t *symbol)
 {
     uint32_t *state = decoder->state + decoder->next;
-    const uint32_t radius = tables->radius[index], s = take_symbol(tables, index, state);
+    uint32_t escape;
+    const uint32_t radius = tables->radius[index];
+    const uint32_t s = take_symbol(tables, index, state, &escape);
     int32_t status = OK;
     if (!take_word(decoder, state))
         return TRUNCATED;
     *symbol = (int16_t)(s - radius);
-    if (UNLIKELY(s > 2 * radius))
+    if (UNLIKELY(escape))
         status = take_escape(decoder, state, radius, symbol);
     decoder->next = (decoder->next + 1) & (decoder->lanes - 1);
     return status;
@@ -352,14 +362,15 @@ INLINE int32_t decode_groups(rtc_decoder *decoder, const rtc_tables *tables,
         for (uint32_t k = 0; k < lanes; k++) {
             const uint32_t place = found[group + k], index = indices[place] & (SCALES - 1);
             const uint32_t radius = tables->radius[index];
-            const uint32_t symbol = take_symbol(tables, index, &state[k]);
+            uint32_t escape;
+            const uint32_t symbol = take_symbol(tables, index, &state[k], &escape);
             uint16_t word;
             memcpy(&word, at, sizeof word);
-            const uint32_t refill = state[k] < STATE_MIN; /* a coin toss: arithmetic, no branch */
-            state[k] = state[k] << (refill << 4) | (word & -refill);
-            at += 2 * refill;
+            const uint32_t refill = 0u - (state[k] < STATE_MIN); /* a mask: no branch on luck */
+            state[k] = state[k] << (refill & 16) | (word & refill);
+            at += refill & 2;
             symbols[place] = (int16_t)(symbol - radius);
-            if (UNLIKELY(symbol > 2 * radius)) {
+            if (UNLIKELY(escape)) {
                 uint32_t escaped = state[k];
                 decoder->position = (uint32_t)(at - decoder->payload);
                 status = take_escape(decoder, &escaped, radius, symbols + place);
@@ -458,12 +469,13 @@ typedef struct {
 INLINE void list_coded(const rtc_tables *tables, const uint8_t *indices, const int16_t *symbols,
                        uint32_t count, uint32_t *list, rtc_census *census, finder find)
 {
-    uint32_t found[FOUND_MAX], n = 0, n_escaped = 0, misplaced = 0;
+    uint32_t found[FOUND_MAX], n = 0, n_escaped = 0;
+    uint16_t misplaced = 0; /* of 16 bits, or compilers do not vectorise */
     for (uint32_t from = 0; from < count; from += BATCH) {
         const uint32_t to = count - from < BATCH ? count : from + BATCH;
         const uint32_t n_found = find(indices, from, to, found);
         for (uint32_t at = from; at < to; at++)
-            misplaced |= indices[at] ? 0 : (uint16_t)symbols[at];
+            misplaced |= (uint16_t)(symbols[at] & -(indices[at] == 0));
         for (uint32_t k = 0; k < n_found; k++) {
             const uint32_t index = indices[found[k]] & (SCALES - 1);
             const int32_t radius = tables->radius[index], symbol = symbols[found[k]];
