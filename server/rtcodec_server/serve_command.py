@@ -12,6 +12,10 @@ from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec_server.app import RunningServer, serve
 from rtcodec_server.config import PSNR_MODES, ServerConfig, parse_size, read_config
 
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter from the others. With Python's 5 ms, a timer of the
+event loop beside a busy thread is 5 ms late at the median; with this, 0.1 ms."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; those not given are taken from the file, then the defaults."""
@@ -73,6 +77,7 @@ def _run_loop(config: ServerConfig) -> dict[str, Any]:
             flush=True,
         )
 
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         import uvloop
     except ImportError:

@@ -1,0 +1,292 @@
+"""The engine's threads: every frame comes back once, whatever the engine does."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from rtcodec.bitstream.packet import Packet, read_packet
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, StateId
+from rtcodec.engine.null import NullEngine
+from rtcodec.errors import EngineError
+from rtcodec.packet.payload import MAX_PACKET_BYTES
+from rtcodec.quality import PlanePsnr
+from rtcodec.types import Planes
+from rtcodec.webrtc.clock import monotonic_us
+from rtcodec_server.engine_host import CodedFrame, EngineHost, FrameRequest, grey_planes
+from rtcodec_server.measure import MeasureGate
+from support.relay import until
+
+FAR_US = 60_000_000
+
+
+class ScriptedEngine(NullEngine):
+    """A null engine that waits, fails or remembers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.fails = False
+        self.batches: list[int] = []
+        self.is_running = False
+        self.is_closed = False
+        self.n_open = 0
+
+    def open_state(self, width: int, height: int) -> StateId:
+        self.n_open += 1
+        return super().open_state(width, height)
+
+    def close_state(self, state: StateId) -> None:
+        self.n_open -= 1
+        super().close_state(state)
+
+    def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
+        self.is_running = True
+        assert self.gate.wait(10)
+        if self.fails:
+            raise EngineError("the device is on fire")
+        self.batches.append(len(jobs))
+        return super().encode(jobs)
+
+    def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
+        if self.fails:
+            raise EngineError("the device is on fire")
+        return super().decode(jobs)
+
+    def close(self) -> None:
+        self.is_closed = True
+        super().close()
+
+
+@dataclass
+class Results:
+    """What came back."""
+
+    coded: list[CodedFrame] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    psnr: list[PlanePsnr | None] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.coded) + len(self.dropped)
+
+
+class Bench:
+    """A host, its engine and what came back."""
+
+    def __init__(self, engine: ScriptedEngine, host: EngineHost) -> None:
+        self.engine = engine
+        self.host = host
+        self.results = Results()
+        self.states: dict[int, StateId] = {}
+
+    async def open(self, *streams: int) -> None:
+        for stream in streams:
+            self.states[stream] = await self.host.open_state(64, 48)
+
+    def submit(
+        self,
+        stream: int,
+        *,
+        number: int = 0,
+        in_us: int = FAR_US,
+        before_send: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.host.submit(
+            FrameRequest(
+                stream=stream,
+                state=self.states[stream],
+                planes=grey_planes(64, 48),
+                qp=10,
+                deadline_us=monotonic_us() + in_us,
+                on_coded=self.results.coded.append,
+                on_dropped=self.results.dropped.append,
+                on_psnr=self.results.psnr.append,
+                frame_number=number,
+                before_send=before_send,
+            )
+        )
+
+
+@asynccontextmanager
+async def bench(psnr: str = "off", max_batch: int = 4) -> AsyncIterator[Bench]:
+    engine = ScriptedEngine()
+    host = EngineHost(engine, engine.bundle, max_batch=max_batch, gate=MeasureGate(psnr))
+    try:
+        yield Bench(engine, host)
+    finally:
+        engine.gate.set()
+        await host.close()
+        assert engine.is_closed
+
+
+async def test_a_frame_comes_back_as_packets_that_say_what_they_are() -> None:
+    async with bench() as b:
+        await b.open(1)
+        b.submit(1, number=65535)
+        await until(lambda: b.results.count == 1)
+        (coded,) = b.results.coded
+        assert coded.taken_us <= coded.started_us <= coded.engine_us <= coded.coded_us
+        assert coded.size_bytes == sum(map(len, coded.packets))
+        assert all(len(packet) <= MAX_PACKET_BYTES for packet in coded.packets)
+        packet = read_packet(coded.packets[0])
+        assert isinstance(packet, Packet)
+        assert packet.header.frame_number == 65535
+        assert packet.header.description is not None
+        assert packet.header.description.model_tag == int.from_bytes(
+            b.host.info.model_id[:2], "big"
+        )
+        assert not coded.is_measured
+
+
+async def test_a_newer_frame_replaces_the_one_that_waits() -> None:
+    async with bench() as b:
+        await b.open(1)
+        b.engine.gate.clear()
+        b.submit(1, number=0)
+        await until(lambda: b.engine.is_running)
+        for number in (1, 2, 3):
+            b.submit(1, number=number)
+        b.engine.gate.set()
+        await until(lambda: b.results.count == 4)
+        assert b.results.dropped == ["superseded", "superseded"]
+        assert len(b.results.coded) == 2
+
+
+async def test_frames_of_several_streams_run_together_while_the_engine_is_busy() -> None:
+    async with bench() as b:
+        await b.open(1, 2, 3, 4)
+        b.engine.gate.clear()
+        b.submit(1)
+        await until(lambda: b.engine.is_running)
+        for stream in (2, 3, 4):
+            b.submit(stream)
+        b.engine.gate.set()
+        await until(lambda: b.results.count == 4)
+        assert b.engine.batches == [1, 3]
+        assert b.host.batch_size.count == 2
+
+
+async def test_a_frame_that_waited_too_long_is_dropped_as_late() -> None:
+    async with bench() as b:
+        await b.open(1, 2)
+        b.engine.gate.clear()
+        b.submit(1)
+        await until(lambda: b.engine.is_running)
+        b.submit(2, in_us=1_000)
+        await asyncio.sleep(0.01)
+        b.engine.gate.set()
+        await until(lambda: b.results.count == 2)
+        assert b.results.dropped == ["late"]
+
+
+async def test_an_engine_that_fails_costs_its_frames_and_the_relay_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with bench(psnr="all") as b:
+        await b.open(1)
+        b.engine.fails = True
+        for _ in range(3):
+            b.submit(1)
+            n_before = b.results.count
+            await until(lambda: b.results.count > n_before)  # noqa: B023 - awaited here
+        assert set(b.results.dropped) == {"engine_error"}
+        assert b.host.failures == 3
+        b.engine.fails = False
+        b.submit(1)
+        await until(lambda: len(b.results.coded) == 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "engine failure 1: the device is on fire",
+        "engine failure 2: the device is on fire",
+    ]
+
+
+async def test_a_frame_that_cannot_be_packed_costs_only_itself() -> None:
+    def fail() -> None:
+        raise OSError("no space left")
+
+    async with bench() as b:
+        await b.open(1)
+        b.submit(1, before_send=fail)
+        await until(lambda: b.results.count == 1)
+        b.submit(1)
+        await until(lambda: b.results.count == 2)
+        assert b.results.dropped == ["engine_error"]
+
+
+async def test_every_coded_frame_is_measured_or_said_not_to_be() -> None:
+    async with bench(psnr="auto") as b:
+        await b.open(1)
+        for number in range(10):
+            b.submit(1, number=number)
+            await until(lambda: b.results.count > number)  # noqa: B023 - awaited here
+        b.host.close_stream(1)
+        await until(lambda: len(b.results.psnr) == 10)
+        measured = [psnr for psnr in b.results.psnr if psnr is not None]
+        assert measured
+        assert measured[0].y == 100.0  # grey is exact
+        assert all(coded.is_measured for coded in b.results.coded)
+
+
+async def test_a_measurement_that_fails_is_said_not_to_be_done() -> None:
+    async with bench(psnr="all") as b:
+        await b.open(1)
+        b.engine.gate.clear()
+        b.submit(1)
+        await until(lambda: b.engine.is_running)
+        b.engine.gate.set()
+        b.engine.decode = fail_to_decode  # type: ignore[method-assign]
+        await until(lambda: b.results.psnr == [None])
+        assert b.host.failures == 1
+
+
+def fail_to_decode(jobs: Sequence[DecodeJob]) -> list[Planes]:
+    raise EngineError("no")
+
+
+async def test_closing_gives_back_what_waits_and_finishes_what_runs() -> None:
+    engine = ScriptedEngine()
+    host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("auto"))
+    b = Bench(engine, host)
+    await b.open(1, 2)
+    engine.gate.clear()
+    b.submit(1)
+    await until(lambda: engine.is_running)
+    b.submit(1)
+    b.submit(2)
+    closing = asyncio.ensure_future(host.close())
+    await asyncio.sleep(0)
+    engine.gate.set()
+    await closing
+    await asyncio.sleep(0)
+    assert sorted(b.results.dropped) == ["closed", "closed"]
+    assert len(b.results.coded) == len(b.results.psnr) == 1
+    b.submit(1)
+    await asyncio.sleep(0)
+    assert b.results.dropped[-1] == "closed"
+    assert engine.is_closed
+
+
+async def test_warming_up_runs_a_frame_and_leaves_nothing() -> None:
+    async with bench() as b:
+        await b.host.warm(70, 50)
+        assert b.engine.batches == [1]
+        assert b.engine.n_open == 0
+
+
+async def test_a_stream_that_is_closed_drops_what_waits() -> None:
+    async with bench() as b:
+        await b.open(1)
+        b.engine.gate.clear()
+        b.submit(1)
+        await until(lambda: b.engine.is_running)
+        b.submit(1)
+        b.host.close_stream(1)
+        b.engine.gate.set()
+        await until(lambda: b.results.count == 2)
+        assert b.results.dropped == ["closed"]
+        await b.host.close_state(b.states[1])

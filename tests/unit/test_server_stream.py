@@ -1,0 +1,166 @@
+"""A stream's frames from picture to packets, with an engine that does as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import av
+import numpy as np
+import pytest
+
+from rtcodec.engine.api import StateId
+from rtcodec.engine.null import NullEngine
+from rtcodec.errors import Overloaded
+from rtcodec.stats import FrameLedger, StreamStats
+from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
+from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.measure import MeasureGate
+from rtcodec_server.stream import Stream, picture_planes
+from support.relay import until
+
+
+class MoodyEngine(NullEngine):
+    """A null engine that may refuse streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 0
+        self.sizes: dict[StateId, tuple[int, int]] = {}
+
+    def open_state(self, width: int, height: int) -> StateId:
+        if self.refusals:
+            self.refusals -= 1
+            raise Overloaded("no room")
+        state = super().open_state(width, height)
+        self.sizes[state] = (width, height)
+        return state
+
+    def close_state(self, state: StateId) -> None:
+        del self.sizes[state]
+        super().close_state(state)
+
+
+def decoded(width: int = 64, height: int = 48, *, pts: int = 0) -> DecodedFrame:
+    now_us = monotonic_us()
+    picture = av.VideoFrame(width, height, "yuv420p")
+    for plane in picture.planes:
+        plane.update(bytes(plane.buffer_size))
+    return DecodedFrame(picture, pts, pts, True, now_us - 300, now_us - 200, now_us - 100)
+
+
+class Bench:
+    """A stream and its figures."""
+
+    def __init__(self, engine: MoodyEngine, host: EngineHost) -> None:
+        self.engine = engine
+        self.stats = StreamStats()
+        self.stream = Stream(
+            host, qp=10, frame_deadline_us=10_000_000, stats=(self.stats, StreamStats())
+        )
+
+    @property
+    def frames(self) -> FrameLedger:
+        return self.stats.frames
+
+    def put(self, frame: DecodedFrame) -> None:
+        self.stream.receive()
+        self.stream.put(frame)
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    engine = MoodyEngine()
+    host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
+    b = Bench(engine, host)
+    try:
+        yield b
+    finally:
+        await b.stream.close()
+        await host.close()
+        assert b.frames.in_flight == 0
+        assert engine.sizes == {}
+
+
+async def test_the_first_frame_waits_for_the_engine_and_the_newest_wins() -> None:
+    async with bench() as b:
+        assert b.stream.size is None
+        for _ in range(3):
+            b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        assert b.frames.dropped == {"starting": 2}
+        assert b.stream.size == (64, 48)
+        assert b.stats.latency_ms["total"].count == 1  # with nobody to send it to
+
+
+async def test_an_engine_that_refuses_is_asked_again_with_the_next_frame() -> None:
+    async with bench() as b:
+        b.engine.refusals = 2
+        for _ in range(2):
+            b.put(decoded())
+            n_before = b.frames.n_dropped
+            await until(lambda: b.frames.n_dropped > n_before)  # noqa: B023 - awaited here
+        assert b.frames.dropped == {"engine_error": 2}
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+
+
+async def test_a_new_size_opens_a_new_state_and_closes_the_old() -> None:
+    async with bench() as b:
+        b.put(decoded(64, 48))
+        await until(lambda: b.frames.encoded == 1)
+        b.put(decoded(32, 32))
+        b.put(decoded(80, 40))  # changes its mind before the engine is ready
+        await until(lambda: b.frames.encoded == 2)
+        assert [*b.engine.sizes.values()] == [(80, 40)]
+        assert b.frames.n_dropped == 1
+
+
+async def test_after_closing_frames_are_dropped() -> None:
+    async with bench() as b:
+        b.put(decoded())
+        await b.stream.close()
+        b.put(decoded())
+        assert b.frames.encoded + b.frames.n_dropped == 2
+        assert b.frames.dropped["closing"] >= 1
+
+
+async def test_a_slow_subscriber_loses_old_frames_and_holds_up_nobody() -> None:
+    async with bench() as b:
+        sender = LatentSender(
+            max_frames=2,
+            on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
+            on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
+        )
+        b.stream.subscribers["slow"] = sender
+        for n in range(6):
+            b.put(decoded(pts=n * 3000))
+            await until(lambda: b.frames.encoded == n + 1)  # noqa: B023 - awaited here
+        assert b.frames.unsent == 4
+        first = await sender.recv()
+        assert first.pts == 4 * 3000
+        second = await sender.recv()  # so the first is on its way
+        assert second.pts == 5 * 3000
+        assert b.frames.sent == 1
+        assert b.stats.latency_ms["send"].count == 1
+        sender.stop()
+        assert (b.frames.sent, b.frames.unsent) == (1, 5)
+
+
+async def test_pictures_of_other_formats_are_converted() -> None:
+    rgb = av.VideoFrame.from_ndarray(np.full((10, 20, 3), 255, np.uint8), format="rgb24")
+    planes = picture_planes(rgb)
+    assert (planes.width, planes.height) == (20, 10)
+    assert planes.y.max() - planes.y.min() <= 1
+    assert planes.u.shape == (5, 10)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 23), (64, 1), (33, 2)])
+async def test_odd_sizes_are_encoded(width: int, height: int) -> None:
+    picture = av.VideoFrame(width, height, "yuv420p")
+    planes = picture_planes(picture)
+    assert planes.y.shape == (height, width)
+    assert planes.u.shape == ((height + 1) // 2, (width + 1) // 2)
+    async with bench() as b:
+        b.put(decoded(width, height))
+        await until(lambda: b.frames.encoded == 1)
+    await asyncio.sleep(0)
