@@ -1,11 +1,12 @@
 """
 Measure the entropy coder, the scale network and the tile copies on one core.
 
-    python -m benchmarks.entropy [--output benchmarks/entropy.json] [--seconds 1.0]
+    python -m benchmarks.entropy [--output FILE] [--seconds 1.0] [--image FILE ...]
 
-The latents are made up: channels fall off in energy, tiles differ, and about
-85 % of the scale indices are 0, as in a picture of 640x384 at a middling qp.
-Every figure is the best of many runs: what else the machine did does not count.
+The headline's latents are made up: channels fall off in energy, tiles differ,
+and about 85 % of the scale indices are 0. With --image, the latents of the
+shipped s128 at several qp are measured too. Every figure is the best of many
+runs: what else the machine did does not count.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import rtcodec
+from rtcodec.bundle import find_bundle
+from rtcodec.engine.api import EncodeJob
 from rtcodec.entropy import build, native, tile
 from rtcodec.entropy.cdf import Z_MAX, EntropyTables, example_tables
 from rtcodec.entropy.rans import LANES
 from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.types import Planes
 
 ROWS, COLUMNS = 6, 10  # tiles of 640x384
 HYPER_CHANNELS, CHANNELS = 48, 320  # tier s128
@@ -81,26 +86,27 @@ def best_ms(work: Callable[[], object], seconds: float) -> float:
 
 
 def measure_coder(
-    tables: EntropyTables, coded: float, lanes: int, seconds: float
+    tables: EntropyTables, latents: Latents, lanes: int, seconds: float, qp: int = QP
 ) -> dict[str, float]:
-    """Measure one share of coded latents with one number of lanes."""
-    z, symbols, indices = make_latents(tables, coded)
-    payload = native.encode_slice(tables, z, symbols, indices, QP, lanes)
+    """Measure one slice with one number of lanes."""
+    z, symbols, indices = latents
+    payload = native.encode_slice(tables, z, symbols, indices, qp, lanes)
 
     def decode() -> NDArray[np.int16]:
-        decoder = native.SliceDecoder(tables, payload, len(z), QP, lanes)
+        decoder = native.SliceDecoder(tables, payload, len(z), qp, lanes)
         decoder.read_z()
         return decoder.read_y(indices)
 
     assert (decode() == symbols).all()
     decode_ms = best_ms(decode, seconds)
     encode_ms = best_ms(
-        lambda: native.encode_slice(tables, z, symbols, indices, QP, lanes), seconds
+        lambda: native.encode_slice(tables, z, symbols, indices, qp, lanes), seconds
     )
     n_all = z.size + indices.size
     n_coded = z.size + int(np.count_nonzero(indices))
     return {
         "coded_share": round(n_coded / n_all, 4),
+        "not_zero_share": round((np.count_nonzero(z) + np.count_nonzero(symbols)) / n_all, 4),
         "lanes": lanes,
         "payload_bytes": len(payload),
         "decode_ms": round(decode_ms, 4),
@@ -110,6 +116,47 @@ def measure_coder(
         "decode_coded_symbols_per_s": round(n_coded / decode_ms * 1e3),
         "encode_coded_symbols_per_s": round(n_coded / encode_ms * 1e3),
     }
+
+
+def measure_images(images: list[Path], seconds: float) -> list[dict[str, Any]]:
+    """Measure the latents of the shipped s128 for images, scaled to 640x384."""
+    if not images:
+        return []
+    from rtcodec_engines.openvino_engine import OpenVinoEngine
+
+    bundle = find_bundle("s128")
+    engine = OpenVinoEngine(bundle)
+    state = engine.open_state(64 * COLUMNS, 64 * ROWS)
+    tiles = np.arange(ROWS * COLUMNS, dtype=np.uint32)
+    results: list[dict[str, Any]] = []
+    for image in images:
+        planes = read_planes(image)
+        for qp in (8, 24, 32, 40, 56):
+            job = EncodeJob(
+                state=state, planes=planes, qp=qp, reference=None, store=None, reconstruct=False
+            )
+            [output] = engine.encode([job])
+            latents = (
+                tile.gather_hyper(output.z, tiles),
+                native.gather_tiles(output.symbols, tiles),
+                native.gather_tiles(output.indices, tiles),
+            )
+            figures = measure_coder(bundle.entropy_tables, latents, 8, seconds, qp)
+            results.append({"image": image.name, "qp": qp, **figures})
+    engine.close()
+    return results
+
+
+def read_planes(image: Path) -> Planes:
+    """Read an image as 4:2:0 planes of 640x384."""
+    with Image.open(image) as opened:
+        scaled = opened.convert("YCbCr").resize((64 * COLUMNS, 64 * ROWS))
+    y, u, v = (np.asarray(band) for band in scaled.split())
+    chroma = [
+        band.reshape(32 * ROWS, 2, 32 * COLUMNS, 2).mean(axis=(1, 3)).round().astype(np.uint8)
+        for band in (u, v)
+    ]
+    return Planes(np.ascontiguousarray(y), *chroma)
 
 
 def measure_others(tables: EntropyTables, seconds: float) -> dict[str, float]:
@@ -164,21 +211,26 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.entropy", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--seconds", type=float, default=1.0, help="per figure (default: 1.0)")
+    parser.add_argument("--image", type=Path, nargs="*", default=[], help="measure these as well")
     options = parser.parse_args(arguments)
     tables = example_tables(HYPER_CHANNELS)
     results = [
-        measure_coder(tables, coded, lanes, options.seconds)
-        for coded in (0.10, 0.15, 0.20, 1.0)
+        measure_coder(tables, make_latents(tables, coded), lanes, options.seconds)
+        for coded in (0.10, 0.15, 0.20, 0.50, 1.0)
         for lanes in LANES
     ]
     headline = next(r for r in results if r["lanes"] == 8 and 0.15 < r["coded_share"] < 0.18)
     report = {
-        "command": "python -m benchmarks.entropy",
+        "command": " ".join(
+            ["python -m benchmarks.entropy", *(["--image"] if options.image else [])]
+            + [image.name for image in options.image]
+        ),
         "machine": machine(),
         "frame": "640x384, s128: 307200 latents and 2880 hyper-latents, one slice, one core",
         "headline": headline,
         "coder": results,
         "other_ms": measure_others(tables, options.seconds),
+        "shipped_model": measure_images(options.image, options.seconds),
     }
     options.output.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps({"headline": headline, "other_ms": report["other_ms"]}, indent=2))
