@@ -103,6 +103,15 @@ class Child:
         if self.is_running:
             self._process.send_signal(number)
 
+    def cpu_s(self) -> float | None:
+        """Return the processor time it has used, in seconds, where the system tells."""
+        try:
+            text = Path(f"/proc/{self._process.pid}/stat").read_text("ascii", errors="replace")
+            user, system = text.rpartition(")")[2].split()[11:13]  # man 5 proc: utime, stime
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, AttributeError):
+            return None
+
     def said(self) -> str:
         """Return what it wrote on standard error so far."""
         try:

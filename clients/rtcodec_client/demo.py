@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtcodec.errors import EngineError
+from rtcodec.errors import EngineError, RtcodecError
 from rtcodec_client.child import Child
 from rtcodec_client.demo_report import DemoOptions, demo_report
 from rtcodec_client.display import Display, Snapshot
@@ -80,6 +80,14 @@ class _Told:
     report: dict[str, Any] | None = None
     published: dict[str, Any] = field(default_factory=dict)
     relay: RoomStatus | None = None
+    cores: dict[str, float] = field(default_factory=dict)
+    "Processor cores that each child used while the clip played."
+
+
+class Interrupted(RtcodecError):
+    """The user ended it before there was anything to report."""
+
+    exit_code = 130  # 128 + SIGINT
 
 
 class Demo:
@@ -124,9 +132,10 @@ class Demo:
             await publisher.finish(timeout_s=_LEAVE_TIMEOUT_S)
             self._follow()
             await relay.finish(timeout_s=_LEAVE_TIMEOUT_S)
-        if self._told.report is None:
+        told = self._told
+        if told.report is None:
             raise EngineError("the watcher ended without a report")
-        return demo_report(self._told.report, self._told.published, self._options)
+        return demo_report(told.report, told.published, self._options, cores=told.cores)
 
     # ---- starting
 
@@ -155,7 +164,8 @@ class Demo:
     ) -> None:
         self._show(f"loading model {self._options.model}")
         async with _limit("the relay's engine did not get ready"):
-            while not stop.is_set():
+            while True:
+                _check_not_interrupted(stop)
                 relay.check_running()
                 try:
                     if await client.is_ok("/readyz"):
@@ -172,6 +182,7 @@ class Demo:
         if options.engine != "null":
             arguments += ["--model", options.model]
         arguments += ["--threads", str(options.watch_threads), "--wait", str(_START_TIMEOUT_S)]
+        arguments += ["--warm", f"{options.size[0]}x{options.size[1]}"]
         arguments += ["--tap", str(self._work), "--source-tap", str(self._work)]
         arguments += ["--events", str(self._work / "watch.events")]
         arguments += ["--contact-sheet", str(self.files.sheet)]
@@ -205,7 +216,8 @@ class Demo:
 
     async def _until_connected(self, who: str, children: list[Child], stop: asyncio.Event) -> None:
         async with _limit(f"{children[-1].name} did not connect"):
-            while who not in self._told.connected and not stop.is_set():
+            while who not in self._told.connected:
+                _check_not_interrupted(stop)
                 for child in children:
                     child.check_running()
                 await asyncio.sleep(_TICK_S / 2)
@@ -218,6 +230,7 @@ class Demo:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
+        before = [child.cpu_s() for child in children]
         tick = 0
         while not self._told.finished and not stop.is_set():
             for child in children:
@@ -228,6 +241,11 @@ class Demo:
             self._show(f"{self._options.input} through {self._options.model}")
             tick += 1
             await asyncio.sleep(_TICK_S)
+        played_s = loop.time() - self._started_s
+        for child, start_s in zip(children, before, strict=True):
+            end_s = child.cpu_s()
+            if start_s is not None and end_s is not None:
+                self._told.cores[child.name] = (end_s - start_s) / played_s
 
     async def _settle(self, relay: Child, client: SignallingClient) -> None:
         """Wait until the relay has dealt with every frame and nothing moves any more."""
@@ -289,6 +307,11 @@ class Demo:
         width, height = self._options.size
         rate = self._options.frame_rate or 60.0
         return width * height * 1.5 * rate * self._options.duration_s < _SPOOL_MAX_BYTES
+
+
+def _check_not_interrupted(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        raise Interrupted("interrupted")
 
 
 class _limit:  # noqa: N801 - reads as a function

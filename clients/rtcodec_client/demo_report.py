@@ -55,7 +55,11 @@ DROPPED_SHARE_GOAL = 0.01
 
 
 def demo_report(
-    watched: dict[str, Any], published: dict[str, Any], options: DemoOptions
+    watched: dict[str, Any],
+    published: dict[str, Any],
+    options: DemoOptions,
+    *,
+    cores: dict[str, float],
 ) -> dict[str, Any]:
     """
     Complete the watcher's report with what the publisher counted.
@@ -64,6 +68,7 @@ def demo_report(
         watched: What `rtcodec watch --json` prints.
         published: What `rtcodec publish --json` prints; may be empty.
         options: What was asked for.
+        cores: Processor cores that relay, watcher and publisher used; may be empty.
     """
     frames = {**published.get("frames", {}), **watched["frames"]}
     report = {**watched, "frames": frames}
@@ -77,6 +82,7 @@ def demo_report(
         "relay_threads": options.relay_threads,
         "watch_threads": options.watch_threads,
     }
+    report["cpu_cores"] = {name: round(used, 3) for name, used in cores.items()}
     report["accounts"] = accounts(frames)
     report["goals"] = goals(report)
     return report
@@ -142,4 +148,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     added = report["relay_latency_ms"].get("total")
     if added and added.get("p50") is not None:
         lines.append(f"           of it in the relay {added['p50']:.1f} ms (p50)")
+    if report.get("cpu_cores"):
+        used = ", ".join(f"{name} {share:.2f}" for name, share in report["cpu_cores"].items())
+        lines.append(f"processor  cores used: {used}")
     return lines

@@ -56,6 +56,10 @@ class PictureDecoder:
         self._size: tuple[int, int] | None = None
         self._decoder: FrameDecoder | None = None
 
+    def warm(self, width: int, height: int) -> None:
+        """Get ready for frames of a size; may take a second, which the first frame then saves."""
+        self._decoder_for(width, height)
+
     def decode(self, packets: Sequence[bytes]) -> DecodedPicture:
         """
         Decode one frame; what is missing or damaged is painted from zeros.
@@ -71,7 +75,8 @@ class PictureDecoder:
         )
         if described is None:
             raise problem or Truncated("no packet of the frame says its size", offset=0)
-        decoded = self._decoder_for(described).decode(parsed)
+        geometry = described.geometry
+        decoded = self._decoder_for(geometry.width, geometry.height).decode(parsed)
         is_complete = problem is None and decoded.frame.complete
         number = decoded.frame.header.frame_number
         return DecodedPicture(decoded.planes, is_complete, tuple(parsed), described, number)
@@ -83,8 +88,8 @@ class PictureDecoder:
             self._decoder = None
             self._size = None
 
-    def _decoder_for(self, description: Description) -> FrameDecoder:
-        size = (description.geometry.width, description.geometry.height)
+    def _decoder_for(self, width: int, height: int) -> FrameDecoder:
+        size = (width, height)
         if self._decoder is None or size != self._size:
             if size[0] * size[1] > self._pixels_max:
                 raise Corrupt(f"a frame of {size[0]}x{size[1]} is more than we take", offset=0)

@@ -29,6 +29,9 @@ class RoomStatus:
 
     latency_ms: dict[str, Any] = field(default_factory=dict)
     psnr_db: dict[str, Any] | None = None
+    size: tuple[int, int] | None = None
+    "Width and height of the frames, while there are any."
+
     engine: str | None = None
     model: str | None = None
     model_id: str | None = None
@@ -79,6 +82,7 @@ def read_room(
     engine = _dict(document.get("engine"))
     peers = [peer for peer in entry.get("subscribers") or () if isinstance(peer, dict)]
     peer = next((peer for peer in peers if _is_session(peer, subscriber)), None)
+    width, height = _count(entry.get("width")), _count(entry.get("height"))
     reasons = _dict(frames.get("dropped_by_reason"))
     return RoomStatus(
         received=_count(frames.get("received")),
@@ -88,6 +92,7 @@ def read_room(
         bytes_sent=_count(_dict(peer).get("bitstream_bytes")),
         latency_ms=_dict(entry.get("latency_ms")),
         psnr_db=_dict(entry.get("psnr_db")) or None,
+        size=(width, height) if width and height else None,
         engine=_text(engine.get("engine")),
         model=_text(engine.get("model")),
         model_id=_text(engine.get("model_id")),

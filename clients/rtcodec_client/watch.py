@@ -58,6 +58,9 @@ class WatchOptions:
     source_tap: Path | None = None
     "Ring of the frames that the publisher sends; of use only with that of the relay."
 
+    warm: tuple[int, int] | None = None
+    "Width and height to get ready for before connecting."
+
     samples: int = 0
     "Frames to keep for a contact sheet."
 
@@ -145,6 +148,8 @@ class Watcher:
         ready = add_latent_receiver(self._connection.peer, max_frames=_QUEUE_FRAMES)
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
         try:
+            if self._options.warm is not None:
+                await asyncio.to_thread(self._decoder.warm, *self._options.warm)
             async with self._connection.established() as session:
                 self._check_model(session)
                 self._receiver = receiver = await ready

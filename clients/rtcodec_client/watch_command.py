@@ -30,6 +30,7 @@ from rtcodec_client.output import OutputThread, check_output, open_output
 from rtcodec_client.room_status import RoomStatus, fetch_room
 from rtcodec_client.shell import add_connection_arguments, run_async, say, token_of
 from rtcodec_client.signalling import SignallingClient, check_url, room_of
+from rtcodec_client.source import parse_size
 from rtcodec_client.watch import Watcher, WatchOptions
 from rtcodec_client.window import Window, check_display
 
@@ -67,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="what the relay sends; by default it is asked")
     engines = (*ENGINE_NAMES, NULL)
     parser.add_argument("--engine", choices=engines, default="auto", help="what decodes")
+    parser.add_argument(
+        "--warm", metavar="WxH", help="get ready for this size before the first picture comes"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the engine")
     add_connection_arguments(parser)
     measure = parser.add_argument_group("measuring on one machine")
@@ -115,6 +119,8 @@ def _check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {value:g} is not above 0")
     if not 1 <= args.threads <= 64:
         raise ConfigError(f"{args.threads} threads is outside 1..64")
+    if args.warm is not None:
+        parse_size(args.warm)
     for path in args.output:
         check_output(path)
     if args.tap is None and (args.contact_sheet is not None or args.source_tap is not None):
@@ -134,6 +140,7 @@ class _WatchCommand:
         self._room = room_of(url)
         self._status: RoomStatus | None = None
         self._engine: Engine | None = None
+        self._room_size: tuple[int, int] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connect, watch, and finish every file."""
@@ -231,21 +238,24 @@ class _WatchCommand:
 
     def _options(self) -> WatchOptions:
         args = self._args
+        warm = parse_size(args.warm) if args.warm else self._room_size
         return WatchOptions(
             seconds=args.seconds,
             frames=args.frames,
             wait_s=args.wait,
             relay_tap=args.tap / f"{self._room}.tap" if args.tap else None,
             source_tap=args.source_tap / "source.tap" if args.source_tap else None,
+            warm=warm,
             samples=_SHEET_ROWS if args.contact_sheet is not None else 0,
         )
 
     async def _choose_model(self, client: SignallingClient) -> str:
         name: str | None = self._args.model
         await client.get_json("/healthz")  # nobody there: say so before a model is loaded
-        if name is None:
-            status = await fetch_room(client, self._room)
-            name = status.model if status is not None else None
+        status = await fetch_room(client, self._room)
+        if status is not None:
+            name = name or status.model
+            self._room_size = status.size
         return name or DEFAULT_MODEL
 
     def _open_window(self, stack: ExitStack, stop: asyncio.Event) -> Callable[[Planes], None]:

@@ -243,7 +243,7 @@ def options(tmp_path: Path) -> DemoOptions:
 
 def test_the_report_says_whether_the_books_balance(tmp_path: Path) -> None:
     published = {"frames": {"published": 100, "skipped": 0}, "fps": 30.0}
-    report = demo_report(watched(), published, options(tmp_path))
+    report = demo_report(watched(), published, options(tmp_path), cores={})
     assert report["accounts"] == {"relay": True, "subscriber": True}
     assert report["frames"]["published"] == 100
     assert report["publisher"] == {"fps": 30.0}
@@ -265,9 +265,12 @@ def test_goals_without_a_measurement_are_empty() -> None:
 
 
 def test_the_summary_says_what_became_of_every_frame(tmp_path: Path) -> None:
-    text = "\n".join(summary_lines(demo_report(watched(), {}, options(tmp_path))))
+    text = "\n".join(
+        summary_lines(demo_report(watched(), {}, options(tmp_path), cores={"relay": 0.5}))
+    )
     assert "100 received, 99 encoded, 1 dropped, 99 sent, 98 decoded, 1 lost" in text
     assert "1 superseded, 1 late" in text
+    assert "cores used: relay 0.50" in text
     assert "publish to decoded 29.5 ms (p50)" in text
 
 
