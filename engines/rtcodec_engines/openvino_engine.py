@@ -2,12 +2,13 @@
 The CPU engine: the model's graphs in OpenVINO, float32.
 
 Float32 is set explicitly: OpenVINO's own default is bf16 where the CPU has it, and the linear paths
-of the networks lose quality in it. A graph runs in bf16 only if the bundle's card lists it under
-`bf16_safe` and the CPU has the instructions. Conversions between integers and floats are compiled
-into the graphs.
+of analysis and synthesis lose up to half a decibel in it (measured: docs/adr/008). A graph runs in
+bf16 only if it is known to be safe and the CPU has the instructions. Conversions between integers
+and floats are compiled into the graphs.
 """
 
 import threading
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,22 @@ from rtcodec.errors import EngineError
 from rtcodec_engines.graph_engine import GraphEngine, Pipeline, Size, cpu_name
 
 _DEVICE = "CPU"
+_BF16_SAFE = ("residual",)
+"Unless the bundle's card has a list of its own under `bf16_safe`."
 
 
 class OpenVinoEngine(GraphEngine):
     """OpenVINO on the CPU."""
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 1, bf16: Collection[str] | None = None
+    ) -> None:
         """
         Args:
             bundle: The model.
             threads: Cores that one frame may use.
+            bf16: Graphs to run in bf16 whatever the CPU is, to measure what it costs; None for
+                those that are safe, where the CPU has it.
         """
         super().__init__(bundle)
         try:
@@ -41,8 +48,9 @@ class OpenVinoEngine(GraphEngine):
             can_bf16 = "BF16" in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         except RuntimeError as error:
             raise EngineError(f"OpenVINO does not start: {_first_line(error)}") from error
-        safe = set(bundle.card.get("bf16_safe", ())) if can_bf16 else set()
-        self._precision = {graph: "bf16" if graph in safe else "f32" for graph in GRAPHS}
+        if bf16 is None:
+            bf16 = bundle.card.get("bf16_safe", _BF16_SAFE) if can_bf16 else ()
+        self._precision = {graph: "bf16" if graph in bf16 else "f32" for graph in GRAPHS}
         self._threads = max(1, threads)
         self._onnx = {graph: bundle.read_graph(graph) for graph in GRAPHS}
         # a model is compiled once per size and shared by the pipelines of that size
