@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 STAGES = ("receive", "decode", "queue", "batch", "engine", "entropy", "send", "total")
 "Stages of a frame's way through the relay, in order; `total` is all of them."
@@ -46,6 +47,9 @@ class Histogram:
     counts: list[int] = field(init=False)
     "Values in each bucket, one more than bounds."
 
+    count: int = 0
+    "Values so far."
+
     total: float = 0.0
     "Sum of the values."
 
@@ -53,40 +57,36 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
 
     @property
-    def count(self) -> int:
-        """Values so far."""
-        return sum(self.counts)
-
-    @property
     def mean(self) -> float | None:
         """Mean of the values, or None before the first."""
-        count = self.count
-        return self.total / count if count else None
+        return self.total / self.count if self.count else None
 
     def add(self, value: float) -> None:
         """Count *value*; one on a bound belongs to the bucket below it."""
         self.counts[bisect_left(self.bounds, value)] += 1
+        self.count += 1
         self.total += value
 
     def quantile(self, fraction: float) -> float | None:
         """
         Return the value below which *fraction* of the values lie.
 
-        Interpolated inside the bucket; None before the first value.
+        Interpolated inside the bucket; None before the first value, and the last bound for
+        whatever lies above it.
 
         Args:
-            fraction: 0 to 1.
+            fraction: Above 0, up to 1.
         """
+        if not self.count:
+            return None
         wanted = fraction * self.count
-        seen = 0
-        for index, count in enumerate(self.counts):
-            if count and seen + count >= wanted:
-                if index == len(self.bounds):
-                    return self.bounds[-1]
-                low = self.bounds[index - 1] if index else 0.0
-                return low + (self.bounds[index] - low) * (wanted - seen) / count
-            seen += count
-        return None
+        seen = list(accumulate(self.counts))
+        index = bisect_left(seen, wanted)
+        if index >= len(self.bounds):
+            return self.bounds[-1]
+        low = self.bounds[index - 1] if index else 0.0
+        missing = wanted - (seen[index] - self.counts[index])
+        return low + (self.bounds[index] - low) * missing / self.counts[index]
 
 
 @dataclass(slots=True)

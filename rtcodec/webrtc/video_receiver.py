@@ -43,6 +43,8 @@ class DecodedFrame:
     """A picture and when it went by."""
 
     picture: av.VideoFrame
+    "Planar 4:2:0 of 8 bits, whatever the stream was."
+
     pts: int
     "90 kHz ticks from the first frame of the stream, not wrapped."
 
@@ -131,7 +133,9 @@ class _DecoderThread:
 
     def _decode(self, decoder: Any, task: _Encoded) -> None:
         try:
-            pictures = decoder.decode(JitterFrame(task.data, task.pts))
+            pictures = [
+                _to_yuv420p(picture) for picture in decoder.decode(JitterFrame(task.data, task.pts))
+            ]
         except Exception as error:  # aiortc's thread would die and the track hang
             _log.debug("decode failed: %s", error)
             self._call(self._on_drop, "decode_error")
@@ -297,6 +301,12 @@ class VideoReceiver(Intake[bytes]):
             self._first_timestamp = self._last_timestamp = timestamp
         self._last_timestamp = unwrap(timestamp, near=self._last_timestamp, bits=32)
         return self._last_timestamp - self._first_timestamp
+
+
+def _to_yuv420p(picture: av.VideoFrame) -> av.VideoFrame:
+    if picture.format.name in ("yuv420p", "yuvj420p"):
+        return picture
+    return picture.reformat(format="yuv420p")
 
 
 def _is_keyframe(codec_name: str, data: bytes) -> bool:

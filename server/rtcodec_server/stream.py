@@ -194,7 +194,7 @@ class Stream:
     def _submit(self, frame: DecodedFrame, state: StateId) -> None:
         try:
             planes = picture_planes(frame.picture)
-        except (ValueError, av.FFmpegError) as error:
+        except ValueError as error:
             _log.warning("a picture cannot be used: %s", error)
             self.drop("unusable_picture")
             return
@@ -312,13 +312,13 @@ class Stream:
 
 def picture_planes(picture: av.VideoFrame) -> Planes:
     """
-    View a decoded picture as yuv420p planes; any other format is converted.
+    View a decoded picture's planes without copying them.
 
     Raises:
-        ValueError: If it has no pixels or too many.
+        ValueError: If it is not planar 4:2:0 of 8 bits, or too large.
     """
     if picture.format.name not in ("yuv420p", "yuvj420p"):
-        picture = picture.reformat(format="yuv420p")
+        raise ValueError(f"{picture.format.name} is not yuv420p")
     planes: list[NDArray[np.uint8]] = []
     for plane in picture.planes:
         rows = np.frombuffer(cast(bytes, plane), np.uint8).reshape(-1, plane.line_size)

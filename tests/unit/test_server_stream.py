@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import av
-import numpy as np
 import pytest
 
 from rtcodec.engine.api import StateId
@@ -146,12 +146,13 @@ async def test_a_slow_subscriber_loses_old_frames_and_holds_up_nobody() -> None:
         assert (b.frames.sent, b.frames.unsent) == (1, 5)
 
 
-async def test_pictures_of_other_formats_are_converted() -> None:
-    rgb = av.VideoFrame.from_ndarray(np.full((10, 20, 3), 255, np.uint8), format="rgb24")
-    planes = picture_planes(rgb)
-    assert (planes.width, planes.height) == (20, 10)
-    assert planes.y.max() - planes.y.min() <= 1
-    assert planes.u.shape == (5, 10)
+async def test_a_picture_of_another_format_is_dropped() -> None:
+    async with bench() as b:
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        rgb = replace(decoded(), picture=av.VideoFrame(64, 48, "rgb24"))
+        b.put(rgb)
+        assert b.frames.dropped == {"unusable_picture": 1}
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 23), (64, 1), (33, 2)])
