@@ -2,7 +2,7 @@
 The CPU engine: the model's graphs in OpenVINO, float32.
 
 Float32 is set explicitly: OpenVINO's own default is bf16 where the CPU has it, and the linear paths
-of analysis and synthesis lose up to half a decibel in it (measured: docs/adr/008). A graph runs in
+of analysis and synthesis lose up to half a decibel in it (measured: docs/adr/009). A graph runs in
 bf16 only if it is known to be safe and the CPU has the instructions. Conversions between integers
 and floats are compiled into the graphs.
 """
