@@ -6,7 +6,9 @@ Making the vectors again, and what stands in the way.
                        what is on the disk
 
 Vectors are a promise: what is there only changes when `VECTORS_VERSION` is
-raised, with a line in the changelog that says why.
+raised, with a line in the changelog that says why. A vector of a neural model
+is a promise for as long as the package comes with that model; when another
+takes its name, the vector is made anew.
 """
 
 import difflib
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rtcodec.bitstream.inspect_command import inspection
+from rtcodec.bundle import find_bundle
 from rtcodec.conformance.malformed import MALFORMED_RECIPES
 from rtcodec.conformance.model import NULL, RANDOM, vector_model, write_models
 from rtcodec.conformance.neural import TOLERANCE, WRITING_ENGINE
@@ -66,10 +69,17 @@ class Plan:
     version: int
     "Of the vectors on the disk; 0 if there are none."
 
+    retired: tuple[str, ...] = ()
+    "Folders of vectors whose model is no longer installed under its name."
+
     @property
     def refusal(self) -> str | None:
         """Why the plan may not be carried out, or None."""
-        promised = [path for path in (*self.changed, *self.gone) if path not in _FREE]
+        promised = [
+            path
+            for path in (*self.changed, *self.gone)
+            if path not in _FREE and not path.startswith(self.retired)
+        ]
         if promised and self.version >= VECTORS_VERSION:
             return (
                 f"{len(promised)} files of version {self.version} would change, {promised[0]}"
@@ -102,6 +112,7 @@ def plan(root: Path) -> Plan:
         changed=sorted(path for path in files.keys() & have.keys() if files[path] != have[path]),
         gone=sorted(have.keys() - files.keys()),
         version=recorded(root)["version"],
+        retired=tuple(path for path in map(_folder_of, ALL_RECIPES) if _is_retired(root, path)),
     )
 
 
@@ -169,10 +180,10 @@ def expectation_of(recipe: Recipe, seen: Observation) -> dict[str, Any]:
 
 def _make(recipe: Recipe, root: Path, models: Path) -> Files:
     """Return the files of one vector."""
-    folder = f"vectors/{recipe.name}"
+    folder = _folder_of(recipe)
     neural = recipe.model not in (NULL, RANDOM)
     model = vector_model(recipe.model, models, WRITING_ENGINE)
-    have = _kept(root / folder, model.bundle.model_id) if neural else None
+    have = _kept(root, folder) if neural else None
     data = have["input.rtc"] if have else recipe.make()
     seen = observe(data, model)
     files = {
@@ -185,14 +196,28 @@ def _make(recipe: Recipe, root: Path, models: Path) -> Files:
     return {f"{folder}/{name}": content for name, content in files.items()}
 
 
-def _kept(folder: Path, model_id: bytes) -> Files | None:
-    """Return a neural vector that is there and of the model as it is now: floats made it."""
-    names = ("input.rtc", "expect.json", "pixels.npz")
-    if not all((folder / name).exists() for name in names):
+def _folder_of(recipe: Recipe) -> str:
+    return f"vectors/{recipe.name}"
+
+
+def _kept(root: Path, folder: str) -> Files | None:
+    """Return a neural vector that is there and stays: floats made it, so it is made once."""
+    path = root / folder / "expect.json"
+    if not path.exists() or _is_retired(root, folder):
         return None
-    files = {name: (folder / name).read_bytes() for name in names}
-    named = json.loads(files["expect.json"])["sequence"]["model_id"]
-    return files if model_id.hex().startswith(named) else None
+    return {name: (path.parent / name).read_bytes() for name in ("input.rtc", "pixels.npz")}
+
+
+def _is_retired(root: Path, folder: str) -> bool:
+    """Say whether a vector is there whose model has another id by now."""
+    path = root / folder / "expect.json"
+    if not path.exists():
+        return False
+    expectation = json.loads(path.read_text())
+    if expectation.get("model") in (None, NULL, RANDOM):
+        return False
+    model_id = find_bundle(expectation["model"]).model_id.hex()
+    return not model_id.startswith(expectation["sequence"]["model_id"])
 
 
 def _npz(seen: Observation) -> bytes:
