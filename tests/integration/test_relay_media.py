@@ -306,9 +306,9 @@ async def test_loss_is_repaired_both_ways(lossy: list[bool]) -> None:
         lossy[0] = False
         counters = watch.receiver.counters
         await finish(client, path, watch)
-        # on a machine that is busy with other things some come after patience
-        assert counters.packets_recovered > counters.packets_lost
-        assert sum(frame.is_complete for frame in watch.frames) >= 0.8 * len(watch.frames)
+        assert counters.packets_recovered > 0
+        assert watch.receiver.frames_lost <= 1
+        assert sum(frame.is_complete for frame in watch.frames) >= 0.97 * len(watch.frames)
         assert server.relay.publisher_nacks > 0
         assert server.relay.stats.nack_count > 0
         assert settled(server.relay.stats.frames)

@@ -12,6 +12,7 @@ import av
 import numpy as np
 from aiortc import MediaStreamTrack, RTCPeerConnection
 
+from rtcodec.packet.jitter_buffer import JitterConfig
 from rtcodec.session.lobby import Limits
 from rtcodec.webrtc import (
     LatentFrame,
@@ -105,9 +106,10 @@ class RelayClient:
             return urljoin(f"/whip/{room}", response.headers["Location"])
 
     async def watch(self, room: str, *, models: tuple[str, ...] = ()) -> "Watch":
-        """Subscribe."""
+        """Subscribe, with the patience that a busy machine needs."""
         connection = self.new_connection()
-        ready = add_latent_receiver(connection, max_frames=1000)
+        config = JitterConfig(patience_us=2_000_000)
+        ready = add_latent_receiver(connection, max_frames=1000, config=config)
         offer = await create_offer(connection, models=models, loopback_only=True)
         async with self.http.post(f"/whep/{room}", data=offer, headers=SDP) as response:
             body = await response.text()
