@@ -6,6 +6,7 @@ Talk goes to stderr, data to stdout. Only shells import this: it reads the clock
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -89,6 +90,24 @@ class StageTimes:
             name: {f"p{q}": round(float(np.percentile(times, q)), 3) for q in QUANTILES}
             for name, times in self._times_ms.items()
         }
+
+
+@contextmanager
+def tidy_on_terminate() -> Iterator[None]:
+    """Let SIGTERM unwind the body, so that half-written files go, and end with 143."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def available_cores() -> int:

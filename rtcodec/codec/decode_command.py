@@ -14,7 +14,14 @@ from rtcodec.bitstream.sequence import SequenceHeader
 from rtcodec.bundle import Bundle, find_bundle, find_bundle_by_id
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encode_command import MAX_PIXELS
-from rtcodec.console import Progress, StageTimes, available_cores, print_json, say
+from rtcodec.console import (
+    Progress,
+    StageTimes,
+    available_cores,
+    print_json,
+    say,
+    tidy_on_terminate,
+)
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
 from rtcodec.errors import BitstreamError, ConfigError, InputError, Truncated, Unsupported
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `rtcodec decode`."""
     _check_options(args)
     threads = args.threads or available_cores()
-    with ExitStack() as stack:
+    with tidy_on_terminate(), ExitStack() as stack:
         file = stack.enter_context(_opened(args.input))
         reader = _reader(file, args.input)
         sequence = reader.sequence

@@ -14,7 +14,14 @@ from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_sou
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
 from rtcodec.codec.slicing import Slicing
-from rtcodec.console import Progress, StageTimes, available_cores, print_json, say
+from rtcodec.console import (
+    Progress,
+    StageTimes,
+    available_cores,
+    print_json,
+    say,
+    tidy_on_terminate,
+)
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
 from rtcodec.errors import ConfigError, InputError
@@ -81,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--lossless is not there yet: this version codes with loss only")
     threads = args.threads or available_cores()
     bundle = find_bundle(args.model)
-    with ExitStack() as stack:
+    with tidy_on_terminate(), ExitStack() as stack:
         reader = stack.enter_context(MediaReader(args.input, threads=threads))
         if reader.width * reader.height > MAX_PIXELS:
             raise InputError(

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -383,6 +386,24 @@ def test_a_failure_keeps_the_file_that_was_there(
     (tmp_path / "none.rtc").write_bytes(b"")
     assert run("decode", tmp_path / "none.rtc", tmp_path / "old.y4m")[0] == 1
     assert (tmp_path / "old.y4m").read_text() == "precious"
+
+
+def test_a_terminated_encode_leaves_nothing_behind(tmp_path: Path) -> None:
+    clip(tmp_path / "clip.y4m", 320, 192, 4)
+    frames = (tmp_path / "clip.y4m").read_bytes().split(b"FRAME\n")
+    (tmp_path / "clip.y4m").write_bytes(b"FRAME\n".join([frames[0], *(frames[1:] * 200)]))
+    words = ["encode", str(tmp_path / "clip.y4m"), str(tmp_path / "a.rtc"), "--model", "n64"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rtcodec.cli", *words],
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".a.*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.y4m"]
 
 
 def test_models_are_listed(run: Run) -> None:
