@@ -13,17 +13,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NEED_A_DEVICE = ("gpu",)
+"Run only when named: see `make gpu`."
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks called *names*, or all; return 1 if one failed, 2 for a wrong name."""
+    """Run the benchmarks called *names*, or all for a CPU; return 1 if one failed, 2 for a wrong name."""
     known = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no benchmark {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     failed = []
-    for name in names or known:
+    for name in names or [name for name in known if name not in NEED_A_DEVICE]:
         print(f"== {name}", file=sys.stderr, flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
             failed.append(name)
