@@ -1,5 +1,6 @@
 """Settings: what is read, what is refused."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,14 @@ def test_a_size_is_two_numbers() -> None:
 )
 def test_a_loopback_address_keeps_media_on_loopback(host: str, loopback: bool) -> None:
     assert ServerConfig(host=host).loopback_only is loopback
+
+
+def test_the_example_file_holds_the_defaults_and_names_every_setting(
+    request: pytest.FixtureRequest,
+) -> None:
+    path = request.config.rootpath / "server" / "relay.example.toml"
+    assert ServerConfig(**read_config(path)) == ServerConfig()
+    text = path.read_text("utf-8")
+    for cls in (ServerConfig, Limits):
+        for setting in fields(cls):
+            assert f"{setting.name} = " in text or setting.name == "limits", setting.name
