@@ -145,7 +145,7 @@ def frame_geometry(header: PacketHeader, sequence: SequenceHeader) -> Geometry:
 def _read_pts(cursor: Cursor) -> int:
     zigzag = cursor.varint("pts", limit=2 * PTS_LIMIT - 1)
     pts = zigzag >> 1 ^ -(zigzag & 1)
-    cursor.explain(f"{pts} ticks")
+    cursor.explain(lambda: f"{pts} ticks")
     return pts
 
 

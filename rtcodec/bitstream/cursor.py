@@ -8,7 +8,7 @@ Read and write the few number forms that every structure is made of (spec 1).
 A cursor can record what it read: `rtcodec inspect` is the parser itself, watched.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -152,10 +152,10 @@ class Cursor:
         finally:
             self._path = outer
 
-    def explain(self, meaning: str) -> None:
-        """Put the last field read into words; free when nothing is recorded."""
+    def explain(self, meaning: Callable[[], str]) -> None:
+        """Put the last field read into words; not called when nothing is recorded."""
         if self._fields is not None:
-            self._fields[-1] = replace(self._fields[-1], meaning=meaning)
+            self._fields[-1] = replace(self._fields[-1], meaning=meaning())
 
     def end(self, what: str) -> None:
         """

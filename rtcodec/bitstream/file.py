@@ -132,7 +132,7 @@ class RtcReader:
         )
         cursor.u8("mark")
         crc = cursor.u32("crc")
-        cursor.explain(f"{crc:#010x}")
+        cursor.explain(lambda: f"{crc:#010x}")
         if crc != expected:
             raise Corrupt(f"CRC is {crc:#010x}, stream gives {expected:#010x}", offset=start + 1)
         if self._read(1):

@@ -236,7 +236,7 @@ def read_packet_at(cursor: Cursor) -> Packet | Extension:
     version, packet_type = version_type >> 5, version_type & _MAX_TYPE
     if version != PACKET_VERSION:
         raise Unsupported(f"packet version {version}", offset=offset)
-    cursor.explain(f"version {version}, type {packet_type}")
+    cursor.explain(lambda: f"version {version}, type {packet_type}")
     size = cursor.varint("size", limit=MAX_PACKET_BYTES)
     body = cursor.inner("packet", size)
     if packet_type != TYPE_SLICE:
@@ -312,7 +312,7 @@ def read_geometry_at(cursor: Cursor) -> Geometry:
     bit_depth = (word >> 28) + 1
     if bit_depth < 8:
         raise Corrupt(f"bit depth {bit_depth} is below 8", offset=offset)
-    cursor.explain(f"{width}x{height}, {bit_depth} bits")
+    cursor.explain(lambda: f"{width}x{height}, {bit_depth} bits")
     return Geometry(width, height, bit_depth)
 
 
@@ -331,14 +331,14 @@ def _prefix(packet_type: int, size: int) -> bytes:
 def _read_slice_header(cursor: Cursor) -> PacketHeader:
     flags_offset = cursor.offset
     flags = cursor.u8("flags")
-    cursor.explain(", ".join(name for flag, name in _FLAG_NAMES.items() if flags & flag))
+    cursor.explain(lambda: ", ".join(name for flag, name in _FLAG_NAMES.items() if flags & flag))
     if flags & _FLAG_KEYFRAME and flags & _FLAG_REFERENCE:
         raise Corrupt("a keyframe with a reference", offset=flags_offset)
     if flags & _FLAG_DISPERSED and not flags & _FLAG_TILES:
         raise Corrupt("dispersed order without tiles", offset=flags_offset)
     lanes_qp = cursor.u8("lanes_qp")
     lanes, qp = _LANES[lanes_qp >> 6], lanes_qp & QP_MAX
-    cursor.explain(f"{lanes} lanes, qp {qp}")
+    cursor.explain(lambda: f"{lanes} lanes, qp {qp}")
     return PacketHeader(
         keyframe=bool(flags & _FLAG_KEYFRAME),
         last=bool(flags & _FLAG_LAST),
@@ -359,7 +359,7 @@ def _read_state(cursor: Cursor, name: str) -> int:
     state = cursor.u8(name)
     if state_slot(state) >= MAX_SLOTS:
         raise Corrupt(f"{name} {state:#04x} has no slot", offset=offset)
-    cursor.explain(f"slot {state_slot(state)}, generation {state >> 4}")
+    cursor.explain(lambda: f"slot {state_slot(state)}, generation {state >> 4}")
     return state
 
 
@@ -369,7 +369,7 @@ def _read_layer(cursor: Cursor) -> LayerId:
     if byte == 0:
         raise Corrupt("layer 0 is said by leaving it out", offset=offset)
     layer = LayerId(byte >> 4, byte & 15)
-    cursor.explain(f"rung {layer.rung}, temporal {layer.temporal}")
+    cursor.explain(lambda: f"rung {layer.rung}, temporal {layer.temporal}")
     return layer
 
 
@@ -380,7 +380,7 @@ def _read_description(cursor: Cursor) -> Description:
 def _read_tiles(cursor: Cursor, flags: int) -> TileRange:
     first = cursor.varint("first_tile", limit=MAX_TILES - 1)
     count = cursor.varint("tile_count", limit=MAX_TILES - first - 1) + 1
-    cursor.explain(f"{count} tiles")
+    cursor.explain(lambda: f"{count} tiles")
     return TileRange(first, count, bool(flags & _FLAG_DISPERSED))
 
 

@@ -172,7 +172,7 @@ def read_sequence_header_at(cursor: Cursor) -> SequenceHeader:
     pixel_format, rungs = _read_layout(cursor)
     color_range, color_matrix = _read_color(cursor)
     source_format = _source_format_name(cursor.u8("source_format"))
-    cursor.explain(source_format)
+    cursor.explain(lambda: source_format)
     references = _read_references(cursor)
     assert time_base is not None
     header = SequenceHeader(
@@ -189,7 +189,7 @@ def read_sequence_header_at(cursor: Cursor) -> SequenceHeader:
     )
     crc_offset = cursor.offset
     crc = cursor.u32("crc")
-    cursor.explain(f"{crc:#010x}")
+    cursor.explain(lambda: f"{crc:#010x}")
     expected = zlib.crc32(_body(header))
     if crc != expected:
         raise Corrupt(f"CRC is {crc:#010x}, header gives {expected:#010x}", offset=crc_offset)
@@ -235,7 +235,7 @@ def _read_ratio(cursor: Cursor, name: str, *, optional: bool = False) -> Fractio
     start = cursor.offset
     numerator = cursor.varint(f"{name}_numerator", limit=_MAX_TERM)
     if optional and numerator == 0:
-        cursor.explain("none")
+        cursor.explain(lambda: "none")
         return None
     denominator = cursor.varint(f"{name}_denominator", limit=_MAX_TERM)
     if numerator == 0 or denominator == 0:
@@ -258,7 +258,7 @@ def _read_layout(cursor: Cursor) -> tuple[PixelFormat, int]:
     if byte & 15 not in PixelFormat.__members__.values():
         raise Unsupported(f"pixel format {byte & 15}", offset=offset)
     pixel_format, rungs = PixelFormat(byte & 15), (byte >> 4) + 1
-    cursor.explain(f"{pixel_format.name.lower()}, {rungs} rungs")
+    cursor.explain(lambda: f"{pixel_format.name.lower()}, {rungs} rungs")
     return pixel_format, rungs
 
 
@@ -268,7 +268,7 @@ def _read_color(cursor: Cursor) -> tuple[ColorRange, int]:
     if byte >> 4 > max(ColorRange) or byte & 15 > _MAX_MATRIX:
         raise Corrupt(f"color {byte:#04x} is out of range", offset=offset)
     color_range, matrix = ColorRange(byte >> 4), byte & 15
-    cursor.explain(f"{color_range.name.lower()} range, matrix {matrix}")
+    cursor.explain(lambda: f"{color_range.name.lower()} range, matrix {matrix}")
     return color_range, matrix
 
 

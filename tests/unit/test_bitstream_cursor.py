@@ -66,7 +66,7 @@ def test_a_watched_cursor_records_what_it_reads() -> None:
     cursor.raw("long", 18)
     with cursor.within("part[0]"):
         cursor.varint("count", limit=500)
-        cursor.explain("many")
+        cursor.explain(lambda: "many")
         cursor.inner("box", 1).u8("x")
     assert fields == [
         Field(100, 2, "top.short", "0000"),
