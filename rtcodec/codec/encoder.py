@@ -11,6 +11,7 @@ threads of its own: a parallel `map` may be given, and the entropy coder runs wi
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,11 +99,6 @@ class FramePacker:
             The frame's packets in increasing order of tiles, the last one marked.
         """
         every = np.arange(output.z[0].size, dtype=np.uint32)
-        frame = _CodedFrame(
-            gather_hyper(output.z, every),
-            gather_tiles(output.symbols, every),
-            gather_tiles(output.indices, every),
-        )
         header = PacketHeader(
             frame_number=label.frame_number,
             qp=label.qp,
@@ -113,56 +109,48 @@ class FramePacker:
             layer=label.layer,
             description=label.description,
         )
-        n_tiles = frame.z.shape[0]
-        whole = replace(header, tiles=TileRange(n_tiles - 1, 1))
-        overhead = len(header_bytes(Packet(whole, b""))) + _SIZE_FIELD_BYTES
-        tile_bytes = self._tile_bytes(frame, label.qp)
-        runs = self._slicing.plan(tile_bytes, width, height, overhead)
+        z = gather_hyper(output.z, every)
+        symbols = gather_tiles(output.symbols, every)
+        indices = gather_tiles(output.indices, every)
+        tile_bytes = self._tile_bytes(z, symbols, indices, label.qp)
+        frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height))
+        runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
 
         def encode(run: TileRange) -> list[Packet]:
-            return self._encode_run(frame, header, run, tile_bytes, width, height)
+            return self._encode_run(frame, run)
 
         return tuple(packet for part in self._map(encode, runs) for packet in part)
 
-    def _tile_bytes(self, frame: "_CodedFrame", qp: int) -> NDArray[np.float64]:
+    def _tile_bytes(
+        self,
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16],
+        indices: NDArray[np.uint8],
+        qp: int,
+    ) -> NDArray[np.float64]:
         """Return what each tile costs; roughly, where only the number of lanes depends on it."""
         if self._slicing.target_bytes is None:
-            symbols = np.count_nonzero(frame.symbols.reshape(len(frame.z), -1), axis=1)
-            rough: NDArray[np.float64] = symbols * _BYTES_PER_SYMBOL
+            not_zero = np.count_nonzero(symbols.reshape(len(z), -1), axis=1)
+            rough: NDArray[np.float64] = not_zero * _BYTES_PER_SYMBOL
             return rough
-        return self._costs.bits(frame.z, frame.symbols, frame.indices, qp) / 8
+        return self._costs.bits(z, symbols, indices, qp) / 8
 
-    def _encode_run(
-        self,
-        frame: "_CodedFrame",
-        header: PacketHeader,
-        run: TileRange,
-        tile_bytes: NDArray[np.float64],
-        width: int,
-        height: int,
-    ) -> list[Packet]:
-        tiles = tile_indices(run, width, height)
+    def _encode_run(self, frame: "_CodedFrame", run: TileRange) -> list[Packet]:
+        """Return the packet of a run of tiles, or those of its halves if it came out too large."""
+        tiles = tile_indices(run, *frame.size)
         z, symbols, indices = frame.take(tiles)
-        lanes = lanes_for(float(tile_bytes[tiles].sum()))
-        payload = encode_slice(self._tables, z, symbols, indices, header.qp, lanes)
+        lanes = lanes_for(float(frame.tile_bytes[tiles].sum()))
+        payload = encode_slice(self._tables, z, symbols, indices, frame.header.qp, lanes)
+        if self._slicing.too_large(frame.header_bytes + len(payload), run):
+            return [packet for half in halves(run) for packet in self._encode_run(frame, half)]
         n_tiles = len(frame.z)
-        packet = Packet(
-            replace(
-                header,
-                tiles=None if run.count == n_tiles else run,
-                lanes=lanes,
-                last=run.end == n_tiles,
-            ),
-            payload,
+        header = replace(
+            frame.header,
+            tiles=None if run.count == n_tiles else run,
+            lanes=lanes,
+            last=run.end == n_tiles,
         )
-        size_bytes = len(header_bytes(packet)) + len(payload)
-        if self._slicing.too_large(size_bytes, run):
-            return [
-                packet
-                for half in halves(run)
-                for packet in self._encode_run(frame, header, half, tile_bytes, width, height)
-            ]
-        return [seal_packet(packet.header, payload, z, symbols)]
+        return [seal_packet(header, payload, z, symbols)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +238,22 @@ class FrameEncoder:
         self._engine.close_state(self._state)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _CodedFrame:
-    """The integers of a frame in coding order."""
+    """The integers of a frame in coding order, and what its packets have in common."""
 
     z: NDArray[np.int8]  # [Th * Tw, Cz]
     symbols: NDArray[np.int16]  # [Th * Tw, M, 16]
     indices: NDArray[np.uint8]  # [Th * Tw, M, 16]
+    header: PacketHeader
+    tile_bytes: NDArray[np.float64]  # [Th * Tw]
+    size: tuple[int, int]  # width, height in pixels
+
+    @cached_property
+    def header_bytes(self) -> int:
+        """The most that the header of a packet takes."""
+        last = replace(self.header, tiles=TileRange(len(self.z) - 1, 1))
+        return len(header_bytes(Packet(last, b""))) + _SIZE_FIELD_BYTES
 
     def take(
         self, tiles: NDArray[np.int64]
