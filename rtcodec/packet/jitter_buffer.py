@@ -211,6 +211,14 @@ class JitterBuffer(Generic[Item]):
             self.counters.nack_count += len(due)
             self._events.append(NacksDue(tuple(seq & 0xFFFF for seq in due)))
 
+    def end(self) -> None:
+        """Wait for nothing any more: release what is held, whole or not."""
+        while len(self._nacks):
+            self._skip()
+            self._release()
+        self._give_up_all()
+        self._tail_end = None
+
     def _start_at(self, seq: int, arrival: Arrival[Item]) -> None:
         self._has_started = True
         index = arrival.place[0] if arrival.place is not None else 0

@@ -108,6 +108,12 @@ class Intake(ABC, Generic[Item]):
             return None
         return min(capture_us, received_unix_us)
 
+    def finish(self) -> None:
+        """Release what is held, whole or not: nothing more will come."""
+        if not self._is_closed:
+            self._buffer.end()
+            self._drain(monotonic_us())
+
     def close(self) -> None:
         """Stop; nothing is released any more."""
         self._is_closed = True

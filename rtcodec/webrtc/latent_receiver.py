@@ -131,7 +131,8 @@ class LatentReceiver(Intake[Payload]):
             yield frame
 
     def close(self) -> None:
-        """End the stream; frames already received can still be read."""
+        """End the stream; frames already received, whole or not, can still be read."""
+        self.finish()
         super().close()
         self._queue.close()
 

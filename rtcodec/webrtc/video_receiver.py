@@ -89,12 +89,18 @@ class _DecoderThread:
         self._tasks: deque[_Encoded | None] = deque()
         self._ready = threading.Condition()
         self._pending: deque[_Encoded] = deque()
+        self._has_ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def put(self, task: _Encoded | None) -> None:
-        """Queue a frame, or the end: what still waits is then dropped."""
+        """Queue a frame, or the end: what still waits, or comes later, is then dropped."""
         with self._ready:
+            if self._has_ended:
+                if task is not None:
+                    self._on_drop("closing")
+                return
             if task is None:
+                self._has_ended = True
                 n_left = len(self._tasks)
                 self._tasks.clear()
                 for _ in range(n_left):
@@ -219,11 +225,13 @@ class VideoReceiver(Intake[bytes]):
 
     def close(self) -> None:
         """End the stream; pictures that nobody read yet are dropped."""
+        self.finish()
         super().close()
         self._queue.close()
         self._queue.drain()
 
     def _finish(self) -> None:
+        self.finish()
         super().close()
         self._queue.close()
 

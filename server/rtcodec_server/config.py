@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
+from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError
 from rtcodec.session.lobby import Limits
 from rtcodec.types import MAX_SIDE_PX, QP_MAX
 
 PSNR_MODES: Final = ("auto", "all", "off")
+ENGINES: Final = (*ENGINE_NAMES, "null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class ServerConfig:
         """
         _check(0 <= self.port <= 65535, f"port {self.port} is outside 0 to 65535")
         _check(0 <= self.qp <= QP_MAX, f"qp {self.qp} is outside 0 to {QP_MAX}")
+        _check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
         _check(self.psnr in PSNR_MODES, f"psnr {self.psnr!r} is none of {', '.join(PSNR_MODES)}")
         _check(self.threads >= 0, f"{self.threads} threads")
         _check(self.workers >= 1, f"{self.workers} workers; at least 1")

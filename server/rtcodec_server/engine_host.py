@@ -130,6 +130,11 @@ class EngineHost:
 
     # ---- for the event loop
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether frames are still encoded."""
+        return self._thread.is_alive()
+
     async def open_state(self, width: int, height: int) -> StateId:
         """
         Get the engine ready for a size; may take a second, blocks nothing.
@@ -212,6 +217,15 @@ class EngineHost:
     # ---- engine thread
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:  # our own fault, or the relay would not notice that nothing runs
+            _log.exception("the engine thread failed")
+        with self._wake:
+            self._is_stopping = True
+        self._drop_rest()
+
+    def _work(self) -> None:
         while True:
             with self._wake:
                 work = self._next_work()
@@ -224,7 +238,6 @@ class EngineHost:
                 self._encode(work)
             else:
                 self._measure(work)
-        self._drop_rest()
 
     def _next_work(self) -> Batch | _Measurement | None:
         if self._is_stopping:

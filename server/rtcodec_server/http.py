@@ -11,6 +11,7 @@ are `application/problem+json` with one line for people in `detail`.
 import asyncio
 import hmac
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -27,6 +28,8 @@ from rtcodec_server.page import PAGE
 from rtcodec_server.peer import Unprocessable
 from rtcodec_server.relay import Relay, Room, Session, UnknownSession
 from rtcodec_server.report import report_engine, report_stats
+
+_log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,6 +49,7 @@ _PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
     "Access-Control-Max-Age": "86400",
 }
+_BODY_TIMEOUT_S: Final = 10.0
 _ROLES: Final = {"whip": Role.PUBLISHER, "whep": Role.SUBSCRIBER}
 
 
@@ -117,6 +121,9 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
             raise
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         response = _problem(error.status, (error.reason or "error").lower(), headers)
+    except Exception:
+        _log.exception("%s %s failed", request.method, request.path)
+        response = _problem(500, "internal error")
     response.headers.update(_CORS)
     return response
 
@@ -168,10 +175,14 @@ async def _read_text(request: web.Request, content_type: str, limit_bytes: int) 
     if (request.content_length or 0) > limit_bytes:
         raise too_large
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise too_large
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise Problem(408, f"the body did not come within {_BODY_TIMEOUT_S:g} s") from None
     try:
         return body.decode()
     except UnicodeDecodeError:

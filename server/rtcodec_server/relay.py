@@ -21,6 +21,8 @@ from rtcodec.session.lobby import (
     Lobby,
     RelayFull,
     Role,
+    RoomLive,
+    RoomQuiet,
     SessionClosed,
 )
 from rtcodec.session.message import IceFragment
@@ -108,7 +110,7 @@ class Relay:
     @property
     def is_ready(self) -> bool:
         """Whether peers can come in."""
-        return self.host is not None
+        return self.host is not None and self.host.is_alive
 
     @property
     def rooms(self) -> tuple[Room, ...]:
@@ -262,7 +264,7 @@ class Relay:
     # ---- coming in
 
     def _ready_host(self) -> EngineHost:
-        if self.host is None:
+        if self.host is None or not self.host.is_alive:
             raise RelayFull(
                 "the engine is not ready yet",
                 retry_after_s=self.settings.limits.retry_after_s,
@@ -319,6 +321,8 @@ class Relay:
         while (event := self._lobby.next_event()) is not None:
             if isinstance(event, SessionClosed):
                 self._dismiss(event)
+            elif isinstance(event, RoomLive | RoomQuiet):
+                _log.info("room %s is %s", event.room, type(event).__name__[4:].lower())
 
     def _dismiss(self, event: SessionClosed) -> None:
         reason = event.reason.value
@@ -363,7 +367,10 @@ class Relay:
             await asyncio.sleep(due_s - loop.time())
             lags_s.append(max(loop.time() - due_s, 0.0))
             self.loop_lag_s = max(lags_s)
-            self._listen(monotonic_us())
+            try:
+                self._listen(monotonic_us())
+            except Exception:  # without a tick nobody would ever be let out
+                _log.exception("tick failed")
 
     def _listen(self, now_us: int) -> None:
         for session in self._sessions.values():

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec_server.app import RunningServer, serve
-from rtcodec_server.config import PSNR_MODES, ServerConfig, parse_size, read_config
+from rtcodec_server.config import ENGINES, PSNR_MODES, ServerConfig, parse_size, read_config
 
 _SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter from the others. With Python's 5 ms, a timer of the
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("port", "TCP port; 0 takes a free one", type=int, metavar="N")
     add("config", "TOML file with these settings (and a table `limits`)", type=Path, metavar="FILE")
     add("model", "installed model", metavar="NAME")
-    add("engine", f"{', '.join(ENGINE_NAMES)} or null", metavar="NAME")
+    add("engine", f"one of {', '.join(ENGINES)}", metavar="NAME")
     add("threads", "threads of the engine; 0 takes one for each core", type=int, metavar="N")
     add("workers", "media worker processes; only 1 so far", type=int, metavar="N")
     add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")

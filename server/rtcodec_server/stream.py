@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.engine.api import StateId
-from rtcodec.errors import RtcodecError
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr
 from rtcodec.stats import FrameLedger, StreamStats
@@ -169,7 +168,7 @@ class Stream:
             return  # the size changed again
         try:
             new.state = await self._host.open_state(new.width, new.height)
-        except RtcodecError as error:
+        except Exception as error:  # whatever the engine does, the relay goes on
             if not self._has_failed:
                 _log.error("no engine state for %dx%d: %s", new.width, new.height, error)
             self._has_failed = True

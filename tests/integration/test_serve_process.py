@@ -84,7 +84,7 @@ async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureReques
         (["--qp", "64"], 2, "qp 64 is outside 0 to 63"),
         (["--port", "70000"], 2, "port 70000 is outside"),
         (["--model", "nothing", "--port", "0"], 2, "nothing"),
-        (["--engine", "nothing", "--port", "0"], 2, "unknown engine 'nothing'"),
+        (["--engine", "nothing", "--port", "0"], 2, "engine 'nothing' is none of auto,"),
         (["--workers", "2"], 2, "2 workers are not supported, 1 is"),
         (["--config", "missing.toml"], 2, "missing.toml: No such file"),
         (["--warm", "big"], 2, "'big' is not WIDTHxHEIGHT"),

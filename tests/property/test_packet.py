@@ -186,6 +186,12 @@ class JitterBufferMachine(RuleBasedStateMachine):
         after_us = self.buffer.deadline_us
         assert after_us is None or after_us > self.now_us or deadline_us is None
 
+    def teardown(self) -> None:
+        self.buffer.end()
+        self.drain()
+        assert self.buffer.n_held == 0
+        assert self.buffer.deadline_us is None
+
 
 TestJitterBuffer = JitterBufferMachine.TestCase
 TestJitterBuffer.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

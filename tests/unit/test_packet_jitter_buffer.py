@@ -378,3 +378,24 @@ def test_places_that_contradict_each_other_do_no_harm() -> None:
     bench.placed(14, 0, (2, 5), 0)
     assert items(bench.wait(100 * MS)) == [(("0.10", "0.11", "0.12", "0.14"), False)]
     assert bench.buffer.n_held == 0
+
+
+def test_at_the_end_everything_held_comes_out() -> None:
+    bench = Bench()
+    bench.plain(10, 0, 0)
+    bench.plain(12, 0, 0, marker=True)
+    bench.plain(14, 1, 0, starts=True)
+    bench.plain(15, 1, 0, marker=True)
+    bench.plain(16, 2, 0)
+    bench.buffer.end()
+    assert items(bench.take()) == [
+        (("0.10", "0.12"), False), (("1.14", "1.15"), True), (("2.16",), False),
+    ]  # fmt: skip
+    assert bench.buffer.n_held == 0
+    assert bench.buffer.deadline_us is None
+
+
+def test_the_end_of_nothing_is_nothing() -> None:
+    bench = Bench()
+    bench.buffer.end()
+    assert bench.take() == []

@@ -10,7 +10,6 @@ import pytest
 
 from rtcodec.engine.api import StateId
 from rtcodec.engine.null import NullEngine
-from rtcodec.errors import Overloaded
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec_server.engine_host import EngineHost
@@ -30,7 +29,7 @@ class MoodyEngine(NullEngine):
     def open_state(self, width: int, height: int) -> StateId:
         if self.refusals:
             self.refusals -= 1
-            raise Overloaded("no room")
+            raise RuntimeError("no room")
         state = super().open_state(width, height)
         self.sizes[state] = (width, height)
         return state
