@@ -18,7 +18,7 @@ NEED_A_DEVICE = ("gpu",)
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks called *names*, or all for a CPU; return 1 if one failed, 2 for a wrong name."""
+    """Run the benchmarks called *names*, or all for a CPU; 1 if one failed, 2 for a wrong name."""
     known = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
     unknown = [name for name in names if name not in known]
     if unknown:

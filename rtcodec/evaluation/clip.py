@@ -21,6 +21,26 @@ STILL_RATE = Fraction(25)
 
 Kind = Literal["image", "video"]
 
+MEDIA_SUFFIXES = frozenset(
+    (
+        *(
+            ".png",
+            ".jpg",
+            ".jpeg",
+            ".webp",
+            ".avif",
+            ".bmp",
+            ".gif",
+            ".tif",
+            ".tiff",
+            ".ppm",
+            ".pgm",
+        ),
+        *(".mkv", ".mp4", ".m4v", ".mov", ".webm", ".avi", ".y4m", ".ivf", ".ts", ".mpg", ".mpeg"),
+    )
+)
+"What is taken from a folder; a file that is named is read whatever it is called."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
@@ -60,7 +80,7 @@ class Clip:
 
 def find_inputs(paths: list[Path]) -> list[Path]:
     """
-    Return the files meant by *paths*: folders stand for the files in them.
+    Return the files meant by *paths*: a folder stands for the images and videos in it.
 
     Raises:
         InputError: If one does not exist, or there is no file at all.
@@ -68,13 +88,19 @@ def find_inputs(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(f for f in path.iterdir() if f.is_file() and f.name[0] != ".")
+            found += sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in MEDIA_SUFFIXES and file.name[0] != "." and file.is_file()
+            )
         elif path.exists():
             found.append(path)
         else:
             raise InputError(f"{path}: no such file")
     if not found:
-        raise InputError("no input files")
+        raise InputError(
+            "no input files" if not paths else f"{paths[0]}: no images or videos in it"
+        )
     return found
 
 

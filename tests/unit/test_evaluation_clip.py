@@ -76,12 +76,15 @@ def test_what_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
             read_clip(tmp_path / name)
 
 
-def test_a_folder_stands_for_its_files_in_order(tmp_path: Path) -> None:
-    for name in ("b.png", "a.png", ".hidden"):
+def test_a_folder_stands_for_the_images_and_videos_in_it_in_order(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.mkv", ".hidden.png", "index.csv", "README"):
         (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
-    assert [path.name for path in find_inputs([tmp_path])] == ["a.png", "b.png"]
+    (tmp_path / "sub.png").mkdir()
+    assert [path.name for path in find_inputs([tmp_path])] == ["a.mkv", "b.PNG"]
+    assert find_inputs([tmp_path / "index.csv"]) == [tmp_path / "index.csv"]
     with pytest.raises(InputError, match="no such file"):
         find_inputs([tmp_path / "c.png"])
+    with pytest.raises(InputError, match="no images or videos"):
+        find_inputs([tmp_path / "sub.png"])
     with pytest.raises(InputError, match="no input"):
-        find_inputs([tmp_path / "sub"])
+        find_inputs([])
