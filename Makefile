@@ -2,7 +2,7 @@
 # test   every test that needs no GPU
 # check  format, lint, types, import contracts
 # bench  the figures of the README, written under benchmarks/
-# gpu    the tests that need a CUDA device (with torch in .venv)
+# gpu    tests and figures that need a CUDA device, by GPU_PYTHON (which has torch, onnxruntime, pytest)
 # clean  forget .venv and caches
 
 VENV := .venv
@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 # An environment is renewed when what it is made from changes.
 MADE_FROM := pyproject.toml .ci/environment $(wildcard hatch_build.py rtcodec/entropy/*.c rtcodec/entropy/*.h)
 ARGS ?=
+GPU_PYTHON ?= python3
 
 .PHONY: demo test coverage check bench gpu clean help
 .DEFAULT_GOAL := help
@@ -43,10 +44,13 @@ check: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
-gpu: $(VENV)/.ready-dev
-	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null \
-		|| { echo "no CUDA device that torch in $(VENV) can use: the GPU tests would be skipped" >&2; exit 1; }
-	$(BIN)/python -m pytest -m gpu $(ARGS) || [ $$? -eq 5 ]
+# No environment of its own: a machine with a GPU brings the torch that fits its driver.
+gpu: export PYTHONPATH := .:server:engines:clients
+gpu:
+	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null \
+		|| { echo "no CUDA device that torch in $(GPU_PYTHON) can use (make gpu GPU_PYTHON=...)" >&2; exit 1; }
+	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider -ra tests/gpu
+	$(GPU_PYTHON) -m benchmarks.gpu $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

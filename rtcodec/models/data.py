@@ -5,10 +5,13 @@ Reads a folder with `images/` (what Pillow opens), `video/` (Matroska, through P
 one file made by `rtcodec.models.pack`. Nothing here knows about networks.
 """
 
+import queue
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,6 +26,9 @@ from rtcodec.models.screens import ScreenPainter
 Bytes = NDArray[np.uint8]
 PlaneArrays = tuple[Bytes, Bytes, Bytes]
 "y [H, W], u and v [H/2, W/2]; sides are even."
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"Float y [N, 1, size, size], u and v half that, sample values / 255 - 0.5."
 
 IMAGE_SUFFIXES = frozenset((".webp", ".png", ".jpg", ".jpeg"))
 
@@ -170,7 +176,7 @@ class Crops:
         self._size = size
         self._random = random.Random(seed)
 
-    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, count: int) -> Batch:
         """Draw *count* crops."""
         crops = [self._augment(self._crop()) for _ in range(count)]
         y, u, v = (torch.stack(planes) for planes in zip(*crops, strict=True))
@@ -221,6 +227,60 @@ class Crops:
         if rng.random() < 0.5:  # limited range, as video has it
             y, u, v = y * (219 / 255) - 1.5 / 255, u * (224 / 255), v * (224 / 255)
         return _to_samples(y), _to_samples(u), _to_samples(v)
+
+
+class CropsAhead:
+    """
+    Batches of several `Crops`, each cut ahead by a thread of its own; a context manager.
+
+    The suppliers take turns, so the order of batches does not depend on the threads.
+    """
+
+    AHEAD = 4
+    "Batches that each thread may be ahead."
+
+    def __init__(self, suppliers: Sequence[Crops], *, count: int) -> None:
+        """
+        Args:
+            suppliers: One for each thread, each of another seed.
+            count: Crops in a batch.
+        """
+        self._count = count
+        self._turn = 0
+        self._ended = threading.Event()
+        self._queues: list[queue.Queue[Batch]] = [queue.Queue(self.AHEAD) for _ in suppliers]
+        self._threads = [
+            threading.Thread(target=self._fill, args=pair, daemon=True)
+            for pair in zip(suppliers, self._queues, strict=True)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def batch(self, count: int) -> Batch:
+        """The next batch; *count* is that of the constructor."""
+        if count != self._count:
+            raise ValueError(f"batches of {self._count} crops are cut ahead, not of {count}")
+        batch = self._queues[self._turn].get()
+        self._turn = (self._turn + 1) % len(self._queues)
+        return batch
+
+    def _fill(self, crops: Crops, batches: "queue.Queue[Batch]") -> None:
+        while not self._ended.is_set():
+            batch = crops.batch(self._count)
+            while not self._ended.is_set():
+                try:
+                    batches.put(batch, timeout=0.1)
+                except queue.Full:
+                    continue
+                break
 
 
 def _to_samples(plane: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ integer network, on the CPU.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -87,6 +87,13 @@ class Inference(nn.Module):
     @staticmethod
     def _laid_out(x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last)
+
+    def trunks_to(self, kind: torch.dtype) -> Self:
+        """Store the trunks' weights in *kind*, for use under `torch.autocast` of that type."""
+        for trunk in (self.analysis, self.synthesis):
+            trunk.embed.to(kind)
+            trunk.blocks.to(kind)
+        return self
 
 
 def inference_from_weights(tier: Tier, weights: Mapping[str, NDArray[Any]]) -> Inference:

@@ -38,8 +38,8 @@ def rate_distortion(
     """
     The loss of one batch, and figures for the log.
 
-    The mean of the logarithm of each crop's cost: a per cent saved counts the same on a flat crop
-    as on a busy one and at every qp, as it does in BD-rate.
+    Each crop's cost is divided by what it would really cost, so a per cent saved counts the same
+    on a flat crop as on a busy one and at every qp, as it does in BD-rate.
 
     Args:
         coded: What the codec made of *x*.
@@ -51,10 +51,12 @@ def rate_distortion(
     step = qp_to_step(qp.float())
     d = distortion(coded.x_hat, x)
     bpp = (coded.bits_y + coded.bits_z) / pixels
-    loss = torch.log(bpp + config.rate_factor / step.square() * d).mean()
+    price = config.rate_factor / step.square()
+    true_bpp = (coded.coded_y + coded.bits_z.detach()) / pixels
+    loss = ((bpp + price * d) / (true_bpp + price * d.detach())).mean()
     return loss, {
-        "loss": loss.item(),
-        "bpp": bpp.mean().item(),
+        "log_cost": torch.log(true_bpp + price * d.detach()).mean().item(),
+        "bpp": true_bpp.mean().item(),
         "bpp_z": (coded.bits_z / pixels).mean().item(),
         "mse": d.mean().item(),
         "skipped": (coded.index < 1).float().mean().item(),

@@ -114,6 +114,9 @@ class Coded:
     bits_z: Tensor
     "[N] estimated bits of the hyper-latents."
 
+    coded_y: Tensor
+    "[N] estimated bits of the rounded symbols, without a gradient; `bits_y` is noisier and higher."
+
     symbols: Tensor
     "[N, M, h16, w16] integers."
 
@@ -170,19 +173,26 @@ class Codec(nn.Module):
             means = self.means.around(latents, z, index, self.rounding)
             residual = latents - means
             symbols = quantise(residual, index, self.rounding)
-            bits_y = self._latent_bits(residual, symbols, index)
+            scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
+            coded_y = self._coded_bits(symbols, scale, index)
+            bits_y = self._noisy_bits(residual, scale) if self.training else coded_y
             bits_z = self._hyper_bits(z_raw, z, qp)
         x_hat = self.synthesis(symbols + means, dec_gain, dec_trunk, dec_head)
-        return Coded(x_hat, bits_y, bits_z, symbols, z, index)
+        return Coded(x_hat, bits_y, bits_z, coded_y, symbols, z, index)
 
-    def _latent_bits(self, residual: Tensor, symbols: Tensor, index: Tensor) -> Tensor:
-        """Bits [N] of latents minus means; with additive noise in training, as coded otherwise."""
-        noisy = residual + torch.rand_like(residual) - 0.5 if self.training else symbols
-        scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
+    def _noisy_bits(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """Bits [N] of latents minus means with additive noise: what gradients go through."""
+        noisy = residual + torch.rand_like(residual) - 0.5
         bits = -torch.log2(logistic_mass(noisy, scale).clamp_min(2.0**-20))
         # Where the mass is clamped the gradient is gone: a slope keeps pulling outliers in.
         outlying = (noisy.abs() - 20 * scale).clamp_min(0) * 0.02
         return (bits + outlying).sum((1, 2, 3))
+
+    @torch.no_grad()
+    def _coded_bits(self, symbols: Tensor, scale: Tensor, index: Tensor) -> Tensor:
+        """Bits [N] of the symbols as they are coded: none where the index says skip."""
+        bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
+        return torch.where(index >= 1, bits, 0.0).sum((1, 2, 3))
 
     def _hyper_bits(self, z_raw: Tensor, z: Tensor, qp: Tensor) -> Tensor:
         """Bits [N] of the hyper-latents; with additive noise in training."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rtcodec.errors import InputError
 from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops
+from rtcodec.models.data import Crops, CropsAhead
 from rtcodec.models.loss import rate_distortion
 from rtcodec.models.network import Codec, pack_planes
 from rtcodec.models.optimiser import build_optimisers, schedule
@@ -55,7 +55,8 @@ class Run:
             init: Weights to start from (an `ema.safetensors`) where *out* has no checkpoint.
             compiled: Whether to use `torch.compile`; by default on CUDA only.
         """
-        self.config, self.out, self.crops, self.device = config, out, crops, device
+        self.config, self.out, self.device = config, out, device
+        self.crops: Crops | CropsAhead = crops
         self.net = Codec(TIERS[config.tier])
         self.step, self.elapsed_s = 0, 0.0
         checkpoint = out / CHECKPOINT

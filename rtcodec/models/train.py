@@ -10,11 +10,12 @@ SIGTERM lets the current step finish and saves. See `rtcodec.models.run` for the
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -23,7 +24,7 @@ import torch
 
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops, drawn_screens, load_pictures
+from rtcodec.models.data import Crops, CropsAhead, drawn_screens, load_pictures
 from rtcodec.models.pack import pack
 from rtcodec.models.run import CHECKPOINT, Run, read_tensors
 from rtcodec.models.tier import TIERS
@@ -34,11 +35,20 @@ PACK_LIMIT_MB = 40.0
 
 
 class Stop:
-    """Set by the first SIGINT or SIGTERM; the second ends the process as usual."""
+    """Set by the first SIGINT or SIGTERM, or at a deadline; a second signal ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float = math.inf) -> None:
+        """
+        Args:
+            deadline_s: When to stop, on the clock of `time.monotonic`.
+        """
         self.signal = 0
         "Number of the signal; 0 while there was none."
+        self._deadline_s = deadline_s
+
+    def is_set(self) -> bool:
+        """Whether to end after the current step."""
+        return self.signal != 0 or time.monotonic() > self._deadline_s
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
@@ -65,9 +75,22 @@ def train(
     *,
     init: Path | None = None,
     stop: Stop | None = None,
+    workers: int = 0,
+    compiled: bool | None = None,
 ) -> Run:
     """
     Train until *config.minutes* are used up or *stop* is set; safe to kill and start again.
+
+    Args:
+        config: The settings.
+        data: Folder or packed file of pictures.
+        validate: Folder of PNG images for the curve, if any.
+        out: Folder of the run's files, made if there is none.
+        device: Where to train.
+        init: See `Run`.
+        stop: What ends the run early.
+        workers: Threads that cut crops ahead; 0 cuts them between the steps.
+        compiled: See `Run`.
 
     Raises:
         InputError: If the data, the checkpoint or *init* is missing or of the wrong kind.
@@ -80,9 +103,17 @@ def train(
     (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
     # Crops and noise go on where a resumed run is: each start draws others, yet known ones.
     torch.manual_seed(config.seed + steps)
-    crops = Crops(pictures, size=config.crop_px, seed=config.seed + steps)
-    run = Run(config, out, crops, device, init=init)
-    with (out / "metrics.jsonl").open("a") as log:
+    seed = config.seed + steps
+    crops = Crops(pictures, size=config.crop_px, seed=seed)
+    with ExitStack() as stack:
+        run = Run(config, out, crops, device, init=init, compiled=compiled)
+        if workers:
+            suppliers = [
+                Crops(pictures, size=config.crop_px, seed=seed + (i + 1) * 10**6)
+                for i in range(workers)
+            ]
+            run.crops = stack.enter_context(CropsAhead(suppliers, count=config.batch))
+        log = stack.enter_context((out / "metrics.jsonl").open("a"))
         for row in _loop(run, validation, stop or Stop()):
             print(json.dumps(row), file=log, flush=True)
             print(_line(row), file=sys.stderr, flush=True)
@@ -95,6 +126,12 @@ def resumed_steps(out: Path, tier: str) -> int:
     return int(read_tensors(checkpoint, tier)[0]["step"]) if checkpoint.exists() else 0
 
 
+def resumed_seconds(out: Path) -> float:
+    """Training time that the checkpoint in *out* has behind it; 0 without one."""
+    checkpoint = out / CHECKPOINT
+    return float(read_tensors(checkpoint)[0]["elapsed_s"]) if checkpoint.exists() else 0.0
+
+
 def _loop(run: Run, validation: Validation | None, stop: Stop) -> Iterator[dict[str, object]]:
     """Rows for the log, until the time is up."""
     config, budget_s = run.config, run.config.minutes * 60
@@ -104,7 +141,7 @@ def _loop(run: Run, validation: Validation | None, stop: Stop) -> Iterator[dict[
     def row(**figures: object) -> dict[str, object]:
         return {"step": run.step, "elapsed_s": round(run.elapsed_s, 1), **figures}
 
-    while run.elapsed_s < budget_s and not stop.signal:
+    while run.elapsed_s < budget_s and not stop.is_set():
         begun = time.monotonic()
         figures = run.advance(run.elapsed_s / budget_s)
         run.elapsed_s += time.monotonic() - begun
@@ -118,7 +155,7 @@ def _loop(run: Run, validation: Validation | None, stop: Stop) -> Iterator[dict[
             yield row(validation=validation(run.averaged()))
             validated = run.elapsed_s
     run.save()
-    if validation and not stop.signal:
+    if validation and not stop.is_set():
         yield row(validation=validation(run.averaged()))
 
 
@@ -145,6 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, help="of first weights, crops and noise (default 1)")
     add("--screens", type=int, default=120, help="screens drawn beside the data (default 120)")
     add("--threads", type=int, default=0, help="CPU threads (default 0: torch decides)")
+    add("--workers", type=int, default=0, help="threads that cut crops ahead (default 0: none)")
     add("--device", default="auto", help="cpu, cuda or auto (default auto)")
     add("--pack", type=Path, metavar="FILE.npz", help="only pack --data into one small file")
     add(
@@ -175,11 +213,18 @@ def run(args: argparse.Namespace) -> int:
         screens=args.screens,
         minutes=args.minutes,
     )
+    device = device_of(args.device)
     with Stop().listening() as stop:
         done = train(
-            config, args.data, args.validate, args.out, device_of(args.device),
-            init=args.init, stop=stop,
-        )  # fmt: skip
+            config,
+            args.data,
+            args.validate,
+            args.out,
+            device,
+            init=args.init,
+            stop=stop,
+            workers=args.workers,
+        )
     print(f"{done.step} steps in {done.elapsed_s / 60:.1f} min, {args.out}", file=sys.stderr)
     return 128 + stop.signal if stop.signal else 0
 

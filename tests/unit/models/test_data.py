@@ -12,6 +12,7 @@ from rtcodec.errors import InputError  # noqa: E402
 from rtcodec.models import data  # noqa: E402
 from rtcodec.models.data import (  # noqa: E402
     Crops,
+    CropsAhead,
     Picture,
     drawn_screens,
     load_pictures,
@@ -56,6 +57,17 @@ def test_one_seed_gives_the_same_crops_and_another_does_not() -> None:
     first, again, other = (crops(seed).batch(4) for seed in (5, 5, 6))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
+
+
+def test_crops_cut_ahead_come_in_turns() -> None:
+    with CropsAhead([crops(1), crops(2)], count=2) as ahead:
+        got = [ahead.batch(2)[0] for _ in range(6)]
+        with pytest.raises(ValueError, match="not of 3"):
+            ahead.batch(3)
+    first, second = crops(1), crops(2)
+    for i in range(0, 6, 2):
+        assert torch.equal(got[i], first.batch(2)[0])
+        assert torch.equal(got[i + 1], second.batch(2)[0])
 
 
 def test_heavier_pictures_are_drawn_more_often() -> None:

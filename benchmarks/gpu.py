@@ -1,0 +1,318 @@
+"""
+One call on a machine with a GPU: parity, speed, and training for the time that is left.
+
+    python -m benchmarks.gpu --out OUT --minutes 9 --data data.npz --start runs/s128 --tier s128
+    python -m benchmarks.gpu --out OUT --rehearse        the same on a CPU, tiny and quick
+    python -m benchmarks.gpu --join OUT                  make last.safetensors from its parts
+
+Needs the checkout and torch, onnxruntime, safetensors, Pillow; neither PyAV nor a network.
+`data.npz` comes from `rtcodec train --pack`. Writes results.json after every stage, and the
+trained weights in files below 16 MiB. A stage that fails is reported and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BATCHES = (1, 2, 4, 8, 16)
+SIZES = ((640, 360), (1280, 720), (1920, 1080))
+PARITY_SIZE = (640, 384)
+RESERVE_S = 45.0
+"Left of the call for saving the weights after training."
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to do."""
+
+    batches: tuple[int, ...] = BATCHES
+    sizes: tuple[tuple[int, int], ...] = SIZES
+    parity_size: tuple[int, int] = PARITY_SIZE
+    "Width and height, multiples of 64."
+    passes: int = 50
+    "Timed passes of each benchmark."
+    crop_px: int = 256
+    screens: int = 120
+
+
+REHEARSAL = Plan((1, 2), ((128, 64),), (128, 64), 2, 64, 0)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stages; 1 if one failed."""
+    args = _parser().parse_args(arguments)
+    if args.join is not None:
+        from rtcodec.models.parts import join
+
+        join(args.join)
+        return 0
+    try:
+        import torch
+    except ModuleNotFoundError:
+        print("no torch here: nothing measured", file=sys.stderr)
+        return 0
+    if not args.rehearse and not torch.cuda.is_available():
+        print("no CUDA device here: nothing measured (--rehearse runs on the CPU)", file=sys.stderr)
+        return 0
+    end_s = time.monotonic() + args.minutes * 60
+    session = Session(args, torch.device("cpu" if args.rehearse else "cuda"), end_s)
+    session.stage("parity", session.parity)
+    session.stage("speed", session.speed)
+    if args.data is not None:
+        session.stage("training", session.training)
+    return 1 if session.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.gpu")
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("out/gpu"), help="folder for what comes back")
+    add("--models", default="s128,n64", help="installed models to check and time")
+    add("--minutes", type=float, default=9.0, help="for everything together")
+    add("--data", type=Path, help="packed training data; without it nothing is trained")
+    add("--tier", default="s128", help="which to train")
+    add("--start", type=Path, help="run folder to resume, or to start from its averages")
+    add("--batch", type=int, default=32, help="crops per step")
+    add("--workers", type=int, default=12, help="threads that cut crops")
+    add("--schedule-minutes", type=float, help="training time that the cosine spans")
+    add("--rehearse", action="store_true", help="on the CPU, with tiny settings")
+    add("--join", type=Path, metavar="FOLDER", help="only put a checkpoint together again")
+    return parser
+
+
+class Session:
+    """The stages, their results and the time that is left."""
+
+    def __init__(self, args: argparse.Namespace, device: Any, end_s: float) -> None:
+        self.args, self.device, self.end_s = args, device, end_s
+        self.plan = REHEARSAL if args.rehearse else Plan()
+        self.failed = False
+        self.results: dict[str, Any] = {"hardware": hardware(device)}
+        args.out.mkdir(parents=True, exist_ok=True)
+
+    def stage(self, name: str, work: Callable[[], Any]) -> None:
+        """Run one stage and write its results, or why there are none."""
+        print(f"== {name}, {self.end_s - time.monotonic():.0f} s left", file=sys.stderr, flush=True)
+        begun = time.monotonic()
+        try:
+            self.results[name] = work()
+        except Exception as error:
+            traceback.print_exc()
+            self.failed = True
+            self.results[name] = {"failed": f"{type(error).__name__}: {error}"}
+        self.results.setdefault("seconds", {})[name] = round(time.monotonic() - begun, 1)
+        (self.args.out / "results.json").write_text(json.dumps(self.results, indent=1))
+
+    def parity(self) -> dict[str, Any]:
+        """The device against ONNX Runtime on the CPU, in float32 and with bf16 trunks."""
+        import torch
+
+        from rtcodec.bundle import find_bundle
+        from rtcodec.models import parity
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        width, height = self.plan.parity_size
+        count = max(self.plan.batches)
+        planes = parity.made_up_frames(count, height, width, seed=1)
+        results: dict[str, Any] = {}
+        for name in self.args.models.split(","):
+            bundle = find_bundle(name)
+            reference = parity.Reference(bundle)
+            frames = [
+                reference.code(*pair) for pair in zip(planes, parity.spread_qps(count), strict=True)
+            ]
+            for label, kind in (("float32", None), ("bfloat16", torch.bfloat16)):
+                networks = parity.networks_of(bundle).to(self.device)
+                rows = list(
+                    parity.differences(networks, bundle, frames, self.plan.batches, autocast=kind)
+                )
+                results[f"{name} {label}"] = parity.summary(rows)
+                print(f"{name} {label}: {results[f'{name} {label}']}", file=sys.stderr)
+        return results
+
+    def speed(self) -> list[dict[str, Any]]:
+        """Latency and throughput per size and batch; networks only, bf16 channels_last."""
+        import torch
+
+        from rtcodec.bundle import find_bundle
+        from rtcodec.models.parity import networks_of
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        rows = []
+        for name in self.args.models.split(","):
+            bundle = find_bundle(name)
+            networks: Any = networks_of(bundle).trunks_to(torch.bfloat16)
+            networks = networks.to(device=self.device, memory_format=torch.channels_last)
+            for (width, height), batch in itertools.product(self.plan.sizes, self.plan.batches):
+                case = {"model": name, "width": width, "height": height, "batch": batch}
+                calls = coding_calls(networks, bundle.gains, width, height, batch)
+                for direction, call in calls.items():
+                    times = time_call(call, self.device, self.plan.passes)
+                    rate = round(1e3 * batch / times["p50_ms"], 1)
+                    rows.append({**case, "direction": direction, **times, "frames_per_s": rate})
+                    print(rows[-1], file=sys.stderr, flush=True)
+        return rows
+
+    def training(self) -> dict[str, Any]:
+        """Train until the time is up; weights and what resuming needs go to the out folder."""
+        from rtcodec.models.parts import bring_back
+        from rtcodec.models.train import resumed_steps
+
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder)
+            init = self._fetch_start(run)
+            before = resumed_steps(run, self.args.tier)
+            try:
+                done = self._train(run, init, compiled=None)
+            except Exception:
+                if resumed_steps(run, self.args.tier) > before:
+                    raise  # not the compiler's fault; what was saved comes back all the same
+                traceback.print_exc()
+                print("training again without torch.compile", file=sys.stderr)
+                done = self._train(run, init, compiled=False)
+            finally:
+                bring_back(run, self.args.out)
+            return {"steps": done.step, "elapsed_s": round(done.elapsed_s, 1)}
+
+    def _fetch_start(self, run: Path) -> Path | None:
+        """Put a checkpoint in *run* if there is one; else return weights to start from, if any."""
+        from rtcodec.models.parts import PARTS, join
+        from rtcodec.models.run import AVERAGES, CHECKPOINT
+
+        start = self.args.start
+        if start is None:
+            return None
+        if start.is_dir() and any(start.glob(PARTS)):
+            join(start)
+        if (start / CHECKPOINT).is_file():
+            (run / CHECKPOINT).write_bytes((start / CHECKPOINT).read_bytes())
+            return None
+        averages: Path = start / AVERAGES if start.is_dir() else start
+        return averages
+
+    def _train(self, run: Path, init: Path | None, *, compiled: bool | None) -> Any:
+        from rtcodec.models.config import TrainConfig
+        from rtcodec.models.train import Stop, resumed_seconds, train
+
+        deadline_s = self.end_s - (1.0 if self.args.rehearse else RESERVE_S)
+        left_s = max(1.0, deadline_s - time.monotonic())
+        minutes = self.args.schedule_minutes
+        config = TrainConfig(
+            tier=self.args.tier,
+            crop_px=self.plan.crop_px,
+            batch=2 if self.args.rehearse else self.args.batch,
+            screens=self.plan.screens,
+            minutes=minutes or (resumed_seconds(run) + left_s) / 60,
+        )
+        return train(
+            config,
+            self.args.data,
+            None,
+            run,
+            self.device,
+            init=init,
+            stop=Stop(deadline_s),
+            workers=2 if self.args.rehearse else self.args.workers,
+            compiled=compiled,
+        )
+
+
+def hardware(device: Any) -> dict[str, str]:
+    """What the figures were measured on."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return {"device": name, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def coding_calls(
+    networks: Any, gains: Any, width: int, height: int, batch: int
+) -> dict[str, Callable[[], None]]:
+    """
+    Encoding and decoding of a batch on fixed tensors.
+
+    The scale indices are ready-made: the exact network that computes them is not timed here.
+    """
+    import torch
+
+    device = next(networks.parameters()).device
+    tier = networks.tier
+    h, w = (-(-side // 64) * 64 for side in (height, width))
+    at_16 = (batch, tier.latents, h // 16, w // 16)
+
+    def random(shape: tuple[int, ...], low: int, high: int) -> Any:
+        return torch.randint(low, high, shape, device=device)
+
+    y = random((batch, 1, h, w), 0, 256).to(torch.uint8)
+    u, v = (random((batch, 1, h // 2, w // 2), 0, 256).to(torch.uint8) for _ in range(2))
+    rows = torch.from_numpy(gains[[24] * batch]).to(device)
+    indices = random(at_16, 0, 64).to(torch.uint8)
+    symbols = random(at_16, -2, 3).float()
+    z = random((batch, tier.hyper_latents, h // 64, w // 64), -5, 6).float()
+    # Without a cache of cast weights: a graph must not hold tensors of another context.
+    mixed = {"device_type": device.type, "dtype": torch.bfloat16, "cache_enabled": False}
+
+    def encode() -> None:
+        with torch.no_grad(), torch.autocast(**mixed):
+            latents, own_z = networks.analyse(y, u, v, rows)
+            networks.residual(latents, own_z, indices)
+
+    def decode() -> None:
+        with torch.no_grad(), torch.autocast(**mixed):
+            networks.synthesise(z, symbols, rows)
+
+    return {"encode": encode, "decode": decode}
+
+
+def time_call(call: Callable[[], None], device: Any, passes: int) -> dict[str, float]:
+    """Milliseconds of one pass: eager, and (`p50_ms`, `p99_ms`) as a CUDA graph if there is one."""
+    import torch
+
+    def measure(work: Callable[[], None]) -> list[float]:
+        times = []
+        for _ in range(passes):
+            begun = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(1e3 * (time.perf_counter() - begun))
+        return sorted(times)
+
+    def figures(times: list[float]) -> dict[str, float]:
+        p99 = times[min(len(times) - 1, round(0.99 * len(times)))]
+        return {"p50_ms": round(statistics.median(times), 3), "p99_ms": round(p99, 3)}
+
+    for _ in range(3):
+        call()
+    eager = measure(call)
+    if device.type != "cuda":
+        return figures(eager)
+    new_stream: Any = torch.cuda.Stream
+    side = new_stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    graph.replay()
+    return {**figures(measure(graph.replay)), "eager_p50_ms": figures(eager)["p50_ms"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
