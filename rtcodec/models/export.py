@@ -83,13 +83,14 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
     # Integers first: where they cannot be frozen, nothing is written.
     tensors = integer_tensors(fit_tables(net, crops, batches), integer_scale_network(net))
     name, dims, weights = net.tier.name, net.tier.dims, float_weights(net)
+    rounding = net.rounding.cpu().numpy()
     out.mkdir(parents=True, exist_ok=True)
-    for graph, content in build_graphs(weights, dims, net.rounding.cpu().numpy()).items():
+    for graph, content in build_graphs(weights, dims, rounding).items():
         (out / f"{name}.{graph}.onnx").write_bytes(content)
     bundle = Bundle(
         name=name,
         dims=dims,
-        tensors={**tensors, "gains": gains_table(net), **weights},
+        tensors={**tensors, "gains": gains_table(net), "rounding": rounding, **weights},
         card=card,
         versions={"torch": torch.__version__.split("+")[0]},
     )

@@ -97,7 +97,14 @@ class Inference(nn.Module):
 
 
 def inference_from_weights(tier: Tier, weights: Mapping[str, NDArray[Any]]) -> Inference:
-    """Networks of a bundle, from its float weights by state-dict name; others are ignored."""
+    """
+    Networks of a bundle.
+
+    Args:
+        tier: Its sizes.
+        weights: Float weights by state-dict name, and `rounding` if it is another than the
+            tier's; anything else is ignored.
+    """
     net = Inference(tier)
     net.load_state_dict(
         {
@@ -106,6 +113,8 @@ def inference_from_weights(tier: Tier, weights: Mapping[str, NDArray[Any]]) -> I
             if name.startswith(FLOAT_MODULES)
         }
     )
+    if "rounding" in weights:
+        net.rounding.copy_(torch.from_numpy(np.array(weights["rounding"], np.float32)))
     return net.eval()
 
 

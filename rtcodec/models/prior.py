@@ -168,19 +168,22 @@ class ScaleNetwork(nn.Module):
 class HyperPrior(nn.Module):
     """Rate of z: a discretised mixture of two logistics per channel and qp."""
 
+    UNIT = 10.0
+    "Parameters are learned in this unit, so that they keep up with z at everyone's learning rate."
+
     def __init__(self, tier: Tier) -> None:
         super().__init__()
-        cz = tier.hyper_latents
-        self.location = nn.Parameter(torch.zeros(QP_ANCHORS, cz))
-        self.log_scale = nn.Parameter(torch.full((QP_ANCHORS, cz), -0.5))
-        self.log_wide = nn.Parameter(torch.full((QP_ANCHORS, cz), 1.0))
-        self.mix = nn.Parameter(torch.full((QP_ANCHORS, cz), -1.5))
+        shape = (QP_ANCHORS, tier.hyper_latents)
+        self.location = nn.Parameter(torch.zeros(shape))
+        self.log_scale = nn.Parameter(torch.full(shape, -1.0 / self.UNIT))
+        self.log_wide = nn.Parameter(torch.full(shape, 1.0 / self.UNIT))
+        self.mix = nn.Parameter(torch.full(shape, -1.5 / self.UNIT))
 
     def probability(self, z: Tensor, qp: Tensor) -> Tensor:
         """P(z) elementwise; z [N, Cz, h, w], qp [N]."""
 
         def at(table: Tensor) -> Tensor:
-            return interpolate(table, qp)[:, :, None, None]
+            return interpolate(table, qp)[:, :, None, None] * self.UNIT
 
         narrow = logistic_mass(z - at(self.location), at(self.log_scale).exp())
         wide = logistic_mass(z - at(self.location), at(self.log_wide).exp())

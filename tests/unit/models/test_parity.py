@@ -10,6 +10,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: 
 
 from rtcodec.bundle import Bundle  # noqa: E402
 from rtcodec.models.export import export  # noqa: E402
+from rtcodec.models.inference import inference_from_weights  # noqa: E402
 from rtcodec.models.parity import (  # noqa: E402
     Reference,
     differences,
@@ -18,7 +19,7 @@ from rtcodec.models.parity import (  # noqa: E402
     spread_qps,
     summary,
 )
-from support.models import codec, crops  # noqa: E402
+from support.models import TINY, codec, crops  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,13 @@ def test_the_same_networks_on_the_cpu_are_the_same(bundle: Bundle) -> None:
         assert worst["symbols_identical"] > 0.999
         assert worst["pixel_max"] <= 1
         assert worst["psnr_drop_db"] < 0.01
+
+
+def test_the_networks_of_a_bundle_round_as_it_says(bundle: Bundle) -> None:
+    assert torch.equal(networks_of(bundle).rounding, codec().rounding)
+    other = dict(bundle.tensors) | {"rounding": bundle.tensors["rounding"] / 2}
+    networks = inference_from_weights(TINY, other)
+    torch.testing.assert_close(networks.rounding, codec().rounding / 2)
 
 
 def test_bf16_trunks_move_pixels_a_little(bundle: Bundle) -> None:
