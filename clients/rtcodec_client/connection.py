@@ -71,6 +71,11 @@ class RelayConnection:
         self._changed = asyncio.Event()
         self.peer.on("connectionstatechange", self._changed.set)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the relay is on this machine, by its address."""
+        return _is_loopback(self.client.url)
+
     def note_alive(self) -> None:
         """Tell that a packet came from the relay just now."""
         self._alive_us = monotonic_us()
@@ -86,9 +91,7 @@ class RelayConnection:
         """
         answer: Answer | None = None
         try:
-            sdp = await create_offer(
-                self.peer, models=self._models, loopback_only=_is_loopback(self.client.url)
-            )
+            sdp = await create_offer(self.peer, models=self._models, loopback_only=self.is_loopback)
             answer = await self.client.offer(sdp)
             description = await accept_answer(self.peer, answer.sdp)
             await self._wait_connected()

@@ -115,9 +115,12 @@ class PublishStats:
 class _Packer:
     """Cuts packets with aiortc's own payload formats; hears of REMB."""
 
-    def __init__(self, capability: RTCRtpCodecCapability, encoder: VideoEncoder) -> None:
+    def __init__(
+        self, capability: RTCRtpCodecCapability, encoder: VideoEncoder, *, follows_remb: bool
+    ) -> None:
         self._aiortc = get_encoder(capability)  # type: ignore[arg-type]  # only mimeType is read
         self._encoder = encoder
+        self._follows_remb = follows_remb
 
     @property
     def target_bitrate(self) -> int:
@@ -126,7 +129,8 @@ class _Packer:
 
     @target_bitrate.setter
     def target_bitrate(self, bitrate_bps: int) -> None:
-        self._encoder.limit_bitrate(bitrate_bps)
+        if self._follows_remb:
+            self._encoder.limit_bitrate(bitrate_bps)
 
     def pack(self, packet: VideoPacket) -> tuple[list[bytes], int]:
         """Return RTP payloads and the time stamp in 90 kHz ticks."""
@@ -302,7 +306,12 @@ class Publisher:
             transceiver.setCodecPreferences(capabilities)
             self._sender = SenderPort(
                 transceiver.sender,
-                encoder=_Packer(capabilities[0], encoder),
+                encoder=_Packer(
+                    # Inside one machine the estimate only measures how busy its processor is.
+                    capabilities[0],
+                    encoder,
+                    follows_remb=not self.connection.is_loopback,
+                ),
                 on_pli=lambda: self._on_pli(encoder),
                 on_nack=self._on_nack,
                 on_rtcp=self.connection.note_alive,
