@@ -56,8 +56,8 @@ class ServerConfig:
     max_batch: int = 4
     "Frames of different streams that may run together."
 
-    warm: tuple[tuple[int, int], ...] = ()
-    "Frame sizes (width, height) to get ready for before the first publisher."
+    warm: tuple[tuple[int, int], ...] = ((640, 360),)
+    "Frame sizes (width, height) to get ready for; the first frames of others are dropped."
 
     ice_servers: tuple[str, ...] = ()
     "STUN and TURN URLs; none are needed where peers reach this machine."

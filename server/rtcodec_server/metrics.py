@@ -169,7 +169,7 @@ def _frames(stats: StreamStats) -> Iterator[Metric]:
     )
     family.add_metric(["received", ""], frames.received)
     family.add_metric(["encoded", ""], frames.encoded)
-    for reason, n_frames in sorted(frames.dropped.items()):
+    for reason, n_frames in sorted({"superseded": 0, **frames.dropped}.items()):
         family.add_metric(["dropped", reason], n_frames)
     family.add_metric(["sent", ""], frames.sent)
     family.add_metric(["unsent", ""], frames.unsent)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def add(name: str, about: str, **how: Any) -> None:
         shown = getattr(default, name.replace("-", "_"), None)
-        text = about if shown in (None, ()) else f"{about} (default {shown})"
+        text = about if shown is None or isinstance(shown, tuple) else f"{about} (default {shown})"
         parser.add_argument(f"--{name}", help=text, default=None, **how)
 
     add("host", "address to listen on; 0.0.0.0 for all", metavar="ADDRESS")
@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")
     add("psnr", "which frames to measure; auto: those there is time for", choices=PSNR_MODES)
     add("token", "bearer token that clients must send", metavar="SECRET")
-    add("warm", "frame size to get ready for, WIDTHxHEIGHT; may be repeated", action="append")
+    add(
+        "warm",
+        "frame size to get ready for, WIDTHxHEIGHT; may be repeated (default 640x360)",
+        action="append",
+    )
     add("tap", "folder for raw frames that a subscriber here measures against", type=Path)
     parser.add_argument(
         "--json", action="store_true", help="print the figures of the run at the end"
