@@ -1,0 +1,284 @@
+"""The receiving ends, packet by packet, without a network."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import av
+import pytest
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket, RtpPacket
+
+from rtcodec.packet.packetizer import Packetizer
+from rtcodec.packet.payload import FrameTiming
+from rtcodec.webrtc import LatentReceiver, QueueClosed, VideoReceiver, unix_us
+from rtcodec.webrtc.clock import NTP_TO_UNIX_S
+from support.relay import until
+
+VP8, LATENT = 97, 103
+
+
+class StandIn:
+    """What the receivers touch of an RTCRtpReceiver."""
+
+    def __init__(self) -> None:
+        self.nacks: list[int] = []
+        self.plis = 0
+        self._RTCRtpReceiver__codecs = {
+            VP8: RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000, payloadType=VP8),
+            LATENT: RTCRtpCodecParameters(
+                mimeType="video/X-RTC-LATENT", clockRate=90_000, payloadType=LATENT
+            ),
+        }
+
+    async def _handle_rtcp_packet(self, packet: object) -> None:
+        pass
+
+    async def _send_rtcp_nack(self, ssrc: int, seqs: list[int]) -> None:
+        self.nacks += seqs
+
+    async def _send_rtcp_pli(self, ssrc: int) -> None:
+        self.plis += 1
+
+
+def packet(
+    seq: int, timestamp: int, payload: bytes, *, marker: bool, payload_type: int, data: bytes
+) -> RtpPacket:
+    made = RtpPacket(payload_type, int(marker), seq & 0xFFFF, timestamp, 1, payload)
+    made._data = data  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.fixture
+async def video() -> AsyncIterator["VideoBench"]:
+    bench = VideoBench()
+    yield bench
+    bench.stop()
+
+
+class VideoBench:
+    """A video receiver, its decoder thread, and a VP8 stream to feed it."""
+
+    def __init__(self) -> None:
+        self.stand_in = StandIn()
+        self.drops: list[str] = []
+        receiver: Any = self.stand_in
+        self.video = VideoReceiver(receiver, max_frames=100, on_drop=self.drops.append)
+        self.decoder = receiver._RTCRtpReceiver__decoder_queue
+        self.thread = threading.Thread(
+            target=self.decoder.run, args=(asyncio.get_running_loop(),), daemon=True
+        )
+        self.thread.start()
+        self._codec = av.CodecContext.create("libvpx", "w")
+        assert isinstance(self._codec, av.VideoCodecContext)
+        self._codec.width, self._codec.height, self._codec.pix_fmt = 64, 48, "yuv420p"
+        self._codec.gop_size = 9999
+        self._codec.options = {"deadline": "realtime", "lag-in-frames": "0"}
+        self._seq = 65_533
+        self._number = 0
+
+    def stop(self) -> None:
+        self.decoder.put(None)
+        self.thread.join()
+        self.video.close()
+
+    def encode(self, *, keyframe: bool = False) -> list[RtpPacket]:
+        """Return the next frame in three packets."""
+        assert isinstance(self._codec, av.VideoCodecContext)
+        picture = av.VideoFrame(64, 48, "yuv420p")
+        for n, plane in enumerate(picture.planes):
+            plane.update(bytes((self._number * 8 + n) & 0xFF for _ in range(plane.buffer_size)))
+        picture.pts = self._number
+        if keyframe:
+            picture.pict_type = av.video.frame.PictureType.I
+        data = b"".join(bytes(p) for p in self._codec.encode(picture))
+        third = len(data) // 3 + 1
+        parts = [data[i : i + third] for i in range(0, len(data), third)]
+        packets = [
+            packet(
+                self._seq + n,
+                self._number * 3000,
+                bytes([0x10 if n == 0 else 0]) + part,
+                marker=n == len(parts) - 1,
+                payload_type=VP8,
+                data=part,
+            )
+            for n, part in enumerate(parts)
+        ]
+        self._seq += len(parts)
+        self._number += 1
+        return packets
+
+    def feed(self, packets: list[RtpPacket]) -> None:
+        for each in packets:
+            assert self.video.add(each) == (False, None)
+
+
+async def test_pictures_come_out_in_order_with_their_times(video: VideoBench) -> None:
+    for _ in range(3):
+        video.feed(video.encode())
+    frames = [await asyncio.wait_for(video.video.recv(), 5) for _ in range(3)]
+    assert [frame.pts for frame in frames] == [0, 3000, 6000]
+    assert [frame.is_keyframe for frame in frames] == [True, False, False]
+    assert all(f.arrived_us <= f.assembled_us <= f.decoded_us for f in frames)
+    assert video.video.frames_received == 3
+    assert video.drops == []
+    assert video.stand_in.plis == 0
+
+
+async def test_after_a_loss_nothing_is_shown_until_a_key_frame(video: VideoBench) -> None:
+    video.feed(video.encode())
+    del (damaged := video.encode())[1]
+    video.feed(damaged)
+    await until(lambda: video.stand_in.nacks)
+    assert video.stand_in.nacks[0] == 65_533 + 4 & 0xFFFF
+    video.feed(video.encode())
+    await until(lambda: video.stand_in.plis == 1)
+    assert video.drops == ["incomplete", "no_keyframe"]
+    video.feed(video.encode(keyframe=True))
+    video.feed(video.encode())
+    pts = [(await asyncio.wait_for(video.video.recv(), 5)).pts for _ in range(3)]
+    assert pts == [0, 9000, 12_000]
+    assert video.video.frames_received == 5
+    assert video.video.counters.pli_count == 1
+
+
+async def test_a_frame_that_cannot_be_decoded_is_dropped_and_a_key_frame_asked_for(
+    video: VideoBench,
+) -> None:
+    video.feed(video.encode())
+    broken = packet(65_536, 3000, b"\x10\x00", marker=True, payload_type=VP8, data=b"\x00")
+    video.feed([broken])
+    await until(lambda: video.drops == ["decode_error"])
+    await until(lambda: video.stand_in.plis == 1)
+    assert (await video.video.recv()).pts == 0
+
+
+async def test_what_comes_after_the_end_is_dropped_and_counted(video: VideoBench) -> None:
+    video.feed(video.encode())
+    await asyncio.wait_for(video.video.recv(), 5)
+    video.decoder.put(None)
+    video.thread.join()
+    video.feed(video.encode())  # the loop has not heard of the end yet
+    assert video.drops == ["closing"]
+    with pytest.raises(QueueClosed):
+        await asyncio.wait_for(video.video.recv(), 5)
+    video.feed(video.encode())
+    assert video.video.frames_received == 2
+
+
+async def test_pictures_nobody_reads_are_superseded(video: VideoBench) -> None:
+    for _ in range(120):
+        video.feed(video.encode())
+    await until(lambda: len(video.drops) >= 20)
+    assert set(video.drops) <= {"superseded", "backlog"}
+    video.video.close()
+    assert video.video.frames_received == 120
+    await until(lambda: len(video.drops) == 120)
+
+
+async def test_the_capture_time_comes_from_sender_reports(video: VideoBench) -> None:
+    now_us = unix_us()
+    receiver = video.video
+    assert receiver.capture_us(0, received_unix_us=now_us) is None
+    ntp = ((now_us // 1_000_000 + NTP_TO_UNIX_S) << 32) + (now_us % 1_000_000 << 32) // 1_000_000
+    info = RtcpSenderInfo(
+        ntp_timestamp=ntp, rtp_timestamp=2**32 - 900, packet_count=1, octet_count=1
+    )
+    handle: Any = video.stand_in
+    await handle._handle_rtcp_packet(RtcpSrPacket(ssrc=1, sender_info=info))
+    assert receiver.last_heard_us is not None
+    captured = receiver.capture_us(0, received_unix_us=now_us + 50_000)  # 10 ms later, wrapped
+    assert captured == pytest.approx(now_us + 10_000, abs=2)
+    assert (
+        receiver.capture_us(0, received_unix_us=now_us) == now_us
+    )  # clocks that disagree a little
+    assert receiver.capture_us(0, received_unix_us=now_us - 10**6) is None
+    assert receiver.capture_us(0, received_unix_us=now_us + 60 * 10**6) is None
+
+
+# ---- latents
+
+
+class LatentBench:
+    """A latent receiver and a stream to feed it."""
+
+    def __init__(self, max_frames: int = 4) -> None:
+        self.stand_in = StandIn()
+        receiver: Any = self.stand_in
+        self.latents = LatentReceiver(receiver, max_frames=max_frames)
+        self._packetizer = Packetizer()
+        self._seq = 100
+        self._number = 0
+
+    def frame(self, *data: bytes) -> list[RtpPacket]:
+        payloads = self._packetizer.packetize(
+            data, timing=FrameTiming(pts=self._number * 3000, received_us=1), is_keyframe=True
+        )
+        packets = [
+            packet(
+                self._seq + n,
+                self._number * 3000,
+                payload,
+                marker=n == len(payloads) - 1,
+                payload_type=LATENT,
+                data=payload,
+            )
+            for n, payload in enumerate(payloads)
+        ]
+        self._seq += len(packets)
+        self._number += 1
+        return packets
+
+    def feed(self, packets: list[RtpPacket]) -> None:
+        for each in packets:
+            self.latents.add(each)
+
+
+async def test_latents_come_out_as_packets() -> None:
+    bench = LatentBench()
+    bench.feed(bench.frame(b"a" * 3000, b"b"))
+    frame = await bench.latents.recv()
+    assert frame.packets == (b"a" * 3000, b"b")
+    assert frame.is_complete
+    assert frame.timing is not None
+    assert frame.timing.pts == 0
+    assert bench.latents.bitstream_bytes == 3001
+
+
+async def test_what_is_no_payload_of_ours_is_counted_and_left_out() -> None:
+    bench = LatentBench()
+    bench.feed([packet(90, 0, b"junk", marker=True, payload_type=LATENT, data=b"junk")])
+    bench.feed([packet(91, 0, b"x", marker=True, payload_type=VP8, data=b"x")])
+    bench.feed([packet(99, 0, b"", marker=False, payload_type=LATENT, data=b"")])  # padding
+    bench.feed(bench.frame(b"a"))
+    assert (await bench.latents.recv()).packets == (b"a",)
+    assert bench.latents.counters.packets_malformed == 2
+    bench.latents.close()
+
+
+async def test_at_the_end_what_is_held_can_still_be_read() -> None:
+    bench = LatentBench()
+    bench.feed(bench.frame(b"a"))
+    bench.feed(bench.frame(b"b", b"c")[:1])
+    bench.latents.close()
+    assert [frame.packets async for frame in bench.latents] == [(b"a",), (b"b",)]
+    with pytest.raises(QueueClosed):
+        await bench.latents.recv()
+
+
+async def test_frames_nobody_reads_are_pushed_out_and_counted() -> None:
+    bench = LatentBench(max_frames=2)
+    for _ in range(5):
+        bench.feed(bench.frame(b"a"))
+    assert (bench.latents.frames_received, bench.latents.frames_dropped) == (5, 3)
+    assert (await bench.latents.recv()).number == 3
+
+
+async def test_a_missing_tail_is_asked_for_on_a_timer() -> None:
+    bench = LatentBench()
+    bench.feed(bench.frame(b"a", b"b")[:1])
+    await until(lambda: bench.stand_in.nacks)
+    assert bench.stand_in.nacks == [101]
+    bench.latents.close()
