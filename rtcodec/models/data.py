@@ -38,6 +38,9 @@ SCREEN_WEIGHT = 6.0
 DRAWN_SCREEN_PX, DRAWN_WEIGHT = 448, 0.7
 "Side of a screen drawn by code, and how often each is used."
 
+GREY_SHARE = 0.08
+"Part of the crops that lose their colour: without them luma leaked into the chroma of grey scenes."
+
 CLIP_WEIGHT = 1.5
 "The frames of one clip together count as so many photographs: they are nearly alike."
 
@@ -224,6 +227,8 @@ class Crops:
             u, v = u * chroma, v * chroma
         if rng.random() < 0.15:
             u, v = v, u
+        if rng.random() < GREY_SHARE:
+            u, v = torch.zeros_like(u), torch.zeros_like(v)
         if rng.random() < 0.5:  # limited range, as video has it
             y, u, v = y * (219 / 255) - 1.5 / 255, u * (224 / 255), v * (224 / 255)
         return _to_samples(y), _to_samples(u), _to_samples(v)

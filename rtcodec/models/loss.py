@@ -12,6 +12,9 @@ from rtcodec.models.network import Coded, unpack_planes
 PLANE_WEIGHTS = (0.75, 0.125, 0.125)
 "6:1:1, as PSNR is reported."
 
+MSE_FLOOR = 0.05
+"Keeps the logarithm of a perfect plane finite; 61 dB, beyond which nothing is gained."
+
 BLOCK_PIXELS = 256
 "Luma samples of one place at 1/16."
 
@@ -28,7 +31,7 @@ def distortion(x_hat: Tensor, x: Tensor) -> Tensor:
         unpack_planes(x_hat), unpack_planes(x), PLANE_WEIGHTS, strict=True
     ):
         mse = ((plane_hat - plane).float() * 255.0).square().mean((1, 2, 3))
-        logs = logs + weight * torch.log(mse + 0.3)
+        logs = logs + weight * torch.log(mse + MSE_FLOOR)
     return logs.exp()
 
 
