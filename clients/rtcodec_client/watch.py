@@ -61,6 +61,9 @@ class WatchOptions:
     warm: tuple[int, int] | None = None
     "Width and height to get ready for before connecting."
 
+    barcode: bool = False
+    "Whether the publisher draws barcodes, to be checked against what the taps say."
+
     samples: int = 0
     "Frames to keep for a contact sheet."
 
@@ -73,6 +76,15 @@ class WatchTimeline:
     size_bytes: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """A decoded frame and when that began and ended, monotonic."""
+
+    picture: DecodedPicture
+    started_us: int
+    decoded_us: int
+
+
 class Watcher:
     """
     One subscriber.
@@ -83,7 +95,7 @@ class Watcher:
         bundle: That model.
         options: See there.
         outputs: Where pictures go.
-        show: Called with every picture, on the decode thread; must not block.
+        show: Called with every picture, on a thread of ours; must not block.
     """
 
     def __init__(
@@ -203,38 +215,52 @@ class Watcher:
                 return
 
     async def _pump(self, receiver: LatentReceiver, pool: ThreadPoolExecutor) -> None:
+        """Decode frame after frame; what follows from one overlaps with decoding the next."""
         loop = asyncio.get_running_loop()
-        async for frame in receiver:
-            self._connection.note_alive()
-            self.figures.lose("network", frame.n_frames_lost_before)
-            if not frame.packets:
-                self.figures.lose("network")
-                continue
-            await loop.run_in_executor(pool, self._take, frame)
-            if self.figures.decoded:
+        decoded = 0
+        measuring: asyncio.Future[None] | None = None
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure") as measure_pool:
+            async for frame in receiver:
+                self._connection.note_alive()
+                self.figures.lose("network", frame.n_frames_lost_before)
+                if not frame.packets:
+                    self.figures.lose("network")
+                    continue
+                timed = await loop.run_in_executor(pool, self._decode, frame)
+                if timed is None:
+                    self.figures.lose("undecodable")
+                    continue
+                if measuring is not None:
+                    await measuring
+                measuring = loop.run_in_executor(measure_pool, self._measure, frame, timed)
+                decoded += 1
                 self._started.set()
-            if self._options.frames is not None and self.figures.decoded >= self._options.frames:
-                self._enough.set()
-                return
+                if decoded == self._options.frames:
+                    break
+            if measuring is not None:
+                await measuring
+        self._enough.set()
 
-    def _take(self, frame: LatentFrame) -> None:
-        """Decode one frame and everything that follows from it; on the decode thread."""
+    def _decode(self, frame: LatentFrame) -> _Timed | None:
+        """Decode one frame, or return None if nothing of it can be; on the decode thread."""
         started_us = monotonic_us()
         try:
             picture = self._decoder.decode(frame.packets)
         except BitstreamError:
-            self.figures.lose("undecodable")
-            return
-        decoded_us = monotonic_us()
+            return None
+        return _Timed(picture, started_us, monotonic_us())
+
+    def _measure(self, frame: LatentFrame, timed: _Timed) -> None:
+        """Do everything that follows from a decoded frame; on the measuring thread."""
+        picture = timed.picture
         pts = self._unwrap(frame)
         relay_frame, source_frame = self._tapped(picture)
-        n_bytes = sum(map(len, frame.packets))
         record = FrameRecord(
             number=frame.number,
             pts=pts,
-            decoded_us=decoded_us,
-            n_bytes=n_bytes,
-            stages_ms=_stages_ms(frame, started_us, decoded_us, source_frame),
+            decoded_us=timed.decoded_us,
+            n_bytes=sum(map(len, frame.packets)),
+            stages_ms=_stages_ms(frame, timed, source_frame),
             is_complete=picture.is_complete and frame.is_complete,
             psnr_db=_compare(relay_frame, picture),
             source_psnr_db=_compare(source_frame, picture),
@@ -242,12 +268,16 @@ class Watcher:
         )
         self._sample(record, picture, source_frame or relay_frame)
         self.figures.add(record)
+        if self._options.barcode:
+            self._check_barcode(record, picture)
+        self._outputs.write(pts - self._zero_pts(pts), picture)
+        self._show(picture.planes)
+
+    def _check_barcode(self, record: FrameRecord, picture: DecodedPicture) -> None:
         barcode = read_barcode(picture.planes)
         if barcode is not None and record.source_index is not None:
             self.barcodes_checked += 1
             self.barcodes_wrong += barcode & 0xFFFF != record.source_index
-        self._outputs.write(pts - self._zero_pts(pts), picture)
-        self._show(picture.planes)
 
     def _unwrap(self, frame: LatentFrame) -> int:
         low = frame.timing.pts if frame.timing is not None else None
@@ -320,9 +350,7 @@ def _compare(tapped: TappedFrame | None, picture: DecodedPicture) -> PlanePsnr |
     return picture_psnr(tapped.planes, picture.planes)
 
 
-def _stages_ms(
-    frame: LatentFrame, started_us: int, decoded_us: int, source: TappedFrame | None
-) -> dict[str, float]:
+def _stages_ms(frame: LatentFrame, timed: _Timed, source: TappedFrame | None) -> dict[str, float]:
     """
     Split the frame's way.
 
@@ -331,8 +359,8 @@ def _stages_ms(
     the clocks agree between two.
     """
     stages = {
-        "peer_queue": (started_us - frame.released_us) / 1000,
-        "peer_decode": (decoded_us - started_us) / 1000,
+        "peer_queue": (timed.started_us - frame.released_us) / 1000,
+        "peer_decode": (timed.decoded_us - timed.started_us) / 1000,
     }
     timing = frame.timing
     if timing is None:
@@ -349,5 +377,5 @@ def _stages_ms(
     else:
         return stages
     stages["publish"] = (received_us - captured_us) / 1000
-    stages["total"] = (decoded_us - captured_us) / 1000
+    stages["total"] = (timed.decoded_us - captured_us) / 1000
     return stages

@@ -81,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source-tap", type=Path, metavar="DIR", help="and with those that the publisher tapped"
     )
     measure.add_argument(
+        "--barcode", action="store_true", help="check the counter that publish --barcode draws"
+    )
+    measure.add_argument(
         "--contact-sheet", type=Path, metavar="PNG", help="draw source beside decoded frames"
     )
     measure.add_argument(
@@ -208,10 +211,7 @@ class _WatchCommand:
                 "damaged": figures.damaged,
             },
             **figures.report(),
-            "barcodes": {
-                "checked": self.watcher.barcodes_checked,
-                "wrong": self.watcher.barcodes_wrong,
-            },
+            **self._barcodes(),
             "bytes_received": self.watcher.bytes_received,
             "bytes_sent": status.bytes_sent,
             "relay_latency_ms": status.latency_ms,
@@ -222,6 +222,12 @@ class _WatchCommand:
             "hardware": hardware(info),
             "versions": versions(info),
         }
+
+    def _barcodes(self) -> dict[str, Any]:
+        if not self._args.barcode or self.watcher is None:
+            return {}
+        checked, wrong = self.watcher.barcodes_checked, self.watcher.barcodes_wrong
+        return {"barcodes": {"checked": checked, "wrong": wrong}}
 
     def draw_sheet(self, path: Path) -> None:
         """Draw the contact sheet, if there was anything to compare."""
@@ -246,6 +252,7 @@ class _WatchCommand:
             relay_tap=args.tap / f"{self._room}.tap" if args.tap else None,
             source_tap=args.source_tap / "source.tap" if args.source_tap else None,
             warm=warm,
+            barcode=args.barcode,
             samples=_SHEET_ROWS if args.contact_sheet is not None else 0,
         )
 

