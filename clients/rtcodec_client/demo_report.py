@@ -128,7 +128,8 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
             f"{frames[name]} {name}"
             for name in ("published", "received", "encoded", "dropped", "sent", "decoded", "lost")
             if frames.get(name) is not None
-        ),
+        )
+        + (f"; {frames['skipped']} skipped by a late publisher" if frames.get("skipped") else ""),
         f"rate       {report['fps']:.1f} frames/s, {report['kbps']:,.0f} kb/s",
     ]
     reasons = {**frames.get("dropped_by_reason", {}), **frames.get("lost_by_reason", {})}
