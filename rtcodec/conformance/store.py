@@ -23,7 +23,7 @@ from rtcodec.bitstream.inspect_command import inspection
 from rtcodec.bundle import find_bundle
 from rtcodec.conformance.malformed import MALFORMED_RECIPES
 from rtcodec.conformance.model import NULL, RANDOM, vector_model, write_models
-from rtcodec.conformance.neural import TOLERANCE, WRITING_ENGINE
+from rtcodec.conformance.neural import NEURAL_RECIPES, TOLERANCE, WRITING_ENGINE
 from rtcodec.conformance.observe import Observation, observe
 from rtcodec.conformance.recipes import RECIPES, Recipe
 from rtcodec.conformance.vector import MODELS, find_vectors, read_pictures, write_pictures
@@ -32,7 +32,7 @@ from rtcodec.errors import InputError
 VECTORS_VERSION = 1
 "Raise it to change or remove what exists."
 
-ALL_RECIPES = (*RECIPES, *MALFORMED_RECIPES)
+ALL_RECIPES = (*RECIPES, *NEURAL_RECIPES, *MALFORMED_RECIPES)
 
 _SPEC_START, _SPEC_END = "<!-- smallest -->\n", "<!-- /smallest -->"
 

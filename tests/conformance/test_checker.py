@@ -13,6 +13,7 @@ import pytest
 
 from rtcodec.bitstream import AccessUnit, RtcReader, RtcWriter
 from rtcodec.conformance.model import vector_model
+from rtcodec.conformance.neural import NEURAL_RECIPES
 from rtcodec.conformance.observe import FAST, REFERENCE, Coder, Observation, observe
 from rtcodec.conformance.recipes import picture
 from rtcodec.conformance.store import ALL_RECIPES, carry_out, describe, plan
@@ -195,3 +196,24 @@ def test_a_promise_is_only_broken_with_a_new_version(
         carry_out(planned, tmp_path)
     monkeypatch.setattr(f"{store}.ALL_RECIPES", ALL_RECIPES[:4])
     assert plan(tmp_path).refusal is None  # more is no broken promise
+
+
+def test_a_neural_vector_goes_with_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtcodec.conformance.store.ALL_RECIPES", NEURAL_RECIPES[:1])
+    folder = tmp_path / "vectors" / NEURAL_RECIPES[0].name
+    shutil.copytree(ROOT / "vectors" / NEURAL_RECIPES[0].name, folder)
+    carry_out(plan(tmp_path), tmp_path)
+    assert plan(tmp_path).changed == []
+
+    expect = folder / "expect.json"
+    kept = expect.read_text()
+    expect.write_text(kept.replace('"pts": 1', '"pts": 2'))
+    assert "to break the promise" in str(plan(tmp_path).refusal)
+
+    model_id = json.loads(kept)["sequence"]["model_id"]
+    expect.write_text(kept.replace(model_id, "00" * 8))
+    planned = plan(tmp_path)
+    assert f"vectors/{NEURAL_RECIPES[0].name}/expect.json" in planned.changed
+    assert planned.refusal is None

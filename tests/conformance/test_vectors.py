@@ -21,7 +21,7 @@ from rtcodec.engine.null import null_bundle
 
 ROOT = Path(__file__).parent
 VECTORS = find_vectors(ROOT)
-LEAST = 68
+LEAST = 70
 "Vectors there have been; a number that only grows."
 
 
