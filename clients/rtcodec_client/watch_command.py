@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.calm import calm_interpreter
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import ENGINE_NAMES, open_engine
 from rtcodec.engine.null import NullEngine
@@ -300,7 +301,9 @@ def load_engine(engine: str, model: str, *, threads: int) -> tuple[Engine, Bundl
         null = NullEngine()
         return null, null.bundle
     bundle = find_bundle(model)
-    return open_engine(engine, bundle, threads=threads), bundle
+    opened = open_engine(engine, bundle, threads=threads)
+    calm_interpreter()
+    return opened, bundle
 
 
 def sheet_text(report: dict[str, Any]) -> SheetText:

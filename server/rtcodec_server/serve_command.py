@@ -8,12 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rtcodec.calm import calm_interpreter
 from rtcodec_server.app import RunningServer, serve
 from rtcodec_server.config import ENGINES, PSNR_MODES, ServerConfig, parse_size, read_config
-
-_SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter from the others. With Python's 5 ms, a timer of the
-event loop beside a busy thread is 5 ms late at the median; with this, 0.1 ms."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +76,9 @@ def _run_loop(config: ServerConfig) -> dict[str, Any]:
             file=sys.stderr,
             flush=True,
         )
+        server.ready.add_done_callback(lambda _: calm_interpreter())
 
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    calm_interpreter()
     try:
         import uvloop
     except ImportError:
