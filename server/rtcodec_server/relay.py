@@ -60,18 +60,6 @@ class RelaySettings:
 
 
 @dataclass(slots=True)
-class Session:
-    """One peer's stay in a room."""
-
-    name: str
-    room: str
-    role: Role
-    etag: str
-    peer: Peer
-    closing: asyncio.Task[None] | None = None
-
-
-@dataclass(slots=True)
 class Room:
     """What the relay keeps of a room beside the lobby's view of it."""
 
@@ -81,6 +69,18 @@ class Room:
 
     rates: RateMeter = field(default_factory=RateMeter)
     stream: Stream | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """One peer's stay in a room."""
+
+    name: str
+    room: Room
+    role: Role
+    etag: str
+    peer: Peer
+    closing: asyncio.Task[None] | None = None
 
 
 class Relay:
@@ -130,7 +130,7 @@ class Relay:
             UnknownSession: If there is none, or it is somebody else's room or role.
         """
         session = self._sessions.get(name)
-        if session is None or session.room != room or session.role is not role:
+        if session is None or session.room.name != room or session.role is not role:
             raise UnknownSession("no such session")
         return session
 
@@ -281,7 +281,8 @@ class Relay:
     async def _admit(
         self, name: str, room: str, role: Role, peer: Peer, answering: Awaitable[str]
     ) -> tuple[Session, str]:
-        session = Session(name, room, role, f'"{secrets.token_hex(8)}"', peer)
+        entry = self._rooms[room]
+        session = Session(name, entry, role, f'"{secrets.token_hex(8)}"', peer)
         self._sessions[name] = session
         try:
             answer = await answering
@@ -290,10 +291,8 @@ class Relay:
             raise
         if name not in self._sessions:
             raise RelayFull("the relay is shutting down", retry_after_s=1)
-        if isinstance(peer, SubscriberPeer):
-            stream = self._rooms[room].stream
-            if stream is not None:
-                stream.subscribers[name] = peer.sender
+        if isinstance(peer, SubscriberPeer) and entry.stream is not None:
+            entry.stream.subscribers[name] = peer.sender
         _log.info(
             "session opened room=%s role=%s session=%s", room, role.value, name[:SESSION_SHOWN]
         )
@@ -327,12 +326,11 @@ class Relay:
     def _dismiss(self, event: SessionClosed) -> None:
         reason = event.reason.value
         self.sessions_closed[reason] = self.sessions_closed.get(reason, 0) + 1
-        room = self._rooms.get(event.room)
-        session = self._sessions.pop(event.session, None)
-        if session is None or room is None:
-            return
         if event.room not in self._lobby.rooms:
-            del self._rooms[event.room]
+            self._rooms.pop(event.room, None)  # the last of many that leave at once finds it gone
+        session = self._sessions.pop(event.session, None)
+        if session is None:
+            return
         _log.info(
             "session closed room=%s role=%s session=%s reason=%s",
             event.room,
@@ -340,21 +338,21 @@ class Relay:
             event.session[:SESSION_SHOWN],
             reason,
         )
-        if room.stream is not None:
-            room.stream.subscribers.pop(session.name, None)
-        session.closing = asyncio.ensure_future(self._close(session, room))
+        if session.room.stream is not None:
+            session.room.stream.subscribers.pop(session.name, None)
+        session.closing = asyncio.ensure_future(self._close(session))
         self._closing.add(session.closing)
         session.closing.add_done_callback(self._closing.discard)
 
-    async def _close(self, session: Session, room: Room) -> None:
+    async def _close(self, session: Session) -> None:
         try:
             await session.peer.close()
         except Exception:  # a peer that cannot be closed must not keep the others
             _log.exception("closing session=%s failed", session.name[:SESSION_SHOWN])
         if isinstance(session.peer, PublisherPeer):
             self._note_publisher(session.peer)
-            if room.stream is session.peer.stream:
-                room.stream = None
+            if session.room.stream is session.peer.stream:
+                session.room.stream = None
 
     # ---- ten times a second
 

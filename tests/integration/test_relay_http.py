@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from rtcodec.session.lobby import Limits
+from rtcodec.webrtc import add_latent_receiver, create_offer
 from rtcodec_server.app import running_server
 from rtcodec_server.config import ServerConfig
 from support.relay import SDP, RelayClient, relay, until
@@ -376,3 +377,17 @@ async def test_a_session_that_never_connects_is_let_go() -> None:
         assert (await post(client, "/whip/room", offer))[0] == 201
         await until(lambda: server.relay.n_sessions == 0)
         assert server.relay.sessions_closed == {"never_connected": 1}
+
+
+async def test_all_who_never_connect_are_let_go_at_once() -> None:
+    async with relay(limits=Limits(connect_us=200_000)) as (server, client):
+        offers = [(await client.publisher_offer())[1]]
+        for _ in range(2):
+            connection = client.new_connection()
+            add_latent_receiver(connection)
+            offers.append(await create_offer(connection, loopback_only=True))
+        for kind, offer in zip(("whip", "whep", "whep"), offers, strict=True):
+            assert (await post(client, f"/{kind}/room", offer))[0] == 201
+        await until(lambda: server.relay.n_sessions == 0)
+        assert server.relay.sessions_closed == {"never_connected": 3}
+    # that their sockets were closed is seen when the litter of this test is collected

@@ -337,6 +337,16 @@ async def test_shutting_down_with_people_inside_loses_no_frame_from_the_books() 
             assert response.status == 503
 
 
+async def test_shutting_down_closes_every_connection_of_a_room() -> None:
+    async with relay() as (server, client):
+        watches = [await client.watch("room") for _ in range(3)]
+        await until(lambda: all(w.connection.connectionState == "connected" for w in watches))
+        await server.relay.close()
+        for watch in watches:  # the relay says goodbye to each
+            await asyncio.wait_for(watch.task, 5)
+        assert server.relay.sessions_closed == {"shutdown": 3}
+
+
 async def test_a_tap_keeps_the_frames_that_were_encoded(tmp_path: Path) -> None:
     config = ServerConfig(port=0, engine="null", tap=tmp_path)
     async with running_server(config) as server, RelayClient(server.url) as client:
