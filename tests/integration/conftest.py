@@ -6,8 +6,17 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _modules_are_no_litter() -> Iterator[None]:
+    """Keep what was imported so far out of the collections below: they take a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def _no_litter() -> Iterator[None]:
+def _no_litter(_modules_are_no_litter: None) -> Iterator[None]:
     """
     Collect what the test left, once its event loop is gone.
 
