@@ -102,7 +102,9 @@ async def test_ffmpeg_publishes_and_its_frames_come_out_decoded(
         await until(lambda: server.relay.n_sessions == 1)  # it took its leave with DELETE
         frames, count = watch.frames, server.relay.stats.frames
         assert count.received >= N_FRAMES - 3  # nothing asks for what is lost at the very end
-        assert len(frames) == count.encoded >= N_FRAMES // 3  # a slow machine drops some
+        assert count.encoded >= N_FRAMES // 3  # a slow machine drops some
+        assert count.encoded == count.sent + count.unsent
+        await until(lambda: len(frames) + watch.receiver.frames_lost == count.sent)
         decoded = decoder.decode(frames[-1].packets)
     assert (decoded.planes.width, decoded.planes.height) == (160, 96)
     assert decoded.is_complete
