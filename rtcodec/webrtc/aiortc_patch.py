@@ -22,7 +22,7 @@ import aiortc.codecs.h264
 import aiortc.codecs.vpx
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
-from aiortc import RTCRtpReceiver, RTCRtpSender
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpCodecParameters
 from aiortc.rtp import (
@@ -45,6 +45,7 @@ RTP_HISTORY_PACKETS: Final = 1024
 
 LOOPBACK_ADDRESS: Final = "127.0.0.1"
 
+_CONNECTION: Final = "_RTCPeerConnection"
 _RECEIVER: Final = "_RTCRtpReceiver"
 _SENDER: Final = "_RTCRtpSender"
 
@@ -170,6 +171,8 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     ),
     (RTCRtpSender._retransmit, ("RTP_HISTORY_SIZE",)),
     (RTCRtpSender._run_rtp, ("RTP_HISTORY_SIZE",)),
+    (RTCPeerConnection.setLocalDescription, _private(_CONNECTION, "connect")),
+    (RTCPeerConnection.setRemoteDescription, _private(_CONNECTION, "connect")),
     (aioice.ice.Connection.gather_candidates, ("get_host_addresses",)),
 )
 "Functions and the names they must use for the patches below to have their effect."
@@ -232,6 +235,37 @@ def raise_bitrate_limits(*, start_bps: int, max_bps: int) -> None:
     for module in (aiortc.codecs.vpx, aiortc.codecs.h264):
         lowest_bps = min(vars(module)["MIN_BITRATE"], start_bps)
         _rebind(module, DEFAULT_BITRATE=start_bps, MAX_BITRATE=max_bps, MIN_BITRATE=lowest_bps)
+
+
+# ------------------------------------------------------------------ connection
+
+
+class PeerConnection(RTCPeerConnection):
+    """
+    A connection that leaves nothing running when it is closed on its way up.
+
+    aiortc closes beside its own task that connects, which then goes on: consent checks of a
+    socket that is closed, a receiver started after it was stopped.
+    """
+
+    def __init__(self, configuration: RTCConfiguration | None = None) -> None:
+        super().__init__(configuration)
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop connecting, then close; returns when nothing of it runs any more."""
+        while self._connecting:
+            for task in self._connecting:
+                task.cancel()
+            await asyncio.wait(self._connecting)
+        await super().close()
+
+    async def _RTCPeerConnection__connect(self) -> None:  # noqa: N802 - a private name of aiortc
+        task = asyncio.current_task()
+        assert task is not None  # aiortc makes one for this and waits for it nowhere
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        await super()._RTCPeerConnection__connect()  # type: ignore[misc]
 
 
 # -------------------------------------------------------------------- receiver

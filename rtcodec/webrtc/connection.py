@@ -21,7 +21,7 @@ from aiortc import (
 
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.packet.jitter_buffer import JitterConfig
-from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, gathering, install
+from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, PeerConnection, gathering, install
 from rtcodec.webrtc.latent_receiver import LatentReceiver
 from rtcodec.webrtc.sdp import Description, read_sdp, with_exclusive_mux, write_latent_fmtp
 
@@ -40,7 +40,7 @@ def new_connection(ice_servers: Sequence[str] = ()) -> RTCPeerConnection:
         UnsupportedAiortc: If the installed aiortc is not the one we know.
     """
     install()
-    return RTCPeerConnection(
+    return PeerConnection(
         RTCConfiguration(
             iceServers=[RTCIceServer(urls=url) for url in ice_servers],
             # Not MAX_BUNDLE: where the answerer's own video section comes second in the offer

@@ -347,6 +347,18 @@ async def test_shutting_down_closes_every_connection_of_a_room() -> None:
         assert server.relay.sessions_closed == {"shutdown": 3}
 
 
+@pytest.mark.parametrize("after_ms", range(0, 80, 8))
+async def test_whoever_leaves_while_connecting_leaves_nothing_running(after_ms: int) -> None:
+    before = asyncio.all_tasks()
+    async with relay() as (_, client):
+        await client.watch("room")
+        await client.publish("room", MovingTrack(WIDTH, HEIGHT))
+        await asyncio.sleep(after_ms / 1000)
+    await asyncio.sleep(0)
+    left = [task.get_coro().__qualname__ for task in asyncio.all_tasks() - before]  # type: ignore[union-attr]
+    assert left == []
+
+
 async def test_a_tap_keeps_the_frames_that_were_encoded(tmp_path: Path) -> None:
     config = ServerConfig(port=0, engine="null", tap=tmp_path)
     async with running_server(config) as server, RelayClient(server.url) as client:
