@@ -81,18 +81,22 @@ def _frame_bytes(width: int, height: int) -> int:
 
 
 class _Ring:
-    """The slots of one mapped file, as numpy views."""
+    """
+    The slots of one mapped file, as numpy views.
+
+    The mapping ends with the last view of it and is never closed before: numpy does not keep a
+    map from being closed under an `ndarray`, and another thread may still look at a slot.
+    """
 
     def __init__(self, mapped: mmap.mmap, slots: int, slot_bytes: int) -> None:
         self.slots = slots
         self.capacity_bytes = slot_bytes - _SLOT_HEADER_BYTES
-        self._mapped = mapped
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(mapped, dtype=np.uint8)
         self._slot_bytes = slot_bytes
         self.headers: npt.NDArray[Any] = np.ndarray(
             (slots,),
             dtype=np.dtype(_SLOT_DTYPE),
-            buffer=mapped,
+            buffer=self._bytes,
             offset=_FILE_HEADER_BYTES,
             strides=(slot_bytes,),
         )
@@ -101,11 +105,6 @@ class _Ring:
         """View the bytes of a slot's planes."""
         start = _FILE_HEADER_BYTES + slot * self._slot_bytes + _SLOT_HEADER_BYTES
         return self._bytes[start : start + self.capacity_bytes]
-
-    def close(self) -> None:
-        """Let go of the views, then of the mapping."""
-        del self.headers, self._bytes
-        self._mapped.close()
 
 
 class FrameTapWriter:
@@ -139,13 +138,13 @@ class FrameTapWriter:
     ) -> None:
         """Keep a copy of *planes* under its number."""
         size = _frame_bytes(planes.width, planes.height)
-        if self._ring is None or self._ring.capacity_bytes < size:
-            self.close()
-            self._ring = self._create(size)
-        slot = frame_number % self._ring.slots
-        header = self._ring.headers[slot]
+        ring = self._ring
+        if ring is None or ring.capacity_bytes < size:
+            ring = self._ring = self._create(size)
+        slot = frame_number % ring.slots
+        header = ring.headers[slot]
         header["generation"] += 1  # odd: being written
-        pixels = self._ring.pixels(slot)
+        pixels = ring.pixels(slot)
         position = 0
         for plane in (planes.y, planes.u, planes.v):
             pixels[position : position + plane.size].reshape(plane.shape)[...] = plane
@@ -157,18 +156,17 @@ class FrameTapWriter:
         header["generation"] += 1
 
     def mark_sent(self, frame_number: int, *, sent_us: int) -> None:
-        """Note when a frame's last packet left; nothing if it is gone."""
-        if self._ring is None:
+        """Note when a frame's last packet left; nothing if it is gone. For any thread."""
+        ring = self._ring
+        if ring is None:
             return
-        header = self._ring.headers[frame_number % self._ring.slots]
+        header = ring.headers[frame_number % ring.slots]
         if header["frame_number"] == frame_number & 0xFFFF and header["sent_us"] == 0:
             header["sent_us"] = sent_us
 
     def close(self) -> None:
-        """Unmap the ring; the file stays for readers."""
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        """Let go of the ring; the file stays for readers."""
+        self._ring = None
 
     def _create(self, frame_bytes: int) -> _Ring:
         slot_bytes = _SLOT_HEADER_BYTES + -(-frame_bytes // 64) * 64
@@ -216,11 +214,8 @@ class FrameTapReader:
         return self._find("rtp_timestamp", rtp_timestamp & 0xFFFFFFFF)
 
     def close(self) -> None:
-        """Unmap the ring."""
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
-        self._identity = None
+        """Let go of the ring."""
+        self._ring = self._identity = None
 
     def _find(self, field: str, value: int) -> TappedFrame | None:
         ring = self._current()

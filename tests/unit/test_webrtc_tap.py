@@ -1,5 +1,8 @@
 """The ring of raw frames that relay and publisher leave for measurements."""
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,28 @@ def test_a_larger_frame_starts_the_ring_anew_under_the_readers_eyes(tmp_path: Pa
         assert reader.by_frame_number(0) is None
         put(tap, 2, flat(6, 2, 30))  # a smaller one fits
         assert reader.by_frame_number(1) is not None
+    tap.close()
+
+
+def test_the_ring_may_grow_while_another_thread_notes_what_was_sent(tmp_path: Path) -> None:
+    tap = FrameTapWriter(tmp_path, "room")
+    is_done = threading.Event()
+
+    def note() -> None:
+        while not is_done.is_set():
+            tap.mark_sent(0, sent_us=1)
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            noting = pool.submit(note)
+            for side in range(2, 200, 2):
+                put(tap, 0, flat(side, side, 1))
+            is_done.set()
+            noting.result(10)
+    finally:
+        sys.setswitchinterval(interval_s)
     tap.close()
 
 
