@@ -9,6 +9,7 @@ and floats are compiled into the graphs.
 
 import threading
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class OpenVinoEngine(GraphEngine):
         """
         super().__init__(bundle)
         try:
-            self._core = ov.Core()
+            self._core = _core()
             can_bf16 = "BF16" in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         except RuntimeError as error:
             raise EngineError(f"OpenVINO does not start: {_first_line(error)}") from error
@@ -71,10 +72,10 @@ class OpenVinoEngine(GraphEngine):
     def probe() -> EngineReport:
         """Say whether OpenVINO finds the CPU."""
         versions = {"openvino": _version()}
-        devices = ov.Core().available_devices
+        devices = _core().available_devices
         if _DEVICE not in devices:
             return EngineReport("openvino", False, f"no CPU device among {devices}", versions)
-        found = ov.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        found = _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         kinds = ", ".join(sorted(k.lower() for k in found if k in ("FP32", "BF16", "FP16", "INT8")))
         return EngineReport("openvino", True, f"{cpu_name()} ({kinds})", versions)
 
@@ -143,6 +144,18 @@ class _OpenVinoPipeline(Pipeline):
         self._synthesis.infer()
         y, u, v = (self._synthesis.get_tensor(name).data[0, 0] for name in "yuv")
         return y, u, v
+
+
+@cache
+def _core() -> Any:
+    """
+    Return the only core of the process, which lives as long as it does.
+
+    OpenVINO's CPU plugin puts a signal stack of its own under the thread that starts it. When
+    plugins end in the order in which they began, or on other threads, that thread is left with a
+    stack that is unmapped, and the next signal kills the process.
+    """
+    return ov.Core()
 
 
 def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:

@@ -218,3 +218,34 @@ def test_engines_in_separate_processes_see_the_same_symbols(
         for code, name in ((_ENCODE, writer), (_DECODE, reader))
     ]
     assert json.loads(results[0]) == json.loads(results[1])
+
+
+_SIGNAL = """
+import gc, os, signal, sys
+from rtcodec.bundle import find_bundle
+from rtcodec.engine.loader import open_engine, probe_engine
+
+name, bundle = sys.argv[1], find_bundle("n64")
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+engines = [open_engine(name, bundle) for _ in range(2) if probe_engine(name).usable]
+for engine in engines:
+    engine.open_state(64, 64)
+del engine
+while engines:  # those that came first go first
+    del engines[0]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_a_signal_is_survived_when_engines_have_come_and_gone(name: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _SIGNAL, name],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
