@@ -29,11 +29,8 @@ $(VENV)/.ready-dev: $(MADE_FROM)
 demo: $(VENV)/.ready-run
 	$(BIN)/rtcodec demo $(ARGS)
 
-# Torch gets a process of its own: after minutes of OpenVINO, ONNX Runtime and WebRTC threads in one
-# process it once crashed there, and no command of ours loads them together.
 test: $(VENV)/.ready-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" tests/unit/models $(ARGS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --ignore=tests/unit/models $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
 coverage: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" tests/unit tests/property tests/conformance --cov --cov-report=term $(ARGS)
