@@ -58,9 +58,21 @@ def clamp_ste(x: Tensor, low: float, high: float) -> Tensor:
     return ClampSTE.apply(x, low, high)  # type: ignore[no-any-return, no-untyped-call]
 
 
+class Conv1x1(nn.Conv2d):
+    """A 1x1 convolution as a matrix product: on a CPU, a tenth off a training step."""
+
+    def __init__(self, c_in: int, c_out: int, *, bias: bool = True) -> None:
+        super().__init__(c_in, c_out, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, c_in, h, w], best channels_last -> [N, c_out, h, w]."""
+        rows = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return rows.permute(0, 3, 1, 2)
+
+
 def conv1x1(c_in: int, c_out: int, *, zero: bool = False) -> nn.Conv2d:
     """A 1x1 convolution with bias; *zero* starts it at 0."""
-    conv = nn.Conv2d(c_in, c_out, 1)
+    conv = Conv1x1(c_in, c_out)
     if zero:
         nn.init.zeros_(conv.weight)
     else:

@@ -11,7 +11,7 @@ The intra autoencoder: YUV420 planes to integer symbols and back, in torch.
 
 Everything runs at 1/16: at equal multiplications that has half the activations of a trunk at 1/8,
 and on a CPU reading and writing those was 40 % of the time (docs/adr/006).
-The linear paths start as the PCA of training blocks and the trunks as zero, so step 0 is a
+The linear paths start as a transform and the trunks as zero, so step 0 is a
 transform codec. This module holds networks only: no files, no data, no optimiser.
 """
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from rtcodec.models.layer import (
     Block,
+    Conv1x1,
     QpVector,
     clamp_ste,
     conv1x1,
@@ -52,7 +53,7 @@ class Analysis(nn.Module):
     def __init__(self, tier: Tier) -> None:
         super().__init__()
         c = tier.channels
-        self.linear = nn.Conv2d(PIXEL_CHANNELS, tier.latents, 1, bias=False)
+        self.linear = Conv1x1(PIXEL_CHANNELS, tier.latents, bias=False)
         self.embed = conv1x1(PIXEL_CHANNELS, c)
         self.blocks = nn.Sequential(*(Block(c) for _ in range(tier.encoder_blocks)))
         self.out = conv1x1(c, tier.latents, zero=True)
@@ -74,7 +75,7 @@ class Synthesis(nn.Module):
     def __init__(self, tier: Tier) -> None:
         super().__init__()
         c = tier.channels
-        self.linear = nn.Conv2d(tier.latents, PIXEL_CHANNELS, 1, bias=False)
+        self.linear = Conv1x1(tier.latents, PIXEL_CHANNELS, bias=False)
         self.embed = conv1x1(tier.latents, c)
         self.blocks = nn.Sequential(*(Block(c) for _ in range(tier.decoder_blocks)))
         self.head = conv1x1(c, PIXEL_CHANNELS, zero=True)

@@ -122,7 +122,7 @@ class QuantisedLayer(nn.Module):
 
     def forward(self, a: Tensor, bias: Tensor | None = None) -> Tensor:
         """Integers a [N, I, h, w] -> floor((W a + B) / 2^shift + 1/2), not yet clamped."""
-        acc = F.conv2d(a, self.integer_weight())
+        acc = F.linear(a.permute(0, 2, 3, 1), self.integer_weight().flatten(1)).permute(0, 3, 1, 2)
         if bias is not None:
             acc = acc + bias
         return round_ste(acc * 2.0**-self.shift)

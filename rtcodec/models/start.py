@@ -1,4 +1,4 @@
-"""The start of training: linear paths from a PCA of blocks, so that step 0 is a transform codec."""
+"""The start of training: linear paths from a transform, so that step 0 is a transform codec."""
 
 import math
 
@@ -16,23 +16,45 @@ from rtcodec.models.tier import (
     SCALE_MIN,
 )
 
+LOCAL_FROM = 2
+"Pairs of frequencies are made local where their places add up to this or more; measured: 1 to 4."
+
+
+def localised_dct(size: int) -> Tensor:
+    """
+    An orthonormal basis [size^2, size^2] of square blocks, float64: a DCT with localised detail.
+
+    Rows are the 2-D DCT-II, with every 2x2 group of neighbouring frequencies but the lowest
+    replaced by its sums and differences: each of those lives in one quarter of the block, so an
+    edge or a letter costs one quarter's coefficients and not all four (docs/adr/011).
+    """
+    k = torch.arange(size, dtype=torch.float64)
+    dct = torch.cos(math.pi / size * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / size)
+    dct[0] /= math.sqrt(2)
+    # [vertical frequency / 2, parity, horizontal frequency / 2, parity, samples]
+    rows = torch.kron(dct, dct).view(size // 2, 2, size // 2, 2, -1)
+    mix = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
+    local = torch.einsum("ai,bj,uivjs->uavbs", mix, mix, rows)
+    half = torch.arange(size // 2)
+    is_local = (half[:, None] + half[None] >= LOCAL_FROM)[:, None, :, None, None]
+    return torch.where(is_local, local, rows).reshape(size * size, -1)
+
 
 @torch.no_grad()
-def principal_components(crops: Crops, latents: int) -> Tensor:
-    """The *latents* strongest principal directions [latents, 384] of 16x16 YUV420 blocks."""
-    second = torch.zeros(PIXEL_CHANNELS, PIXEL_CHANNELS, dtype=torch.float64)
+def starting_basis(crops: Crops, latents: int) -> Tensor:
+    """The *latents* strongest rows [latents, 384] of localised DCTs of Y, U and V."""
+    basis = torch.block_diag(localised_dct(16), localised_dct(8), localised_dct(8)).float()
+    energy = torch.zeros(PIXEL_CHANNELS)
     for _ in range(24):
-        x = pack_planes(*crops.batch(16))
-        blocks = x.permute(0, 2, 3, 1).reshape(-1, PIXEL_CHANNELS).double()
-        second += blocks.T @ blocks
-    _, vectors = torch.linalg.eigh(second)
-    return vectors.flip(1)[:, :latents].T.float().contiguous()
+        coefficients = torch.einsum("kc,nchw->nkhw", basis, pack_planes(*crops.batch(16)))
+        energy += coefficients.square().mean((0, 2, 3))
+    return basis[energy.argsort(descending=True)[:latents]].contiguous()
 
 
 @torch.no_grad()
 def start_as_transform(net: Codec, crops: Crops) -> None:
-    """Set the linear paths to the PCA and its transpose, and the scale indices to fit."""
-    basis = principal_components(crops, net.tier.latents)
+    """Set the linear paths to the basis and its transpose, and the scale indices to fit."""
+    basis = starting_basis(crops, net.tier.latents)
     net.analysis.linear.weight.copy_(basis[:, :, None, None])
     net.synthesis.linear.weight.copy_(basis.T[:, :, None, None])
     x = pack_planes(*crops.batch(64))
