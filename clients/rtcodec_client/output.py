@@ -86,14 +86,34 @@ class _Abandoned(Exception):
     """Makes an atomic file undo itself; never leaves this module."""
 
 
+class _OneSize:
+    """Holds a stream to the size of its first frame."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size: tuple[int, int] | None = None
+
+    def check(self, picture: DecodedPicture) -> None:
+        """Raise InputError if *picture* is of another size than those before."""
+        size = (picture.planes.width, picture.planes.height)
+        if self._size not in (None, size):
+            raise InputError(
+                f"{self._path}: the stream's size changed to {size[0]}x{size[1]}, "
+                "which one file cannot hold"
+            )
+        self._size = size
+
+
 class _BitstreamOutput:
     def __init__(self, path: Path, model_id: bytes) -> None:
         self._path = path
         self._model_id = model_id
         self._stack = ExitStack()
+        self._one_size = _OneSize(path)
         self._writer: RtcWriter | None = None
 
     def write(self, pts: int, picture: DecodedPicture) -> None:
+        self._one_size.check(picture)
         if self._writer is None:
             sequence = SequenceHeader(
                 model_id=self._model_id[:8],
@@ -102,7 +122,10 @@ class _BitstreamOutput:
             )
             partial = self._stack.enter_context(atomic_file(self._path))
             self._writer = RtcWriter(self._stack.enter_context(partial.open("wb")), sequence)
-        self._writer.write(AccessUnit(pts, picture.packets))
+        try:
+            self._writer.write(AccessUnit(pts, picture.packets))
+        except ValueError as error:  # such as packets of another model
+            raise InputError(f"{self._path}: the stream cannot be kept: {error}") from error
 
     def close(self) -> None:
         if self._writer is not None:
@@ -120,16 +143,10 @@ class _MediaOutput:
         self._frame_rate = frame_rate
         self._held: tuple[int, DecodedPicture] | None = None
         self._writer: MediaWriter | None = None
-        self._size: tuple[int, int] | None = None
+        self._one_size = _OneSize(path)
 
     def write(self, pts: int, picture: DecodedPicture) -> None:
-        size = (picture.planes.width, picture.planes.height)
-        if self._size not in (None, size):
-            raise InputError(
-                f"{self._path}: the stream's size changed to {size[0]}x{size[1]}, "
-                "which one file cannot hold"
-            )
-        self._size = size
+        self._one_size.check(picture)
         if self._writer is not None:
             self._writer.write(pts, picture.planes)
         elif self._held is None and self._frame_rate is None:

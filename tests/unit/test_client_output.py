@@ -143,10 +143,21 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path, engine: NullEngine, na
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_file_cannot_follow_a_change_of_size(tmp_path: Path, engine: NullEngine) -> None:
+@pytest.mark.parametrize("name", ["x.y4m", "x.rtc"])
+def test_a_file_cannot_follow_a_change_of_size(
+    tmp_path: Path, engine: NullEngine, name: str
+) -> None:
     frames = pictures(engine, 2, (64, 64)) + pictures(engine, 1, (32, 32))
-    with pytest.raises(InputError, match="changed to 32x32"):
-        write(tmp_path / "x.y4m", engine, frames)
+    with pytest.raises(InputError, match=rf"{name}: the stream's size changed to 32x32"):
+        write(tmp_path / name, engine, frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bitstream_file_is_of_one_model(tmp_path: Path, engine: NullEngine) -> None:
+    output = open_output(tmp_path / "x.rtc", b"\xff" * 32)
+    with pytest.raises(InputError, match=r"x.rtc: the stream cannot be kept: model tag"):
+        output.write(0, pictures(engine, 1, (64, 64))[0])
+    output.abandon()
     assert list(tmp_path.iterdir()) == []
 
 
