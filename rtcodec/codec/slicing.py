@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.bitstream.tiles import TileRange, split_tiles
+from rtcodec.bitstream.tiles import TileRange, split_tiles, tile_order
 from rtcodec.types import tile_grid
 
 _PLANNING_MARGIN = 0.99
@@ -60,21 +60,12 @@ class Slicing:
         if self.target_bytes is None:
             return split_tiles(width, height, self.slices, dispersed=self.dispersed)
         room = (self.target_bytes - header_bytes) * _PLANNING_MARGIN - 2 * _LANE_BYTES
-        order = position_order(*tile_grid(width, height), dispersed=self.dispersed)
+        order = tile_order(*tile_grid(width, height), dispersed=self.dispersed)
         return _greedy_runs(tile_bytes[order], room, dispersed=self.dispersed)
 
     def too_large(self, packet_bytes: int, run: TileRange) -> bool:
         """Say whether a packet must be cut again."""
         return self.target_bytes is not None and packet_bytes > self.target_bytes and run.count > 1
-
-
-def position_order(rows: int, columns: int, *, dispersed: bool) -> NDArray[np.int64]:
-    """Return the tile index of each position, int64 [rows * columns] (spec 2.2)."""
-    grid = np.arange(rows * columns).reshape(rows, columns)
-    if not dispersed:
-        return grid.ravel()
-    phases = ((0, 0), (1, 1), (0, 1), (1, 0))
-    return np.concatenate([grid[row::2, column::2].ravel() for row, column in phases])
 
 
 def halves(run: TileRange) -> tuple[TileRange, TileRange]:

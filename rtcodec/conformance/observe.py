@@ -58,7 +58,7 @@ class Coder:
     "Scale indices uint8 [M, 4 Th, 4 Tw] of z int8 [Cz, Th, Tw] at a qp."
 
 
-FAST = Coder(native.SliceDecoder, lambda net, z, qp: net.indices(z, qp))
+FAST = Coder(native.SliceDecoder, native.scale_indices)
 REFERENCE = Coder(rans.SliceDecoder, lambda net, z, qp: net.indices_reference(z, qp))
 
 

@@ -11,7 +11,7 @@ from rtcodec.bitstream.tiles import TileRange
 from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.decoder import FrameDecoder, unpack_frame
 from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
-from rtcodec.codec.slicing import Slicing, halves, lanes_for, position_order
+from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.entropy.cdf import EntropyTables, example_tables
 from rtcodec.entropy.native import encode_slice, tile_costs
@@ -253,16 +253,6 @@ def test_unpacking_needs_no_engine() -> None:
 def test_slicing_refuses_what_cannot_be(limits: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Slicing(**limits)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("dispersed", [False, True])
-def test_positions_are_those_of_the_bitstream(dispersed: bool) -> None:
-    from rtcodec.bitstream.tiles import tile_indices
-
-    order = position_order(3, 5, dispersed=dispersed)
-    for position in range(15):
-        tile = tile_indices(TileRange(position, 1, dispersed), 5 * 64, 3 * 64)
-        assert order[position] == tile[0]
 
 
 def test_halves_cover_a_run() -> None:
