@@ -43,7 +43,10 @@ def localised_dct(size: int) -> Tensor:
 @torch.no_grad()
 def starting_basis(crops: Crops, latents: int) -> Tensor:
     """The *latents* strongest rows [latents, 384] of localised DCTs of Y, U and V."""
-    basis = torch.block_diag(localised_dct(16), localised_dct(8), localised_dct(8)).float()
+    luma, chroma = localised_dct(16), localised_dct(8)
+    basis = torch.zeros(PIXEL_CHANNELS, PIXEL_CHANNELS)
+    for start, plane in ((0, luma), (256, chroma), (320, chroma)):
+        basis[start : start + len(plane), start : start + len(plane)] = plane
     energy = torch.zeros(PIXEL_CHANNELS)
     for _ in range(24):
         coefficients = torch.einsum("kc,nchw->nkhw", basis, pack_planes(*crops.batch(16)))
