@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +18,13 @@ from rtcodec.errors import RemoteProtocolError
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec.webrtc.connection import accept_answer, create_offer, new_connection
 from rtcodec.webrtc.sdp import Description
-from rtcodec_client.signalling import Answer, RelayUnreachable, SignallingClient
+from rtcodec_client.signalling import Answer, RelayBusy, RelayUnreachable, SignallingClient
+
+BUSY_PATIENCE_S = 30.0
+"Longest wait for a relay that says that it will be ready."
 
 _CONNECT_TIMEOUT_S = 15.0
+_RETRY_LEAST_S = 0.1
 _SILENCE_US = 3_000_000
 "Ask over HTTP whether the relay lives after this long without a packet from it."
 
@@ -57,16 +61,19 @@ class RelayConnection:
         *,
         stun_url: str | None = None,
         models: Sequence[str] = (),
+        on_wait: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         """
         Args:
             client: Of the endpoint.
             stun_url: A `stun:` URL, for a relay beyond a NAT.
             models: Ids of the models that can be decoded; none when publishing.
+            on_wait: Called with one line when the relay is busy and is waited for.
         """
         self.client = client
         self.peer = new_connection([stun_url] if stun_url else [])
         self._models = models
+        self._on_wait = on_wait
         self._alive_us = monotonic_us()
         self._changed = asyncio.Event()
         self.peer.on("connectionstatechange", self._changed.set)
@@ -81,9 +88,12 @@ class RelayConnection:
         self._alive_us = monotonic_us()
 
     @asynccontextmanager
-    async def established(self) -> AsyncIterator[Session]:
+    async def established(self, stop: asyncio.Event) -> AsyncIterator[Session]:
         """
         Negotiate, wait until media can flow, and clean up at the end.
+
+        Args:
+            stop: Once set, a relay that is busy is not waited for.
 
         Raises:
             RelayUnreachable, RemoteProtocolError: As `SignallingClient.offer`;
@@ -92,7 +102,7 @@ class RelayConnection:
         answer: Answer | None = None
         try:
             sdp = await create_offer(self.peer, models=self._models, loopback_only=self.is_loopback)
-            answer = await self.client.offer(sdp)
+            answer = await self._offer(sdp, stop)
             description = await accept_answer(self.peer, answer.sdp)
             await self._wait_connected()
             yield Session(answer, description)
@@ -100,6 +110,23 @@ class RelayConnection:
             if answer is not None:
                 await self.client.delete(answer.session_url)
             await self.peer.close()
+
+    async def _offer(self, sdp: str, stop: asyncio.Event) -> Answer:
+        """Post the offer, and again when a busy relay asks for it, within `BUSY_PATIENCE_S`."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + BUSY_PATIENCE_S
+        has_said = False
+        while True:
+            try:
+                return await self.client.offer(sdp)
+            except RelayBusy as busy:
+                wait_s = busy.retry_after_s
+                if wait_s is None or loop.time() + wait_s > deadline_s or stop.is_set():
+                    raise
+                if not has_said:
+                    self._on_wait(f"{busy}; asking again for up to {BUSY_PATIENCE_S:g} s")
+                    has_said = True
+            await wait_set(stop, max(wait_s, _RETRY_LEAST_S))
 
     async def run_until(self, ended: asyncio.Future[None] | None, stop: asyncio.Event) -> None:
         """
@@ -160,6 +187,13 @@ class RelayConnection:
             await self.client.get_json("/healthz")
         except RelayUnreachable:
             raise RelayLost(f"{self.client.url}: the relay went away") from None
+
+
+async def wait_set(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait until *event* is set, or *timeout_s* seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
 
 
 def _is_loopback(url: str) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +29,7 @@ from rtcodec.webrtc.aiortc_patch import SenderPort
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_client.barcode import draw_barcode
-from rtcodec_client.connection import RelayConnection
+from rtcodec_client.connection import RelayConnection, wait_set
 from rtcodec_client.read_ahead import ReadAhead
 from rtcodec_client.source import Source, SourceFrame
 from rtcodec_client.video_encoder import VideoEncoder, VideoPacket, default_bitrate_bps
@@ -316,7 +315,7 @@ class Publisher:
                 on_nack=self._on_nack,
                 on_rtcp=self.connection.note_alive,
             )
-            async with self.connection.established():
+            async with self.connection.established(self.stop):
                 self.on_connected()
                 finishing = asyncio.ensure_future(self._finish_early(track))
                 try:
@@ -327,8 +326,7 @@ class Publisher:
                 if self.options.is_holding:
                     await self.connection.run_until(None, self.stop)
                 else:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self.stop.wait(), _LINGER_S)
+                    await wait_set(self.stop, _LINGER_S)
         finally:
             track.stop()
             track.close()

@@ -118,7 +118,7 @@ async def _publish(
     stop: asyncio.Event,
 ) -> PublishStats:
     async with SignallingClient(url, token=token) as client:
-        connection = RelayConnection(client, stun_url=options.stun_url)
+        connection = RelayConnection(client, stun_url=options.stun_url, on_wait=say)
         publisher = Publisher(
             connection,
             source,

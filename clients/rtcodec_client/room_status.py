@@ -16,6 +16,9 @@ from rtcodec_client.signalling import RelayUnreachable, SignallingClient
 class RoomStatus:
     """The relay's own figures of one room."""
 
+    is_ready: bool | None = None
+    "Whether the relay's engine is loaded."
+
     received: int | None = None
     encoded: int | None = None
     dropped: dict[str, int] = field(default_factory=dict)
@@ -84,7 +87,9 @@ def read_room(
     peer = next((peer for peer in peers if _is_session(peer, subscriber)), None)
     width, height = _count(entry.get("width")), _count(entry.get("height"))
     reasons = _dict(frames.get("dropped_by_reason"))
+    ready = document.get("ready")
     return RoomStatus(
+        is_ready=ready if isinstance(ready, bool) else None,
         received=_count(frames.get("received")),
         encoded=_count(frames.get("encoded")),
         dropped={str(k): v for k, v in reasons.items() if isinstance(v, int)},

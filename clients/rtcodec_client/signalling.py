@@ -29,6 +29,19 @@ class RelayUnreachable(InputError):
     """Nobody answers at the relay's address."""
 
 
+class RelayBusy(RemoteProtocolError):
+    """The relay has no place now, or is not ready yet."""
+
+    def __init__(self, message: str, *, retry_after_s: int | None) -> None:
+        """
+        Args:
+            message: One line.
+            retry_after_s: When it is worth asking again, if the relay said so.
+        """
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the relay said to an offer."""
@@ -106,6 +119,7 @@ class SignallingClient:
 
         Raises:
             RelayUnreachable: If nobody answers.
+            RelayBusy: If the relay answers 503.
             RemoteProtocolError: If the relay refuses, or answers nonsense.
         """
         try:
@@ -113,6 +127,8 @@ class SignallingClient:
                 self.url, data=sdp.encode(), headers={"Content-Type": _SDP}
             ) as response:
                 body = await _read(response)
+                if response.status == 503:
+                    raise RelayBusy(_refusal(response, body), retry_after_s=_retry_after(response))
                 if response.status != 201:
                     raise RemoteProtocolError(_refusal(response, body))
                 location = response.headers.get("Location")
@@ -180,6 +196,12 @@ def _refusal(response: aiohttp.ClientResponse, body: str) -> str:
         text += f": {reason[:_REASON_MAX_CHARS]}"
     retry = response.headers.get("Retry-After")
     return f"{text}; try again in {retry} s" if retry else text
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> int | None:
+    """Return the seconds that the relay asks for; a date is as good as nothing."""
+    text = response.headers.get("Retry-After", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _reason_of(body: str) -> str:

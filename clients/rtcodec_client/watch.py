@@ -162,7 +162,7 @@ class Watcher:
         try:
             if self._options.warm is not None:
                 await asyncio.to_thread(self._decoder.warm, *self._options.warm)
-            async with self._connection.established() as session:
+            async with self._connection.established(stop) as session:
                 self._check_model(session)
                 self._receiver = receiver = await ready
                 on_connected()

@@ -20,9 +20,9 @@ from rtcodec.calm import calm_interpreter
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import ENGINE_NAMES, open_engine
 from rtcodec.engine.null import NullEngine
-from rtcodec.errors import ConfigError, RtcodecError
+from rtcodec.errors import ConfigError, RemoteProtocolError, RtcodecError
 from rtcodec.types import Planes
-from rtcodec_client.connection import RelayConnection, Session
+from rtcodec_client.connection import BUSY_PATIENCE_S, RelayConnection, Session, wait_set
 from rtcodec_client.contact_sheet import SheetText, Timeline, write_contact_sheet
 from rtcodec_client.event_log import EventWriter
 from rtcodec_client.frame_record import WatchFigures
@@ -40,6 +40,7 @@ NULL = "null"
 "An engine without a network, for tests: fast, and pictures of coarse blocks."
 
 _PROGRESS_INTERVAL_S = 1.0
+_READY_POLL_S = 0.3
 _SHEET_ROWS = 4
 
 
@@ -151,7 +152,7 @@ class _WatchCommand:
         args = self._args
         with ExitStack() as stack:
             async with SignallingClient(self._url, token=token_of(args)) as client:
-                name = await self._choose_model(client)
+                name = await self._choose_model(client, stop)
                 engine, bundle = await asyncio.to_thread(
                     load_engine, args.engine, name, threads=args.threads
                 )
@@ -162,7 +163,7 @@ class _WatchCommand:
                 )
                 stack.callback(outputs.close)
                 connection = RelayConnection(
-                    client, stun_url=args.stun, models=[bundle.model_id.hex()]
+                    client, stun_url=args.stun, models=[bundle.model_id.hex()], on_wait=say
                 )
                 self.watcher = Watcher(
                     connection,
@@ -257,10 +258,13 @@ class _WatchCommand:
             samples=_SHEET_ROWS if args.contact_sheet is not None else 0,
         )
 
-    async def _choose_model(self, client: SignallingClient) -> str:
+    async def _choose_model(self, client: SignallingClient, stop: asyncio.Event) -> str:
         name: str | None = self._args.model
         await client.get_json("/healthz")  # nobody there: say so before a model is loaded
         status = await fetch_room(client, self._room)
+        if name is None and status is not None and status.is_ready is False:
+            say(f"{self._url}: the relay loads its model; waiting for up to {BUSY_PATIENCE_S:g} s")
+            status = await _until_ready(client, self._room, stop)
         if status is not None:
             name = name or status.model
             self._room_size = status.size
@@ -287,6 +291,22 @@ class _WatchCommand:
 
     async def _ask_relay(self, client: SignallingClient, session: Session) -> None:
         self._status = await fetch_room(client, self._room, subscriber=session.answer.session_id)
+
+
+async def _until_ready(
+    client: SignallingClient, room: str, stop: asyncio.Event
+) -> RoomStatus | None:
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + BUSY_PATIENCE_S
+    while True:
+        status = await fetch_room(client, room)
+        if status is None or status.is_ready is not False or stop.is_set():
+            return status
+        if loop.time() > deadline_s:
+            raise RemoteProtocolError(
+                f"{client.url}: the relay's engine was not ready within {BUSY_PATIENCE_S:g} s"
+            )
+        await wait_set(stop, _READY_POLL_S)
 
 
 def load_engine(engine: str, model: str, *, threads: int) -> tuple[Engine, Bundle]:

@@ -265,10 +265,7 @@ class Relay:
 
     def _ready_host(self) -> EngineHost:
         if self.host is None or not self.host.is_alive:
-            raise RelayFull(
-                "the engine is not ready yet",
-                retry_after_s=self.settings.limits.retry_after_s,
-            )
+            raise RelayFull("the engine is not ready yet", retry_after_s=1)
         return self.host
 
     def _open(self, room: str, role: Role) -> str:

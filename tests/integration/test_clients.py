@@ -2,22 +2,28 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtcodec.bundle import Bundle
+from rtcodec.engine.api import Engine
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import InputError, RemoteProtocolError
+from rtcodec.session.lobby import Limits
 from rtcodec_client.connection import RelayConnection
 from rtcodec_client.output import OutputThread
 from rtcodec_client.publish import Publisher, PublishOptions
 from rtcodec_client.room_status import RoomStatus, fetch_room
-from rtcodec_client.signalling import SignallingClient
+from rtcodec_client.signalling import RelayBusy, SignallingClient
 from rtcodec_client.source import SourceOptions, open_source
 from rtcodec_client.watch import Watcher, WatchOptions
+from rtcodec_server.app import load_engine, running_server
+from rtcodec_server.config import ServerConfig
 from support.command import outcome, relay_process, run, said, start
 from support.relay import relay, until
 
@@ -26,11 +32,16 @@ PATTERN = "pattern:160x96@30"
 
 @asynccontextmanager
 async def publisher(
-    url: str, *, seconds: float | None = None, token: str | None = None, **options: Any
+    url: str,
+    *,
+    seconds: float | None = None,
+    token: str | None = None,
+    on_wait: Callable[[str], None] = lambda _reason: None,
+    **options: Any,
 ) -> AsyncIterator[Publisher]:
     source = open_source(PATTERN, SourceOptions(seconds=seconds))
     async with SignallingClient(f"{url}/whip/room", token=token) as client:
-        connection = RelayConnection(client)
+        connection = RelayConnection(client, on_wait=on_wait)
         try:
             yield Publisher(connection, source, PublishOptions(**options))
         finally:
@@ -39,12 +50,16 @@ async def publisher(
 
 @asynccontextmanager
 async def watcher(
-    url: str, *, model: str | None = None, **options: Any
+    url: str,
+    *,
+    model: str | None = None,
+    on_wait: Callable[[str], None] = lambda _reason: None,
+    **options: Any,
 ) -> AsyncIterator[tuple[Watcher, SignallingClient]]:
     engine = NullEngine()
     async with SignallingClient(f"{url}/whep/room") as client:
         models = [model or engine.info.model_id.hex()]
-        connection = RelayConnection(client, models=models)
+        connection = RelayConnection(client, models=models, on_wait=on_wait)
         outputs = OutputThread([])
         try:
             yield (
@@ -183,6 +198,68 @@ async def test_a_watcher_without_the_model_is_told_why() -> None:
             await watch.run(asyncio.Event())
 
 
+@asynccontextmanager
+async def loading_relay() -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """Run a relay whose engine starts when the function given out is called."""
+    release = threading.Event()
+
+    def slow_engine(config: ServerConfig) -> tuple[Engine, Bundle]:
+        release.wait(60)
+        return load_engine(config)
+
+    config = ServerConfig(port=0, engine="null", warm=((64, 48),))
+    async with running_server(config, engine_factory=slow_engine) as server:
+        try:
+            yield server.url, release.set
+        finally:
+            release.set()
+
+
+async def test_clients_wait_for_an_engine_that_loads() -> None:
+    waiting: list[str] = []
+    async with (
+        loading_relay() as (url, release),
+        watcher(url, frames=5, on_wait=waiting.append) as (watch, _client),
+        publisher(url, on_wait=waiting.append) as publish,
+    ):
+        publishing = asyncio.ensure_future(publish.run())
+        watching = asyncio.ensure_future(watch.run(asyncio.Event()))
+        await until(lambda: len(waiting) == 2)
+        assert all("503: the engine is not ready yet" in text for text in waiting)
+        release()
+        await asyncio.wait_for(watching, 60)
+        publish.stop.set()
+        await asyncio.wait_for(publishing, 60)
+    assert len(waiting) == 2  # said once each, however often they asked
+    assert watch.figures.decoded >= 5
+
+
+async def test_who_is_told_to_stop_waits_no_longer() -> None:
+    waiting: list[str] = []
+    async with (
+        loading_relay() as (url, _release),
+        publisher(url, on_wait=waiting.append) as publish,
+    ):
+        publishing = asyncio.ensure_future(publish.run())
+        await until(lambda: waiting)
+        publish.stop.set()
+        with pytest.raises(RelayBusy, match="503"):
+            await asyncio.wait_for(publishing, 10)
+
+
+async def test_a_relay_that_is_busy_for_long_is_not_waited_for() -> None:
+    waiting: list[str] = []
+    limits = Limits(max_rooms=1, retry_after_s=31)
+    async with (
+        relay(limits=limits) as (server, client),
+        publisher(server.url, on_wait=waiting.append) as publish,
+    ):
+        await client.watch("other")
+        with pytest.raises(RelayBusy, match="full: 1 rooms; try again in 31 s"):
+            await asyncio.wait_for(publish.run(), 10)
+    assert waiting == []
+
+
 async def test_an_empty_room_is_waited_for_only_so_long() -> None:
     async with relay() as (server, _), watcher(server.url, wait_s=0.3) as (watch, _client):
         with pytest.raises(InputError, match=r"no picture within 0\.3 s"):
@@ -190,6 +267,18 @@ async def test_an_empty_room_is_waited_for_only_so_long() -> None:
 
 
 # ---- as commands
+
+
+async def test_a_watcher_asks_for_the_model_once_it_is_loaded() -> None:
+    async with loading_relay() as (url, release):
+        watch = await start("watch", f"{url}/whep/room", "--engine", "null", "--frames", "3")
+        await said(watch, "the relay loads its model; waiting for up to 30 s")
+        release()
+        await said(watch, "watching")
+        publish = await start("publish", f"{url}/whip/room", PATTERN, "--seconds", "2")
+        watched = await outcome(watch)
+        await outcome(publish)
+    assert watched.code == 0, watched.err
 
 
 async def test_a_relay_that_is_killed_ends_both_clients_with_one_line() -> None:

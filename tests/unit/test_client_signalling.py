@@ -9,6 +9,7 @@ from aiohttp import web
 from rtcodec.errors import ConfigError, RemoteProtocolError
 from rtcodec_client.room_status import fetch_room
 from rtcodec_client.signalling import (
+    RelayBusy,
     RelayUnreachable,
     SignallingClient,
     base_of,
@@ -82,8 +83,20 @@ async def test_a_full_relay_says_when_to_come_back() -> None:
         return web.Response(status=503, text="full", headers={"Retry-After": "7"})
 
     async with relay(post=post) as address, SignallingClient(f"{address}/whip/x") as client:
-        with pytest.raises(RemoteProtocolError, match="503: full; try again in 7 s"):
+        with pytest.raises(RelayBusy, match="503: full; try again in 7 s") as caught:
             await client.offer("v=0")
+    assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize("when", ["", "soon", "-3", "1e3", "Fri, 31 Dec 1999 23:59:59 GMT", "²"])
+async def test_a_busy_relay_may_not_say_when(when: str) -> None:
+    async def post(request: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": when})
+
+    async with relay(post=post) as address, SignallingClient(f"{address}/whip/x") as client:
+        with pytest.raises(RelayBusy) as caught:
+            await client.offer("v=0")
+    assert caught.value.retry_after_s is None
 
 
 async def test_an_answer_that_is_none_is_refused() -> None:
