@@ -29,6 +29,16 @@ _KR_KB: Final = {
     MATRIX_BT2020: (0.2627, 0.0593),
 }  # ITU-T H.273 table 4
 _HD_HEIGHT_PX: Final = 720
+_MATRIX_LAST: Final = 14
+"The last code that a sequence header can hold; FFmpeg passes later ones on."
+
+_MATRIX_RESERVED: Final = 3
+
+
+def known_matrix(code: int) -> int:
+    """Return a matrix code of ITU-T H.273 as it is, or unspecified if we cannot say it."""
+    is_known = 0 <= code <= _MATRIX_LAST and code != _MATRIX_RESERVED
+    return code if is_known else MATRIX_UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)

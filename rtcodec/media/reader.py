@@ -28,6 +28,7 @@ from rtcodec.media.color import (
     MATRIX_UNSPECIFIED,
     Color,
     gray_to_planes,
+    known_matrix,
     rgb_to_planes,
 )
 from rtcodec.types import MAX_SIDE_PX, Planes
@@ -268,7 +269,7 @@ def _convert(frame: VideoFrame) -> tuple[Planes, Color]:
         color = Color(ColorRange.LIMITED if limited else ColorRange.FULL, MATRIX_UNSPECIFIED)
         return gray_to_planes(_plane(gray, 0, 1)), color
     color_range = ColorRange.FULL if full else ColorRange(min(int(frame.color_range), 2))
-    color = Color(color_range, min(int(frame.colorspace), 14))
+    color = Color(color_range, known_matrix(int(frame.colorspace)))
     if kind.name not in ("yuv420p", "yuvj420p"):
         # the same range on both sides: only chroma and depth change
         side = AvColorRange.JPEG if full else AvColorRange.MPEG

@@ -11,7 +11,14 @@ from PIL import Image
 from rtcodec.bitstream.sequence import ColorRange
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
-from rtcodec.media.color import FULL_BT601, Color, gray_to_planes, planes_to_rgb, rgb_to_planes
+from rtcodec.media.color import (
+    FULL_BT601,
+    Color,
+    gray_to_planes,
+    known_matrix,
+    planes_to_rgb,
+    rgb_to_planes,
+)
 from rtcodec.media.reader import MediaReader
 from rtcodec.media.writer import MediaFormat, open_writer
 from rtcodec.quality import picture_psnr
@@ -250,6 +257,18 @@ def test_gray_is_gray_under_every_matrix(color: Color, level: int) -> None:
 def test_black_and_white_of_limited_range_are_stretched() -> None:
     levels = gray_to_planes(np.array([[16, 235]], np.uint8))
     assert planes_to_rgb(levels, VIDEO)[0, :, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("written", "read_back"), [(1, 1), (8, 8), (14, 14), (3, 2), (15, 2), (17, 2)]
+)
+def test_a_matrix_that_cannot_be_said_is_unspecified(
+    tmp_path: Path, written: int, read_back: int
+) -> None:
+    write(tmp_path / "x.mkv", [noise(16, 16)], Color(ColorRange.LIMITED, written))
+    reader, _ = read(tmp_path / "x.mkv")
+    assert reader.color == Color(ColorRange.LIMITED, read_back)
+    assert known_matrix(written) == read_back
 
 
 def test_an_unspecified_matrix_depends_on_the_height() -> None:
