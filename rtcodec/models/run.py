@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rtcodec.bundle import SUFFIX
 from rtcodec.errors import InputError
 from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, CropsAhead
@@ -22,6 +23,7 @@ from rtcodec.models.loss import rate_distortion
 from rtcodec.models.network import Codec, pack_planes
 from rtcodec.models.optimiser import build_optimisers, schedule
 from rtcodec.models.start import start_as_transform
+from rtcodec.models.thaw import thaw
 from rtcodec.models.tier import QP_COUNT, TIERS
 
 CHECKPOINT = "last.safetensors"
@@ -52,7 +54,8 @@ class Run:
             out: Folder of the run's files; it exists.
             crops: Supply of training crops.
             device: Where to train.
-            init: Weights to start from (an `ema.safetensors`) where *out* has no checkpoint.
+            init: Weights to start from where *out* has no checkpoint: an `ema.safetensors`, or
+                the `.rtcm` of a model of the tier.
             compiled: Whether to use `torch.compile`; by default on CUDA only.
         """
         self.config, self.out, self.device = config, out, device
@@ -63,6 +66,8 @@ class Run:
         if not checkpoint.exists():
             if init is None:
                 start_as_transform(self.net, crops)
+            elif init.suffix == SUFFIX:
+                self.net = thaw(init, self.net.tier)
             else:
                 self.net.load_state_dict(read_averages(init, config.tier)[0])
         self.net = self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,81 @@
+"""A shipped model goes on training where it was frozen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+pytest.importorskip("onnx", reason="onnx is not installed (extra: train)")
+
+from rtcodec.bundle import WEIGHTS_DIR  # noqa: E402
+from rtcodec.errors import InputError  # noqa: E402
+from rtcodec.models.config import TrainConfig  # noqa: E402
+from rtcodec.models.export import export, gains_table, integer_scale_network  # noqa: E402
+from rtcodec.models.inference import float_weights  # noqa: E402
+from rtcodec.models.network import Codec, pack_planes  # noqa: E402
+from rtcodec.models.run import Run  # noqa: E402
+from rtcodec.models.tables import fit_tables  # noqa: E402
+from rtcodec.models.thaw import thaw  # noqa: E402
+from rtcodec.models.tier import TIERS  # noqa: E402
+from support.models import TINY, codec, crops  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Codec, Path]:
+    net, out = codec(), tmp_path_factory.mktemp("bundle")
+    export(net, crops(), out, batches=2, card={})
+    return net, out / "tiny.rtcm"
+
+
+def test_all_that_decides_symbols_and_pictures_comes_back(frozen: tuple[Codec, Path]) -> None:
+    net, path = frozen
+    back = thaw(path, TINY)
+    for name, value in float_weights(net).items():
+        assert (float_weights(back)[name] == value).all(), name
+    assert gains_table(back) == pytest.approx(gains_table(net), rel=1e-5)
+    ours, theirs = integer_scale_network(back), integer_scale_network(net)
+    assert (ours.s1, ours.s2, ours.s3) == (theirs.s1, theirs.s2, theirs.s3)
+    for name in ("w1", "w2", "w3", "b2"):
+        assert (getattr(ours, name) == getattr(theirs, name)).all(), name
+    for name in ("b1", "b3"):  # between two anchors, halves may round the other way
+        assert abs(getattr(ours, name) - getattr(theirs, name)).max() <= 1, name
+
+
+def test_it_codes_as_it_did(frozen: tuple[Codec, Path]) -> None:
+    net, path = frozen
+    back = thaw(path, TINY).eval()
+    x = pack_planes(*crops(5).batch(2))
+    qp = torch.tensor([9, 45])
+    with torch.no_grad():
+        was, now = net(x, qp), back(x, qp)
+    assert torch.equal(now.z, was.z)
+    assert (now.symbols != was.symbols).float().mean() < 1e-3
+    assert torch.allclose(now.x_hat, was.x_hat, atol=0.05)
+    # Only the prior of z is an approximation, of the frozen tables.
+    tables = fit_tables(net, crops(), 2)
+    assert tables.hyper_channels == TINY.hyper_latents
+    assert torch.isfinite(now.bits_z).all()
+    assert (now.bits_z < 3 * was.bits_z + 500).all()
+
+
+def test_a_run_starts_from_an_installed_model(tmp_path: Path) -> None:
+    path = WEIGHTS_DIR / "n64.rtcm"
+    run = Run(
+        TrainConfig(tier="n64", crop_px=64), tmp_path, crops(), torch.device("cpu"), init=path
+    )
+    assert run.step == 0
+    figures = run.advance(1.0)
+    assert figures["log_cost"] < 1.0
+
+
+def test_another_size_or_no_bundle_is_an_input_error(
+    frozen: tuple[Codec, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="not those of tier n64"):
+        thaw(frozen[1], TIERS["n64"])
+    with pytest.raises(InputError, match="No such file"):
+        thaw(tmp_path / "none.rtcm", TINY)
+    other = replace(TINY, latents=TINY.latents + 8)
+    with pytest.raises(InputError, match="its sizes"):
+        thaw(frozen[1], other)
