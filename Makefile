@@ -1,9 +1,10 @@
-# demo   install what is needed into .venv and run the main job end to end
-# test   every test that needs no GPU
-# check  format, lint, types, import contracts
-# bench  the figures of the README, written under benchmarks/
-# gpu    tests and figures that need a CUDA device, by GPU_PYTHON (which has torch, onnxruntime, pytest)
-# clean  forget .venv and caches
+# demo     install what is needed into .venv and run the main job end to end
+# test     every test that needs no GPU
+# coverage which branches of the core the tests reach; fails below all of them
+# check    format, lint, types, import contracts
+# bench    the figures of the README, written under benchmarks/
+# gpu      tests and figures that need a CUDA device, by GPU_PYTHON (which has torch, onnxruntime, pytest)
+# clean    forget .venv and caches
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ GPU_PYTHON ?= python3
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^# /!q; s/^# //p' Makefile
 
 $(VENV)/.ready-run: $(MADE_FROM)
 	@.ci/environment run
