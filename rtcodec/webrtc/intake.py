@@ -67,6 +67,8 @@ class Intake(ABC, Generic[Item]):
         now_us = monotonic_us()
         self.last_heard_us = now_us
         if packet.ssrc != self._ssrc:
+            self._buffer.end()  # another stream: what is held of the last will not be completed
+            self._drain(now_us)
             self._ssrc = packet.ssrc
             self._buffer = JitterBuffer(self._config)
             self._buffer.counters = self.counters

@@ -90,6 +90,8 @@ class _DecoderThread:
         self._ready = threading.Condition()
         self._pending: deque[_Encoded] = deque()
         self._has_ended = False
+        self._decoder: Any = None
+        self._codec_name: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def put(self, task: _Encoded | None) -> None:
@@ -121,12 +123,8 @@ class _DecoderThread:
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Decode until the end."""
         self._loop = loop
-        decoder: Any = None
-        codec_name = None
         while (task := self._take()) is not None:
-            if task.codec.name != codec_name:
-                decoder, codec_name = new_decoder(task.codec), task.codec.name
-            self._decode(decoder, task)
+            self._decode(task)
         for _ in self._pending:
             self._call(self._on_drop, "no_picture")
         self._call(self._on_end)
@@ -137,8 +135,9 @@ class _DecoderThread:
                 self._ready.wait()
             return self._tasks.popleft()
 
-    def _decode(self, decoder: Any, task: _Encoded) -> None:
+    def _decode(self, task: _Encoded) -> None:
         try:
+            decoder = self._decoder_of(task.codec)
             pictures = [
                 _to_yuv420p(picture) for picture in decoder.decode(JitterFrame(task.data, task.pts))
             ]
@@ -161,6 +160,13 @@ class _DecoderThread:
                 decoded_us=monotonic_us(),
             )
             self._call(self._on_frame, frame)
+
+    def _decoder_of(self, codec: RTCRtpCodecParameters) -> Any:
+        if codec.name != self._codec_name:
+            self._codec_name = None
+            self._decoder = new_decoder(codec)
+            self._codec_name = codec.name
+        return self._decoder
 
     def _call(self, action: Callable[..., None], *arguments: object) -> None:
         assert self._loop is not None

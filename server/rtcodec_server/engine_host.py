@@ -25,6 +25,7 @@ from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
+from rtcodec.errors import EngineError
 from rtcodec.packet.payload import MAX_PACKET_BYTES
 from rtcodec.quality import PlanePsnr, picture_psnr
 from rtcodec.stats import SIZE_BOUNDS, Histogram
@@ -263,11 +264,13 @@ class EngineHost:
         started_us = monotonic_us()
         try:
             outputs: Sequence[EncodeOutput] = self._engine.encode(jobs)
+            if len(outputs) != len(jobs):
+                raise EngineError(f"{len(outputs)} outputs for {len(jobs)} frames")
         except Exception as error:  # whatever the device does, the relay goes on
             self._fail(requests, error)
             outputs = ()
         engine_us = monotonic_us()
-        for request, output in zip(requests, outputs, strict=False):
+        for request, output in zip(requests, outputs, strict=False):  # no outputs if it failed
             self._pack_pool.submit(self._pack, request, output, (taken_us, started_us, engine_us))
         with self._wake:
             self._scheduler.done(batch)

@@ -256,6 +256,25 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_publishers_that_leave_at_any_moment_leave_balanced_books(codec: str) -> None:
+    async with relay() as (server, client):
+        watch = await client.watch("room")
+        frames = server.relay.stats.frames
+        for moment in range(6):
+            n_before = frames.received
+            await client.publish("room", MovingTrack(320, 192, fps=60), codec=codec)
+            await until(lambda: frames.received > n_before)  # noqa: B023 - awaited here
+            await asyncio.sleep(0.003 * moment)
+            await client.connections.pop().close()  # without a DELETE
+            await until(lambda: server.relay.n_sessions == 1)
+            await until(lambda: settled(frames))
+        await client.http.delete(watch.path)
+        await asyncio.wait_for(watch.task, 5)
+        assert frames.encoded == frames.sent + frames.unsent
+        assert frames.sent == len(watch.frames) + watch.receiver.frames_lost
+
+
 async def test_a_publisher_that_vanishes_is_cleaned_up(request: pytest.FixtureRequest) -> None:
     root = request.config.rootpath
     paths = [str(root / part) for part in ("", "server", "engines", "clients", "tests")]

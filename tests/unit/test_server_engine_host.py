@@ -31,6 +31,7 @@ class ScriptedEngine(NullEngine):
         self.gate = threading.Event()
         self.gate.set()
         self.fails = False
+        self.forgets = 0
         self.batches: list[int] = []
         self.is_running = False
         self.is_closed = False
@@ -50,7 +51,7 @@ class ScriptedEngine(NullEngine):
         if self.fails:
             raise EngineError("the device is on fire")
         self.batches.append(len(jobs))
-        return super().encode(jobs)
+        return super().encode(jobs)[self.forgets :]
 
     def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
         if self.fails:
@@ -169,6 +170,16 @@ async def test_frames_of_several_streams_run_together_while_the_engine_is_busy()
         await until(lambda: b.results.count == 4)
         assert b.engine.batches == [1, 3]
         assert b.host.batch_size.count == 2
+
+
+async def test_an_engine_that_forgets_a_frame_has_failed() -> None:
+    async with bench() as b:
+        await b.open(1)
+        b.engine.forgets = 1
+        b.submit(1)
+        await until(lambda: b.results.count == 1)
+        assert b.results.dropped == ["engine_error"]
+        assert b.host.failures == 1
 
 
 async def test_a_frame_that_waited_too_long_is_dropped_as_late() -> None:

@@ -13,6 +13,7 @@ from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket, RtpPacket
 from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.webrtc import LatentReceiver, QueueClosed, VideoReceiver, unix_us
+from rtcodec.webrtc.aiortc_patch import new_decoder
 from rtcodec.webrtc.clock import NTP_TO_UNIX_S
 from support.relay import until
 
@@ -153,6 +154,43 @@ async def test_a_frame_that_cannot_be_decoded_is_dropped_and_a_key_frame_asked_f
     await until(lambda: video.drops == ["decode_error"])
     await until(lambda: video.stand_in.plis == 1)
     assert (await video.video.recv()).pts == 0
+
+
+async def test_a_codec_that_does_not_start_costs_its_frames_only(
+    video: VideoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [RuntimeError("no such decoder")]
+
+    def moody_decoder(codec: RTCRtpCodecParameters) -> Any:
+        if failures:
+            raise failures.pop()
+        return new_decoder(codec)
+
+    monkeypatch.setattr("rtcodec.webrtc.video_receiver.new_decoder", moody_decoder)
+    video.feed(video.encode())
+    await until(lambda: video.drops == ["decode_error"])
+    video.feed(video.encode(keyframe=True))
+    assert (await asyncio.wait_for(video.video.recv(), 5)).pts == 3000
+
+
+async def test_a_frame_cut_off_by_the_end_is_counted(video: VideoBench) -> None:
+    video.feed(video.encode())
+    await asyncio.wait_for(video.video.recv(), 5)
+    video.feed(video.encode()[:2])
+    video.video.close()
+    assert video.video.frames_received == 2
+    assert video.drops == ["incomplete"]
+
+
+async def test_a_frame_cut_off_by_a_new_stream_is_counted(video: VideoBench) -> None:
+    video.feed(video.encode()[:2])
+    other = video.encode(keyframe=True)
+    for each in other:
+        each.ssrc = 2
+    video.feed(other)
+    assert video.drops == ["incomplete"]
+    assert (await asyncio.wait_for(video.video.recv(), 5)).pts == 0  # the first that is whole
+    assert video.video.frames_received == 2
 
 
 async def test_what_comes_after_the_end_is_dropped_and_counted(video: VideoBench) -> None:
