@@ -169,7 +169,7 @@ def test_fitted_tables_code_the_symbols_that_the_networks_make() -> None:
             coded = net(pack_planes(*crops(9).batch(1)), torch.tensor([qp]))
         z = coded.z[0].numpy().astype(np.int8)
         indices = exact.indices(z, qp)
-        symbols = coded.symbols[0].numpy().astype(np.int16)
+        symbols = np.ascontiguousarray(coded.symbols[0].numpy(), np.int16)
         tiles = np.arange(z.shape[1] * z.shape[2], dtype=np.uint32)
         z_tiles, index_tiles = gather_hyper(z, tiles), gather_tiles(indices, tiles)
         symbol_tiles = gather_tiles(symbols, tiles)
