@@ -155,14 +155,15 @@ class JitterBuffer(Generic[Item]):
     @property
     def deadline_us(self) -> int | None:
         """When `advance` next has work, or None."""
-        times = []
-        if self._tail_end is not None:
-            times.append(self._tail_due_us)
-        if (since_us := self._nacks.first_since_us) is not None:
-            times.append(since_us + self._config.patience_us)
+        tail_us = self._tail_due_us if self._tail_end is not None else None
+        if (since_us := self._nacks.first_since_us) is None:
+            return tail_us  # the usual case, for every packet: nothing is missing
+        times = [since_us + self._config.patience_us]
+        if tail_us is not None:
+            times.append(tail_us)
         if (due_us := self._nacks.deadline_us) is not None:
             times.append(due_us)
-        return min(times, default=None)
+        return min(times)
 
     def next_event(self) -> JitterEvent[Item] | None:
         """Return the oldest event not yet taken, or None."""
@@ -235,7 +236,8 @@ class JitterBuffer(Generic[Item]):
             self.counters.packets_lost += n_missing
             self._give_up_all()
             self._start_at(seq, arrival)
-        self._nacks.add(range(self._high + 1, seq), now_us=now_us)
+        if self._high + 1 < seq:
+            self._nacks.add(range(self._high + 1, seq), now_us=now_us)
         self._high = seq
         self._high_timestamp = arrival.timestamp
         self._tail_end = None

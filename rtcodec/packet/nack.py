@@ -71,7 +71,9 @@ class NackTracker:
     @property
     def first_since_us(self) -> int | None:
         """Since when the lowest missing packet is known to be missing, or None."""
-        return next((entry.since_us for entry in self._missing.values()), None)
+        for entry in self._missing.values():
+            return entry.since_us
+        return None
 
     def add(self, seqs: Iterable[int], *, now_us: int) -> None:
         """
@@ -137,6 +139,9 @@ class NackTracker:
             self._rtt_us += (sample_us - self._rtt_us) >> _RTT_GAIN_SHIFT
 
     def _schedule(self) -> None:
+        if not self._missing:
+            self._deadline_us = None
+            return
         self._deadline_us = min(
             (e.due_us for e in self._missing.values() if e.tries < self._config.max_tries),
             default=None,

@@ -119,6 +119,16 @@ def test_a_gap_is_given_up_after_patience_and_the_frame_is_incomplete() -> None:
     assert bench.buffer.counters.packets_lost == 1
 
 
+def test_when_all_requests_are_spent_only_patience_is_left() -> None:
+    config = JitterConfig(patience_us=100_000, nack=NackConfig(reorder_us=1_000, max_tries=1))
+    bench = Bench(config)
+    bench.plain(0, 0, 0, marker=True)
+    bench.plain(2, 1, 0, marker=True)
+    assert bench.buffer.deadline_us == 1 * MS
+    assert nacks(bench.wait(1 * MS)) == [(1,)]
+    assert bench.buffer.deadline_us == 100 * MS
+
+
 def test_later_frames_come_out_with_the_one_that_held_them_up() -> None:
     bench = Bench()
     bench.plain(10, 0, 0)
