@@ -180,8 +180,9 @@ def tile_costs(
     costs = np.ascontiguousarray(costs)
     symbols, indices = np.ascontiguousarray(symbols), np.ascontiguousarray(indices)
     totals = np.empty(indices.shape[0], np.uint32)
+    blob = _tables_blob(tables)  # a name holds it while C reads it
     _library().rtc_tile_costs(
-        _at(_tables_blob(tables)), _at(costs), _at(indices), _at(symbols),
+        _at(blob), _at(costs), _at(indices), _at(symbols),
         indices.shape[0], indices.shape[1] * 16, _at(totals),
     )  # fmt: skip
     return totals
@@ -261,7 +262,8 @@ def _tables_blob(tables: EntropyTables) -> NDArray[np.uint64]:
         library.rtc_tables_build(
             _at(blob), _at(tables.y_cdf), tables.y_cdf.shape[1], _at(tables.z_cdf), channels
         )
-        _blobs[tables] = blob
+        # Two threads may both build one: all use, and so keep alive, the first that is stored.
+        blob = _blobs.setdefault(tables, blob)
     return blob
 
 
