@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
                 times = result["ms"][stage]
                 print(f"{model} {width}x{height} {stage}: {times}", file=sys.stderr, flush=True)
     report = {
-        "command": " ".join(["python -m benchmarks.latency", *arguments]),
+        "command": " ".join(["python -m benchmarks.latency", *(Path(a).name for a in arguments)]),
         "machine": machine(),
         "frames": options.input.name if options.input else "made up",
         "results": results,
