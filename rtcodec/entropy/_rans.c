@@ -504,8 +504,8 @@ AVX2 static void list_coded_avx2(const rtc_tables *tables, const uint8_t *indice
 
 /*
  * What the latents of each tile cost, in 1/256 bit, but for the rounding of states.
- * cost: [SCALES][COST_ROW], of each symbol from the lowest, the escape last; indices,
- * symbols: [n_tiles][per_tile], symbols checked.
+ * cost: [SCALES][COST_ROW], of each symbol from the lowest, the escape last, row 0 all zero;
+ * indices, symbols: [n_tiles][per_tile], symbols checked: 0 where the index is.
  */
 enum { COST_ROW = 256 };
 EXPORT void rtc_tile_costs(const rtc_tables *tables, const uint16_t *cost, const uint8_t *indices,
@@ -515,9 +515,8 @@ EXPORT void rtc_tile_costs(const rtc_tables *tables, const uint16_t *cost, const
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint32_t total = 0;
         for (uint32_t at = 0; at < per_tile; at++, indices++, symbols++) {
+            /* No branch for skipped symbols: they are 0, and row 0 costs nothing. */
             const uint32_t index = *indices & (SCALES - 1);
-            if (!index)
-                continue;
             const uint32_t radius = tables->radius[index];
             uint32_t place = (uint32_t)(*symbols + (int32_t)radius);
             if (UNLIKELY(place > 2 * radius)) {
