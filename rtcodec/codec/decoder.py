@@ -8,8 +8,9 @@ Bytes from outside end in a picture or a `BitstreamError`; nothing else. `unpack
 integer half alone, for callers that batch the engine themselves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.entropy.tile import scatter_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from rtcodec.types import Planes, tile_grid
+
+_GROUP_TILES = 32
+"The scale network takes tiles by the dozen; a slice of a packet's size has a handful."
 
 _SAME_IN_A_FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer")
 
@@ -99,12 +103,15 @@ def unpack_frame(
 
     qp = slices[0].packet.header.qp
 
-    def read(opened: _Slice) -> NDArray[np.int16] | BitstreamError:
-        return _read_symbols(opened, native.tile_indices(net, opened.z, qp))
+    def read(group: list[_Slice]) -> list[NDArray[np.int16] | BitstreamError]:
+        indices = native.tile_indices(net, np.concatenate([each.z for each in group]), qp)
+        ends = np.cumsum([each.tiles.size for each in group])
+        return [_read_symbols(*pair) for pair in zip(group, np.split(indices, ends), strict=False)]
 
     z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
     symbols = np.zeros((net.latent_channels, 4 * rows, 4 * columns), np.int16)
-    for opened, read_symbols in zip(slices, parallel_map(read, slices), strict=True):
+    every = chain.from_iterable(parallel_map(read, _groups(slices)))
+    for opened, read_symbols in zip(slices, every, strict=True):
         if isinstance(read_symbols, BitstreamError):
             damage.append(read_symbols)
             present[opened.tiles] = False
@@ -254,6 +261,18 @@ def _check_fits(opened: _Slice, slices: Sequence[_Slice], present: NDArray[np.bo
     for name in _SAME_IN_A_FRAME if slices else ():
         if getattr(slices[0].packet.header, name) != getattr(opened.packet.header, name):
             raise Corrupt(f"slices of one frame differ in {name}", offset=0)
+
+
+def _groups(slices: Iterable[_Slice]) -> Iterator[list[_Slice]]:
+    """Give out slices in groups of _GROUP_TILES tiles or a little more."""
+    group: list[_Slice] = []
+    for each in slices:
+        group.append(each)
+        if sum(member.tiles.size for member in group) >= _GROUP_TILES:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _read_symbols(opened: _Slice, indices: NDArray[np.uint8]) -> NDArray[np.int16] | BitstreamError:
