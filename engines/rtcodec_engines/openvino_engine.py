@@ -45,7 +45,7 @@ class OpenVinoEngine(GraphEngine):
         """
         super().__init__(bundle)
         try:
-            self._core = _core()
+            self._core = openvino_core()
             can_bf16 = "BF16" in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         except RuntimeError as error:
             raise EngineError(f"OpenVINO does not start: {_first_line(error)}") from error
@@ -72,10 +72,10 @@ class OpenVinoEngine(GraphEngine):
     def probe() -> EngineReport:
         """Say whether OpenVINO finds the CPU."""
         versions = {"openvino": _version()}
-        devices = _core().available_devices
+        devices = openvino_core().available_devices
         if _DEVICE not in devices:
             return EngineReport("openvino", False, f"no CPU device among {devices}", versions)
-        found = _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        found = openvino_core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         kinds = ", ".join(sorted(k.lower() for k in found if k in ("FP32", "BF16", "FP16", "INT8")))
         return EngineReport("openvino", True, f"{cpu_name()} ({kinds})", versions)
 
@@ -147,7 +147,7 @@ class _OpenVinoPipeline(Pipeline):
 
 
 @cache
-def _core() -> Any:
+def openvino_core() -> Any:
     """
     Return the only core of the process, which lives as long as it does.
 

@@ -53,12 +53,13 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
     if name != AUTO:
         engine: Engine = _engine_class(name)(bundle, threads=threads)
         return engine
-    reports = [probe_engine(candidate) for candidate in ENGINES]
-    for report in reports:
+    unusable = []
+    for candidate in ENGINES:  # one at a time: to probe an engine is to import its library
+        report = probe_engine(candidate)
         if report.usable:
-            return open_engine(report.name, bundle, threads=threads)
-    why = "; ".join(f"{report.name}: {report.reason}" for report in reports)
-    raise ConfigError(f"no engine is usable: {why}")
+            return open_engine(candidate, bundle, threads=threads)
+        unusable.append(f"{candidate}: {report.reason}")
+    raise ConfigError(f"no engine is usable: {'; '.join(unusable)}")
 
 
 def probe_engine(name: str) -> EngineReport:

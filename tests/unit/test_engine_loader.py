@@ -39,6 +39,14 @@ class Broken(Working):
         raise RuntimeError("driver\nversion")
 
 
+class NeverAsked(Working):
+    """An engine after a usable one."""
+
+    @staticmethod
+    def probe() -> EngineReport:
+        pytest.fail("its library would be imported for nothing")
+
+
 def install(monkeypatch: pytest.MonkeyPatch, engines: Mapping[str, str]) -> None:
     monkeypatch.setattr(loader, "ENGINES", dict(engines))
 
@@ -53,6 +61,7 @@ def test_an_engine_is_opened_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_takes_the_first_that_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     classes: dict[str, Any] = {"broken": Broken, "unusable": Unusable, "working": Working}
+    classes["never"] = NeverAsked
     install(monkeypatch, dict.fromkeys(classes, ""))
     monkeypatch.setattr(loader, "_engine_class", classes.__getitem__)
     assert type(open_engine("auto", null_bundle())) is Working

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 from numpy.typing import NDArray
 
 from rtcodec.entropy import native
 from rtcodec.entropy.scale_net import EXACT_LIMIT, ScaleNet
+from rtcodec_engines.openvino_engine import openvino_core
 from support.latents import make_hyper_latents, make_scale_net
 from support.scale_net_onnx import as_input, scale_net_onnx
 
@@ -18,9 +18,10 @@ Run = Callable[[ScaleNet, NDArray[np.int8], int], NDArray[np.uint8]]
 
 
 def run_openvino(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
-    model = openvino.Core().read_model(scale_net_onnx(net, qp))
+    core = openvino_core()
+    model = core.read_model(scale_net_onnx(net, qp))
     # The default precision is bf16 where the CPU has it: never leave it to the default.
-    compiled = openvino.compile_model(
+    compiled = core.compile_model(
         model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     )
     return as_indices(compiled([as_input(z)])[0])

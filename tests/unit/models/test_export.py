@@ -50,8 +50,10 @@ class OnnxRuntimeGraph:
 
 class OpenVinoGraph:
     def __init__(self, content: bytes) -> None:
-        ov = pytest.importorskip("openvino", reason="openvino is not installed (extra: cpu)")
-        core = ov.Core()
+        pytest.importorskip("openvino", reason="openvino is not installed (extra: cpu)")
+        from rtcodec_engines.openvino_engine import openvino_core
+
+        core = openvino_core()
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         self._compiled = core.compile_model(core.read_model(content), "CPU", settings)
         self._names = [output.get_any_name() for output in self._compiled.outputs]
