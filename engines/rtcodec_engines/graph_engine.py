@@ -1,8 +1,8 @@
 """
 What the CPU engines share: streams, padding, the order of the graphs, buffers kept per size.
 
-    encode   planes --pad--> analysis --> z --exact scale network--> mask --> residual --> symbols
-    decode   z, symbols --> synthesis --crop--> planes
+    encode   planes --pad, blocks--> analysis --> z --exact scale network--> residual --> symbols
+    decode   z, symbols --> synthesis --blocks, crop--> planes
 
 A runtime fills in a `Pipeline`: the three graphs of one model, compiled for one padded size, with
 their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
+from rtcodec.engine.blocks import fill_blocks, planes_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
-from rtcodec.entropy.native import scatter_tiles, tile_indices
-from rtcodec.entropy.tile import gather_hyper
+from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError
 from rtcodec.types import TILE_PX, Planes, tile_grid
 
@@ -40,22 +40,26 @@ class Pipeline(ABC):
     """The graphs of one model for one padded size. Arrays given out hold until the next call."""
 
     @abstractmethod
-    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the input planes to fill: uint8 [Hp, Wp] and twice [Hp / 2, Wp / 2]."""
+    def inputs(self) -> NDArray[np.float32]:
+        """Return the blocks to fill, float32 [4 Th, 4 Tw, 384]."""
 
     @abstractmethod
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
-        """Run analysis on the input planes; gains float32 [G]. Returns z, int8 [Cz, Th, Tw]."""
+        """Run analysis on the input blocks; gains float32 [G]. Returns z, int8 [Cz, Th, Tw]."""
 
     @abstractmethod
     def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """Return the symbols of the analysed frame, int16 [M, 4 Th, 4 Tw], 0 where indices are."""
+        """
+        Return the symbols of the analysed frame, 0 where indices are.
+
+        Both are [4 Th, 4 Tw, M].
+        """
 
     @abstractmethod
     def synthesise(
         self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the padded planes."""
+    ) -> NDArray[np.uint8]:
+        """Return the blocks of z and symbols [4 Th, 4 Tw, M], uint8 [4 Th, 4 Tw, 384]."""
 
 
 class GraphEngine(ABC):
@@ -107,11 +111,7 @@ class GraphEngine(ABC):
 
     def scale_indices(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
         """Return the scale indices of z, uint8 [M, 4 Th, 4 Tw]; integers in C."""
-        _, rows, columns = z.shape
-        every = np.arange(rows * columns, dtype=np.uint32)
-        indices = np.empty((self._net.latent_channels, 4 * rows, 4 * columns), np.uint8)
-        scatter_tiles(tile_indices(self._net, gather_hyper(z, every), qp), every, indices)
-        return indices
+        return scale_indices(self._net, z, qp)
 
     def close(self) -> None:
         """Forget every stream and let go of the compiled graphs."""
@@ -124,24 +124,22 @@ class GraphEngine(ABC):
         self._check_job(job.state, planes.width, planes.height)
         gains = self._gains[job.qp]
         with self._pool.lease(padded_size(planes.width, planes.height)) as pipeline:
-            for target, plane in zip(
-                pipeline.inputs(), (planes.y, planes.u, planes.v), strict=True
-            ):
-                fill_padded(target, plane)
+            fill_blocks(padded_planes(planes), pipeline.inputs())
             z = pipeline.analyse(gains)
             indices = self.scale_indices(z, job.qp)
-            symbols = pipeline.residual(indices)
+            symbols = pipeline.residual(indices.transpose(1, 2, 0)).transpose(2, 0, 1)
             seen = None
             if job.reconstruct:
-                padded = pipeline.synthesise(z, symbols, gains)
-                seen = crop_planes(padded, planes.width, planes.height)
+                blocks = pipeline.synthesise(z, symbols.transpose(1, 2, 0), gains)
+                seen = cropped(blocks, planes.width, planes.height)
         return EncodeOutput(z, symbols, indices, seen)
 
     def _decode(self, job: DecodeJob) -> Planes:
         self._check_job(job.state, job.width, job.height)
         with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
-            padded = pipeline.synthesise(job.z, job.symbols, self._gains[job.qp])
-            return crop_planes(padded, job.width, job.height)
+            symbols = job.symbols.transpose(1, 2, 0)
+            blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
+            return cropped(blocks, job.width, job.height)
 
     def _check_job(self, state: StateId, width: int, height: int) -> None:
         self._check_open()
@@ -214,24 +212,33 @@ def padded_size(width: int, height: int) -> Size:
     return rows * TILE_PX, columns * TILE_PX
 
 
-def fill_padded(target: NDArray[np.uint8], plane: NDArray[np.uint8]) -> None:
-    """Copy a plane into the corner of *target* and repeat its edges into the rest."""
-    height, width = plane.shape
-    target[:height, :width] = plane
-    target[:height, width:] = plane[:, -1:]
-    target[height:] = target[height - 1]
+def padded_planes(
+    planes: Planes,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return planes whose edges are repeated up to the padded size."""
+    height, width = padded_size(planes.width, planes.height)
+    y = _padded(planes.y, height, width)
+    u, v = (_padded(plane, height // 2, width // 2) for plane in (planes.u, planes.v))
+    return y, u, v
 
 
-def crop_planes(
-    padded: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]], width: int, height: int
-) -> Planes:
-    """Return copies of padded planes, cut to a frame of *width* x *height*."""
-    y, u, v = padded
+def _padded(plane: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    padded = np.empty((height, width), np.uint8)
+    rows, columns = plane.shape
+    padded[:rows, :columns] = plane
+    padded[:rows, columns:] = plane[:, -1:]
+    padded[rows:] = padded[rows - 1]
+    return padded
+
+
+def cropped(blocks: NDArray[np.uint8], width: int, height: int) -> Planes:
+    """Return new planes of *width* x *height* from the blocks of a padded frame."""
+    y, u, v = planes_of(blocks)
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     return Planes(
-        y[:height, :width].copy(),
-        u[:half_height, :half_width].copy(),
-        v[:half_height, :half_width].copy(),
+        np.ascontiguousarray(y[:height, :width]),
+        np.ascontiguousarray(u[:half_height, :half_width]),
+        np.ascontiguousarray(v[:half_height, :half_width]),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import GRAPHS, Bundle
 from rtcodec.engine.api import EngineInfo
+from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
 from rtcodec.errors import EngineError
 from rtcodec_engines.graph_engine import (
@@ -77,29 +78,22 @@ class OnnxRuntimeEngine(GraphEngine):
 
 
 class _OnnxRuntimePipeline(Pipeline):
-    """Input planes of one size over sessions that take any."""
+    """Input blocks of one size over sessions that take any."""
 
     def __init__(self, sessions: dict[str, ort.InferenceSession], size: Size) -> None:
-        height, width = size
         self._sessions = sessions
-        self._y = np.zeros((1, 1, height, width), np.uint8)
-        self._u = np.zeros((1, 1, height // 2, width // 2), np.uint8)
-        self._v = np.zeros((1, 1, height // 2, width // 2), np.uint8)
+        self._blocks = np.zeros((1, size[0] // 16, size[1] // 16, BLOCK_SAMPLES), np.float32)
         self._latents: NDArray[np.float32] = np.zeros(0, np.float32)
         self._z: NDArray[np.float32] = np.zeros(0, np.float32)
 
-    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the input planes to fill."""
-        return self._y[0, 0], self._u[0, 0], self._v[0, 0]
+    def inputs(self) -> NDArray[np.float32]:
+        """Return the blocks to fill."""
+        blocks: NDArray[np.float32] = self._blocks[0]
+        return blocks
 
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
-        """Run analysis on the input planes and return z."""
-        feed: dict[str, NDArray[Any]] = {
-            "y": self._y,
-            "u": self._u,
-            "v": self._v,
-            "gains": gains[None],
-        }
+        """Run analysis on the input blocks and return z."""
+        feed: dict[str, NDArray[Any]] = {"blocks": self._blocks, "gains": gains[None]}
         self._latents, z = self._run("analysis", ["latents", "z"], feed)
         hyper = to_hyper_latents(z[0])
         self._z = hyper[None].astype(np.float32)
@@ -116,15 +110,15 @@ class _OnnxRuntimePipeline(Pipeline):
 
     def synthesise(
         self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the padded planes."""
+    ) -> NDArray[np.uint8]:
+        """Return the blocks."""
         feed: dict[str, NDArray[Any]] = {
             "z": z[None].astype(np.float32),
             "symbols": symbols[None].astype(np.float32),
             "gains": gains[None],
         }
-        y, u, v = self._run("synthesis", ["y", "u", "v"], feed)
-        return y[0, 0], u[0, 0], v[0, 0]
+        blocks: NDArray[np.uint8] = self._run("synthesis", ["blocks"], feed)[0][0]
+        return blocks
 
     def _run(
         self, graph: str, outputs: list[str], feed: Mapping[str, NDArray[Any]]

@@ -20,6 +20,7 @@ from openvino.preprocess import PrePostProcessor
 
 from rtcodec.bundle import GRAPHS, Bundle
 from rtcodec.engine.api import EngineInfo
+from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.errors import EngineError
@@ -117,13 +118,13 @@ class _OpenVinoPipeline(Pipeline):
         self._residual.set_tensor("latents", self._analysis.get_tensor("latents"))
         self._residual.set_tensor("z", self._analysis.get_tensor("z"))
 
-    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the input planes to fill."""
-        y, u, v = (self._analysis.get_tensor(name).data[0, 0] for name in "yuv")
-        return y, u, v
+    def inputs(self) -> NDArray[np.float32]:
+        """Return the blocks to fill."""
+        blocks: NDArray[np.float32] = self._analysis.get_tensor("blocks").data[0]
+        return blocks
 
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
-        """Run analysis on the input planes and return a copy of z."""
+        """Run analysis on the input blocks and return a copy of z."""
         self._analysis.get_tensor("gains").data[0] = gains
         self._analysis.infer()
         return np.array(self._analysis.get_tensor("z").data[0])
@@ -136,14 +137,14 @@ class _OpenVinoPipeline(Pipeline):
 
     def synthesise(
         self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return views of the padded planes."""
+    ) -> NDArray[np.uint8]:
+        """Return a view of the blocks."""
         self._synthesis.get_tensor("z").data[0] = z
         self._synthesis.get_tensor("symbols").data[0] = symbols
         self._synthesis.get_tensor("gains").data[0] = gains
         self._synthesis.infer()
-        y, u, v = (self._synthesis.get_tensor(name).data[0, 0] for name in "yuv")
-        return y, u, v
+        blocks: NDArray[np.uint8] = self._synthesis.get_tensor("blocks").data[0]
+        return blocks
 
 
 @cache
@@ -160,13 +161,13 @@ def openvino_core() -> Any:
 
 def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:
     """Return the input shapes of a graph for one frame of a padded size."""
-    height, width = size
-    latents = [1, bundle.latent_channels, height // 16, width // 16]
-    hyper = [1, bundle.hyper_channels, height // 64, width // 64]
+    rows, columns = size[0] // 16, size[1] // 16
+    blocks = [1, rows, columns, BLOCK_SAMPLES]
+    latents = [1, rows, columns, bundle.latent_channels]
+    hyper = [1, bundle.hyper_channels, rows // 4, columns // 4]
     gains = [1, bundle.gains.shape[1]]
-    chroma = [1, 1, height // 2, width // 2]
     return {
-        "analysis": {"y": [1, 1, height, width], "u": chroma, "v": chroma, "gains": gains},
+        "analysis": {"blocks": blocks, "gains": gains},
         "residual": {"latents": latents, "z": hyper, "indices": latents},
         "synthesis": {"z": hyper, "symbols": latents, "gains": gains},
     }[graph]
@@ -188,7 +189,6 @@ def _with_integers(graph: str, model: Any) -> Any:
         clip_output("symbols", SYMBOL_MAX, ov.Type.i16)
     else:
         steps.input("z").tensor().set_element_type(ov.Type.i8)
-        steps.input("symbols").tensor().set_element_type(ov.Type.i16)
     return steps.build()
 
 

@@ -25,7 +25,7 @@ from rtcodec.entropy import native
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.native import SliceDecoder
 from rtcodec.entropy.scale_net import ScaleNet
-from rtcodec.entropy.tile import scatter_hyper
+from rtcodec.entropy.tile import empty_plane, scatter_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from rtcodec.types import Planes, tile_grid
 
@@ -109,7 +109,8 @@ def unpack_frame(
         return [_read_symbols(*pair) for pair in zip(group, np.split(indices, ends), strict=False)]
 
     z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
-    symbols = np.zeros((net.latent_channels, 4 * rows, 4 * columns), np.int16)
+    symbols = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.int16)
+    symbols[...] = 0
     every = chain.from_iterable(parallel_map(read, _groups(slices)))
     for opened, read_symbols in zip(slices, every, strict=True):
         if isinstance(read_symbols, BitstreamError):

@@ -89,10 +89,10 @@ class EncodeOutput:
     "Hyper-latents, int8 [Cz, Th, Tw], -15 to 15."
 
     symbols: NDArray[np.int16]
-    "int16 [M, 4 Th, 4 Tw]; 0 wherever the index is 0."
+    "int16 [M, 4 Th, 4 Tw] in any memory layout; 0 wherever the index is 0."
 
     indices: NDArray[np.uint8]
-    "Scale indices, uint8 [M, 4 Th, 4 Tw], 0 (not coded) to 63."
+    "Scale indices, uint8 [M, 4 Th, 4 Tw] in any memory layout, 0 (not coded) to 63."
 
     reconstruction: Planes | None = None
     "What a decoder shows, if it was asked for."
@@ -108,7 +108,7 @@ class DecodeJob:
     "int8 [Cz, Th, Tw]; zeros where a tile is missing."
 
     symbols: NDArray[np.int16]
-    "int16 [M, 4 Th, 4 Tw]; zeros where a tile is missing."
+    "int16 [M, 4 Th, 4 Tw] in any memory layout; zeros where a tile is missing."
 
     qp: int
     "0 to 63, as it was coded."

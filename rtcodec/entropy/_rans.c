@@ -87,7 +87,7 @@ enum {
 static const uint32_t STATE_MIN = 1u << 16;
 
 /* Raised whenever a function's arguments change; native.LIBRARY_VERSION is the same. */
-#define LIBRARY_VERSION 1
+#define LIBRARY_VERSION 2
 
 EXPORT uint32_t rtc_version(void)
 {
@@ -669,47 +669,69 @@ EXPORT uint32_t rtc_encode(const rtc_tables *tables, uint32_t qp, const int8_t *
 /* ---- frame order <-> tile order ----------------------------------------------------------- */
 
 /*
- * A plane is [channels][4 * rows][4 * columns], tiles are [n_tiles][channels][16];
+ * A plane is [channels][4 * rows][4 * columns] in any layout, tiles are [n_tiles][channels][16];
  * where[t] = row * columns + column of tile t. size: bytes of an element, 1 or 2.
  */
-INLINE void copy_tiles(uint8_t *plane, uint8_t *tiles, const uint32_t *where, uint32_t n_tiles,
-                       uint32_t channels, uint32_t rows, uint32_t columns, const size_t size,
+typedef struct {
+    ptrdiff_t channel, row, column; /* bytes from one to the next */
+} rtc_strides;
+
+INLINE void copy_tiles(uint8_t *plane, const rtc_strides *strides, uint8_t *tiles,
+                       const uint32_t *where, uint32_t n_tiles, uint32_t channels,
+                       uint32_t columns, const size_t size, const ptrdiff_t channel_stride,
                        const int gather)
 {
-    const size_t stride = 4 * size * columns, channel_size = 4 * stride * rows;
-    for (uint32_t channel = 0; channel < channels; channel++) {
-        for (uint32_t tile = 0; tile < n_tiles; tile++) {
-            uint8_t *outer = plane + channel * channel_size + where[tile] / columns * 4 * stride
-                             + where[tile] % columns * 4 * size;
-            uint8_t *inner = tiles + ((size_t)tile * channels + channel) * 16 * size;
-            for (uint32_t y = 0; y < 4; y++, outer += stride, inner += 4 * size) {
-                if (gather)
-                    memcpy(inner, outer, 4 * size);
-                else
-                    memcpy(outer, inner, 4 * size);
+    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+        uint8_t *corner = plane + 4 * (where[tile] / columns) * strides->row
+                          + 4 * (where[tile] % columns) * strides->column;
+        for (uint32_t y = 0; y < 4; y++, corner += strides->row) {
+            for (uint32_t x = 0; x < 4; x++) {
+                uint8_t *inner = tiles + ((size_t)tile * channels * 16 + 4 * y + x) * size;
+                uint8_t *outer = corner + (ptrdiff_t)x * strides->column;
+                for (uint32_t channel = 0; channel < channels; channel++) {
+                    if (gather)
+                        memcpy(inner, outer, size);
+                    else
+                        memcpy(outer, inner, size);
+                    inner += 16 * size;
+                    outer += channel_stride;
+                }
             }
         }
     }
 }
 
-EXPORT void rtc_gather(const uint8_t *plane, uint8_t *tiles, const uint32_t *where,
-                       uint32_t n_tiles, uint32_t channels, uint32_t rows, uint32_t columns,
-                       uint32_t size)
+/* The layouts that engines have, channels last, get code of their own. */
+INLINE void copy_elements(uint8_t *plane, const rtc_strides *strides, uint8_t *tiles,
+                          const uint32_t *where, uint32_t n_tiles, uint32_t channels,
+                          uint32_t columns, const size_t size, const int gather)
 {
-    if (size == 1)
-        copy_tiles((uint8_t *)plane, tiles, where, n_tiles, channels, rows, columns, 1, 1);
+    if (strides->channel == (ptrdiff_t)size)
+        copy_tiles(plane, strides, tiles, where, n_tiles, channels, columns, size,
+                   (ptrdiff_t)size, gather);
     else
-        copy_tiles((uint8_t *)plane, tiles, where, n_tiles, channels, rows, columns, 2, 1);
+        copy_tiles(plane, strides, tiles, where, n_tiles, channels, columns, size,
+                   strides->channel, gather);
 }
 
-EXPORT void rtc_scatter(uint8_t *plane, const uint8_t *tiles, const uint32_t *where,
-                        uint32_t n_tiles, uint32_t channels, uint32_t rows, uint32_t columns,
-                        uint32_t size)
+EXPORT void rtc_gather(const uint8_t *plane, const rtc_strides *strides, uint8_t *tiles,
+                       const uint32_t *where, uint32_t n_tiles, uint32_t channels,
+                       uint32_t columns, uint32_t size)
 {
     if (size == 1)
-        copy_tiles(plane, (uint8_t *)tiles, where, n_tiles, channels, rows, columns, 1, 0);
+        copy_elements((uint8_t *)plane, strides, tiles, where, n_tiles, channels, columns, 1, 1);
     else
-        copy_tiles(plane, (uint8_t *)tiles, where, n_tiles, channels, rows, columns, 2, 0);
+        copy_elements((uint8_t *)plane, strides, tiles, where, n_tiles, channels, columns, 2, 1);
+}
+
+EXPORT void rtc_scatter(uint8_t *plane, const rtc_strides *strides, const uint8_t *tiles,
+                        const uint32_t *where, uint32_t n_tiles, uint32_t channels,
+                        uint32_t columns, uint32_t size)
+{
+    if (size == 1)
+        copy_elements(plane, strides, (uint8_t *)tiles, where, n_tiles, channels, columns, 1, 0);
+    else
+        copy_elements(plane, strides, (uint8_t *)tiles, where, n_tiles, channels, columns, 2, 0);
 }
 
 /* ---- the exact scale network -------------------------------------------------------------- */

@@ -27,10 +27,10 @@ from rtcodec.entropy.rans import (
     check_symbols_form,
 )
 from rtcodec.entropy.scale_net import Layer, ScaleNet
-from rtcodec.entropy.tile import Latent, check_plane, check_values
+from rtcodec.entropy.tile import Latent, check_plane, check_values, empty_plane
 from rtcodec.errors import ConfigError, Corrupt, LocalProtocolError, Truncated
 
-LIBRARY_VERSION = 1
+LIBRARY_VERSION = 2
 "What rtc_version of a library built from this source returns."
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -46,8 +46,8 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_encode_list": (None, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR)),
     "rtc_tile_costs": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _PTR)),
     "rtc_encode": (_U32, (_PTR, _U32, _PTR, _U32, _PTR, _U32, _U32, _PTR, _U32)),
-    "rtc_gather": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _U32, _U32)),
-    "rtc_scatter": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _U32, _U32)),
+    "rtc_gather": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _U32, _U32)),
+    "rtc_scatter": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _U32, _U32)),
     "rtc_scale_scratch": (ctypes.c_size_t, (_PTR,)),
     "rtc_scale_indices": (None, (_PTR, _PTR, _U32, _PTR, _PTR)),
 }
@@ -272,12 +272,12 @@ def _tables_blob(tables: EntropyTables) -> NDArray[np.uint64]:
 
 def gather_tiles(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> NDArray[Latent]:
     """Copy some tiles out of a frame: `tile.gather_tiles`, fast."""
-    rows, columns = check_plane(plane, tiles)
+    _, columns = check_plane(plane, tiles)
     tiles = np.ascontiguousarray(tiles)
     values = np.empty((tiles.size, plane.shape[0], 16), plane.dtype)
     _library().rtc_gather(
-        _at(plane), _at(values), _at(tiles), tiles.size, plane.shape[0], rows, columns,
-        plane.itemsize,
+        _at(plane), plane.ctypes.strides, _at(values), _at(tiles), tiles.size, plane.shape[0],
+        columns, plane.itemsize,
     )  # fmt: skip
     return values
 
@@ -286,14 +286,14 @@ def scatter_tiles(
     values: NDArray[Latent], tiles: NDArray[np.uint32], plane: NDArray[Latent]
 ) -> None:
     """Copy tiles into a frame, in place: `tile.scatter_tiles`, fast."""
-    rows, columns = check_plane(plane, tiles)
+    _, columns = check_plane(plane, tiles)
     check_values(values, tiles, plane)
     if not plane.flags.writeable:
         raise ValueError("the plane is read-only")
     tiles, values = np.ascontiguousarray(tiles), np.ascontiguousarray(values)
     _library().rtc_scatter(
-        _at(plane), _at(values), _at(tiles), tiles.size, plane.shape[0], rows, columns,
-        plane.itemsize,
+        _at(plane), plane.ctypes.strides, _at(values), _at(tiles), tiles.size, plane.shape[0],
+        columns, plane.itemsize,
     )  # fmt: skip
 
 
@@ -330,7 +330,7 @@ def scale_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uin
     net.check_input(z, qp)
     rows, columns = z.shape[1:]
     tiles = np.arange(rows * columns, dtype=np.uint32)
-    indices = np.empty((net.latent_channels, 4 * rows, 4 * columns), np.uint8)
+    indices = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.uint8)
     scatter_tiles(tile_indices(net, z.reshape(z.shape[0], -1).T, qp), tiles, indices)
     return indices
 
@@ -379,5 +379,5 @@ def _padded(matrix: NDArray[_Number], rows: int, columns: int) -> NDArray[_Numbe
 
 
 def _at(array: NDArray[np.generic]) -> int:
-    """Address of the first element of a C-contiguous array."""
+    """Address of the first element of an array."""
     return array.ctypes.data

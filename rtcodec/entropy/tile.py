@@ -22,7 +22,7 @@ def gather_tiles(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> NDArray[L
     Copy some tiles out of a frame, in coding order.
 
     Args:
-        plane: [M, 4 * Th, 4 * Tw].
+        plane: [M, 4 * Th, 4 * Tw], in any layout; fastest with channels last in memory.
         tiles: uint32 [T], each below Th * Tw.
 
     Returns:
@@ -70,10 +70,15 @@ def scatter_hyper(values: NDArray[np.int8], tiles: NDArray[np.uint32], z: NDArra
     z.reshape(z.shape[0], -1)[:, tiles] = values.T
 
 
+def empty_plane(channels: int, rows: int, columns: int, kind: type[Latent]) -> NDArray[Latent]:
+    """Return a plane [channels, rows, columns] to fill, channels last in memory."""
+    return np.empty((rows, columns, channels), kind).transpose(2, 0, 1)
+
+
 def check_plane(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> tuple[int, int]:
     """Return (Th, Tw); raise ValueError unless plane and tiles fit together."""
-    if plane.dtype not in (np.uint8, np.int16) or plane.ndim != 3 or not plane.flags.c_contiguous:
-        raise ValueError(f"{plane.dtype} {plane.shape} is not a contiguous plane of latents")
+    if plane.dtype not in (np.uint8, np.int16) or plane.ndim != 3:
+        raise ValueError(f"{plane.dtype} {plane.shape} is not a plane of latents")
     rows, columns = plane.shape[1] // 4, plane.shape[2] // 4
     if plane.shape[1:] != (4 * rows, 4 * columns):
         raise ValueError(f"a plane of {plane.shape} is not made of 4 x 4 tiles")

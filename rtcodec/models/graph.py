@@ -6,6 +6,10 @@ OpenVINO, ONNX Runtime, its web build and TensorRT share, and does not change wi
 version. Constant factors are folded into the weights: sample scaling, rounding offsets and the
 residual scales of the blocks.
 
+Tensors at 1/16 go in and out with channels last, [N, h16, w16, K]: runtimes for CPUs compute in
+that order, and took a seventh of a frame's time to change planes into it and back. A frame is its
+16x16 blocks, K = 384 samples: 256 of luma row by row, 64 of u, 64 of v.
+
 Weights come in as numpy float32 by state-dict name; torch is not needed here.
 """
 
@@ -17,9 +21,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from rtcodec.models.tier import Z_LIMIT
+from rtcodec.models.tier import (
+    ANCHOR,
+    ANCHORED,
+    PIXEL_CHANNELS,
+    TILE_PLACES,
+    TILE_SIDE,
+    Z_LIMIT,
+)
 
 OPSET = 17
+END = 2**31 - 1
+"For a slice: up to the end."
 Array = NDArray[np.floating[Any]]
 Weights = Mapping[str, NDArray[Any]]
 
@@ -89,6 +102,14 @@ class GraphBuilder:
         weight = weights[f"{layer}.weight"] * factor[:, None, None, None]
         return self.conv(x, weight, weights[f"{layer}.bias"] * factor)
 
+    def channels_first(self, x: str) -> str:
+        """[N, h, w, K] -> [N, K, h, w]."""
+        return self.node("Transpose", x, perm=[0, 3, 1, 2])
+
+    def channels_last(self, x: str, out: str = "") -> str:
+        """[N, K, h, w] -> [N, h, w, K]."""
+        return self.node("Transpose", x, out=out, perm=[0, 2, 3, 1])
+
     def gains(self, sizes: Mapping[str, int]) -> dict[str, str]:
         """Split the input `gains` [N, G] into vectors [N, K, 1, 1], in the order of *sizes*."""
         outputs, start = {}, 0
@@ -131,19 +152,14 @@ def _from_space_to_depth(weight: Array) -> Array:
     return weight.reshape(o, i // 4, 4).transpose(0, 2, 1).reshape(o, i, 1, 1)
 
 
-def _planes() -> list[onnx.ValueInfoProto]:
-    """The uint8 planes y [N, 1, H, W] and u, v [N, 1, Hc, Wc], as inputs or outputs."""
-    u8 = TensorProto.UINT8
-    return [
-        _value("y", u8, ["N", 1, "H", "W"]),
-        _value("u", u8, ["N", 1, "Hc", "Wc"]),
-        _value("v", u8, ["N", 1, "Hc", "Wc"]),
-    ]
+def _blocks(name: str, kind: int) -> onnx.ValueInfoProto:
+    """A frame as blocks [N, h16, w16, 384], samples 0..255."""
+    return _value(name, kind, ["N", "h16", "w16", PIXEL_CHANNELS])
 
 
 def _at_16(name: str, dims: Mapping[str, int]) -> onnx.ValueInfoProto:
-    """A float32 tensor [N, M, h16, w16]."""
-    return _value(name, TensorProto.FLOAT, ["N", dims["M"], "h16", "w16"])
+    """A float32 tensor [N, h16, w16, M]."""
+    return _value(name, TensorProto.FLOAT, ["N", "h16", "w16", dims["M"]])
 
 
 def _at_64(dims: Mapping[str, int]) -> onnx.ValueInfoProto:
@@ -156,14 +172,10 @@ def _gains_input(dims: Mapping[str, int]) -> onnx.ValueInfoProto:
 
 
 def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """Planes and gains -> latents and hyper-latents."""
+    """Blocks (float32) and gains -> latents and hyper-latents."""
     g = GraphBuilder()
     gains = g.gains(_gain_sizes(dims))
-    parts = [
-        g.node("SpaceToDepth", g.node("Cast", plane, to=TensorProto.FLOAT), blocksize=size)
-        for plane, size in (("y", 16), ("u", 8), ("v", 8))
-    ]
-    x = g.node("Concat", *parts, axis=1)  # [N, 384, h16, w16], samples 0..255
+    x = g.channels_first("blocks")
     linear = weights["analysis.linear.weight"]
     straight = g.conv(x, linear / 255, -0.5 * linear.sum((1, 2, 3)))
     embed = weights["analysis.embed.weight"]
@@ -171,11 +183,12 @@ def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     for i in range(dims["encoder_blocks"]):
         trunk = g.block(trunk, weights, f"analysis.blocks.{i}")
     trunk = g.layer(g.node("Mul", trunk, gains["encoder_trunk"]), weights, "analysis.out")
-    latents = g.node("Mul", g.node("Add", straight, trunk), gains["encoder"], out="latents")
+    latents = g.node("Mul", g.node("Add", straight, trunk), gains["encoder"])
+    g.channels_last(latents, out="latents")
     _hyper_analysis(g, weights, latents)
     return g.model(
         "analysis",
-        [*_planes(), _gains_input(dims)],
+        [_blocks("blocks", TensorProto.FLOAT), _gains_input(dims)],
         [_at_16("latents", dims), _at_64(dims)],
     )
 
@@ -194,44 +207,94 @@ def _hyper_analysis(g: GraphBuilder, weights: Weights, latents: str) -> None:
 
 
 class _Means:
-    """The mean network's nodes, shared by the residual and the synthesis graph."""
+    """
+    The mean network's nodes, shared by the residual and the synthesis graph.
+
+    Means and latents have their channels last in the one and first in the other: what a runtime
+    need not reorder there. Convolutions have them first in both.
+    """
 
     def __init__(
-        self, g: GraphBuilder, weights: Weights, dims: Mapping[str, int], like: str
+        self,
+        g: GraphBuilder,
+        weights: Weights,
+        dims: Mapping[str, int],
+        like: str,
+        *,
+        channels_last: bool,
     ) -> None:
-        self._g, self._weights = g, weights
+        self._g, self._weights, self._last = g, weights, channels_last
         features = "z"
         for name in ("first", "second"):
             features = g.layer(features, weights, f"means.{name}")
             features = g.leaky(g.node("DepthToSpace", features, blocksize=2, mode="CRD"))
         self._features = features
-        self.step1 = g.layer(features, weights, "means.step1")
-        self.first = self._checkerboard(like, dims["M"])
-        self.second = g.node("Sub", g.scalar(1.0), self.first)
+        self._from_z = g.layer(features, weights, "means.step1")
+        self.before = self._places(like, dims["M"])
+        "1 at the places before step 2, 0 at the others; `after` the other way round."
+        self.after = g.node("Sub", g.scalar(1.0), self.before)
 
-    def _checkerboard(self, like: str, channels: int) -> str:
-        """1 at the step-1 places [1, M, h, w] of the tensor *like*."""
+    def _places(self, like: str, channels: int) -> str:
         g = self._g
-        zero, one = (g.constant(np.array(v, np.int64)) for v in (0, 1))
+        zero, one, two, side, anchor = (
+            g.constant(np.array(v, np.int64)) for v in (0, 1, 2, TILE_SIDE, ANCHOR)
+        )
         shape = g.node("Shape", like)
+        last = int(self._last)  # one more axis behind rows and columns
         ranges = []
-        for axis, spread in ((2, [1]), (3, [0])):
+        for axis, behind in ((2 - last, 1 + last), (3 - last, last)):
             size = g.node("Gather", shape, g.constant(np.array(axis, np.int64)), axis=0)
             places = g.node("Range", zero, size, one)
-            ranges.append(g.node("Unsqueeze", places, g.constant(np.array(spread, np.int64))))
-        channel = g.constant((np.arange(channels, dtype=np.int64) + 1).reshape(1, channels, 1, 1))
-        total = g.node("Add", channel, g.node("Add", *ranges))
-        odd = g.node("Mod", total, g.constant(np.array(2, np.int64)))
-        return g.node("Cast", odd, to=TensorProto.FLOAT)
-
-    def step2(self, latents_step1: str) -> str:
-        """Means of the step-2 places from the latents of the step-1 places (zero elsewhere)."""
-        g, w = self._g, self._weights
-        x = g.leaky(
-            g.layer(g.node("Concat", self._features, latents_step1, axis=1), w, "means.context")
+            if behind:
+                spread = g.constant(np.arange(1, 1 + behind, dtype=np.int64))
+                places = g.node("Unsqueeze", places, spread)
+            ranges.append(places)
+        channel = np.arange(channels, dtype=np.int64) + 1
+        every = g.constant(channel if self._last else channel.reshape(-1, 1, 1))
+        odd = g.node("Mod", g.node("Add", every, g.node("Add", *ranges)), two)
+        in_row, in_column = (
+            g.node("Equal", g.node("Mod", places, side), anchor) for places in ranges
         )
+        either = g.node(
+            "Or", g.node("Cast", odd, to=TensorProto.BOOL), g.node("And", in_row, in_column)
+        )
+        return g.node("Cast", either, to=TensorProto.FLOAT)
+
+    def anchors_of(self, x: str, *, channels_last: bool) -> str:
+        """The first ANCHORED channels of *x* at the anchors, [N, ANCHORED, h64, w64]."""
+        place, channel = (ANCHOR, END, TILE_SIDE), (0, ANCHORED, 1)
+        spans = (place, place, channel) if channels_last else (channel, place, place)
+        starts, ends, steps = (np.array(bound, np.int64) for bound in zip(*spans, strict=True))
+        axes = np.array([1, 2, 3], np.int64)
+        g = self._g
+        part = g.node("Slice", x, *(g.constant(v) for v in (starts, ends, axes, steps)))
+        return g.channels_first(part) if channels_last else part
+
+    def at_anchors(self) -> str:
+        """The means that the anchors are coded with, as `anchors_of` has them."""
+        return self.anchors_of(self._from_z, channels_last=False)
+
+    def step1(self, anchors: str) -> str:
+        """Means of the places before step 2 from the symbols at the anchors."""
+        g, w = self._g, self._weights
+        # Weight 0 at the anchor's own place: nothing is added there, and exactly nothing.
+        weight = w["means.anchor_spread.weight"].copy().reshape(ANCHORED, TILE_PLACES, ANCHORED)
+        weight[:, ANCHOR * TILE_SIDE + ANCHOR] = 0
+        spread = g.conv(anchors, weight.reshape(ANCHORED * TILE_PLACES, ANCHORED, 1, 1))
+        spread = g.node("DepthToSpace", spread, blocksize=TILE_SIDE, mode="CRD")
+        gate = g.clip(g.layer(self._features, w, "means.anchor_gate"), 0.0, 1.0)
+        carried = g.conv(g.node("Mul", spread, gate), w["means.anchor_out.weight"])
+        means = g.node("Add", self._from_z, carried)
+        return g.channels_last(means) if self._last else means
+
+    def step2(self, known: str) -> str:
+        """Means of the step-2 places from the latents of the places before (zero elsewhere)."""
+        g, w = self._g, self._weights
+        known = g.channels_first(known) if self._last else known
+        x = g.leaky(g.layer(g.node("Concat", self._features, known, axis=1), w, "means.context"))
         x = g.leaky(g.layer(g.layer(x, w, "means.depthwise", depthwise=True), w, "means.middle"))
-        return g.layer(g.layer(x, w, "means.depthwise2", depthwise=True), w, "means.step2")
+        means = g.layer(g.layer(x, w, "means.depthwise2", depthwise=True), w, "means.step2")
+        return g.channels_last(means) if self._last else means
 
 
 def residual_graph(weights: Weights, dims: Mapping[str, int], rounding: Array) -> bytes:
@@ -245,39 +308,44 @@ def residual_graph(weights: Weights, dims: Mapping[str, int], rounding: Array) -
             index; see `rtcodec.models.prior.rounding_offsets`.
     """
     g = GraphBuilder()
-    means = _Means(g, weights, dims, "latents")
+    means = _Means(g, weights, dims, "latents", channels_last=True)
     index = g.node("Cast", "indices", to=TensorProto.INT32)
     offset = g.node("Gather", g.constant(rounding.astype(np.float32)), index, axis=0)
 
-    def symbols(mean: str, places: str) -> str:
-        residual = g.node("Sub", "latents", mean)
+    def quantised(latents: str, means: str, offset: str) -> str:
+        residual = g.node("Sub", latents, means)
         # Offsets are at most 1/2, so one of the two sides is always zero. (No Sign or Abs: Sign
         # made OpenVINO change layouts, 3 ms a frame.)
         up = g.node("Relu", g.node("Floor", g.node("Add", offset, residual)))
         down = g.node("Relu", g.node("Floor", g.node("Sub", offset, residual)))
-        return g.node("Mul", g.node("Sub", up, down), places)
+        return g.node("Sub", up, down)
 
-    symbols1 = symbols(means.step1, means.first)
-    known = g.node("Add", symbols1, g.node("Mul", means.step1, means.first))
-    g.node("Add", symbols1, symbols(means.step2(known), means.second), out="symbols")
+    latents, offsets = (means.anchors_of(x, channels_last=True) for x in ("latents", offset))
+    step1 = means.step1(quantised(latents, means.at_anchors(), offsets))
+    before = g.node("Mul", quantised("latents", step1, offset), means.before)
+    known = g.node("Add", before, g.node("Mul", step1, means.before))
+    after = g.node("Mul", quantised("latents", means.step2(known), offset), means.after)
+    g.node("Add", before, after, out="symbols")
     return g.model(
         "residual",
         [
             _at_16("latents", dims),
             _at_64(dims),
-            _value("indices", TensorProto.UINT8, ["N", dims["M"], "h16", "w16"]),
+            _value("indices", TensorProto.UINT8, ["N", "h16", "w16", dims["M"]]),
         ],
         [_at_16("symbols", dims)],
     )
 
 
 def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """Hyper-latents and symbols -> planes."""
+    """Hyper-latents, symbols and gains -> blocks (uint8)."""
     g = GraphBuilder()
     gains = g.gains(_gain_sizes(dims))
-    means = _Means(g, weights, dims, "symbols")
-    known = g.node("Mul", g.node("Add", "symbols", means.step1), means.first)
-    rest = g.node("Mul", g.node("Add", "symbols", means.step2(known)), means.second)
+    symbols = g.channels_first("symbols")
+    means = _Means(g, weights, dims, symbols, channels_last=False)
+    step1 = means.step1(means.anchors_of("symbols", channels_last=True))
+    known = g.node("Mul", g.node("Add", symbols, step1), means.before)
+    rest = g.node("Mul", g.node("Add", symbols, means.step2(known)), means.after)
     latents = g.node("Mul", g.node("Add", known, rest), gains["decoder"])
     # Samples: (x + 1/2) * 255, and another 1/2 for rounding by Floor.
     straight = g.conv(latents, weights["synthesis.linear.weight"] * 255)
@@ -288,24 +356,13 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     head = g.conv(
         trunk, weights["synthesis.head.weight"] * 255, weights["synthesis.head.bias"] * 255 + 128
     )
-    # A cast to uint8 then drops the fraction.
-    _split_planes(g, g.clip(g.node("Add", straight, head), 0.0, 255.0))
+    samples = g.node("Floor", g.clip(g.node("Add", straight, head), 0.0, 255.0))
+    g.node("Cast", g.channels_last(samples), to=TensorProto.UINT8, out="blocks")
     return g.model(
         "synthesis",
         [_at_64(dims), _at_16("symbols", dims), _gains_input(dims)],
-        _planes(),
+        [_blocks("blocks", TensorProto.UINT8)],
     )
-
-
-def _split_planes(g: GraphBuilder, samples: str) -> None:
-    """Add the nodes from *samples* [N, 384, h16, w16] to the outputs `y`, `u` and `v`."""
-    start = 0
-    for plane, size in (("y", 16), ("u", 8), ("v", 8)):
-        bounds = [g.constant(np.array([b], np.int64)) for b in (start, start + size * size)]
-        part = g.node("Slice", samples, *bounds, g.constant(np.array([1], np.int64)))
-        part = g.node("DepthToSpace", part, blocksize=size, mode="CRD")
-        g.node("Cast", g.node("Floor", part), to=TensorProto.UINT8, out=plane)
-        start += size * size
 
 
 def build_graphs(weights: Weights, dims: Mapping[str, int], rounding: Array) -> dict[str, bytes]:

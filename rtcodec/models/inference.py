@@ -1,7 +1,7 @@
 """
-The float networks of a shipped model in torch, with the inputs and outputs of its ONNX graphs.
+The float networks of a shipped model in torch: what its ONNX graphs compute, with channels first.
 
-    analysis    y, u, v, gains   -> latents, z
+    analysis    y, u, v, gains   -> latents, z           (the graphs have blocks for y, u, v)
     residual    latents, z, indices -> symbols
     synthesis   z, symbols, gains -> y, u, v
 

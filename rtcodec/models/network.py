@@ -5,7 +5,7 @@ The intra autoencoder: YUV420 planes to integer symbols and back, in torch.
                            |                                      v
                            +--embed, blocks, out (trunk)--------> + --> latents [M @ 1/16] * gain
     latents --HyperAnalysis--> z [Cz @ 1/64] --ScaleNetwork--> scale indices (exact integers)
-    z --Means--> means (two steps: half of the places, then the rest from them)
+    z --Means--> means (in steps: one place of each tile, half of the places, then the rest)
     symbols = round(latents - means) with a dead zone, zero where the scale index is 0
     latents_hat = symbols + means --linear path + embed, blocks, head (trunk)--> y, u, v
 

@@ -50,7 +50,7 @@ def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Op
     muon, gentle, rest = [], [], []
     for name, parameter in net.named_parameters():
         is_1x1 = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
-        if "linear." in name or "_gain." in name:
+        if any(part in name for part in ("linear.", "_gain.", ".anchor_")):
             gentle.append(parameter)
         elif is_1x1 and "scale_network" not in name:
             muon.append(parameter)

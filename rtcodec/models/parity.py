@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtcodec.bundle import GRAPHS, Bundle
+from rtcodec.engine.blocks import BLOCK_SAMPLES, fill_blocks, planes_of
 from rtcodec.models.inference import Inference, inference_from_weights
 from rtcodec.models.tier import QP_COUNT, tier_from_dims
 
@@ -80,12 +81,16 @@ class Reference:
     def code(self, planes: tuple[Bytes, Bytes, Bytes], qp: int) -> Frame:
         """Encode and decode one frame."""
         gains = self._bundle.gains[qp : qp + 1]
-        inputs = dict(zip("yuv", (plane[None] for plane in planes), strict=True))
-        latents, z = self._run("analysis", inputs | {"gains": gains})
+        height, width = planes[0].shape[1:]
+        blocks = np.empty((1, height // 16, width // 16, BLOCK_SAMPLES), np.float32)
+        fill_blocks([plane[0] for plane in planes], blocks[0])
+        latents, z = self._run("analysis", {"blocks": blocks, "gains": gains})
         indices = self._bundle.scale_net.indices(z[0].astype(np.int8), qp)
-        (symbols,) = self._run("residual", {"latents": latents, "z": z, "indices": indices[None]})
-        y, u, v = self._run("synthesis", {"z": z, "symbols": symbols, "gains": gains})
-        return Frame(qp, planes, z[0], indices, symbols[0], (y[0], u[0], v[0]))
+        chosen = np.ascontiguousarray(indices.transpose(1, 2, 0))[None]
+        (symbols,) = self._run("residual", {"latents": latents, "z": z, "indices": chosen})
+        (blocks,) = self._run("synthesis", {"z": z, "symbols": symbols, "gains": gains})
+        y, u, v = (plane[None] for plane in planes_of(blocks[0]))
+        return Frame(qp, planes, z[0], indices, symbols[0].transpose(2, 0, 1), (y, u, v))
 
     def _run(self, graph: str, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         results: list[NDArray[Any]] = self._sessions[graph].run(None, inputs)

@@ -10,8 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtcodec.models.layer import clamp_ste, conv1x1, interpolate, round_ste
-from rtcodec.models.tier import QP_ANCHORS, SCALE_LEVELS, SCALE_MAX, SCALE_MIN, Tier
+from rtcodec.models.layer import Conv1x1, clamp_ste, conv1x1, interpolate, round_ste
+from rtcodec.models.tier import (
+    ANCHOR,
+    ANCHORED,
+    QP_ANCHORS,
+    SCALE_LEVELS,
+    SCALE_MAX,
+    SCALE_MIN,
+    TILE_PLACES,
+    TILE_SIDE,
+    Tier,
+)
 
 DEAD_ZONE = 0.025
 "See `rounding_offsets`. Measured: 0.01 saves 2.5 % of the bits, 0.02 3.4, 0.03 3.6, 0.045 3.3."
@@ -36,10 +46,12 @@ class HyperAnalysis(nn.Module):
 
 class Means(nn.Module):
     """
-    Means of the latents in two steps, from float features; they move pixels, never the parse.
+    Means of the latents in three steps, from float features; they move pixels, never the parse.
 
-    Step 1 sees z only. Step 2 sees z and the latents of the step-1 places: a checkerboard that is
-    swapped between even and odd channels (DCVC-RT, arXiv 2502.20762).
+    Step 0 is one place of each tile, its anchor, and sees z only. What the first ANCHORED latents
+    are off there is carried over to the tile's other places: a flat tile then says its colour once
+    (docs/adr/012). Step 1 sees z and that; step 2 also the latents of the places before: a
+    checkerboard that is swapped between even and odd channels (DCVC-RT, arXiv 2502.20762).
     """
 
     def __init__(self, tier: Tier) -> None:
@@ -48,20 +60,36 @@ class Means(nn.Module):
         self.first = conv1x1(tier.hyper_latents, 256)
         self.second = conv1x1(64, 4 * p)
         self.step1 = conv1x1(p, m, zero=True)
+        self.anchor_spread = Conv1x1(ANCHORED, ANCHORED * TILE_PLACES, bias=False)
+        self.anchor_gate = conv1x1(p, ANCHORED, zero=True)
+        self.anchor_out = Conv1x1(ANCHORED, m, bias=False)
         self.context = conv1x1(p + m, p)
         self.depthwise = nn.Conv2d(p, p, 3, padding=1, groups=p)
         self.depthwise2 = nn.Conv2d(p, p, 3, padding=1, groups=p)
         self.middle = conv1x1(p, p)
         self.step2 = conv1x1(p, m, zero=True)
+        with torch.no_grad():
+            alike = torch.eye(ANCHORED).repeat_interleave(TILE_PLACES, 0)
+            self.anchor_spread.weight.copy_(alike[:, :, None, None])
+            assert self.anchor_gate.bias is not None
+            self.anchor_gate.bias.fill_(1.0)
+            self.anchor_out.weight.zero_()
 
     def features(self, z: Tensor) -> Tensor:
         """z [N, Cz, h64, w64] -> [N, P, h16, w16]."""
         x = F.leaky_relu(F.pixel_shuffle(self.first(z), 2), 0.1)
         return F.leaky_relu(F.pixel_shuffle(self.second(x), 2), 0.1)
 
-    def refine(self, features: Tensor, latents_step1: Tensor) -> Tensor:
-        """Means of the step-2 places; *latents_step1* [N, M, h16, w16] is zero at those."""
-        x = F.leaky_relu(self.context(torch.cat((features, latents_step1), 1)), 0.1)
+    def carry(self, features: Tensor, anchors: Tensor) -> Tensor:
+        """What *anchors* [N, ANCHORED, h64, w64], symbols, add to the means of step 1."""
+        spread = F.pixel_shuffle(self.anchor_spread(anchors), TILE_SIDE)
+        gate = self.anchor_gate(features).clamp(0.0, 1.0)
+        # At the anchors themselves nothing is added: they are coded without it.
+        return self.anchor_out(spread * gate * (1 - at_anchors(spread)))  # type: ignore[no-any-return]
+
+    def refine(self, features: Tensor, known: Tensor) -> Tensor:
+        """Means of the step-2 places; *known* [N, M, h16, w16], latents, is zero at those."""
+        x = F.leaky_relu(self.context(torch.cat((features, known), 1)), 0.1)
         x = F.leaky_relu(self.middle(self.depthwise(x)), 0.1)
         return self.step2(self.depthwise2(x))  # type: ignore[no-any-return]
 
@@ -78,29 +106,45 @@ class Means(nn.Module):
         Returns:
             [N, M, h16, w16]; symbols are `quantise(latents - means, index, offsets)`.
         """
-        first = checkerboard(latents)
+        before = before_step2(latents)
         features = self.features(z)
         means = self.step1(features)
+        anchors = quantise(anchors_of(latents - means), anchors_of(index), offsets)
+        means = means + self.carry(features, anchors)
         symbols = quantise(latents - means, index, offsets)
-        refined = self.refine(features, (symbols + means) * first)
-        return torch.where(first > 0, means, refined)
+        refined = self.refine(features, (symbols + means) * before)
+        return torch.where(before > 0, means, refined)
 
     def restore(self, symbols: Tensor, z: Tensor) -> Tensor:
         """Symbols and z -> quantised latents [N, M, h16, w16], in the decoder."""
-        first = checkerboard(symbols)
+        before = before_step2(symbols)
         features = self.features(z)
-        known = (symbols + self.step1(features)) * first
-        return known + (symbols + self.refine(features, known)) * (1 - first)
+        means = self.step1(features) + self.carry(features, anchors_of(symbols))
+        known = (symbols + means) * before
+        return known + (symbols + self.refine(features, known)) * (1 - before)
 
 
-def checkerboard(like: Tensor) -> Tensor:
-    """1 at the step-1 places of a [N, M, h, w] tensor, as [1, M, h, w]."""
+def anchors_of(x: Tensor) -> Tensor:
+    """The first ANCHORED channels of [N, M, h16, w16] at the anchors, [N, ANCHORED, h64, w64]."""
+    return x[:, :ANCHORED, ANCHOR::TILE_SIDE, ANCHOR::TILE_SIDE]
+
+
+def at_anchors(like: Tensor) -> Tensor:
+    """1 at the anchors of a [N, K, h, w] tensor, as [1, 1, h, w]."""
+    mask = torch.zeros(1, 1, *like.shape[2:], dtype=like.dtype, device=like.device)
+    mask[..., ANCHOR::TILE_SIDE, ANCHOR::TILE_SIDE] = 1
+    return mask
+
+
+def before_step2(like: Tensor) -> Tensor:
+    """1 at the places of steps 0 and 1 of a [N, M, h, w] tensor, as [1, M, h, w]."""
     _, m, h, w = like.shape
     rows = torch.arange(h, device=like.device)[:, None]
     columns = torch.arange(w, device=like.device)[None, :]
     even = ((rows + columns) % 2 == 0).to(like.dtype)  # [h, w]
     half = (torch.arange(m, device=like.device) % 2 == 0).to(like.dtype)[:, None, None]
-    return (half * even + (1 - half) * (1 - even))[None]
+    checkerboard = (half * even + (1 - half) * (1 - even))[None]
+    return torch.maximum(checkerboard, at_anchors(like))
 
 
 class QuantisedLayer(nn.Module):

@@ -34,7 +34,7 @@ def thaw(path: Path, tier: Tier) -> Codec:
         tier: What its sizes must be.
 
     Raises:
-        InputError: If there is no such bundle, or its sizes are not the tier's.
+        InputError: If there is no such bundle, or its sizes or weights are not the tier's.
     """
     try:
         bundle = Bundle.load(path)
@@ -49,7 +49,10 @@ def thaw(path: Path, tier: Tier) -> Codec:
     }
     state |= _scale_network(net, tensors) | _gains(net, tensors["gains"])
     state |= _hyper_prior(tensors["z_cdf"])
-    net.load_state_dict(state)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError:
+        raise InputError(f"{path}: its weights are not those of today's networks") from None
     return net
 
 

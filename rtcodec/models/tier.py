@@ -7,6 +7,8 @@ hyper-latent channels, P channels of the mean network, h16 w16 = H/16 W/16 and s
 
 from dataclasses import dataclass
 
+from rtcodec.engine.blocks import BLOCK_SAMPLES
+
 QP_COUNT = 64
 QP_ANCHORS = 8
 "Per-qp vectors are learned at this many anchors and interpolated linearly between them."
@@ -23,8 +25,20 @@ SCALE_MIN, SCALE_MAX = 0.07, 150.0
 """Logistic scale at index 0 and 63; log-linear between. Below 0.07 fewer than one latent in a
 thousand is not zero: index 0 is skipped, and its speed is worth more than those."""
 
-PIXEL_CHANNELS = 384
+PIXEL_CHANNELS = BLOCK_SAMPLES
 "Samples of one 16x16 block in 4:2:0: 256 + 64 + 64."
+
+
+TILE_SIDE = 4
+"Places at 1/16 on a side of a tile, which has one z at 1/64."
+
+TILE_PLACES = TILE_SIDE**2
+
+ANCHOR = 1
+"Row and column, in a tile, of the place whose latents are coded first."
+
+ANCHORED = 8
+"Latents, the first ones, whose error at the anchor tells of the rest of the tile: the DCs and kin."
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,11 +146,21 @@ static void copy_round_trip(void)
     const size_t plane_size = (size_t)channels * rows * columns * 16 * size;
     uint8_t *plane = block(plane_size), *tiles = block((size_t)n_tiles * channels * 16 * size);
     uint32_t *where = block(4 * (size_t)n_tiles);
-    memset(plane, 7, plane_size);
+    for (size_t i = 0; i < plane_size; i++)
+        plane[i] = (uint8_t)draw(256);
     for (uint32_t t = 0; t < n_tiles; t++)
         where[t] = draw(rows * columns);
-    rtc_gather(plane, tiles, where, n_tiles, channels, rows, columns, size);
-    rtc_scatter(plane, tiles, where, n_tiles, channels, rows, columns, size);
+    const ptrdiff_t one = (ptrdiff_t)size, width = 4 * (ptrdiff_t)columns, height = 4 * (ptrdiff_t)rows;
+    const rtc_strides planar = {one * width * height, one * width, one},
+                      last = {one, one * channels * width, one * channels};
+    const rtc_strides *strides = draw(2) ? &planar : &last;
+    rtc_gather(plane, strides, tiles, where, n_tiles, channels, columns, size);
+    uint8_t *before = block(plane_size);
+    memcpy(before, plane, plane_size);
+    rtc_scatter(plane, strides, tiles, where, n_tiles, channels, columns, size);
+    for (size_t i = 0; i < plane_size; i++)
+        check(plane[i] == before[i], "a tile went elsewhere");
+    free(before);
     free(plane), free(tiles), free(where);
 }
 

@@ -1,6 +1,7 @@
 """What is exported is what was trained: graphs, integer network, tables, card."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra: train)")
 
 from rtcodec import cli  # noqa: E402
 from rtcodec.bundle import Bundle  # noqa: E402
+from rtcodec.engine.blocks import BLOCK_SAMPLES, fill_blocks  # noqa: E402
 from rtcodec.entropy.rans import SliceDecoder, encode_slice  # noqa: E402
 from rtcodec.entropy.tile import gather_hyper, gather_tiles  # noqa: E402
 from rtcodec.errors import ConfigError, InputError  # noqa: E402
@@ -80,6 +82,20 @@ def frames(width: int = 128, height: int = 64) -> list[NDArray[np.uint8]]:
     return [plane.clip(0, 255).astype(np.uint8) for plane in (y + noise, u, v)]
 
 
+def blocks_of(planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """The blocks of planes [N, 1, H, W]."""
+    count, _, height, width = planes[0].shape
+    blocks = np.empty((count, height // 16, width // 16, BLOCK_SAMPLES), np.float32)
+    for i in range(count):
+        fill_blocks([plane[i, 0] for plane in planes], blocks[i])
+    return blocks
+
+
+def channels_last(x: Any) -> NDArray[Any]:
+    """[N, K, h, w] as [N, h, w, K]."""
+    return np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy())
+
+
 @RUNTIMES
 def test_exported_graphs_equal_the_torch_networks(runtime: Any) -> None:
     net = codec()
@@ -98,24 +114,29 @@ def test_exported_graphs_equal_the_torch_networks(runtime: Any) -> None:
         means = networks.means.around(latents, z, coded, networks.rounding)
         decoded = networks.synthesise(z, symbols, torch.from_numpy(gains))
 
-    out = runtime(graphs["analysis"])(dict(zip("yuv", planes, strict=True)) | {"gains": gains})
-    np.testing.assert_allclose(out["latents"], latents.numpy(), atol=NEAR, rtol=1e-4)
+    out = runtime(graphs["analysis"])({"blocks": blocks_of(planes), "gains": gains})
+    np.testing.assert_allclose(out["latents"], channels_last(latents), atol=NEAR, rtol=1e-4)
     steady = ((z_raw + 0.5) - (z_raw + 0.5).round()).abs().numpy() > NEAR
     assert steady.mean() > 0.98
     assert (out["z"] == z.numpy())[steady].all()
 
-    inputs = {"latents": latents.numpy(), "z": z.numpy(), "indices": indices}
+    inputs = {
+        "latents": channels_last(latents),
+        "z": z.numpy(),
+        "indices": channels_last(torch.from_numpy(indices)),
+    }
     out = runtime(graphs["residual"])(inputs)
     modulus = (latents - means).abs() + networks.rounding[coded.long()].clamp_min(0)
     steady = (modulus - modulus.round()).abs().numpy() > NEAR
     assert steady.mean() > 0.98
-    assert (out["symbols"] == symbols.numpy())[steady].all()
+    assert (out["symbols"].transpose(0, 3, 1, 2) == symbols.numpy())[steady].all()
     assert np.count_nonzero(out["symbols"]) > 100
 
-    out = runtime(graphs["synthesis"])({"z": z.numpy(), "symbols": symbols.numpy(), "gains": gains})
-    for name, plane in zip("yuv", decoded, strict=True):
-        assert out[name].dtype == np.uint8
-        assert np.abs(out[name].astype(int) - plane.numpy()).max() <= 1
+    inputs = {"z": z.numpy(), "symbols": channels_last(symbols), "gains": gains}
+    blocks = runtime(graphs["synthesis"])(inputs)["blocks"]
+    assert blocks.dtype == np.uint8
+    expected = blocks_of([plane.numpy() for plane in decoded])
+    assert np.abs(blocks - expected).max() <= 1
 
 
 @RUNTIMES
@@ -123,14 +144,12 @@ def test_one_graph_takes_any_batch_and_size(runtime: Any) -> None:
     net = codec()
     graphs = build_graphs(float_weights(net), TINY.dims, net.rounding.numpy())
     graph, gains = runtime(graphs["analysis"]), gains_table(net)
-    whole = graph(dict(zip("yuv", frames(), strict=True)) | {"gains": gains[[9, 9, 9]]})
-    single = graph(
-        {name: plane[1:2] for name, plane in zip("yuv", frames(), strict=True)}
-        | {"gains": gains[[9]]}
-    )
+    blocks = blocks_of(frames())
+    whole = graph({"blocks": blocks, "gains": gains[[9, 9, 9]]})
+    single = graph({"blocks": blocks[1:2], "gains": gains[[9]]})
     np.testing.assert_allclose(single["latents"], whole["latents"][1:2], atol=NEAR)
-    other = graph(dict(zip("yuv", frames(64, 192), strict=True)) | {"gains": gains[[1, 2, 3]]})
-    assert other["latents"].shape == (3, TINY.latents, 12, 4)
+    other = graph({"blocks": blocks_of(frames(64, 192)), "gains": gains[[1, 2, 3]]})
+    assert other["latents"].shape == (3, 12, 4, TINY.latents)
     assert other["z"].shape == (3, TINY.hyper_latents, 3, 1)
 
 

@@ -8,13 +8,14 @@ from rtcodec.models.inference import inference_from_codec  # noqa: E402
 from rtcodec.models.layer import Block, clamp_ste, interpolate, qp_to_step, round_ste  # noqa: E402
 from rtcodec.models.network import pack_planes, unpack_planes  # noqa: E402
 from rtcodec.models.prior import (  # noqa: E402
-    checkerboard,
+    anchors_of,
+    before_step2,
     index_to_scale,
     logistic_mass,
     quantise,
     rounding_offsets,
 )
-from rtcodec.models.tier import QP_ANCHORS, TIERS, tier_from_dims  # noqa: E402
+from rtcodec.models.tier import ANCHORED, QP_ANCHORS, TIERS, tier_from_dims  # noqa: E402
 from support.models import TINY, codec, crops  # noqa: E402
 
 
@@ -82,12 +83,29 @@ def test_symbols_pass_gradients_only_where_they_are_coded() -> None:
     assert torch.autograd.grad(symbols.sum(), residual)[0].tolist() == [0.0, 1.0]
 
 
-def test_the_checkerboard_swaps_between_even_and_odd_channels() -> None:
-    board = checkerboard(torch.zeros(2, 4, 4, 6))
-    assert board.shape == (1, 4, 4, 6)
-    assert torch.equal(board[:, 0], 1 - board[:, 1])
-    assert torch.equal(board[:, 0], board[:, 2])
-    assert board.mean().item() == 0.5
+def test_anchors_and_a_checkerboard_that_swaps_between_channels_come_before_step_2() -> None:
+    before = before_step2(torch.zeros(2, 4, 8, 4))
+    assert before.shape == (1, 4, 8, 4)
+    assert before[0, 0].int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]] * 4
+    odd = [[0, 1, 0, 1], [1, 1, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]] * 2  # the anchors at (1, 1)
+    assert before[0, 1].int().tolist() == odd
+    assert torch.equal(before[:, :2], before[:, 2:])
+
+
+def test_an_anchor_moves_the_means_of_its_own_tile_and_of_no_anchor() -> None:
+    net = codec()
+    features = net.means.features(torch.zeros(1, TINY.hyper_latents, 2, 3))
+    still = torch.zeros(1, ANCHORED, 2, 3)
+    moved = still.clone()
+    moved[0, 0, 1, 2] = 5
+    with torch.no_grad():
+        delta = net.means.carry(features, moved) - net.means.carry(features, still)
+    own = torch.zeros(8, 12, dtype=torch.bool)
+    own[4:, 8:] = True
+    own[5, 9] = False
+    assert (delta[0, 0][own] != 0).all()
+    assert (delta[0][:, ~own] == 0).all()
+    assert (anchors_of(net.means.carry(features, torch.ones_like(still))) == 0).all()
 
 
 def test_the_decoder_restores_the_latents_that_the_encoder_expects() -> None:

@@ -4,9 +4,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
-from rtcodec.models.network import pack_planes  # noqa: E402
-from rtcodec.models.start import LOCAL_FROM, localised_dct, starting_basis  # noqa: E402
-from support.models import crops  # noqa: E402
+from rtcodec.models.network import Codec, pack_planes  # noqa: E402
+from rtcodec.models.start import (  # noqa: E402
+    LOCAL_FROM,
+    START_CARRY,
+    localised_dct,
+    start_as_transform,
+    starting_basis,
+)
+from rtcodec.models.tier import ANCHORED  # noqa: E402
+from support.models import TINY, crops  # noqa: E402
 
 
 @pytest.mark.parametrize("size", [8, 16])
@@ -41,3 +48,15 @@ def test_the_strongest_rows_are_kept_strongest_first() -> None:
     left = x.square().mean((0, 2, 3)).sum() - energy.sum()
     assert energy[0] > 4 * energy[10:].mean()
     assert 0 <= left < 0.2 * energy.sum()
+
+
+def test_only_the_dcs_of_anchors_are_carried_at_the_start() -> None:
+    net = Codec(TINY)
+    start_as_transform(net, crops())
+    carried = net.means.anchor_out.weight[:, :, 0, 0]
+    flat = pack_planes(*(torch.full((1, 1, 64 // s, 64 // s), 0.4) for s in (1, 2, 2)))
+    latents = net.analysis.linear(flat)[0].abs().amax((1, 2))
+    dcs = [k for k in range(ANCHORED) if latents[k] > 0.1]
+    assert dcs
+    assert carried.count_nonzero() == len(dcs)
+    assert (carried.diagonal()[dcs] == START_CARRY).all()

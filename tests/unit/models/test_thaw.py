@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 pytest.importorskip("onnx", reason="onnx is not installed (extra: train)")
 
-from rtcodec.bundle import WEIGHTS_DIR  # noqa: E402
+from rtcodec.bundle import WEIGHTS_DIR, Bundle  # noqa: E402
 from rtcodec.errors import InputError  # noqa: E402
 from rtcodec.models.config import TrainConfig  # noqa: E402
 from rtcodec.models.export import export, gains_table, integer_scale_network  # noqa: E402
@@ -79,3 +79,13 @@ def test_another_size_or_no_bundle_is_an_input_error(
     other = replace(TINY, latents=TINY.latents + 8)
     with pytest.raises(InputError, match="its sizes"):
         thaw(frozen[1], other)
+
+
+def test_a_bundle_without_one_of_todays_weights_is_an_input_error(
+    frozen: tuple[Codec, Path], tmp_path: Path
+) -> None:
+    bundle = Bundle.load(frozen[1])
+    fewer = {k: v for k, v in bundle.tensors.items() if k != "means.anchor_out.weight"}
+    replace(bundle, tensors=fewer, graph_sha256={}).save(tmp_path / "tiny.rtcm")
+    with pytest.raises(InputError, match="its weights"):
+        thaw(tmp_path / "tiny.rtcm", TINY)
