@@ -105,8 +105,8 @@ def unpack_frame(
 
     def read(group: list[_Slice]) -> list[NDArray[np.int16] | BitstreamError]:
         indices = native.tile_indices(net, np.concatenate([each.z for each in group]), qp)
-        ends = np.cumsum([each.tiles.size for each in group])
-        return [_read_symbols(*pair) for pair in zip(group, np.split(indices, ends), strict=False)]
+        parts = np.split(indices, np.cumsum([each.tiles.size for each in group[:-1]]))
+        return list(map(_read_symbols, group, parts))
 
     z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
     symbols = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.int16)

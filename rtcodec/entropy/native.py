@@ -166,7 +166,7 @@ def tile_costs(
     Args:
         tables: Of the model.
         costs: uint16 [64, 256], 1/256 bit: of the symbols -R..R, then the escape, of each
-            scale index.
+            scale index; row 0 is all zero.
         symbols: int16 [T, M, 16], 0 where the index is 0.
         indices: uint8 [T, M, 16], 0..63.
 

@@ -28,7 +28,6 @@ thousand is not zero: index 0 is skipped, and its speed is worth more than those
 PIXEL_CHANNELS = BLOCK_SAMPLES
 "Samples of one 16x16 block in 4:2:0: 256 + 64 + 64."
 
-
 TILE_SIDE = 4
 "Places at 1/16 on a side of a tile, which has one z at 1/64."
 
