@@ -106,6 +106,11 @@ class Bundle:
         return self.dims["Cz"]
 
     @property
+    def is_int8(self) -> bool:
+        """Whether the trunks are made for 8-bit integers (docs/adr/014)."""
+        return any(name.endswith(".log_range") for name in self.tensors)
+
+    @property
     def gains(self) -> npt.NDArray[np.float32]:
         """[64, G] float32: row qp is the `gains` input of every graph."""
         return self.tensor("gains")

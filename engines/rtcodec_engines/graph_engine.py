@@ -40,8 +40,8 @@ class Pipeline(ABC):
     """The graphs of one model for one padded size. Arrays given out hold until the next call."""
 
     @abstractmethod
-    def inputs(self) -> NDArray[np.float32]:
-        """Return the blocks to fill, float32 [4 Th, 4 Tw, 384]."""
+    def inputs(self) -> NDArray[np.uint8]:
+        """Return the blocks to fill, uint8 [4 Th, 4 Tw, 384]."""
 
     @abstractmethod
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:

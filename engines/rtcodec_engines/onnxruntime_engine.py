@@ -82,13 +82,13 @@ class _OnnxRuntimePipeline(Pipeline):
 
     def __init__(self, sessions: dict[str, ort.InferenceSession], size: Size) -> None:
         self._sessions = sessions
-        self._blocks = np.zeros((1, size[0] // 16, size[1] // 16, BLOCK_SAMPLES), np.float32)
+        self._blocks = np.zeros((1, size[0] // 16, size[1] // 16, BLOCK_SAMPLES), np.uint8)
         self._latents: NDArray[np.float32] = np.zeros(0, np.float32)
         self._z: NDArray[np.float32] = np.zeros(0, np.float32)
 
-    def inputs(self) -> NDArray[np.float32]:
+    def inputs(self) -> NDArray[np.uint8]:
         """Return the blocks to fill."""
-        blocks: NDArray[np.float32] = self._blocks[0]
+        blocks: NDArray[np.uint8] = self._blocks[0]
         return blocks
 
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -1,5 +1,6 @@
 """
-The CPU engine: the model's graphs in OpenVINO, float32.
+The CPU engine: the model's graphs in OpenVINO; float32, with trunks in 8-bit integers if the model
+was trained for those.
 
 Float32 is set explicitly: OpenVINO's own default is bf16 where the CPU has it, and the linear paths
 of analysis and synthesis lose up to half a decibel in it (measured: docs/adr/009). A graph runs in
@@ -58,10 +59,11 @@ class OpenVinoEngine(GraphEngine):
         # a model is compiled once per size and shared by the pipelines of that size
         self._compiled: dict[Size, dict[str, Any]] = {}
         self._compile_lock = threading.Lock()
+        kinds = {*self._precision.values(), *(("int8",) if bundle.is_int8 else ())}
         self.info = EngineInfo(
             name="openvino",
             device=cpu_name(),
-            precision="+".join(sorted(set(self._precision.values()))),
+            precision="+".join(sorted(kinds)),
             model=bundle.name,
             model_id=bundle.model_id,
             latent_channels=bundle.latent_channels,
@@ -104,6 +106,8 @@ class OpenVinoEngine(GraphEngine):
                 "INFERENCE_NUM_THREADS": self._threads,
                 "NUM_STREAMS": 1,
                 "ENABLE_CPU_PINNING": False,
+                # Or what is left in floats beside weights of 8 bits would be rounded as well.
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             },
         )
 
@@ -118,9 +122,9 @@ class _OpenVinoPipeline(Pipeline):
         self._residual.set_tensor("latents", self._analysis.get_tensor("latents"))
         self._residual.set_tensor("z", self._analysis.get_tensor("z"))
 
-    def inputs(self) -> NDArray[np.float32]:
+    def inputs(self) -> NDArray[np.uint8]:
         """Return the blocks to fill."""
-        blocks: NDArray[np.float32] = self._analysis.get_tensor("blocks").data[0]
+        blocks: NDArray[np.uint8] = self._analysis.get_tensor("blocks").data[0]
         return blocks
 
     def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:

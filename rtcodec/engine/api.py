@@ -34,7 +34,7 @@ class EngineInfo:
     "The device in words, such as the model of the CPU."
 
     precision: str
-    "Of the float networks: `f32`, `bf16`, `integer`."
+    "Of the networks, such as `f32`, `bf16+f32`, `f32+int8` or `integer`."
 
     model: str
     "Name of the bundle."

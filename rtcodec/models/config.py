@@ -24,6 +24,10 @@ class TrainConfig:
     """lambda = rate_factor / step^2: 13 balances a uniform quantiser at high rate; less favours
     fewer bits."""
 
+    # arithmetic
+    int8: bool = False
+    "Train the trunks through the rounding of 8-bit integers: the last part of a training."
+
     # optimiser
     muon_lr: float = 0.01
     "Peak rate for the 1x1 weights of the float networks."

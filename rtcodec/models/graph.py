@@ -14,7 +14,7 @@ Weights come in as numpy float32 by state-dict name; torch is not needed here.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -35,6 +35,51 @@ END = 2**31 - 1
 "For a slice: up to the end."
 Array = NDArray[np.floating[Any]]
 Weights = Mapping[str, NDArray[Any]]
+
+
+_BLOCK_LAYERS = ("mix_in", "depthwise", "mix_out", "value", "gate", "project")
+_INT8_LIMIT = 127
+_BYTE_WEIGHT_LIMIT = 63
+"""Of weights for bytes up to 255: CPUs without VNNI add pairs of products in 16 bits, and
+2 * 255 * 127 would be cut to 32767 there."""
+
+
+class Layer(NamedTuple):
+    """A convolution's weight [O, I, h, w] and bias [O]."""
+
+    weight: Array
+    bias: Array
+
+    @classmethod
+    def of(cls, weights: Weights, name: str) -> "Layer":
+        """The layer called *name*."""
+        return cls(weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def scaled(self, factor: Array) -> "Layer":
+        """With each of its outputs times *factor* [O]."""
+        factor = factor.reshape(-1)
+        return Layer(self.weight * factor[:, None, None, None], self.bias * factor)
+
+    def in_units(self, unit: Array | None) -> "Layer":
+        """With its outputs in units [O], as they are if that is None."""
+        return self if unit is None else self.scaled(1 / unit)
+
+    def plus(self, value: float) -> "Layer":
+        """With a number added to its outputs."""
+        return Layer(self.weight, self.bias + np.float32(value))
+
+
+def int8_unit(weights: Weights, name: str) -> Array | None:
+    """What 1 is in the 8 bits of the input called *name*, [C]; None where it is a float."""
+    log_range = weights.get(f"{name}.log_range")
+    return None if log_range is None else np.exp(log_range) / _INT8_LIMIT
+
+
+def int8_weight(weight: Array, limit: int = _INT8_LIMIT) -> tuple[NDArray[np.int8], Array]:
+    """Weights [O, I] as integers up to *limit*, as training rounds them, and each row's unit."""
+    step = np.maximum(np.abs(weight).max(1), 1e-12) / limit
+    rounded = np.floor(weight / step[:, None] + 0.5)
+    return np.clip(rounded, -limit, limit).astype(np.int8), step
 
 
 class GraphBuilder:
@@ -86,21 +131,94 @@ class GraphBuilder:
         return self.node("Clip", x, self.scalar(low), self.scalar(high), out=out)
 
     def block(self, x: str, weights: Weights, name: str) -> str:
-        """One `rtcodec.models.network.Block`, its residual scales folded into the last layers."""
-        mix = self.leaky(self.layer(x, weights, f"{name}.mix_in"))
-        mix = self.layer(mix, weights, f"{name}.depthwise", depthwise=True)
-        x = self.node("Add", x, self._scaled(mix, weights, f"{name}.mix_out", f"{name}.mix_scale"))
-        value = self.layer(x, weights, f"{name}.value")
-        gate = self.conv(x, weights[f"{name}.gate.weight"], weights[f"{name}.gate.bias"] + 0.5)
-        gated = self.node("Mul", value, self.clip(gate, 0.0, 1.0))
+        """
+        One `rtcodec.models.network.Block`.
+
+        Its residual scales are folded into the layers before the sums, the units of the inputs in
+        8 bits into the layers that make these, where there are such layers.
+        """
+        part = {key: Layer.of(weights, f"{name}.{key}") for key in _BLOCK_LAYERS}
+        to_mix, mixed, to_gate, gated = (
+            int8_unit(weights, f"{name}.{key}_input") for key in ("mix", "mixed", "gate", "gated")
+        )
+        mix = self.leaky(self.product(self.in_units(x, to_mix), part["mix_in"], to_mix))
+        mix = self.conv(mix, *part["depthwise"].in_units(mixed), depthwise=True)
+        mix = self.product(
+            self.rounded(mix, mixed), part["mix_out"].scaled(weights[f"{name}.mix_scale"]), mixed
+        )
+        x = self.node("Add", x, mix)
+        read = self.in_units(x, to_gate)
+        value = self.product(read, part["value"], to_gate, out=gated)
+        gate = self.product(read, part["gate"].plus(0.5), to_gate)
+        product = self.rounded(self.node("Mul", value, self.clip(gate, 0.0, 1.0)), gated)
+        project = part["project"].scaled(weights[f"{name}.gate_scale"])
+        return self.node("Add", x, self.product(product, project, gated))
+
+    def in_units(self, x: str, unit: Array | None) -> str:
+        """*x* [N, C, h, w] in units [C], rounded to 8 bits; *x* as it is without units."""
+        if unit is None:
+            return x
+        factor = self.constant((1 / unit).astype(np.float32).reshape(-1, 1, 1))
+        return self.rounded(self.node("Mul", x, factor), unit)
+
+    def rounded(self, x: str, unit: Array | None) -> str:
+        """*x*, which is in units already, rounded to 8 bits."""
+        if unit is None:
+            return x
+        one, zero = self.scalar(1.0), self.constant(np.array(0, np.int8))
+        return self.node("DequantizeLinear", self.node("QuantizeLinear", x, one, zero), one, zero)
+
+    def product(
+        self, x: str, layer: "Layer", unit: Array | None, *, out: Array | None = None
+    ) -> str:
+        """
+        A 1x1 layer that reads *x* in *unit* [C], in 8 bits; in floats where that is None.
+
+        Args:
+            x: Its input, from `in_units` or `rounded`.
+            layer: The layer.
+            unit: Of *x*.
+            out: Units of the output; None for those of the layer.
+        """
+        if unit is None:
+            return self.conv(x, *layer.in_units(out))
+        weight, step = int8_weight(layer.weight[:, :, 0, 0] * unit)
+        if out is not None:
+            layer, step = layer.in_units(out), step / out
+        return self._int8_conv(x, weight, step, layer.bias)
+
+    def of_bytes(self, x: str, weight: Array, bias: Array | None = None) -> str:
+        """
+        A 1x1 layer for samples / 255 - 1/2, of samples 0..255 in *x*.
+
+        Its weights take two integers of 7 bits each, the second for what the first leaves: two
+        products in integers are faster than one in floats, and exact enough for the finest qp.
+        """
+        centre = -0.5 * weight.sum((1, 2, 3))
+        matrix = weight[:, :, 0, 0] / 255
+        coarse, step = int8_weight(matrix, _BYTE_WEIGHT_LIMIT)
+        fine, fine_step = int8_weight(matrix - coarse * step[:, None], _BYTE_WEIGHT_LIMIT)
         return self.node(
-            "Add", x, self._scaled(gated, weights, f"{name}.project", f"{name}.gate_scale")
+            "Add",
+            self._int8_conv(x, coarse, step, centre if bias is None else bias + centre),
+            self._int8_conv(x, fine, fine_step),
         )
 
-    def _scaled(self, x: str, weights: Weights, layer: str, scale: str) -> str:
-        factor = weights[scale].reshape(-1)
-        weight = weights[f"{layer}.weight"] * factor[:, None, None, None]
-        return self.conv(x, weight, weights[f"{layer}.bias"] * factor)
+    def _int8_conv(
+        self, x: str, weight: NDArray[np.int8], step: Array, bias: Array | None = None
+    ) -> str:
+        """1x1 convolution with weights [O, I] in *step* [O]; *x* comes from 8 bits."""
+        zero = self.constant(np.zeros(step.shape, np.int8))
+        matrix = self.constant(weight[:, :, None, None])
+        inputs = [
+            x,
+            self.node(
+                "DequantizeLinear", matrix, self.constant(step.astype(np.float32)), zero, axis=0
+            ),
+        ]
+        if bias is not None:
+            inputs.append(self.constant(bias.astype(np.float32)))
+        return self.node("Conv", *inputs, kernel_shape=[1, 1])
 
     def channels_first(self, x: str) -> str:
         """[N, h, w, K] -> [N, K, h, w]."""
@@ -172,23 +290,25 @@ def _gains_input(dims: Mapping[str, int]) -> onnx.ValueInfoProto:
 
 
 def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """Blocks (float32) and gains -> latents and hyper-latents."""
+    """Blocks (uint8) and gains -> latents and hyper-latents."""
     g = GraphBuilder()
     gains = g.gains(_gain_sizes(dims))
-    x = g.channels_first("blocks")
-    linear = weights["analysis.linear.weight"]
-    straight = g.conv(x, linear / 255, -0.5 * linear.sum((1, 2, 3)))
-    embed = weights["analysis.embed.weight"]
-    trunk = g.conv(x, embed / 255, weights["analysis.embed.bias"] - 0.5 * embed.sum((1, 2, 3)))
+    one, zero = g.scalar(1.0), g.constant(np.array(0, np.uint8))
+    x = g.channels_first(g.node("DequantizeLinear", "blocks", one, zero))
+    straight = g.of_bytes(x, weights["analysis.linear.weight"])
+    embed = Layer.of(weights, "analysis.embed")
+    trunk = g.of_bytes(x, embed.weight, embed.bias)
     for i in range(dims["encoder_blocks"]):
         trunk = g.block(trunk, weights, f"analysis.blocks.{i}")
-    trunk = g.layer(g.node("Mul", trunk, gains["encoder_trunk"]), weights, "analysis.out")
+    out = int8_unit(weights, "analysis.out_input")
+    trunk = g.in_units(g.node("Mul", trunk, gains["encoder_trunk"]), out)
+    trunk = g.product(trunk, Layer.of(weights, "analysis.out"), out)
     latents = g.node("Mul", g.node("Add", straight, trunk), gains["encoder"])
     g.channels_last(latents, out="latents")
     _hyper_analysis(g, weights, latents)
     return g.model(
         "analysis",
-        [_blocks("blocks", TensorProto.FLOAT), _gains_input(dims)],
+        [_blocks("blocks", TensorProto.UINT8), _gains_input(dims)],
         [_at_16("latents", dims), _at_64(dims)],
     )
 
@@ -211,7 +331,7 @@ class _Means:
     The mean network's nodes, shared by the residual and the synthesis graph.
 
     Means and latents have their channels last in the one and first in the other: what a runtime
-    need not reorder there. Convolutions have them first in both.
+    need not reorder there. Depthwise layers and shuffles have them first in both.
     """
 
     def __init__(
@@ -228,11 +348,27 @@ class _Means:
         for name in ("first", "second"):
             features = g.layer(features, weights, f"means.{name}")
             features = g.leaky(g.node("DepthToSpace", features, blocksize=2, mode="CRD"))
-        self._features = features
-        self._from_z = g.layer(features, weights, "means.step1")
+        self._features_first = features
+        self._features = self._laid_out(features)
+        self._from_z = self._product(self._features, "step1")
         self.before = self._places(like, dims["M"])
         "1 at the places before step 2, 0 at the others; `after` the other way round."
         self.after = g.node("Sub", g.scalar(1.0), self.before)
+
+    def _laid_out(self, x: str) -> str:
+        """*x* with its channels first as means have them."""
+        return self._g.channels_last(x) if self._last else x
+
+    def _product(self, x: str, name: str, *, inputs: slice = slice(None), bias: bool = True) -> str:
+        """The 1x1 layer called *name*, or its part for some of the *inputs*; laid out as means."""
+        g = self._g
+        weight = self._weights[f"means.{name}.weight"][:, inputs]
+        offset = self._weights[f"means.{name}.bias"] if bias else None
+        if not self._last:
+            return g.conv(x, weight, offset)
+        # A matrix product, or the runtime would compute channels first and turn the result.
+        y = g.node("MatMul", x, g.constant(weight[:, :, 0, 0].T.astype(np.float32)))
+        return y if offset is None else g.node("Add", y, g.constant(offset.astype(np.float32)))
 
     def _places(self, like: str, channels: int) -> str:
         g = self._g
@@ -272,7 +408,7 @@ class _Means:
 
     def at_anchors(self) -> str:
         """The means that the anchors are coded with, as `anchors_of` has them."""
-        return self.anchors_of(self._from_z, channels_last=False)
+        return self.anchors_of(self._from_z, channels_last=self._last)
 
     def step1(self, anchors: str) -> str:
         """Means of the places before step 2 from the symbols at the anchors."""
@@ -282,19 +418,25 @@ class _Means:
         weight[:, ANCHOR * TILE_SIDE + ANCHOR] = 0
         spread = g.conv(anchors, weight.reshape(ANCHORED * TILE_PLACES, ANCHORED, 1, 1))
         spread = g.node("DepthToSpace", spread, blocksize=TILE_SIDE, mode="CRD")
-        gate = g.clip(g.layer(self._features, w, "means.anchor_gate"), 0.0, 1.0)
-        carried = g.conv(g.node("Mul", spread, gate), w["means.anchor_out.weight"])
-        means = g.node("Add", self._from_z, carried)
-        return g.channels_last(means) if self._last else means
+        gate = g.clip(g.layer(self._features_first, w, "means.anchor_gate"), 0.0, 1.0)
+        gated = self._laid_out(g.node("Mul", spread, gate))
+        return g.node("Add", self._from_z, self._product(gated, "anchor_out", bias=False))
 
     def step2(self, known: str) -> str:
         """Means of the step-2 places from the latents of the places before (zero elsewhere)."""
         g, w = self._g, self._weights
-        known = g.channels_first(known) if self._last else known
-        x = g.leaky(g.layer(g.node("Concat", self._features, known, axis=1), w, "means.context"))
+        p = w["means.middle.weight"].shape[0]
+        x = g.leaky(
+            g.node(
+                "Add",
+                self._product(self._features, "context", inputs=slice(p)),
+                self._product(known, "context", inputs=slice(p, None), bias=False),
+            )
+        )
+        x = g.channels_first(x) if self._last else x
         x = g.leaky(g.layer(g.layer(x, w, "means.depthwise", depthwise=True), w, "means.middle"))
-        means = g.layer(g.layer(x, w, "means.depthwise2", depthwise=True), w, "means.step2")
-        return g.channels_last(means) if self._last else means
+        x = g.layer(x, w, "means.depthwise2", depthwise=True)
+        return self._product(self._laid_out(x), "step2")
 
 
 def residual_graph(weights: Weights, dims: Mapping[str, int], rounding: Array) -> bytes:
@@ -349,14 +491,15 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     latents = g.node("Mul", g.node("Add", known, rest), gains["decoder"])
     # Samples: (x + 1/2) * 255, and another 1/2 for rounding by Floor.
     straight = g.conv(latents, weights["synthesis.linear.weight"] * 255)
-    trunk = g.node("Mul", g.layer(latents, weights, "synthesis.embed"), gains["decoder_trunk"])
+    embed, out = (int8_unit(weights, f"synthesis.{key}_input") for key in ("embed", "head"))
+    trunk = g.product(g.in_units(latents, embed), Layer.of(weights, "synthesis.embed"), embed)
+    trunk = g.node("Mul", trunk, gains["decoder_trunk"])
     for i in range(dims["decoder_blocks"]):
         trunk = g.block(trunk, weights, f"synthesis.blocks.{i}")
-    trunk = g.node("Mul", trunk, gains["decoder_head"])
-    head = g.conv(
-        trunk, weights["synthesis.head.weight"] * 255, weights["synthesis.head.bias"] * 255 + 128
-    )
-    samples = g.node("Floor", g.clip(g.node("Add", straight, head), 0.0, 255.0))
+    trunk = g.in_units(g.node("Mul", trunk, gains["decoder_head"]), out)
+    head = Layer.of(weights, "synthesis.head").scaled(np.full(PIXEL_CHANNELS, 255, np.float32))
+    corrections = g.product(trunk, head.plus(128), out)
+    samples = g.node("Floor", g.clip(g.node("Add", straight, corrections), 0.0, 255.0))
     g.node("Cast", g.channels_last(samples), to=TensorProto.UINT8, out="blocks")
     return g.model(
         "synthesis",

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rtcodec.models.layer import is_int8
 from rtcodec.models.network import Analysis, Codec, Synthesis, pack_planes, unpack_planes
 from rtcodec.models.prior import HyperAnalysis, Means, quantise, rounding_offsets
 from rtcodec.models.tier import Z_LIMIT, Tier
@@ -89,10 +90,15 @@ class Inference(nn.Module):
         return x.contiguous(memory_format=torch.channels_last)
 
     def trunks_to(self, kind: torch.dtype) -> Self:
-        """Store the trunks' weights in *kind*, for use under `torch.autocast` of that type."""
+        """
+        Store the trunks' weights in *kind*, for use under `torch.autocast` of that type.
+
+        Those of trunks in 8-bit integers stay float32: what they are rounded to depends on it.
+        """
         for trunk in (self.analysis, self.synthesis):
-            trunk.embed.to(kind)
-            trunk.blocks.to(kind)
+            if not is_int8(trunk):
+                trunk.embed.to(kind)
+                trunk.blocks.to(kind)
         return self
 
 

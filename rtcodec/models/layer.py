@@ -82,14 +82,83 @@ def conv1x1(c_in: int, c_out: int, *, zero: bool = False) -> nn.Conv2d:
     return conv
 
 
-def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+def in_float32(layer: nn.Module, x: Tensor, *rest: nn.Module) -> Any:
     """
-    Apply *layer* outside any autocast.
+    Apply *layer* to *x* and *rest* outside any autocast.
 
     The linear paths and the output layers: in bf16 they cap quality near 38 dB.
     """
     with torch.autocast(x.device.type, enabled=False):
-        return layer(x.float())  # type: ignore[no-any-return]
+        return layer(x.float(), *rest)
+
+
+class Int8Input(nn.Module):
+    """
+    What 1x1 layers in 8-bit integers read: a range per channel, learned with the weights.
+
+    Until ranges are set the layers run in floats. From then on inputs are rounded to 255 levels of
+    the range, and weights to 255 levels up to the largest in their row. Gradients pass through the
+    rounding and reach the range as well (Esser et al., arXiv 1902.08153; docs/adr/014).
+    """
+
+    LIMIT = 127
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.log_range: nn.Parameter | None
+        self.register_parameter("log_range", None)
+
+    def set_range(self, largest: Tensor) -> None:
+        """Round from now on, to *largest* [C] at most."""
+        self.log_range = nn.Parameter(largest.detach().float().log())
+
+    def forward(self, x: Tensor, *layers: nn.Conv2d) -> tuple[Tensor, ...]:
+        """Outputs [N, O, h, w] of 1x1 *layers* that read x [N, C, h, w]."""
+        if self.log_range is None:
+            return tuple(layer(x) for layer in layers)
+        unit = self.log_range.exp() / self.LIMIT
+        rows = RoundToUnit.apply(x.permute(0, 2, 3, 1), unit)  # type: ignore[no-untyped-call]
+        outputs = []
+        for layer in layers:
+            weight = int8_weight(layer.weight.flatten(1) * unit)
+            outputs.append(F.linear(rows, weight, layer.bias).permute(0, 3, 1, 2))
+        return tuple(outputs)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """Take a range where *state* has one, whether or not it was set before."""
+        if self.log_range is None and f"{prefix}log_range" in state:
+            self.set_range(torch.ones(self.channels))
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def is_int8(net: nn.Module) -> bool:
+    """Whether layers of *net* run in 8-bit integers."""
+    return any(isinstance(m, Int8Input) and m.log_range is not None for m in net.modules())
+
+
+def int8_weight(weight: Tensor) -> Tensor:
+    """Rows of *weight* [O, I] in 255 levels up to the largest of each, float32."""
+    step = weight.detach().abs().amax(1, keepdim=True).clamp_min(1e-12) / Int8Input.LIMIT
+    return round_ste(weight / step) * step
+
+
+class RoundToUnit(torch.autograd.Function):
+    """x [..., C] in units [C], rounded to integers -127..127; gradients as if it were not."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, unit: Tensor) -> Tensor:
+        ctx.save_for_backward(x, unit)
+        limit = Int8Input.LIMIT
+        return (x / unit).round_().clamp_(-limit, limit).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, unit = ctx.saved_tensors
+        scaled = x / unit
+        # A clipped value cannot move the output.
+        grad = torch.where(scaled.abs() <= Int8Input.LIMIT, grad / unit, 0.0)
+        return grad.to(x.dtype), -(grad * scaled).flatten(0, -2).sum(0)
 
 
 class Block(nn.Module):
@@ -97,6 +166,8 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.mix_input, self.mixed_input = Int8Input(channels), Int8Input(channels)
+        self.gate_input, self.gated_input = Int8Input(channels), Int8Input(channels)
         self.mix_in = conv1x1(channels, channels)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.mix_out = conv1x1(channels, channels)
@@ -111,10 +182,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, h, w] -> the same shape."""
-        mixed = self.depthwise(F.leaky_relu(self.mix_in(x), 0.1))
-        x = x + self.mix_scale * self.mix_out(mixed)
-        gated = self.value(x) * (self.gate(x) + 0.5).clamp(0.0, 1.0)
-        return x + self.gate_scale * self.project(gated)
+        (mixed,) = self.mix_input(x, self.mix_in)
+        mixed = self.depthwise(F.leaky_relu(mixed, 0.1))
+        (mixed,) = self.mixed_input(mixed, self.mix_out)
+        x = x + self.mix_scale * mixed
+        value, gate = self.gate_input(x, self.value, self.gate)
+        gated = value * (gate + 0.5).clamp(0.0, 1.0)
+        (gated,) = self.gated_input(gated, self.project)
+        return x + self.gate_scale * gated
 
 
 class QpVector(nn.Module):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from rtcodec.models.layer import (
     Block,
     Conv1x1,
+    Int8Input,
     QpVector,
     clamp_ste,
     conv1x1,
@@ -56,12 +57,14 @@ class Analysis(nn.Module):
         self.linear = Conv1x1(PIXEL_CHANNELS, tier.latents, bias=False)
         self.embed = conv1x1(PIXEL_CHANNELS, c)
         self.blocks = nn.Sequential(*(Block(c) for _ in range(tier.encoder_blocks)))
+        self.out_input = Int8Input(c)
         self.out = conv1x1(c, tier.latents, zero=True)
 
     def forward(self, x: Tensor, trunk_gain: Tensor, latent_gain: Tensor) -> Tensor:
         """x [N, 384, h16, w16] -> latents [N, M, h16, w16] in units of the quantiser step."""
         trunk = self.blocks(self.embed(x)) * trunk_gain
-        return (in_float32(self.linear, x) + in_float32(self.out, trunk)) * latent_gain
+        (out,) = in_float32(self.out_input, trunk, self.out)
+        return (in_float32(self.linear, x) + out) * latent_gain
 
 
 class Synthesis(nn.Module):
@@ -76,8 +79,10 @@ class Synthesis(nn.Module):
         super().__init__()
         c = tier.channels
         self.linear = Conv1x1(tier.latents, PIXEL_CHANNELS, bias=False)
+        self.embed_input = Int8Input(tier.latents)
         self.embed = conv1x1(tier.latents, c)
         self.blocks = nn.Sequential(*(Block(c) for _ in range(tier.decoder_blocks)))
+        self.head_input = Int8Input(c)
         self.head = conv1x1(c, PIXEL_CHANNELS, zero=True)
 
     def forward(
@@ -85,8 +90,10 @@ class Synthesis(nn.Module):
     ) -> Tensor:
         """latents [N, M, h16, w16] -> x [N, 384, h16, w16]."""
         latents = latents * latent_gain
-        trunk = self.blocks(self.embed(latents) * trunk_gain) * head_gain
-        return in_float32(self.linear, latents) + in_float32(self.head, trunk)
+        (trunk,) = self.embed_input(latents, self.embed)
+        trunk = self.blocks(trunk * trunk_gain) * head_gain
+        (head,) = in_float32(self.head_input, trunk, self.head)
+        return in_float32(self.linear, latents) + head
 
 
 def pack_planes(y: Tensor, u: Tensor, v: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Reference:
         """Encode and decode one frame."""
         gains = self._bundle.gains[qp : qp + 1]
         height, width = planes[0].shape[1:]
-        blocks = np.empty((1, height // 16, width // 16, BLOCK_SAMPLES), np.float32)
+        blocks = np.empty((1, height // 16, width // 16, BLOCK_SAMPLES), np.uint8)
         fill_blocks([plane[0] for plane in planes], blocks[0])
         latents, z = self._run("analysis", {"blocks": blocks, "gains": gains})
         indices = self._bundle.scale_net.indices(z[0].astype(np.int8), qp)

@@ -19,10 +19,11 @@ from rtcodec.bundle import SUFFIX
 from rtcodec.errors import InputError
 from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, CropsAhead
+from rtcodec.models.layer import is_int8
 from rtcodec.models.loss import rate_distortion
 from rtcodec.models.network import Codec, pack_planes
 from rtcodec.models.optimiser import build_optimisers, schedule
-from rtcodec.models.start import start_as_transform
+from rtcodec.models.start import set_ranges, start_as_transform
 from rtcodec.models.thaw import thaw
 from rtcodec.models.tier import QP_COUNT, TIERS
 
@@ -70,11 +71,15 @@ class Run:
                 self.net = thaw(init, self.net.tier)
             else:
                 self.net.load_state_dict(read_averages(init, config.tier)[0])
+            if config.int8 and not is_int8(self.net):
+                set_ranges(self.net, crops)
+        else:
+            self._load_weights(checkpoint)
         self.net = self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimisers = build_optimisers(self.net, config)
         self.averages = {name: p.detach().clone() for name, p in self.net.named_parameters()}
         if checkpoint.exists():
-            self.load(checkpoint)
+            self._load_rest(checkpoint)
         on_cuda = device.type == "cuda"
         self.bf16 = on_cuda or cpu_has_bf16()
         wants_compiled = on_cuda if compiled is None else compiled
@@ -134,14 +139,17 @@ class Run:
             save_file(tensors, part, metadata=facts)
             os.replace(part, self.out / name)
 
-    def load(self, path: Path) -> None:
-        """Resume from `save`; InputError if *path* is of another tier or no checkpoint."""
-        facts, state = read_tensors(path, self.config.tier)
-        self.step, self.elapsed_s = int(facts["step"]), float(facts["elapsed_s"])
+    def _load_weights(self, path: Path) -> None:
+        """The first half of resuming: which weights there are decides what is optimised."""
+        _, state = read_tensors(path, self.config.tier)
         try:
             self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net/")})
         except RuntimeError as error:
             raise InputError(f"{path}: not a checkpoint: {_first_line(error)}") from None
+
+    def _load_rest(self, path: Path) -> None:
+        facts, state = read_tensors(path, self.config.tier)
+        self.step, self.elapsed_s = int(facts["step"]), float(facts["elapsed_s"])
         self.averages = {k[4:]: v.to(self.device) for k, v in state.items() if k.startswith("ema/")}
         for i, optimiser in enumerate(self.optimisers):
             own = optimiser.state_dict()
@@ -182,9 +190,10 @@ def read_averages(path: Path, tier: str | None = None) -> tuple[dict[str, Tensor
         InputError: As `read_tensors`, or if names or shapes do not fit the tier.
     """
     facts, state = read_tensors(path, tier)
-    expected = Codec(TIERS[facts["tier"]]).state_dict()
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
-        raise InputError(f"{path}: its weights do not fit tier {facts['tier']}")
+    try:
+        Codec(TIERS[facts["tier"]]).load_state_dict(state)
+    except RuntimeError:
+        raise InputError(f"{path}: its weights do not fit tier {facts['tier']}") from None
     return state, facts
 
 

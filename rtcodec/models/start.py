@@ -3,9 +3,10 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtcodec.models.data import Crops
+from rtcodec.models.layer import Int8Input
 from rtcodec.models.network import Codec, pack_planes
 from rtcodec.models.tier import (
     ANCHORED,
@@ -22,6 +23,10 @@ LOCAL_FROM = 2
 
 START_CARRY = 0.8
 "Correlation of the DCs of a tile's places, given z; measured: 0.8 to 0.9."
+
+RANGE_POWER = 0.85
+"""Between a range for each channel of an 8-bit input, 1, and one for all, 0. What ranges do not
+even out the weights have to. Measured: 0.85 costs 0.06 dB less than 0.5, before training."""
 
 
 def localised_dct(size: int) -> Tensor:
@@ -77,3 +82,25 @@ def start_as_transform(net: Codec, crops: Crops) -> None:
         net.scale_network.bias3[anchor] = (
             index.clamp(0, SCALE_LEVELS - 1) / net.scale_network.BIAS_UNIT
         )
+
+
+@torch.no_grad()
+def set_ranges(net: Codec, crops: Crops, *, batches: int = 16) -> None:
+    """Set the ranges of the 8-bit inputs to what they see of *batches* of 8 crops at any qp."""
+    seen: dict[Int8Input, list[Tensor]] = {
+        module: [] for module in net.modules() if isinstance(module, Int8Input)
+    }
+
+    def look(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, Int8Input)
+        seen[module].append(arguments[0].abs().amax((0, 2, 3)).float())
+
+    hooks = [module.register_forward_pre_hook(look) for module in seen]
+    qp = torch.linspace(0, QP_COUNT - 1, 8)
+    for _ in range(batches):
+        net(pack_planes(*crops.batch(8)), qp)
+    for hook in hooks:
+        hook.remove()
+    for module, values in seen.items():
+        largest = torch.stack(values).amax(0) + 1e-6
+        module.set_range(largest**RANGE_POWER * largest.max() ** (1 - RANGE_POWER))

@@ -176,6 +176,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--validate", type=Path, metavar="FOLDER", help="PNG images for the curve")
     add("--out", type=Path, metavar="FOLDER", help="files of the run; resumed if it has some")
     add("--init", type=Path, metavar="FILE", help="start from an ema.safetensors or .rtcm")
+    add("--int8", action="store_true", help="train for trunks in 8-bit integers; do it last")
     add("--minutes", type=float, default=60.0, help="training time in total (default 60)")
     add("--batch", type=int, default=8, help="crops per step (default 8)")
     add("--crop", type=int, default=256, help="side of a crop, a multiple of 64 (default 256)")
@@ -211,6 +212,7 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         seed=args.seed,
         screens=args.screens,
+        int8=args.int8,
         minutes=args.minutes,
     )
     device = device_of(args.device)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from rtcodec.models.data import Crops, Picture
 from rtcodec.models.network import Codec
-from rtcodec.models.start import start_as_transform
+from rtcodec.models.start import set_ranges, start_as_transform
 from rtcodec.models.tier import Tier
 
 TINY = Tier("tiny", 16, 24, 8, 1, 2, 8)
@@ -38,7 +38,7 @@ def crops(seed: int = 1) -> Crops:
     return Crops(pictures(), size=64, seed=seed)
 
 
-def codec(seed: int = 0) -> Codec:
+def codec(seed: int = 0, *, int8: bool = False) -> Codec:
     """A tiny codec as if trained: a transform, every weight a little off its start."""
     torch.manual_seed(seed)
     net = Codec(TINY)
@@ -46,7 +46,10 @@ def codec(seed: int = 0) -> Codec:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.03)
-    return net.eval()
+    net.eval()
+    if int8:
+        set_ranges(net, crops(), batches=2)
+    return net
 
 
 def data_folder(folder: Path, *, images: int = 2) -> Path:

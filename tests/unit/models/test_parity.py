@@ -36,7 +36,7 @@ def test_the_same_networks_on_the_cpu_are_the_same(bundle: Bundle) -> None:
     assert [(row.batch, row.row, row.qp) for row in rows] == [(1, 0, 0), (2, 0, 0), (2, 1, 63)]
     for worst in summary(rows).values():
         assert worst["z_identical"] > 0.99
-        assert worst["symbols_identical"] > 0.999
+        assert worst["symbols_identical"] > 0.99
         assert worst["pixel_max"] <= 1
         assert worst["psnr_drop_db"] < 0.01
 
