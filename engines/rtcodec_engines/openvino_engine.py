@@ -134,10 +134,12 @@ class _OpenVinoPipeline(Pipeline):
         return np.array(self._analysis.get_tensor("z").data[0])
 
     def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """Return a copy of the symbols."""
+        """Return the symbols, a new array."""
         self._residual.get_tensor("indices").data[0] = indices
         self._residual.infer()
-        return np.array(self._residual.get_tensor("symbols").data[0])
+        # Integers but for their type; numpy is five times as fast at this as the runtime.
+        symbols: NDArray[np.int16] = self._residual.get_tensor("symbols").data[0].astype(np.int16)
+        return symbols
 
     def synthesise(
         self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
@@ -181,16 +183,16 @@ def _with_integers(graph: str, model: Any) -> Any:
     """Let a graph take and give integers, clipped to what the entropy coder can hold."""
     steps = PrePostProcessor(model)
 
-    def clip_output(name: str, limit: int, kind: Any) -> None:
+    def clip_output(name: str, limit: int) -> Any:
         output = steps.output(name)
         output.postprocess().custom(lambda value: ops.clamp(value, -limit, limit).output(0))
-        output.tensor().set_element_type(kind)
+        return output.tensor()
 
     if graph == "analysis":
-        clip_output("z", Z_MAX, ov.Type.i8)
+        clip_output("z", Z_MAX).set_element_type(ov.Type.i8)
     elif graph == "residual":
         steps.input("z").tensor().set_element_type(ov.Type.i8)
-        clip_output("symbols", SYMBOL_MAX, ov.Type.i16)
+        clip_output("symbols", SYMBOL_MAX)
     else:
         steps.input("z").tensor().set_element_type(ov.Type.i8)
     return steps.build()

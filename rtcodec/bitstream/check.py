@@ -6,7 +6,6 @@ a wrong model, an entropy coder that differs. Computed where symbols are known.
 """
 
 import zlib
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ def seal_packet(
     """
     packet = Packet(header, payload)
     check = packet_check(header_bytes(packet, check=0), z, symbols)
-    return Packet(replace(header, check=check), payload)
+    return Packet(header.with_check(check), payload)
 
 
 def verify_packet(packet: Packet, z: NDArray[np.int8], symbols: NDArray[np.int16]) -> None:

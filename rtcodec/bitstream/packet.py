@@ -157,6 +157,21 @@ class PacketHeader:
         if self.keyframe and self.reference is not None:
             raise ValueError("a keyframe with a reference")
 
+    def with_check(self, check: int) -> "PacketHeader":
+        """
+        Return this header with another check word.
+
+        Raises:
+            ValueError: If *check* is not 0 to 65535.
+        """
+        _check_range("check word", check, 0xFFFF)
+        # `dataclasses.replace` would check every field again, for each packet that is sent.
+        header = object.__new__(PacketHeader)
+        for name in PacketHeader.__slots__:
+            object.__setattr__(header, name, getattr(self, name))
+        object.__setattr__(header, "check", check)
+        return header
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:

@@ -11,6 +11,7 @@ integer half alone, for callers that batch the engine themselves.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ _GROUP_TILES = 32
 "The scale network takes tiles by the dozen; a slice of a packet's size has a handful."
 
 _SAME_IN_A_FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer")
+_what_they_share = attrgetter(*_SAME_IN_A_FRAME)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,26 +104,36 @@ def unpack_frame(
         raise damage[0] if damage else Truncated("no slice of the frame is here", offset=0)
 
     qp = slices[0].packet.header.qp
+    counts = [each.tiles.size for each in slices]
+    coded = np.empty((sum(counts), net.latent_channels, 16), np.int16)
+    rows_of = np.split(coded, np.cumsum(counts[:-1]))
 
-    def read(group: list[_Slice]) -> list[NDArray[np.int16] | BitstreamError]:
-        indices = native.tile_indices(net, np.concatenate([each.z for each in group]), qp)
-        parts = np.split(indices, np.cumsum([each.tiles.size for each in group[:-1]]))
-        return list(map(_read_symbols, group, parts))
+    def read(group: list[int]) -> list[BitstreamError | None]:
+        """Read slices by number into their rows of *coded*."""
+        indices = native.tile_indices(net, np.concatenate([slices[n].z for n in group]), qp)
+        parts = np.split(indices, np.cumsum([counts[n] for n in group[:-1]]))
+        return [
+            _read_symbols(slices[n], part, rows_of[n]) for n, part in zip(group, parts, strict=True)
+        ]
 
-    z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
-    symbols = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.int16)
-    symbols[...] = 0
-    every = chain.from_iterable(parallel_map(read, _groups(slices)))
-    for opened, read_symbols in zip(slices, every, strict=True):
-        if isinstance(read_symbols, BitstreamError):
-            damage.append(read_symbols)
+    errors = list(chain.from_iterable(parallel_map(read, _groups(counts))))
+    good = [n for n, error in enumerate(errors) if error is None]
+    for opened, wrong in zip(slices, errors, strict=True):
+        if wrong is not None:
+            damage.append(wrong)
             present[opened.tiles] = False
-            continue
-        tiles = opened.tiles.astype(np.uint32)
-        scatter_hyper(opened.z, tiles, z)
-        native.scatter_tiles(read_symbols, tiles, symbols)
-    if not present.any():
+    if not good:
         raise damage[0]
+
+    tiles = np.concatenate([slices[n].tiles for n in good]).astype(np.uint32)
+    z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
+    scatter_hyper(np.concatenate([slices[n].z for n in good]), tiles, z)
+    symbols = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.int16)
+    if len(tiles) < rows * columns:
+        symbols[...] = 0
+    if len(good) < len(slices):
+        coded = np.concatenate([rows_of[n] for n in good])
+    native.scatter_tiles(coded, tiles, symbols)
     return UnpackedFrame(
         header=slices[0].packet.header,
         z=z,
@@ -259,28 +271,34 @@ def _check_fits(opened: _Slice, slices: Sequence[_Slice], present: NDArray[np.bo
     """Refuse a slice that contradicts the good ones before it."""
     if present[opened.tiles].any():
         raise Corrupt("a tile is coded twice", offset=0)
-    for name in _SAME_IN_A_FRAME if slices else ():
-        if getattr(slices[0].packet.header, name) != getattr(opened.packet.header, name):
-            raise Corrupt(f"slices of one frame differ in {name}", offset=0)
+    if not slices:
+        return
+    theirs, ours = _what_they_share(slices[0].packet.header), _what_they_share(opened.packet.header)
+    if theirs != ours:
+        names = [n for n, a, b in zip(_SAME_IN_A_FRAME, theirs, ours, strict=True) if a != b]
+        raise Corrupt(f"slices of one frame differ in {names[0]}", offset=0)
 
 
-def _groups(slices: Iterable[_Slice]) -> Iterator[list[_Slice]]:
-    """Give out slices in groups of _GROUP_TILES tiles or a little more."""
-    group: list[_Slice] = []
-    for each in slices:
-        group.append(each)
-        if sum(member.tiles.size for member in group) >= _GROUP_TILES:
+def _groups(counts: Iterable[int]) -> Iterator[list[int]]:
+    """Give out the numbers of slices in groups of _GROUP_TILES tiles or a little more."""
+    group: list[int] = []
+    tiles = 0
+    for number, count in enumerate(counts):
+        group.append(number)
+        tiles += count
+        if tiles >= _GROUP_TILES:
             yield group
-            group = []
+            group, tiles = [], 0
     if group:
         yield group
 
 
-def _read_symbols(opened: _Slice, indices: NDArray[np.uint8]) -> NDArray[np.int16] | BitstreamError:
-    """Return the checked symbols of a slice, int16 [T, M, 16], or what is wrong with it."""
+def _read_symbols(
+    opened: _Slice, indices: NDArray[np.uint8], out: NDArray[np.int16]
+) -> BitstreamError | None:
+    """Read and check the symbols of a slice into *out* [T, M, 16]; return what is wrong."""
     try:
-        symbols = opened.decoder.read_y(indices)
-        verify_packet(opened.packet, opened.z, symbols)
+        verify_packet(opened.packet, opened.z, opened.decoder.read_y(indices, out))
     except BitstreamError as error:
         return error
-    return symbols
+    return None

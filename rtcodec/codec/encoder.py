@@ -9,9 +9,10 @@ Planes to access units.
 threads of its own: a parallel `map` may be given, and the entropy coder runs without the GIL.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
-from rtcodec.entropy.native import encode_slice, gather_tiles
+from rtcodec.entropy.native import SliceEncoder, gather_tiles
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.types import LayerId, Planes
 
@@ -115,11 +116,22 @@ class FramePacker:
         tile_bytes = self._tile_bytes(z, symbols, indices, label.qp)
         frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height))
         runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
+        coder = self._coder(frame, runs)
+        first = accumulate((run.count for run in runs), initial=0)
 
-        def encode(run: TileRange) -> list[Packet]:
-            return self._encode_run(frame, run)
+        def encode(numbered: tuple[TileRange, int]) -> list[Packet]:
+            run, first = numbered
+            return self._encode_run(frame, run, coder, first)
 
-        return tuple(packet for part in self._map(encode, runs) for packet in part)
+        parts = self._map(encode, zip(runs, first, strict=False))
+        return tuple(packet for part in parts for packet in part)
+
+    def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
+        """Return a coder of the tiles of *runs*, one run after the other."""
+        tiles = np.concatenate([tile_indices(run, *frame.size) for run in runs])
+        arrays = (frame.z, frame.symbols, frame.indices)
+        z, symbols, indices = (array[tiles] for array in arrays)
+        return SliceEncoder(self._tables, z, symbols, indices, frame.header.qp)
 
     def _tile_bytes(
         self,
@@ -135,14 +147,28 @@ class FramePacker:
             return rough
         return self._costs.bits(z, symbols, indices, qp) / 8
 
-    def _encode_run(self, frame: "_CodedFrame", run: TileRange) -> list[Packet]:
-        """Return the packet of a run of tiles, or those of its halves if it came out too large."""
+    def _encode_run(
+        self, frame: "_CodedFrame", run: TileRange, coder: SliceEncoder, first: int
+    ) -> list[Packet]:
+        """
+        Return the packet of a run of tiles, or those of its halves if it came out too large.
+
+        Args:
+            frame: The frame.
+            run: Which of its tiles.
+            coder: Has them, in coding order.
+            first: Where they begin in *coder*.
+        """
         tiles = tile_indices(run, *frame.size)
-        z, symbols, indices = frame.take(tiles)
         lanes = lanes_for(float(frame.tile_bytes[tiles].sum()))
-        payload = encode_slice(self._tables, z, symbols, indices, frame.header.qp, lanes)
+        payload = coder.encode(first, run.count, lanes)
         if self._slicing.too_large(frame.header_bytes + len(payload), run):
-            return [packet for half in halves(run) for packet in self._encode_run(frame, half)]
+            parts = halves(run)  # their tiles need not follow each other in the run's order
+            return [
+                p
+                for half in parts
+                for p in self._encode_run(frame, half, self._coder(frame, [half]), 0)
+            ]
         n_tiles = len(frame.z)
         header = replace(
             frame.header,
@@ -150,7 +176,7 @@ class FramePacker:
             lanes=lanes,
             last=run.end == n_tiles,
         )
-        return [seal_packet(header, payload, z, symbols)]
+        return [seal_packet(header, payload, *coder.coded(first, run.count))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,13 +280,3 @@ class _CodedFrame:
         """The most that the header of a packet takes."""
         last = replace(self.header, tiles=TileRange(len(self.z) - 1, 1))
         return len(header_bytes(Packet(last, b""))) + _SIZE_FIELD_BYTES
-
-    def take(
-        self, tiles: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8]]:
-        """Return the given tiles, as views where they follow each other."""
-        first, last = int(tiles[0]), int(tiles[-1])
-        which: slice | NDArray[np.int64] = tiles
-        if last - first + 1 == tiles.size:
-            which = slice(first, last + 1)
-        return self.z[which], self.symbols[which], self.indices[which]

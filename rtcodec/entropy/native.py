@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import LIBRARY
 from rtcodec.entropy.cdf import QP_COUNT, SCALE_COUNT, SYMBOL_MAX, EntropyTables
 from rtcodec.entropy.rans import (
+    LANES,
     check_arguments,
     check_hyper_latents,
     check_indices,
@@ -132,26 +133,79 @@ def encode_slice(
     lanes: int,
 ) -> bytes:
     """Code some tiles into one payload: `rans.encode_slice`, fast."""
-    check_arguments(tables, z.shape[0], qp, lanes)
-    check_hyper_latents(tables, z)
-    check_indices(indices, z.shape[0])
-    check_symbols_form(symbols, indices)
-    library, blob = _library(), _tables_blob(tables)
-    z, symbols = np.ascontiguousarray(z), np.ascontiguousarray(symbols)
-    indices = np.ascontiguousarray(indices)
-    listed = np.empty(indices.size, np.uint32)
-    census = _Census()
-    library.rtc_encode_list(
-        _at(blob), _at(indices), _at(symbols), indices.size, _at(listed), ctypes.addressof(census)
-    )
-    if census.misplaced:
-        raise ValueError("a skipped symbol is not 0")
-    capacity = 4 * lanes + 2 * (z.size + census.n_coded + 2 * census.n_escaped)
-    buffer = np.empty(capacity, np.uint8)
-    size = library.rtc_encode(
-        _at(blob), qp, _at(z), z.shape[0], _at(listed), census.n_coded, lanes, _at(buffer), capacity
-    )
-    return buffer[capacity - size :].tobytes()
+    return SliceEncoder(tables, z, symbols, indices, qp).encode(0, len(z), lanes)
+
+
+class SliceEncoder:
+    """Codes runs of tiles into payloads; for many of them checked once, not each."""
+
+    def __init__(
+        self,
+        tables: EntropyTables,
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16],
+        indices: NDArray[np.uint8],
+        qp: int,
+    ) -> None:
+        """
+        Args:
+            tables: Of the model.
+            z: int8 [T, Cz], magnitudes up to 15.
+            symbols: int16 [T, M, 16], 0 where the index is 0.
+            indices: uint8 [T, M, 16], 0 to 63.
+            qp: 0 to 63.
+
+        Raises:
+            ValueError: If an array has another form or a value out of range.
+        """
+        check_arguments(tables, z.shape[0], qp, 1)
+        check_hyper_latents(tables, z)
+        check_indices(indices, z.shape[0])
+        check_symbols_form(symbols, indices)
+        self._qp = qp
+        # C reads all of these as long as this lives.
+        self._arrays = tuple(map(np.ascontiguousarray, (z, symbols, indices)))
+        self._blob = _tables_blob(tables)
+        self._at = tuple(map(_at, (self._blob, *self._arrays)))
+
+    def coded(self, first: int, count: int) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+        """Return the hyper-latents and symbols of *count* tiles from *first* on, as views."""
+        z, symbols, _ = self._arrays
+        return z[first : first + count], symbols[first : first + count]
+
+    def encode(self, first: int, count: int, lanes: int) -> bytes:
+        """
+        Code *count* tiles from *first* on into one payload: `rans.encode_slice`.
+
+        Raises:
+            ValueError: If there are no such tiles or lanes, or a skipped symbol is not 0.
+        """
+        z, _, indices = self._arrays
+        if first < 0 or count < 0 or first + count > len(z):
+            raise ValueError(f"no {count} tiles from {first} in {len(z)}")
+        if lanes not in LANES:
+            raise ValueError(f"{lanes} lanes are not one of {LANES}")
+        library = _library()
+        blob, at_z, at_symbols, at_indices = self._at
+        per_tile = indices.shape[1] * 16
+        start, latents = first * per_tile, count * per_tile
+        listed = np.empty(latents, np.uint32)
+        at_list = _at(listed)
+        census = _Census()
+        library.rtc_encode_list(
+            blob, at_indices + start, at_symbols + 2 * start, latents, at_list,
+            ctypes.addressof(census),
+        )  # fmt: skip
+        if census.misplaced:
+            raise ValueError("a skipped symbol is not 0")
+        channels = z.shape[1]
+        capacity = 4 * lanes + 2 * (count * channels + census.n_coded + 2 * census.n_escaped)
+        buffer = np.empty(capacity, np.uint8)
+        size = library.rtc_encode(
+            blob, self._qp, at_z + first * channels, count, at_list, census.n_coded, lanes,
+            _at(buffer), capacity,
+        )  # fmt: skip
+        return buffer[capacity - size :].tobytes()
 
 
 def tile_costs(
@@ -213,12 +267,25 @@ class SliceDecoder:
         )
         return z
 
-    def read_y(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """Read the latents and check the end: `rans.SliceDecoder.read_y`."""
+    def read_y(
+        self, indices: NDArray[np.uint8], out: NDArray[np.int16] | None = None
+    ) -> NDArray[np.int16]:
+        """
+        Read the latents and check the end: `rans.SliceDecoder.read_y`.
+
+        Args:
+            indices: uint8 [T, M, 16], 0 to 63.
+            out: Where to put the latents, contiguous int16 [T, M, 16]; filled with anything where
+                an error is raised.
+        """
         check_indices(indices, self._shape[0])
         self._begin_step(1)
         indices = np.ascontiguousarray(indices)
-        symbols = np.empty(indices.shape, np.int16)
+        symbols = np.empty(indices.shape, np.int16) if out is None else out
+        if symbols.dtype != np.int16 or symbols.shape != indices.shape:
+            raise ValueError(f"{symbols.dtype} {symbols.shape} cannot take the latents")
+        if not (symbols.flags.c_contiguous and symbols.flags.writeable):
+            raise ValueError("the array for the latents is not contiguous or not writeable")
         self._check(
             _library().rtc_decode_y(
                 self._at, _at(self._blob), _at(indices), indices.size, _at(symbols)

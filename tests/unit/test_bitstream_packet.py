@@ -127,3 +127,11 @@ def test_malformed_packets_say_where(wire: str, error: type[BitstreamError], off
 def test_values_the_wire_has_no_room_for_are_refused(build: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"outside|lanes|keyframe|exceeds"):
         build()
+
+
+def test_another_check_word_changes_nothing_else() -> None:
+    header = PacketHeader(frame_number=7, qp=9, keyframe=False, last=True, reference=3, lanes=4)
+    assert header.with_check(0xBEEF) == replace(header, check=0xBEEF)
+    assert header.check == 0
+    with pytest.raises(ValueError, match="check word"):
+        header.with_check(0x10000)

@@ -109,9 +109,12 @@ class CheapCosts(TileCosts):
         return np.full(24, 1.0)
 
 
-def test_a_run_that_came_out_too_large_is_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dispersed", [False, True])
+def test_a_run_that_came_out_too_large_is_cut_again(
+    monkeypatch: pytest.MonkeyPatch, dispersed: bool
+) -> None:
     monkeypatch.setattr("rtcodec.codec.encoder.TileCosts", CheapCosts)
-    frame = encoded(Slicing(target_bytes=500))
+    frame = encoded(Slicing(target_bytes=500, dispersed=dispersed))
     assert max(len(write_packet(packet)) for packet in frame.unit.packets) <= 500
     assert decoder().decode(frame.unit.packets).frame.complete
 

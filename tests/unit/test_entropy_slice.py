@@ -292,3 +292,57 @@ def test_compiled_tables_do_not_outlive_the_tables() -> None:
     del tables, made
     gc.collect()
     assert alive() is None
+
+
+def test_runs_of_tiles_are_coded_as_if_alone() -> None:
+    made = make_slice(9, escapes=0.02)
+    coder = native.SliceEncoder(made.tables, made.z, made.symbols, made.indices, made.qp)
+    for first, count in ((0, 9), (0, 1), (3, 4), (8, 1), (9, 0)):
+        rows = slice(first, first + count)
+        z, symbols = coder.coded(first, count)
+        assert (z == made.z[rows]).all()
+        assert (symbols == made.symbols[rows]).all()
+        alone = rans.encode_slice(
+            made.tables, made.z[rows], made.symbols[rows], made.indices[rows], made.qp, 2
+        )
+        assert coder.encode(first, count, 2) == alone
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "lanes"), [(-1, 2, 1), (0, -1, 1), (8, 2, 1), (10, 0, 1), (0, 1, 3)]
+)
+def test_runs_that_are_not_there_are_refused(first: int, count: int, lanes: int) -> None:
+    made = make_slice(9)
+    coder = native.SliceEncoder(made.tables, made.z, made.symbols, made.indices, made.qp)
+    with pytest.raises(ValueError, match=r"tiles from|lanes"):
+        coder.encode(first, count, lanes)
+
+
+def test_latents_are_read_to_where_they_are_wanted() -> None:
+    made = make_slice(4)
+    payload = native.encode_slice(made.tables, made.z, made.symbols, made.indices, made.qp, lanes=2)
+    place = np.full((6, *made.symbols.shape[1:]), 99, np.int16)
+    decoder = native.SliceDecoder(made.tables, payload, 4, made.qp, 2)
+    decoder.read_z()
+    decoder.read_y(made.indices, place[1:5])
+    assert (place[1:5] == made.symbols).all()
+    assert (place[[0, 5]] == 99).all()
+
+
+def test_latents_are_not_read_to_where_they_do_not_fit() -> None:
+    made = make_slice(4)
+    payload = native.encode_slice(made.tables, made.z, made.symbols, made.indices, made.qp, lanes=2)
+    shape = made.symbols.shape
+    fixed = np.empty(shape, np.int16)
+    fixed.setflags(write=False)
+    places = (
+        np.empty((3, *shape[1:]), np.int16),
+        np.empty(shape, np.int32),
+        np.empty((8, *shape[1:]), np.int16)[::2],
+        fixed,
+    )
+    for place in places:
+        decoder = native.SliceDecoder(made.tables, payload, 4, made.qp, 2)
+        decoder.read_z()
+        with pytest.raises(ValueError, match="the latents"):
+            decoder.read_y(made.indices, place)  # type: ignore[arg-type]
