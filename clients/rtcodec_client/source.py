@@ -212,7 +212,10 @@ def _duration_s(
     """What the container says, as far as it can be believed and applies."""
     seconds = container.duration / 1e6 if container.duration else None
     if options.frame_rate is not None:
-        seconds = stream.frames / float(rate) if stream.frames else None
+        frames = stream.frames  # 0 where the container does not count them, as Matroska
+        if not frames and seconds is not None and stream.average_rate:
+            frames = round(seconds * stream.average_rate)
+        seconds = frames / float(rate) if frames else None
     if options.loop or seconds is None:
         return options.seconds
     return min(seconds, options.seconds) if options.seconds is not None else seconds

@@ -54,6 +54,14 @@ def test_a_given_rate_overrules_the_time_stamps(tmp_path: Path) -> None:
     assert [frame.time_us for frame in read(path, frame_rate=10)] == [0, 100_000, 200_000]
 
 
+def test_a_given_rate_changes_how_long_a_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    clip(path, [i * 40 for i in range(50)])
+    assert open_source(str(path), SourceOptions()).duration_s == pytest.approx(2.0, abs=0.05)
+    source = open_source(str(path), SourceOptions(frame_rate=10))
+    assert source.duration_s == pytest.approx(5.0, abs=0.15)
+
+
 def test_a_duration_cuts_and_a_size_scales(tmp_path: Path) -> None:
     path = tmp_path / "clip.mkv"
     clip(path, [0, 40, 80, 120])
