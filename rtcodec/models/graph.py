@@ -169,7 +169,7 @@ class GraphBuilder:
         return self.node("DequantizeLinear", self.node("QuantizeLinear", x, one, zero), one, zero)
 
     def product(
-        self, x: str, layer: "Layer", unit: Array | None, *, out: Array | None = None
+        self, x: str, layer: Layer, unit: Array | None, *, out: Array | None = None
     ) -> str:
         """
         A 1x1 layer that reads *x* in *unit* [C], in 8 bits; in floats where that is None.
