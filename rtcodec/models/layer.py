@@ -121,8 +121,11 @@ class Int8Input(nn.Module):
         rows = RoundToUnit.apply(x.permute(0, 2, 3, 1), unit)  # type: ignore[no-untyped-call]
         outputs = []
         for layer in layers:
-            weight = int8_weight(layer.weight.flatten(1) * unit)
-            outputs.append(F.linear(rows, weight, layer.bias).permute(0, 3, 1, 2))
+            weight, step = int8_weight(layer.weight.flatten(1) * unit)
+            # Integers up to 127 are exact in bf16 too; times the step they would not be.
+            products = F.linear(rows, weight)
+            bias = torch.zeros_like(step) if layer.bias is None else layer.bias
+            outputs.append(torch.addcmul(bias, products, step).permute(0, 3, 1, 2))
         return tuple(outputs)
 
     def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
@@ -137,10 +140,10 @@ def is_int8(net: nn.Module) -> bool:
     return any(isinstance(m, Int8Input) and m.log_range is not None for m in net.modules())
 
 
-def int8_weight(weight: Tensor) -> Tensor:
-    """Rows of *weight* [O, I] in 255 levels up to the largest of each, float32."""
-    step = weight.detach().abs().amax(1, keepdim=True).clamp_min(1e-12) / Int8Input.LIMIT
-    return round_ste(weight / step) * step
+def int8_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """*weight* [O, I] as integers -127..127, and what 1 is in each row, [O]."""
+    step = weight.detach().abs().amax(1).clamp_min(1e-12) / Int8Input.LIMIT
+    return round_ste(weight / step[:, None]), step
 
 
 class RoundToUnit(torch.autograd.Function):
