@@ -168,9 +168,7 @@ class GraphBuilder:
         one, zero = self.scalar(1.0), self.constant(np.array(0, np.int8))
         return self.node("DequantizeLinear", self.node("QuantizeLinear", x, one, zero), one, zero)
 
-    def product(
-        self, x: str, layer: Layer, unit: Array | None, *, out: Array | None = None
-    ) -> str:
+    def product(self, x: str, layer: Layer, unit: Array | None, *, out: Array | None = None) -> str:
         """
         A 1x1 layer that reads *x* in *unit* [C], in 8 bits; in floats where that is None.
 
