@@ -117,13 +117,13 @@ class FramePacker:
         frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height))
         runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
-        first = accumulate((run.count for run in runs), initial=0)
+        firsts = accumulate((run.count for run in runs), initial=0)
 
         def encode(numbered: tuple[TileRange, int]) -> list[Packet]:
             run, first = numbered
             return self._encode_run(frame, run, coder, first)
 
-        parts = self._map(encode, zip(runs, first, strict=False))
+        parts = self._map(encode, zip(runs, firsts, strict=False))
         return tuple(packet for part in parts for packet in part)
 
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:

@@ -64,7 +64,8 @@ class Run:
         self.net = Codec(TIERS[config.tier])
         self.step, self.elapsed_s = 0, 0.0
         checkpoint = out / CHECKPOINT
-        if not checkpoint.exists():
+        saved = read_tensors(checkpoint, config.tier) if checkpoint.exists() else None
+        if saved is None:
             if init is None:
                 start_as_transform(self.net, crops)
             elif init.suffix == SUFFIX:
@@ -74,12 +75,12 @@ class Run:
             if config.int8 and not is_int8(self.net):
                 set_ranges(self.net, crops)
         else:
-            self._load_weights(checkpoint)
+            self._load_weights(checkpoint, saved[1])
         self.net = self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimisers = build_optimisers(self.net, config)
         self.averages = {name: p.detach().clone() for name, p in self.net.named_parameters()}
-        if checkpoint.exists():
-            self._load_rest(checkpoint)
+        if saved is not None:
+            self._load_rest(*saved)
         on_cuda = device.type == "cuda"
         self.bf16 = on_cuda or cpu_has_bf16()
         wants_compiled = on_cuda if compiled is None else compiled
@@ -139,16 +140,14 @@ class Run:
             save_file(tensors, part, metadata=facts)
             os.replace(part, self.out / name)
 
-    def _load_weights(self, path: Path) -> None:
+    def _load_weights(self, path: Path, state: dict[str, Tensor]) -> None:
         """The first half of resuming: which weights there are decides what is optimised."""
-        _, state = read_tensors(path, self.config.tier)
         try:
             self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net/")})
         except RuntimeError as error:
             raise InputError(f"{path}: not a checkpoint: {_first_line(error)}") from None
 
-    def _load_rest(self, path: Path) -> None:
-        facts, state = read_tensors(path, self.config.tier)
+    def _load_rest(self, facts: dict[str, str], state: dict[str, Tensor]) -> None:
         self.step, self.elapsed_s = int(facts["step"]), float(facts["elapsed_s"])
         self.averages = {k[4:]: v.to(self.device) for k, v in state.items() if k.startswith("ema/")}
         for i, optimiser in enumerate(self.optimisers):

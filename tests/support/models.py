@@ -11,6 +11,7 @@ from PIL import Image
 
 from rtcodec.models.data import Crops, Picture
 from rtcodec.models.network import Codec
+from rtcodec.models.run import Run
 from rtcodec.models.start import set_ranges, start_as_transform
 from rtcodec.models.tier import Tier
 
@@ -50,6 +51,18 @@ def codec(seed: int = 0, *, int8: bool = False) -> Codec:
     if int8:
         set_ranges(net, crops(), batches=2)
     return net
+
+
+def assert_go_on_alike(run: Run, resumed: Run) -> None:
+    """One more step leaves both runs with the same weights."""
+    for one in (run, resumed):
+        one.crops = crops(seed=8)
+        torch.manual_seed(2)
+        one.advance(0.2)
+    for name, value in run.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[name]), name
+    for name, value in run.averages.items():
+        assert torch.equal(value, resumed.averages[name]), name
 
 
 def data_folder(folder: Path, *, images: int = 2) -> Path:

@@ -34,9 +34,11 @@ from support.models import TINY, codec, crops, data_folder  # noqa: E402
 
 Arrays = dict[str, NDArray[Any]]
 QPS = (2, 33, 60)
-NEAR = 0.03
-"""Values this near to a rounding threshold may fall on either side in another order of summation,
-and with the weights of bytes in two times 7 bits."""
+NEAR = 1e-3
+"Values this near to a rounding threshold may fall on either side in another order of summation."
+
+NEAR_LATENTS = 0.03
+"The same for what follows from bytes times weights of two times 7 bits, in quantiser steps."
 
 ARITHMETIC = pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
 
@@ -125,11 +127,11 @@ def test_exported_graphs_equal_the_torch_networks(runtime: Any, int8: bool) -> N
 
     out = runtime(graphs["analysis"])({"blocks": blocks_of(planes), "gains": gains})
     off = np.abs(out["latents"] - channels_last(latents))
-    far = off > NEAR + 1e-4 * np.abs(out["latents"])
+    far = off > NEAR_LATENTS + 1e-4 * np.abs(out["latents"])
     # In 8 bits, a value near a tie may be rounded to the other side and move what is around it.
     assert far.mean() <= (0.1 if int8 else 0.0)
-    assert off.mean() <= NEAR
-    steady = ((z_raw + 0.5) - (z_raw + 0.5).round()).abs().numpy() > NEAR
+    assert off.mean() <= NEAR_LATENTS
+    steady = ((z_raw + 0.5) - (z_raw + 0.5).round()).abs().numpy() > NEAR_LATENTS
     assert steady.mean() > 0.8
     assert (out["z"] == z.numpy())[steady].all()
 
@@ -141,7 +143,7 @@ def test_exported_graphs_equal_the_torch_networks(runtime: Any, int8: bool) -> N
     out = runtime(graphs["residual"])(inputs)
     modulus = (latents - means).abs() + networks.rounding[coded.long()].clamp_min(0)
     steady = (modulus - modulus.round()).abs().numpy() > NEAR
-    assert steady.mean() > 0.9
+    assert steady.mean() > 0.98
     assert (out["symbols"].transpose(0, 3, 1, 2) == symbols.numpy())[steady].all()
     assert np.count_nonzero(out["symbols"]) > 100
 

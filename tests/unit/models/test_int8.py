@@ -28,7 +28,7 @@ from rtcodec.models.parity import (  # noqa: E402
 from rtcodec.models.run import Run, read_averages  # noqa: E402
 from rtcodec.models.thaw import thaw  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
-from support.models import TINY, codec, crops  # noqa: E402
+from support.models import TINY, assert_go_on_alike, codec, crops  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -158,13 +158,7 @@ def test_a_run_in_8_bits_begins_from_floats_and_resumes(
     run.save()
     assert is_int8(run.averaged())
     assert any("log_range" in name for name in read_averages(out / "ema.safetensors")[0])
-    resumed = Run(config, out, crops(), CPU)
-    for one in (run, resumed):
-        one.crops = crops(seed=8)
-        torch.manual_seed(2)
-        one.advance(0.2)
-    for name, value in run.net.state_dict().items():
-        assert torch.equal(value, resumed.net.state_dict()[name]), name
+    assert_go_on_alike(run, Run(config, out, crops(), CPU))
 
 
 def test_a_model_in_8_bits_is_frozen_and_thawed(tmp_path: Path) -> None:

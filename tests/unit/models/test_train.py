@@ -29,7 +29,7 @@ from rtcodec.models.run import Run, read_averages, read_tensors  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
 from rtcodec.models.train import Stop  # noqa: E402
 from rtcodec.models.validation import QPS, Validation  # noqa: E402
-from support.models import TINY, codec, crops, data_folder, picture  # noqa: E402
+from support.models import TINY, assert_go_on_alike, codec, crops, data_folder, picture  # noqa: E402
 
 CONFIG = TrainConfig(tier="tiny", crop_px=64, batch=2, warm_up_steps=2)
 CPU = torch.device("cpu")
@@ -55,14 +55,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     run.save()
     resumed = Run(CONFIG, tmp_path, crops(), CPU)
     assert (resumed.step, resumed.elapsed_s) == (2, 12.5)
-    for one in (run, resumed):
-        one.crops = crops(seed=8)
-        torch.manual_seed(2)
-        one.advance(0.2)
-    for name, value in run.net.state_dict().items():
-        assert torch.equal(value, resumed.net.state_dict()[name]), name
-    for name, value in run.averages.items():
-        assert torch.equal(value, resumed.averages[name]), name
+    assert_go_on_alike(run, resumed)
 
 
 def test_a_saved_run_is_its_checkpoint_byte_for_byte(tmp_path: Path) -> None:
