@@ -1,7 +1,7 @@
 """
-Compile the C entropy coder when the package is built or installed in place.
+Compile the C sources when the package is built or installed in place.
 
-The compiled library knows nothing of Python's ABI: the wheel is for any Python 3
+The compiled libraries know nothing of Python's ABI: the wheel is for any Python 3
 of this platform.
 """
 
@@ -16,21 +16,21 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class EntropyCoderHook(BuildHookInterface[Any]):
-    """Puts `rtcodec/entropy/_rans.<ext>` beside its source and into the wheel."""
+class LibraryHook(BuildHookInterface[Any]):
+    """Puts each library, as `rtcodec/entropy/_rans.<ext>`, beside its source and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; *version* is `standard` or `editable`."""
         root = Path(self.root)
         build = _load(root / "rtcodec" / "entropy" / "build.py")
-        library: Path = build.LIBRARY
-        try:
-            build.compile_coder(library, build.inherited_environment())
-        except build.BuildError as error:
-            self.app.abort(str(error))
-        self.app.display_info(f"compiled {library.relative_to(root)} ({version})")
+        for source, library in build.LIBRARIES.items():
+            try:
+                build.compile_coder(library, build.inherited_environment(), source=source)
+            except build.BuildError as error:
+                self.app.abort(str(error))
+            self.app.display_info(f"compiled {library.relative_to(root)} ({version})")
+            build_data["artifacts"].append(library.relative_to(root).as_posix())
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["artifacts"].append(library.relative_to(root).as_posix())
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"
 

@@ -5,6 +5,8 @@ A model as it is shipped: one `.rtcm` file and its ONNX graphs beside it.
     n64.analysis.onnx       what the CPU engines run, named in the .rtcm
     n64.residual.onnx       by SHA-256 and checked each time they are read
     n64.synthesis.onnx
+    n64.delta_analysis.onnx     and two more for delta frames, where the model has those
+    n64.delta_synthesis.onnx
 
 The model id is a hash of what decides the meaning of a bitstream, so two files with one id
 decode one stream alike. Needs no torch. No pickle: safetensors holds bytes and shapes only.
@@ -31,7 +33,13 @@ from rtcodec.errors import ConfigError
 
 SUFFIX: Final = ".rtcm"
 GRAPHS: Final = ("analysis", "residual", "synthesis")
-"The ONNX graphs of an intra model, in the order in which a frame meets them."
+"The ONNX graphs of intra frames, in the order in which a frame meets them."
+
+DELTA_GRAPHS: Final = ("delta_analysis", "delta_synthesis")
+"Those of delta frames."
+
+DELTA: Final = "delta"
+"Prefix of the tensors of delta frames."
 
 WEIGHTS_DIR: Final = Path(__file__).parent / "models" / "weights"
 "Where the models that come with the package live."
@@ -105,6 +113,33 @@ class Bundle:
         """Cz, channels of the hyper-latents."""
         return self.dims["Cz"]
 
+    @cached_property
+    def delta(self) -> "Bundle | None":
+        """
+        The part for delta frames as a bundle of its own, or None for a model of intra frames.
+
+        Its `M` counts the symbols of motion, the last `motion` of its channels.
+        """
+        tensors = self.group(DELTA)
+        if not tensors:
+            return None
+        dims = {key: self.dims[key] for key in self.dims if key != "motion"}
+        motion = self.dims.get("motion", 0)
+        if not 1 <= motion <= 16:
+            raise ConfigError(f"model {self.name}: dimension motion is missing or out of range")
+        dims |= {"M": dims["M"] + motion, "motion": motion}
+        return Bundle(self.name, dims, tensors, self.graph_sha256, directory=self.directory)
+
+    @property
+    def delta_tables(self) -> EntropyTables | None:
+        """The entropy tables of delta frames, if the model has any."""
+        return None if self.delta is None else self.delta.entropy_tables
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of the graphs that the model needs."""
+        return GRAPHS if self.delta is None else GRAPHS + DELTA_GRAPHS
+
     @property
     def is_int8(self) -> bool:
         """Whether the trunks are made for 8-bit integers (docs/adr/014)."""
@@ -159,7 +194,9 @@ class Bundle:
         if shifts.dtype != np.int32 or shifts.shape != (3,):
             raise ConfigError(f"model {self.name}: scale_net.shifts is not int32 [3]")
         arrays = {key: self.tensor(f"scale_net.{key}") for key in _SCALE_NET_ARRAYS}
-        net = ScaleNet(**arrays, s1=int(shifts[0]), s2=int(shifts[1]), s3=int(shifts[2]))
+        s1, s2, s3 = map(int, shifts)
+        always = self.dims.get("motion", 0) if "motion" in self.dims else 0
+        net = ScaleNet(**arrays, s1=s1, s2=s2, s3=s3, always_coded=always)
         if (net.latent_channels, net.hyper_channels) != (self.dims["M"], self.dims["Cz"]):
             raise ConfigError(f"model {self.name}: the scale network does not fit M and Cz")
         return net
@@ -201,7 +238,7 @@ class Bundle:
         if path.name != self.name + SUFFIX:
             raise ConfigError(f"{path}: model {self.name} belongs in {self.name}{SUFFIX}")
         graphs = {}
-        for graph in GRAPHS:
+        for graph in self.graphs:
             file = path.parent / f"{self.name}.{graph}.onnx"
             if file.is_file():
                 graphs[graph] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -4,7 +4,11 @@ What the CPU engines share: streams, padding, the order of the graphs, buffers k
     encode   planes --pad, blocks--> analysis --> z --exact scale network--> residual --> symbols
     decode   z, symbols --> synthesis --blocks, crop--> planes
 
-A runtime fills in a `Pipeline`: the three graphs of one model, compiled for one padded size, with
+    delta frames, whose prediction comes from a stored picture:
+    encode   blocks --motion search--> prediction, differences --> delta_analysis --> z, symbols
+    decode   motion --> prediction; symbols, prediction --> delta_synthesis --> planes
+
+A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size, with
 their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
 goes first.
 """
@@ -14,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
@@ -26,10 +31,20 @@ from rtcodec.engine.blocks import fill_blocks, planes_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError
+from rtcodec.motion.native import Reference, quantise
+from rtcodec.motion.native import differences as take_differences
+from rtcodec.motion.search import find_motion, nominal_step
+from rtcodec.motion.vectors import motion_symbols, vectors_of
 from rtcodec.types import TILE_PX, Planes, tile_grid
 
 Size = tuple[int, int]
 "Padded (height, width) in pixels, multiples of 64."
+
+_Coded = tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8] | None]
+"z, symbols with channels last, indices, and the blocks that a decoder shows, if wanted."
+
+REFERENCES: Final = 8
+"Pictures of one stream that are kept, where the model has delta frames."
 
 KEPT_SIZES: Final = 4
 PIPELINES_PER_SIZE: Final = 2
@@ -61,6 +76,43 @@ class Pipeline(ABC):
     ) -> NDArray[np.uint8]:
         """Return the blocks of z and symbols [4 Th, 4 Tw, M], uint8 [4 Th, 4 Tw, 384]."""
 
+    @abstractmethod
+    def delta_inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the differences and the prediction to fill, uint8 [4 Th, 4 Tw, 384] each."""
+
+    @abstractmethod
+    def analyse_delta(
+        self, motion: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """
+        Run delta_analysis on the differences and the prediction.
+
+        Args:
+            motion: Symbols [4 Th, 4 Tw, K].
+            gains: float32 [G].
+
+        Returns:
+            Latents float32 [4 Th, 4 Tw, M] and z, int8 [Cz, Th, Tw].
+        """
+
+    @abstractmethod
+    def synthesise_delta(
+        self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Return the blocks of symbols [4 Th, 4 Tw, M] and the prediction."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is kept between the frames of one stream."""
+
+    width: int
+    height: int
+    pictures: dict[int, Reference] = field(default_factory=dict)
+    "By slot."
+    vectors: NDArray[np.int16] | None = None
+    "Of the newest frame, where the search begins."
+
 
 class GraphEngine(ABC):
     """The `Engine` protocol over pipelines of a runtime."""
@@ -75,8 +127,9 @@ class GraphEngine(ABC):
         self._bundle = bundle
         self._net = bundle.scale_net
         self._gains = bundle.gains
+        self._delta = bundle.delta
         self._pool = _PipelinePool(self._compile, self._forget)
-        self._states: dict[StateId, tuple[int, int]] = {}
+        self._states: dict[StateId, _Stream] = {}
         self._ids = count()
         self._closed = False
 
@@ -94,7 +147,7 @@ class GraphEngine(ABC):
         with self._pool.lease(padded_size(width, height)):
             pass
         state = StateId(next(self._ids))
-        self._states[state] = (width, height)
+        self._states[state] = _Stream(width, height)
         return state
 
     def close_state(self, state: StateId) -> None:
@@ -121,34 +174,116 @@ class GraphEngine(ABC):
 
     def _encode(self, job: EncodeJob) -> EncodeOutput:
         planes = job.planes
-        self._check_job(job.state, planes.width, planes.height)
-        gains = self._gains[job.qp]
+        stream = self._stream(job.state, planes.width, planes.height)
         with self._pool.lease(padded_size(planes.width, planes.height)) as pipeline:
             fill_blocks(padded_planes(planes), pipeline.inputs())
-            z = pipeline.analyse(gains)
-            indices = self.scale_indices(z, job.qp)
-            symbols = pipeline.residual(indices.transpose(1, 2, 0)).transpose(2, 0, 1)
+            shown = job.reconstruct or job.store is not None
+            if job.reference is None:
+                z, symbols, indices, blocks = self._encode_intra(pipeline, job.qp, shown)
+            else:
+                reference = _picture(stream, job.reference)
+                z, symbols, indices, blocks = self._encode_delta(
+                    pipeline, stream, reference, job.qp, shown
+                )
+            if blocks is not None:
+                _keep(stream, job.store, blocks)
             seen = None
-            if job.reconstruct:
-                blocks = pipeline.synthesise(z, symbols.transpose(1, 2, 0), gains)
+            if blocks is not None and job.reconstruct:
                 seen = cropped(blocks, planes.width, planes.height)
-        return EncodeOutput(z, symbols, indices, seen)
+        return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen)
+
+    def _encode_intra(self, pipeline: Pipeline, qp: int, shown: bool) -> _Coded:
+        gains = self._gains[qp]
+        z = pipeline.analyse(gains)
+        indices = scale_indices(self._net, z, qp)
+        symbols = pipeline.residual(indices.transpose(1, 2, 0))
+        return z, symbols, indices, pipeline.synthesise(z, symbols, gains) if shown else None
+
+    def _encode_delta(
+        self, pipeline: Pipeline, stream: _Stream, reference: Reference, qp: int, shown: bool
+    ) -> _Coded:
+        delta = self._delta_model()
+        blocks, gains = pipeline.inputs(), delta.gains[qp]
+        vectors, intra = find_motion(reference, blocks, nominal_step(qp), stream.vectors)
+        stream.vectors = vectors
+        differences, prediction = pipeline.delta_inputs()
+        reference.predict(vectors, intra, prediction)
+        take_differences(blocks, prediction, differences)
+        motion = motion_symbols(vectors, intra)
+        latents, z = pipeline.analyse_delta(motion, gains)
+        indices = scale_indices(delta.scale_net, z, qp)
+        symbols = np.empty((*latents.shape[:2], delta.latent_channels), np.int16)
+        last = np.ascontiguousarray(indices.transpose(1, 2, 0))
+        quantise(latents, last, self._bundle.tensor("rounding"), symbols)
+        symbols[..., latents.shape[2] :] = motion
+        return z, symbols, indices, self._paint(pipeline, symbols, gains) if shown else None
 
     def _decode(self, job: DecodeJob) -> Planes:
-        self._check_job(job.state, job.width, job.height)
+        stream = self._stream(job.state, job.width, job.height)
+        symbols = job.symbols.transpose(1, 2, 0)
         with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
-            symbols = job.symbols.transpose(1, 2, 0)
-            blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
+            if job.reference is None:
+                blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
+            else:
+                delta = self._delta_model()
+                reference = _picture(stream, job.reference)
+                _, prediction = pipeline.delta_inputs()
+                vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
+                reference.predict(vectors, intra, prediction)
+                blocks = self._paint(pipeline, symbols, delta.gains[job.qp])
+            _keep(stream, job.store, blocks)
             return cropped(blocks, job.width, job.height)
 
-    def _check_job(self, state: StateId, width: int, height: int) -> None:
+    def _paint(
+        self, pipeline: Pipeline, symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """The blocks of symbols with motion; the prediction is in the pipeline."""
+        _, prediction = pipeline.delta_inputs()
+        blocks = pipeline.synthesise_delta(symbols[..., : self._bundle.latent_channels], gains)
+        still = at_rest(symbols)
+        if still.any():
+            blocks[still] = prediction[still]
+        return blocks
+
+    def _delta_model(self) -> Bundle:
+        if self._delta is None:
+            raise LocalProtocolError(f"model {self._bundle.name} has no delta frames")
+        return self._delta
+
+    def _stream(self, state: StateId, width: int, height: int) -> _Stream:
         self._check_open()
-        if self._states.get(state) != (width, height):
+        stream = self._states.get(state)
+        if stream is None or (stream.width, stream.height) != (width, height):
             raise LocalProtocolError(f"state {state} was not opened for {width}x{height}")
+        return stream
 
     def _check_open(self) -> None:
         if self._closed:
             raise LocalProtocolError("the engine is closed")
+
+
+def _picture(stream: _Stream, slot: int) -> Reference:
+    try:
+        return stream.pictures[slot]
+    except KeyError:
+        raise LocalProtocolError(f"nothing was stored in slot {slot}") from None
+
+
+def _keep(stream: _Stream, slot: int | None, blocks: NDArray[np.uint8]) -> None:
+    """Store a picture where it is to be found later."""
+    if slot is None:
+        return
+    if slot not in stream.pictures:
+        stream.pictures[slot] = Reference(*blocks.shape[:2])
+    stream.pictures[slot].fill(blocks)
+
+
+def at_rest(symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Where nothing is said in the whole tile, [4 Th, 4 Tw]; symbols [4 Th, 4 Tw, M]."""
+    said = symbols.any(2)
+    h, w = said.shape
+    tiles = said.reshape(h // 4, 4, w // 4, 4).any((1, 3))
+    return ~tiles.repeat(4, 0).repeat(4, 1)
 
 
 class _PipelinePool:

@@ -12,12 +12,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from rtcodec.bundle import GRAPHS, Bundle
+from rtcodec.bundle import Bundle
 from rtcodec.engine.api import EngineInfo
 from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
 from rtcodec.errors import EngineError
 from rtcodec_engines.graph_engine import (
+    REFERENCES,
     GraphEngine,
     Pipeline,
     Size,
@@ -47,7 +48,7 @@ class OnnxRuntimeEngine(GraphEngine):
         try:
             self._sessions = {
                 graph: ort.InferenceSession(bundle.read_graph(graph), options, [_PROVIDER])
-                for graph in GRAPHS
+                for graph in bundle.graphs
             }
         except RuntimeError as error:
             raise EngineError(f"ONNX Runtime does not start: {error}") from error
@@ -60,6 +61,7 @@ class OnnxRuntimeEngine(GraphEngine):
             latent_channels=bundle.latent_channels,
             hyper_channels=bundle.hyper_channels,
             versions={"onnxruntime": str(ort.__version__)},
+            references=REFERENCES if bundle.delta else 0,
         )
 
     @staticmethod
@@ -83,6 +85,7 @@ class _OnnxRuntimePipeline(Pipeline):
     def __init__(self, sessions: dict[str, ort.InferenceSession], size: Size) -> None:
         self._sessions = sessions
         self._blocks = np.zeros((1, size[0] // 16, size[1] // 16, BLOCK_SAMPLES), np.uint8)
+        self._differences, self._prediction = (np.zeros_like(self._blocks) for _ in range(2))
         self._latents: NDArray[np.float32] = np.zeros(0, np.float32)
         self._z: NDArray[np.float32] = np.zeros(0, np.float32)
 
@@ -118,6 +121,35 @@ class _OnnxRuntimePipeline(Pipeline):
             "gains": gains[None],
         }
         blocks: NDArray[np.uint8] = self._run("synthesis", ["blocks"], feed)[0][0]
+        return blocks
+
+    def delta_inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the differences and the prediction to fill."""
+        return self._differences[0], self._prediction[0]
+
+    def analyse_delta(
+        self, motion: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """Return the latents and z."""
+        feed: dict[str, NDArray[Any]] = {
+            "differences": self._differences,
+            "prediction": self._prediction,
+            "motion": motion[None].astype(np.float32),
+            "gains": gains[None],
+        }
+        latents, z = self._run("delta_analysis", ["latents", "z"], feed)
+        return np.ascontiguousarray(latents[0]), to_hyper_latents(z[0])
+
+    def synthesise_delta(
+        self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Return the blocks."""
+        feed: dict[str, NDArray[Any]] = {
+            "symbols": symbols[None].astype(np.float32),
+            "prediction": self._prediction,
+            "gains": gains[None],
+        }
+        blocks: NDArray[np.uint8] = self._run("delta_synthesis", ["blocks"], feed)[0][0]
         return blocks
 
     def _run(

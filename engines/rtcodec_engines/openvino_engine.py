@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from rtcodec.bundle import GRAPHS, Bundle
+from rtcodec.bundle import Bundle
 from rtcodec.engine.api import EngineInfo
 from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.errors import EngineError
-from rtcodec_engines.graph_engine import GraphEngine, Pipeline, Size, cpu_name
+from rtcodec_engines.graph_engine import REFERENCES, GraphEngine, Pipeline, Size, cpu_name
 
 _DEVICE = "CPU"
 _BF16_SAFE = ("residual",)
@@ -53,9 +53,9 @@ class OpenVinoEngine(GraphEngine):
             raise EngineError(f"OpenVINO does not start: {_first_line(error)}") from error
         if bf16 is None:
             bf16 = bundle.card.get("bf16_safe", _BF16_SAFE) if can_bf16 else ()
-        self._precision = {graph: "bf16" if graph in bf16 else "f32" for graph in GRAPHS}
+        self._precision = {graph: "bf16" if graph in bf16 else "f32" for graph in bundle.graphs}
         self._threads = max(1, threads)
-        self._onnx = {graph: bundle.read_graph(graph) for graph in GRAPHS}
+        self._onnx = {graph: bundle.read_graph(graph) for graph in bundle.graphs}
         # a model is compiled once per size and shared by the pipelines of that size
         self._compiled: dict[Size, dict[str, Any]] = {}
         self._compile_lock = threading.Lock()
@@ -69,6 +69,7 @@ class OpenVinoEngine(GraphEngine):
             latent_channels=bundle.latent_channels,
             hyper_channels=bundle.hyper_channels,
             versions={"openvino": _version()},
+            references=REFERENCES if bundle.delta else 0,
         )
 
     @staticmethod
@@ -86,7 +87,7 @@ class OpenVinoEngine(GraphEngine):
         with self._compile_lock:
             graphs = self._compiled.get(size)
             if graphs is None:
-                graphs = {graph: self._compile_graph(graph, size) for graph in GRAPHS}
+                graphs = {graph: self._compile_graph(graph, size) for graph in self._onnx}
                 self._compiled[size] = graphs
         return _OpenVinoPipeline(graphs)
 
@@ -121,6 +122,11 @@ class _OpenVinoPipeline(Pipeline):
         self._synthesis = graphs["synthesis"].create_infer_request()
         self._residual.set_tensor("latents", self._analysis.get_tensor("latents"))
         self._residual.set_tensor("z", self._analysis.get_tensor("z"))
+        if "delta_analysis" in graphs:
+            self._delta_analysis = graphs["delta_analysis"].create_infer_request()
+            self._delta_synthesis = graphs["delta_synthesis"].create_infer_request()
+            prediction = self._delta_analysis.get_tensor("prediction")
+            self._delta_synthesis.set_tensor("prediction", prediction)
 
     def inputs(self) -> NDArray[np.uint8]:
         """Return the blocks to fill."""
@@ -152,6 +158,35 @@ class _OpenVinoPipeline(Pipeline):
         blocks: NDArray[np.uint8] = self._synthesis.get_tensor("blocks").data[0]
         return blocks
 
+    def delta_inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the differences and the prediction to fill."""
+        request = self._delta_analysis
+        differences, prediction = (
+            request.get_tensor(name).data[0] for name in ("differences", "prediction")
+        )
+        return differences, prediction
+
+    def analyse_delta(
+        self, motion: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """Return a view of the latents, and a copy of z."""
+        request = self._delta_analysis
+        request.get_tensor("motion").data[0] = motion
+        request.get_tensor("gains").data[0] = gains
+        request.infer()
+        latents: NDArray[np.float32] = request.get_tensor("latents").data[0]
+        return latents, np.array(request.get_tensor("z").data[0])
+
+    def synthesise_delta(
+        self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Return a view of the blocks."""
+        self._delta_synthesis.get_tensor("symbols").data[0] = symbols
+        self._delta_synthesis.get_tensor("gains").data[0] = gains
+        self._delta_synthesis.infer()
+        blocks: NDArray[np.uint8] = self._delta_synthesis.get_tensor("blocks").data[0]
+        return blocks
+
 
 @cache
 def openvino_core() -> Any:
@@ -172,10 +207,18 @@ def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:
     latents = [1, rows, columns, bundle.latent_channels]
     hyper = [1, bundle.hyper_channels, rows // 4, columns // 4]
     gains = [1, bundle.gains.shape[1]]
+    motion = [1, rows, columns, bundle.dims.get("motion", 0)]
     return {
         "analysis": {"blocks": blocks, "gains": gains},
         "residual": {"latents": latents, "z": hyper, "indices": latents},
         "synthesis": {"z": hyper, "symbols": latents, "gains": gains},
+        "delta_analysis": {
+            "differences": blocks,
+            "prediction": blocks,
+            "motion": motion,
+            "gains": gains,
+        },
+        "delta_synthesis": {"symbols": latents, "prediction": blocks, "gains": gains},
     }[graph]
 
 
@@ -188,12 +231,12 @@ def _with_integers(graph: str, model: Any) -> Any:
         output.postprocess().custom(lambda value: ops.clamp(value, -limit, limit).output(0))
         return output.tensor()
 
-    if graph == "analysis":
+    if graph in ("analysis", "delta_analysis"):
         clip_output("z", Z_MAX).set_element_type(ov.Type.i8)
     elif graph == "residual":
         steps.input("z").tensor().set_element_type(ov.Type.i8)
         clip_output("symbols", SYMBOL_MAX)
-    else:
+    elif graph == "synthesis":
         steps.input("z").tensor().set_element_type(ov.Type.i8)
     return steps.build()
 

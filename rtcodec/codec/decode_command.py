@@ -120,6 +120,7 @@ class _Job:
             sequence.width,
             sequence.height,
             references=sequence.references,
+            delta=self.bundle.delta,
             parallel_map=pool.map,
         )
         last: Planes | None = None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rtcodec.bitstream.check import verify_packet
 from rtcodec.bitstream.packet import Extension, Packet, PacketHeader, state_slot
 from rtcodec.bitstream.tiles import tile_indices
+from rtcodec.bundle import Bundle
 from rtcodec.codec.encoder import ParallelMap
 from rtcodec.codec.reference import ReceiverReferences
 from rtcodec.engine.api import DecodeJob, Engine
@@ -28,6 +29,7 @@ from rtcodec.entropy.native import SliceDecoder
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.entropy.tile import empty_plane, scatter_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
+from rtcodec.motion.vectors import conceal_motion
 from rtcodec.types import Planes, tile_grid
 
 _GROUP_TILES = 32
@@ -69,6 +71,7 @@ def unpack_frame(
     net: ScaleNet,
     width: int,
     height: int,
+    delta: Bundle | None = None,
     parallel_map: ParallelMap = map,
 ) -> UnpackedFrame:
     """
@@ -80,11 +83,13 @@ def unpack_frame(
         net: Scale network of the stream's model.
         width: Of the frame, in pixels.
         height: Of the frame, in pixels.
+        delta: What the model has for delta frames, if anything.
         parallel_map: Runs the entropy coder on several packets.
 
     Raises:
         BitstreamError: If not one slice could be decoded.
     """
+    delta_tables = tables if delta is None else delta.entropy_tables
     rows, columns = tile_grid(width, height)
     slices: list[_Slice] = []
     damage: list[BitstreamError] = []
@@ -93,7 +98,8 @@ def unpack_frame(
         if isinstance(packet, Extension):
             continue
         try:
-            opened = _open_slice(packet, tables, width, height)
+            chosen = tables if packet.header.reference is None else delta_tables
+            opened = _open_slice(packet, chosen, width, height)
             _check_fits(opened, slices, present)
         except BitstreamError as error:
             damage.append(error)
@@ -103,7 +109,10 @@ def unpack_frame(
     if not slices:
         raise damage[0] if damage else Truncated("no slice of the frame is here", offset=0)
 
-    qp = slices[0].packet.header.qp
+    header = slices[0].packet.header
+    if header.reference is not None and delta is not None:
+        tables, net = delta.entropy_tables, delta.scale_net
+    qp = header.qp
     counts = [each.tiles.size for each in slices]
     coded = np.empty((sum(counts), net.latent_channels, 16), np.int16)
     rows_of = np.split(coded, np.cumsum(counts[:-1]))
@@ -135,7 +144,7 @@ def unpack_frame(
         coded = np.concatenate([rows_of[n] for n in good])
     native.scatter_tiles(coded, tiles, symbols)
     return UnpackedFrame(
-        header=slices[0].packet.header,
+        header=header,
         z=z,
         symbols=symbols,
         present=present.reshape(rows, columns),
@@ -150,6 +159,15 @@ class DecodedFrame:
     planes: Planes
     frame: UnpackedFrame
 
+    trusted: bool = True
+    """Whether all that it was predicted from is what the sender had. If not, errors of earlier
+    frames may show anywhere, until a frame comes that is predicted from a trusted one or none."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the picture is the sender's: nothing is missing, in it or behind it."""
+        return self.trusted and self.frame.complete
+
 
 class FrameDecoder:
     """One stream at one rate: packets in, planes out, frame by frame."""
@@ -163,6 +181,7 @@ class FrameDecoder:
         height: int,
         *,
         references: int = 0,
+        delta: Bundle | None = None,
         parallel_map: ParallelMap = map,
     ) -> None:
         """
@@ -173,8 +192,10 @@ class FrameDecoder:
             width: Of every frame, in pixels.
             height: Of every frame, in pixels.
             references: States that the stream may ask for, 0 to 15.
+            delta: What the model has for delta frames: `Bundle.delta`.
             parallel_map: Runs the entropy coder on several packets of a frame.
         """
+        self._delta = delta
         self._engine = engine
         self._tables = tables
         self._net = net
@@ -185,11 +206,15 @@ class FrameDecoder:
 
     def decode(self, packets: Sequence[Packet | Extension]) -> DecodedFrame:
         """
-        Decode what there is of one frame; missing tiles are painted from zeros.
+        Decode what there is of one frame.
+
+        Missing tiles are painted from zeros; those of a delta frame from its reference, with the
+        motion of their neighbours. A reference that is not held is replaced by the newest picture
+        there is, and the frame is not `trusted`.
 
         Raises:
             BitstreamError: If not one slice could be decoded, or the frame needs a reference
-                that is not held.
+                and there is no picture at all.
             EngineError: If the device failed.
         """
         return self.paint(self.unpack(packets))
@@ -203,19 +228,25 @@ class FrameDecoder:
             net=self._net,
             width=width,
             height=height,
+            delta=self._delta,
             parallel_map=self._map,
         )
         header = frame.header
-        if not self._references.has(header.reference):
-            raise Unsupported(f"reference {header.reference} is not held", offset=0)
         if not self._references.accepts(header.store):
             raise Corrupt(f"the stream declared no reference {header.store}", offset=0)
+        if header.reference is not None and self._references.nearest(header.reference) is None:
+            raise Unsupported(f"reference {header.reference} is not held", offset=0)
         return frame
 
     def paint(self, frame: UnpackedFrame) -> DecodedFrame:
         """Run the engine, the second half of `decode`."""
         header = frame.header
         width, height = self._size
+        keeps = self._engine.info.references > 0
+        trusted = self._references.has(header.reference)
+        if self._delta is not None and header.reference is not None and not frame.complete:
+            motion = frame.symbols[-self._delta.dims["motion"] :]
+            conceal_motion(motion.transpose(1, 2, 0), frame.present)
         job = DecodeJob(
             self._state,
             frame.z,
@@ -223,13 +254,16 @@ class FrameDecoder:
             header.qp,
             width,
             height,
-            reference=_slot(header.reference),
-            store=_slot(header.store),
+            reference=self._references.nearest(header.reference),
+            store=None if header.store is None else state_slot(header.store),
         )
         planes = self._engine.decode([job])[0]
-        kept = frame.complete and self._engine.info.references > 0
-        self._references.decoded(keyframe=header.keyframe, store=header.store, complete=kept)
-        return DecodedFrame(planes, frame)
+        self._references.decoded(
+            keyframe=header.keyframe,
+            store=header.store if keeps else None,
+            complete=frame.complete and trusted,
+        )
+        return DecodedFrame(planes, frame, trusted)
 
     def close(self) -> None:
         """Let go of the engine's state."""
@@ -244,11 +278,6 @@ class _Slice:
     tiles: NDArray[np.int64]  # [T]
     z: NDArray[np.int8]  # [T, Cz]
     decoder: SliceDecoder
-
-
-def _slot(state: int | None) -> int | None:
-    """Return the slot of a state id in a header."""
-    return None if state is None else state_slot(state)
 
 
 def _open_slice(packet: Packet, tables: EntropyTables, width: int, height: int) -> _Slice:

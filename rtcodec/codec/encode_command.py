@@ -13,6 +13,7 @@ from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
+from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.console import (
     Progress,
@@ -100,7 +101,10 @@ def run(args: argparse.Namespace) -> int:
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         partial = stack.enter_context(atomic_file(args.output))
         job = _Job(args, reader, bundle, engine, control)
-        with partial.open("wb") as file, RtcWriter(file, _sequence(reader, bundle)) as writer:
+        with (
+            partial.open("wb") as file,
+            RtcWriter(file, _sequence(reader, bundle, engine)) as writer,
+        ):
             job.encode(writer, pool)
     report = job.report()
     if args.json:
@@ -132,9 +136,13 @@ class _Job:
         self.packer = FramePacker(
             self.bundle.entropy_tables,
             Slicing(slices=-(-pixels // SLICE_PIXELS)),
+            delta_tables=self.bundle.delta_tables,
             parallel_map=pool.map,
         )
-        encoder = FrameEncoder(self.engine, self.packer, reader.width, reader.height)
+        chain = NewestReference() if _is_inter(reader, self.engine) else None
+        encoder = FrameEncoder(
+            self.engine, self.packer, reader.width, reader.height, references=chain
+        )
         total = _least(reader.expected_frames, args.frames)
         frames = iter(reader.frames())
         with Progress(f"encoding {args.input.name}", total) as progress:
@@ -155,16 +163,16 @@ class _Job:
         keyframe = number == 0 or (interval is not None and number % interval == 0)
         qp = self._choose_qp(encoder, planes)
         with self.times.stage("engine"):
-            output = encoder.run(planes, qp=qp)
+            output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=self.args.psnr)
         with self.times.stage("entropy"):
             coded = encoder.pack(output, qp=qp, pts=pts, keyframe=keyframe)
         with self.times.stage("write"):
             size_bytes = writer.write(coded.unit)
         if self.control is not None:
             self.control.frame_done(qp, 8 * size_bytes)
-        if self.args.psnr:
+        if output.reconstruction is not None:
             with self.times.stage("psnr"):
-                self.psnr.append(picture_psnr(planes, encoder.show(output, qp=qp)))
+                self.psnr.append(picture_psnr(planes, output.reconstruction))
         self.qps.append(qp)
         self.pts.append(pts)
         return size_bytes
@@ -239,7 +247,12 @@ def _controller(kbps: float | None, reader: MediaReader) -> BitrateController | 
     return BitrateController(max(1, round(kbps * 1000)), reader.frame_rate)
 
 
-def _sequence(reader: MediaReader, bundle: Bundle) -> SequenceHeader:
+def _is_inter(reader: MediaReader, engine: Engine) -> bool:
+    """Whether frames are predicted from those before: in videos, if the model can."""
+    return reader.frame_rate is not None and engine.info.references >= NewestReference.SLOTS
+
+
+def _sequence(reader: MediaReader, bundle: Bundle, engine: Engine) -> SequenceHeader:
     return SequenceHeader(
         model_id=bundle.model_id[:MODEL_ID_BYTES],
         geometry=Geometry(reader.width, reader.height),
@@ -248,6 +261,7 @@ def _sequence(reader: MediaReader, bundle: Bundle) -> SequenceHeader:
         color_range=reader.color.color_range,
         color_matrix=reader.color.matrix,
         source_format=known_source_format(reader.source_format),
+        references=NewestReference.SLOTS if _is_inter(reader, engine) else 0,
     )
 
 

@@ -20,11 +20,18 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.check import seal_packet
-from rtcodec.bitstream.packet import Description, Packet, PacketHeader, header_bytes
+from rtcodec.bitstream.packet import (
+    Description,
+    Packet,
+    PacketHeader,
+    header_bytes,
+    state_slot,
+)
 from rtcodec.bitstream.tiles import TileRange, tile_indices
 from rtcodec.codec.cost import TileCosts
+from rtcodec.codec.reference import ReferenceChoice
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
-from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine
+from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.native import SliceEncoder, gather_tiles
 from rtcodec.entropy.tile import gather_hyper
@@ -71,17 +78,19 @@ class FramePacker:
         tables: EntropyTables,
         slicing: Slicing,
         *,
+        delta_tables: EntropyTables | None = None,
         parallel_map: ParallelMap = map,
     ) -> None:
         """
         Args:
             tables: Of the model.
             slicing: How to cut frames.
+            delta_tables: Those of the model's delta frames, if it has any.
             parallel_map: Runs the entropy coder on several packets of a frame.
         """
-        self._tables = tables
         self._slicing = slicing
-        self._costs = TileCosts(tables)
+        self._intra = (tables, TileCosts(tables))
+        self._delta = None if delta_tables is None else (delta_tables, TileCosts(delta_tables))
         self._map = parallel_map
 
     def pack(
@@ -113,8 +122,9 @@ class FramePacker:
         z = gather_hyper(output.z, every)
         symbols = gather_tiles(output.symbols, every)
         indices = gather_tiles(output.indices, every)
-        tile_bytes = self._tile_bytes(z, symbols, indices, label.qp)
-        frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height))
+        tables, costs = self._tables_of(label.reference)
+        tile_bytes = self._tile_bytes(costs, z, symbols, indices, label.qp)
+        frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables)
         runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
         firsts = accumulate((run.count for run in runs), initial=0)
@@ -126,15 +136,20 @@ class FramePacker:
         parts = self._map(encode, zip(runs, firsts, strict=False))
         return tuple(packet for part in parts for packet in part)
 
+    def _tables_of(self, reference: int | None) -> tuple[EntropyTables, TileCosts]:
+        # A model without a part for delta frames codes them as it codes intra frames: spec 9.
+        return self._intra if reference is None or self._delta is None else self._delta
+
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
         """Return a coder of the tiles of *runs*, one run after the other."""
         tiles = np.concatenate([tile_indices(run, *frame.size) for run in runs])
         arrays = (frame.z, frame.symbols, frame.indices)
         z, symbols, indices = (array[tiles] for array in arrays)
-        return SliceEncoder(self._tables, z, symbols, indices, frame.header.qp)
+        return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp)
 
     def _tile_bytes(
         self,
+        costs: TileCosts,
         z: NDArray[np.int8],
         symbols: NDArray[np.int16],
         indices: NDArray[np.uint8],
@@ -145,7 +160,7 @@ class FramePacker:
             not_zero = np.count_nonzero(symbols.reshape(len(z), -1), axis=1)
             rough: NDArray[np.float64] = not_zero * _BYTES_PER_SYMBOL
             return rough
-        return self._costs.bits(z, symbols, indices, qp) / 8
+        return costs.bits(z, symbols, indices, qp) / 8
 
     def _encode_run(
         self, frame: "_CodedFrame", run: TileRange, coder: SliceEncoder, first: int
@@ -199,6 +214,7 @@ class FrameEncoder:
         *,
         description: Description | None = None,
         layer: LayerId | None = None,
+        references: ReferenceChoice | None = None,
     ) -> None:
         """
         Args:
@@ -208,12 +224,14 @@ class FrameEncoder:
             height: Of every frame, in pixels.
             description: Put into every packet, or None.
             layer: Of the stream, the only one by default.
+            references: Says what frames are predicted from; None for intra frames only.
         """
         self._engine = engine
         self._packer = packer
         self._size = (width, height)
         self._description = description
         self._layer = layer or LayerId()
+        self._references = references
         self._state = engine.open_state(width, height)
         self._frame_number = 0
 
@@ -227,37 +245,61 @@ class FrameEncoder:
             planes: Of the stream's size.
             qp: 0 (finest) to 63.
             pts: In ticks of the stream's time base.
-            keyframe: Whether a decoder may start here.
+            keyframe: Whether a decoder may start here; nothing before it is predicted from.
             reconstruct: Whether `output` holds the picture that a decoder will see.
 
         Raises:
             EngineError: If the device failed; the stream may go on.
         """
-        output = self.run(planes, qp=qp, reconstruct=reconstruct)
+        output = self.run(planes, qp=qp, keyframe=keyframe, reconstruct=reconstruct)
         return self.pack(output, qp=qp, pts=pts, keyframe=keyframe)
 
-    def run(self, planes: Planes, *, qp: int, reconstruct: bool = False) -> EncodeOutput:
+    def run(
+        self, planes: Planes, *, qp: int, keyframe: bool = False, reconstruct: bool = False
+    ) -> EncodeOutput:
         """Run the engine alone, the first half of `encode`; may be repeated at another qp."""
-        job = EncodeJob(self._state, planes, qp, reconstruct=reconstruct)
+        reference, store = self._choice(keyframe=keyframe)
+        job = EncodeJob(
+            self._state,
+            planes,
+            qp,
+            reference=None if reference is None else state_slot(reference),
+            store=None if store is None else state_slot(store),
+            reconstruct=reconstruct,
+        )
         return self._engine.encode([job])[0]
 
     def pack(self, output: EncodeOutput, *, qp: int, pts: int, keyframe: bool) -> EncodedFrame:
         """Make the access unit, the second half of `encode`; counts the frame."""
+        reference, store = self._choice(keyframe=keyframe)
         label = FrameLabel(
             frame_number=self._frame_number,
             qp=qp,
             keyframe=keyframe,
+            reference=reference,
+            store=store,
             layer=self._layer,
             description=self._description,
         )
         packets = self._packer.pack(output, label, *self._size)
+        if self._references is not None:
+            if keyframe:
+                self._references.forget()
+            if store is not None:
+                self._references.stored(store, self._frame_number)
         self._frame_number = (self._frame_number + 1) & 0xFFFF
         return EncodedFrame(AccessUnit(pts, packets), output)
 
-    def show(self, output: EncodeOutput, *, qp: int) -> Planes:
-        """Return the picture that a decoder on this engine will see."""
-        job = DecodeJob(self._state, output.z, output.symbols, qp, *self._size)
-        return self._engine.decode([job])[0]
+    def is_delta(self, *, keyframe: bool) -> bool:
+        """Whether the next frame will be predicted from another."""
+        return self._choice(keyframe=keyframe)[0] is not None
+
+    def _choice(self, *, keyframe: bool) -> tuple[int | None, int | None]:
+        """Ids of the state to predict from and of the one to keep; the same until `pack`."""
+        if self._references is None:
+            return None, None
+        reference = None if keyframe else self._references.choose()
+        return reference, self._references.next_state()
 
     def close(self) -> None:
         """Let go of the engine's state."""
@@ -274,6 +316,7 @@ class _CodedFrame:
     header: PacketHeader
     tile_bytes: NDArray[np.float64]  # [Th * Tw]
     size: tuple[int, int]  # width, height in pixels
+    tables: EntropyTables
 
     @cached_property
     def header_bytes(self) -> int:

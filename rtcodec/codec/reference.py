@@ -8,7 +8,7 @@ which both sides always have. Bookkeeping only: the states themselves live in th
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from rtcodec.bitstream.packet import state_id, state_slot
 from rtcodec.bitstream.sequence import MAX_REFERENCES
@@ -24,6 +24,49 @@ class _Kept:
     frame_number: int
     "Of the frame whose state it is, unwrapped."
     acknowledged: bool = False
+
+
+class ReferenceChoice(Protocol):
+    """What an encoder asks before a frame, and says after it."""
+
+    def choose(self) -> int | None:
+        """Return the id of the state to predict the next frame from, or CONSTANT."""
+
+    def next_state(self) -> int | None:
+        """Return the id to keep the next frame as, or None to keep nothing."""
+
+    def stored(self, state: int, frame_number: int) -> None:
+        """Note that the frame was coded with `store` = *state*, as `next_state` gave it."""
+
+    def forget(self) -> None:
+        """Trust nothing: the next frame starts from the constant reference."""
+
+
+class NewestReference:
+    """For streams that lose nothing, such as files: each frame is predicted from the one before."""
+
+    SLOTS: Final = 2
+
+    def __init__(self) -> None:
+        self._stores = 0
+        self._newest: int | None = None
+
+    def choose(self) -> int | None:
+        """Return the id of the last frame's state, or CONSTANT at the start."""
+        return self._newest
+
+    def next_state(self) -> int | None:
+        """Return the id to keep the next frame as: the slots take turns."""
+        return state_id(self._stores % self.SLOTS, self._stores // self.SLOTS % 16)
+
+    def stored(self, state: int, frame_number: int) -> None:
+        """Note that the frame was coded with `store` = *state*."""
+        self._stores += 1
+        self._newest = state
+
+    def forget(self) -> None:
+        """Start from the constant reference."""
+        self._newest = CONSTANT
 
 
 class SenderReferences:
@@ -85,10 +128,11 @@ class SenderReferences:
 
 class ReceiverReferences:
     """
-    The decoder's side: which slots hold a state that may be predicted from.
+    The decoder's side: which slots hold a state, and which of those are as the sender has them.
 
     Headers name states by slot and generation (bitstream SPEC 4.4), so a frame that refers to
-    a store that never arrived is told from one whose state is held.
+    a store that never arrived is told from one whose state is held. States that are damaged are
+    kept as well: something like the picture is better than none, as long as it is said.
     """
 
     def __init__(self, slots: int) -> None:
@@ -99,11 +143,22 @@ class ReceiverReferences:
         if not 0 <= slots <= MAX_REFERENCES:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
         self._slots = slots
-        self._held: dict[int, int] = {}  # slot to the id of the state in it
+        self._held: dict[int, int] = {}  # slot to the id of the state in it, oldest store first
+        self._damaged: set[int] = set()  # slots
 
     def has(self, reference: int | None) -> bool:
-        """Say whether a frame with this reference can be decoded."""
-        return reference is CONSTANT or self._held.get(state_slot(reference)) == reference
+        """Say whether a frame with this reference can be decoded as it was meant."""
+        if reference is CONSTANT:
+            return True
+        slot = state_slot(reference)
+        return self._held.get(slot) == reference and slot not in self._damaged
+
+    def nearest(self, reference: int | None) -> int | None:
+        """Return the slot of the reference, else the newest; None if all are empty."""
+        if reference is CONSTANT or not self._held:
+            return None
+        slot = state_slot(reference)
+        return slot if self._held.get(slot) == reference else next(reversed(self._held))
 
     def accepts(self, store: int | None) -> bool:
         """Say whether the stream declared this slot."""
@@ -113,12 +168,14 @@ class ReceiverReferences:
         """
         Note a decoded frame.
 
-        A keyframe empties every slot. A frame with missing tiles is not kept, and what its slot
-        held is gone on the sender's side too.
+        A keyframe empties every slot. A frame with missing tiles, or predicted from something
+        else than it was meant to be, is not *complete*: it is kept to conceal from, nothing more.
         """
         if keyframe:
             self._held.clear()
+            self._damaged.clear()
         if store is not None:
-            self._held.pop(state_slot(store), None)
-            if complete:
-                self._held[state_slot(store)] = store
+            slot = state_slot(store)
+            self._held.pop(slot, None)
+            self._held[slot] = store
+            (self._damaged.discard if complete else self._damaged.add)(slot)

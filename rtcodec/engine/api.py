@@ -89,7 +89,8 @@ class EncodeOutput:
     "Hyper-latents, int8 [Cz, Th, Tw], -15 to 15."
 
     symbols: NDArray[np.int16]
-    "int16 [M, 4 Th, 4 Tw] in any memory layout; 0 wherever the index is 0."
+    """int16 [M, 4 Th, 4 Tw] in any memory layout; 0 wherever the index is 0. Of a delta frame the
+    last channels are its motion."""
 
     indices: NDArray[np.uint8]
     "Scale indices, uint8 [M, 4 Th, 4 Tw] in any memory layout, 0 (not coded) to 63."

@@ -1,5 +1,5 @@
 """
-Compile `_rans.c` into the shared library that `native` loads.
+Compile the package's C sources into the shared libraries that the `native` modules load.
 
     python -m rtcodec.entropy.build
 
@@ -21,12 +21,15 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("_rans.c")
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 LIBRARY = SOURCE.with_suffix(SUFFIX)
+MOTION_SOURCE = SOURCE.parents[1] / "motion" / "_motion.c"
+MOTION_LIBRARY = MOTION_SOURCE.with_suffix(SUFFIX)
+LIBRARIES = {SOURCE: LIBRARY, MOTION_SOURCE: MOTION_LIBRARY}
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")
 COMPILERS = ("cc", "gcc", "clang")
 
 
 class BuildError(Exception):
-    """The coder could not be compiled; the message says what to do."""
+    """A source could not be compiled; the message says what to do."""
 
 
 def find_compiler(environment: Mapping[str, str]) -> list[str]:
@@ -44,7 +47,7 @@ def find_compiler(environment: Mapping[str, str]) -> list[str]:
             return [found, *wanted[1:]]
     looked_for = "$CC" if wanted else ", ".join(COMPILERS)
     raise BuildError(
-        f"rtcodec's entropy coder is C and needs a compiler (looked for {looked_for}): install one"
+        f"part of rtcodec is C and needs a compiler (looked for {looked_for}): install one"
         " (Debian and Ubuntu: apt-get install gcc libc6-dev; macOS: xcode-select --install)"
         " or set CC to GCC or Clang"
     )
@@ -57,7 +60,7 @@ def compile_coder(
     source: Path = SOURCE,
 ) -> Path:
     """
-    Compile the coder to *output*, replacing it only on success.
+    Compile *source* to *output*, replacing it only on success.
 
     Args:
         output: Path of the shared library.
@@ -90,12 +93,14 @@ def inherited_environment() -> Mapping[str, str]:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Compile the coder; return the exit status."""
+    """Compile every source; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rtcodec.entropy.build", description=__doc__)
-    parser.add_argument("--output", type=Path, default=LIBRARY, help="default: beside the source")
+    parser.add_argument("--output", type=Path, help="folder; default: beside each source")
     options = parser.parse_args(arguments)
     try:
-        print(compile_coder(options.output, environment))
+        for source, library in LIBRARIES.items():
+            output = library if options.output is None else options.output / library.name
+            print(compile_coder(output, environment, source=source))
     except BuildError as error:
         print(f"rtcodec: {error}", file=sys.stderr)
         return 3

@@ -389,7 +389,7 @@ def tile_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint
     _library().rtc_scale_indices(
         ctypes.addressof(packed.structs[qp]), _at(z), z.shape[0], _at(indices), _at(scratch)
     )
-    return indices
+    return net.with_always_coded(indices, axis=1)
 
 
 def scale_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:

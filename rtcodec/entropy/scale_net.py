@@ -61,6 +61,9 @@ class ScaleNet:
     "[64 qp, M], added to the index after the shift."
     s3: int
 
+    always_coded: int = 0
+    "Latents, the last so many, whose index is at least 1: no symbol of theirs is ever skipped."
+
     def __post_init__(self) -> None:
         for name in ("w1", "w2", "w3"):
             object.__setattr__(self, name, _frozen(getattr(self, name), np.int8, name))
@@ -71,6 +74,8 @@ class ScaleNet:
             if not 0 <= shift <= SHIFT_MAX:
                 raise ConfigError(f"{name} = {shift} is not a shift of 0..{SHIFT_MAX}")
             object.__setattr__(self, name, int(shift))
+        if not 0 <= self.always_coded <= self.w3.shape[0]:
+            raise ConfigError(f"{self.always_coded} of {self.w3.shape[0]} latents always coded")
         self._check_shapes()
         self._check_bounds()
 
@@ -101,7 +106,8 @@ class ScaleNet:
         for layer in (first, second):
             acc = _float_sums(layer, a)
             a = depth_to_space(np.floor(acc, out=acc))
-        return _float_sums(last, a).astype(np.uint8)  # a floor too: nothing is negative
+        indices = _float_sums(last, a).astype(np.uint8)  # a floor too: nothing is negative
+        return self.with_always_coded(indices)
 
     def indices_reference(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
         """Scale indices in int64: the normative, slow form of `indices`."""
@@ -110,7 +116,14 @@ class ScaleNet:
         a: NDArray[np.int64] = z.astype(np.int64)
         for layer in (first, second):
             a = depth_to_space(_integer_layer(layer, a))
-        return _integer_layer(last, a).astype(np.uint8)
+        return self.with_always_coded(_integer_layer(last, a).astype(np.uint8))
+
+    def with_always_coded(self, indices: NDArray[np.uint8], *, axis: int = 0) -> NDArray[np.uint8]:
+        """*indices*, changed: at least 1 in the last `always_coded` latents along *axis*."""
+        if self.always_coded:
+            rows = np.moveaxis(indices, axis, 0)[-self.always_coded :]
+            np.maximum(rows, 1, out=rows)
+        return indices
 
     def layers(self, qp: int) -> tuple[tuple[NDArray[np.int8], NDArray[np.int64], int, int], ...]:
         """Weights, biases before the shift, shift and upper clamp of each layer at *qp*."""

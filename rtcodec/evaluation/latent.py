@@ -17,6 +17,7 @@ from rtcodec.bitstream.sequence import MODEL_ID_BYTES, ColorRange, SequenceHeade
 from rtcodec.bundle import SUFFIX, Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, open_engine
@@ -28,7 +29,7 @@ DEFAULT_QPS = (63, 56, 49, 42, 35, 28, 21, 14, 7, 0)
 
 
 class Latent:
-    """One of our models on one engine; every frame is coded by itself."""
+    """One of our models on one engine; delta frames after the first where the model has them."""
 
     unit = "qp"
     kinds: frozenset[Kind] = frozenset({"image", "video"})
@@ -69,8 +70,11 @@ class Latent:
         self._engine.close()
 
     def encode(self, clip: Clip, setting: int) -> Encoded:
-        packer = FramePacker(self._bundle.entropy_tables, Slicing())
-        encoder = FrameEncoder(self._engine, packer, clip.width, clip.height)
+        packer = FramePacker(
+            self._bundle.entropy_tables, Slicing(), delta_tables=self._bundle.delta_tables
+        )
+        chain = NewestReference() if self._is_inter(clip) else None
+        encoder = FrameEncoder(self._engine, packer, clip.width, clip.height, references=chain)
         out = io.BytesIO()
         try:
             with RtcWriter(out, self._sequence(clip)) as writer:
@@ -91,12 +95,18 @@ class Latent:
             self._bundle.scale_net,
             sequence.width,
             sequence.height,
+            references=sequence.references,
+            delta=self._bundle.delta,
         )
         try:
             for unit in reader:
                 yield decoder.decode(unit.packets).planes
         finally:
             decoder.close()
+
+    def _is_inter(self, clip: Clip) -> bool:
+        """Whether frames are predicted from those before."""
+        return clip.kind == "video" and self._engine.info.references >= NewestReference.SLOTS
 
     def _sequence(self, clip: Clip) -> SequenceHeader:
         still = clip.kind == "image"
@@ -107,6 +117,7 @@ class Latent:
             frame_rate=None if still else clip.frame_rate,
             color_range=ColorRange.FULL if still else ColorRange.UNSPECIFIED,
             source_format="rgb24" if still else "yuv420p",
+            references=NewestReference.SLOTS if self._is_inter(clip) else 0,
         )
 
 

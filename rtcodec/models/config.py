@@ -8,6 +8,8 @@ class TrainConfig:
     """What decides a run, besides its data."""
 
     tier: str = "s128"
+    delta: bool = False
+    "Train the networks of delta frames instead of those of intra frames."
 
     # data
     crop_px: int = 256
@@ -23,6 +25,10 @@ class TrainConfig:
     rate_factor: float = 10.0
     """lambda = rate_factor / step^2: 13 balances a uniform quantiser at high rate; less favours
     fewer bits."""
+
+    delta_rate_factor: float = 16.0
+    """The same for delta frames: what is right now is predicted from later, so distortion counts
+    for more. With 10 quality would sink from frame to frame."""
 
     # arithmetic
     int8: bool = False

@@ -55,6 +55,9 @@ class Picture:
     weight: float
     "How often it is drawn, relative to a photograph."
 
+    clip: int | None = None
+    "Number of the clip that it is a frame of; a clip's frames follow each other in order."
+
 
 def rgb_to_planes(rgb: Bytes) -> PlaneArrays:
     """
@@ -109,12 +112,21 @@ def load_pictures(folder: Path) -> list[Picture]:
 
         return unpack(folder)
     pictures = [Picture(*read_image(path), image_weight(path)) for path in find_images(folder)]
-    for path in find_clips(folder):
+    for number, path in enumerate(find_clips(folder)):
         frames = list(read_clip(path))
-        pictures += [Picture(*planes, CLIP_WEIGHT / len(frames)) for planes in frames]
+        pictures += [Picture(*planes, CLIP_WEIGHT / len(frames), number) for planes in frames]
     if not pictures:
         raise InputError(f"{folder}: no pictures in its images/ and video/")
     return pictures
+
+
+def clips_of(pictures: Sequence[Picture]) -> list[list[PlaneArrays]]:
+    """The frames of every clip among *pictures*, in order."""
+    clips: dict[int, list[PlaneArrays]] = {}
+    for picture in pictures:
+        if picture.clip is not None:
+            clips.setdefault(picture.clip, []).append((picture.y, picture.u, picture.v))
+    return list(clips.values())
 
 
 def drawn_screens(pictures: Sequence[Picture], *, count: int, seed: int) -> list[Picture]:

@@ -16,16 +16,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtcodec.bundle import Bundle, integer_tensors
+from rtcodec.bundle import DELTA, GRAPHS, Bundle, integer_tensors
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, load_pictures
-from rtcodec.models.graph import build_graphs
+from rtcodec.models.delta import DeltaCodec
+from rtcodec.models.graph import build_delta_graphs, build_graphs
 from rtcodec.models.inference import float_weights
 from rtcodec.models.network import Codec
-from rtcodec.models.run import AVERAGES, read_averages
+from rtcodec.models.run import AVERAGES, build_networks, read_averages
+from rtcodec.models.supply import CropSupply, Supply, stream_supply
 from rtcodec.models.tables import fit_tables
-from rtcodec.models.tier import QP_COUNT, TIERS
+from rtcodec.models.thaw import installed, thaw
+from rtcodec.models.tier import QP_COUNT
+from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 
 SHIPPED_DATA = (
     "photographs and screen captures (Unsplash licence, CC BY-SA 4.0, CC0) and clips under "
@@ -39,7 +44,7 @@ LICENCE = "Apache-2.0"
 _SCALE_NET_ERROR = "the scale network cannot be frozen"
 
 
-def integer_scale_network(net: Codec) -> ScaleNet:
+def integer_scale_network(net: Codec | DeltaCodec, *, always_coded: int = 0) -> ScaleNet:
     """
     The scale network's integers, as training used them.
 
@@ -54,15 +59,28 @@ def integer_scale_network(net: Codec) -> ScaleNet:
         w1, w2, w3 = (layer.integer_weight().flatten(1).to(torch.int8).numpy() for layer in layers)
     s1, s2, s3 = (layer.shift for layer in layers)
     try:
-        return ScaleNet(w1=w1, b1=b1, s1=s1, w2=w2, b2=b2[0], s2=s2, w3=w3, b3=b3, s3=s3)
+        return ScaleNet(
+            w1=w1,
+            b1=b1,
+            s1=s1,
+            w2=w2,
+            b2=b2[0],
+            s2=s2,
+            w3=w3,
+            b3=b3,
+            s3=s3,
+            always_coded=always_coded,
+        )
     except ConfigError as error:
         raise ConfigError(f"{_SCALE_NET_ERROR}: {error}") from None
 
 
-def gains_table(net: Codec) -> NDArray[np.float32]:
+def gains_table(net: Codec | DeltaCodec) -> NDArray[np.float32]:
     """[64, G] float32, one row per qp, in the order the graphs slice it."""
     with torch.no_grad():
-        table: NDArray[np.float32] = torch.cat(net.gains(torch.arange(QP_COUNT)), 1).float().numpy()
+        table: NDArray[np.float32] = (
+            torch.cat(net.gain_vectors(torch.arange(QP_COUNT)), 1).float().numpy()
+        )
     return table
 
 
@@ -81,7 +99,8 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
         The bundle as read back.
     """
     # Integers first: where they cannot be frozen, nothing is written.
-    tensors = integer_tensors(fit_tables(net, crops, batches), integer_scale_network(net))
+    supply = CropSupply(crops, batch=8, in_turns=True)
+    tensors = integer_tensors(fit_tables(net, supply, batches), integer_scale_network(net))
     name, dims, weights = net.tier.name, net.tier.dims, float_weights(net)
     rounding = net.rounding.cpu().numpy()
     out.mkdir(parents=True, exist_ok=True)
@@ -97,7 +116,56 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
     return bundle.save(out / f"{name}.rtcm")
 
 
-def load_run(run: Path, *, trained_on: str = SHIPPED_DATA) -> tuple[Codec, dict[str, Any]]:
+def export_delta(
+    net: DeltaCodec,
+    intra: Bundle,
+    supply: Supply,
+    out: Path,
+    *,
+    batches: int,
+    card: Mapping[str, Any],
+) -> Bundle:
+    """
+    Write a model of intra frames again, with networks for delta frames.
+
+    Args:
+        net: The networks of delta frames, on the CPU.
+        intra: The model; what it has of delta frames is replaced.
+        supply: Delta frames, which the entropy tables are fitted to.
+        out: Folder; made if there is none.
+        batches: Batches for the tables.
+        card: What to say of the delta frames, JSON.
+
+    Returns:
+        The bundle as read back.
+    """
+    network = integer_scale_network(net, always_coded=MOTION_CHANNELS)
+    parts = integer_tensors(fit_tables(net, supply, batches), network)
+    weights = float_weights(net)
+    parts |= {"gains": gains_table(net), **weights}
+    name, dims = intra.name, {**intra.dims, "motion": MOTION_CHANNELS}
+    if net.tier.dims != {key: intra.dims[key] for key in net.tier.dims}:
+        raise ConfigError(f"delta frames of tier {net.tier.name} do not fit model {name}")
+    graphs = {graph: intra.read_graph(graph) for graph in GRAPHS} | build_delta_graphs(
+        weights, dims
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for graph, content in graphs.items():
+        (out / f"{name}.{graph}.onnx").write_bytes(content)
+    own = {key: v for key, v in intra.tensors.items() if not key.startswith(f"{DELTA}.")}
+    bundle = Bundle(
+        name=name,
+        dims=dims,
+        tensors={**own, **{f"{DELTA}.{key}": value for key, value in parts.items()}},
+        card={**intra.card, "delta": dict(card)},
+        versions={"torch": torch.__version__.split("+")[0]},
+    )
+    return bundle.save(out / f"{name}.rtcm")
+
+
+def load_run(
+    run: Path, *, trained_on: str = SHIPPED_DATA
+) -> tuple[Codec | DeltaCodec, dict[str, Any]]:
     """
     The averaged network of a training run, and its card.
 
@@ -111,7 +179,7 @@ def load_run(run: Path, *, trained_on: str = SHIPPED_DATA) -> tuple[Codec, dict[
     if not run.is_dir():
         raise InputError(f"{run}: no such folder")
     weights, facts = read_averages(run / AVERAGES)
-    net = Codec(TIERS[facts["tier"]])
+    net = build_networks(facts["tier"], delta=facts.get("kind") == "delta")
     net.load_state_dict(weights)
     card: dict[str, Any] = {
         "licence": LICENCE,
@@ -170,6 +238,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="training pictures (folder or packed .npz), to fit the entropy tables",
     )
+    add("--intra", type=Path, metavar="FILE", help="the .rtcm that delta frames are added to")
     add("--out", type=Path, required=True, help="folder for the bundle and its graphs")
     add("--batches", type=int, default=256, help="batches of 8 crops for the tables (default 256)")
     add("--seed", type=int, default=7, help="which crops (default 7)")
@@ -192,9 +261,17 @@ def run(args: argparse.Namespace) -> int:
     net, card = load_run(args.run_folder, trained_on=args.trained_on)
     if args.evaluation is not None:
         card["evaluation"] = _read_json(args.evaluation)
-    size = card["config"]["crop_px"]
-    crops = Crops(load_pictures(args.data), size=size, seed=args.seed)
-    bundle = export(net, crops, args.out, batches=args.batches, card=card)
+    config = TrainConfig(**card["config"])
+    pictures = load_pictures(args.data)
+    if isinstance(net, DeltaCodec):
+        intra = Bundle.load(args.intra or installed(net.tier.name))
+        coder = thaw(args.intra or installed(net.tier.name), net.tier)
+        torch.manual_seed(args.seed)
+        with stream_supply(pictures, coder, config, seed=args.seed) as supply:
+            bundle = export_delta(net, intra, supply, args.out, batches=args.batches, card=card)
+    else:
+        crops = Crops(pictures, size=config.crop_px, seed=args.seed)
+        bundle = export(net, crops, args.out, batches=args.batches, card=card)
     print(f"{bundle.name} {bundle.model_id.hex()[:16]}")
     return 0
 

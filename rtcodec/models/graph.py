@@ -1,5 +1,6 @@
 """
-The three ONNX graphs of a model, written node by node from its weights.
+The ONNX graphs of a model, written node by node from its weights: three of intra frames, and two of
+delta frames where a model has those.
 
 A graph built by hand keeps the batch, height and width dynamic, holds only operators that
 OpenVINO, ONNX Runtime, its web build and TensorRT share, and does not change with an exporter's
@@ -185,14 +186,16 @@ class GraphBuilder:
             layer, step = layer.in_units(out), step / out
         return self._int8_conv(x, weight, step, layer.bias)
 
-    def of_bytes(self, x: str, weight: Array, bias: Array | None = None) -> str:
+    def of_bytes(
+        self, x: str, weight: Array, bias: Array | None = None, *, zero: float = 127.5
+    ) -> str:
         """
-        A 1x1 layer for samples / 255 - 1/2, of samples 0..255 in *x*.
+        A 1x1 layer for (samples - zero) / 255, of samples 0..255 in *x*.
 
         Its weights take two integers of 7 bits each, the second for what the first leaves: two
         products in integers are faster than one in floats, and exact enough for the finest qp.
         """
-        centre = -0.5 * weight.sum((1, 2, 3))
+        centre = -zero / 255 * weight.sum((1, 2, 3))
         matrix = weight[:, :, 0, 0] / 255
         coarse, step = int8_weight(matrix, _BYTE_WEIGHT_LIMIT)
         fine, fine_step = int8_weight(matrix - coarse * step[:, None], _BYTE_WEIGHT_LIMIT)
@@ -291,11 +294,58 @@ def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     """Blocks (uint8) and gains -> latents and hyper-latents."""
     g = GraphBuilder()
     gains = g.gains(_gain_sizes(dims))
-    one, zero = g.scalar(1.0), g.constant(np.array(0, np.uint8))
-    x = g.channels_first(g.node("DequantizeLinear", "blocks", one, zero))
+    x = _samples(g, "blocks")
     straight = g.of_bytes(x, weights["analysis.linear.weight"])
-    embed = Layer.of(weights, "analysis.embed")
-    trunk = g.of_bytes(x, embed.weight, embed.bias)
+    trunk = g.of_bytes(x, *Layer.of(weights, "analysis.embed"))
+    _hyper_analysis(g, weights, _latents(g, weights, dims, straight, trunk, gains))
+    return g.model(
+        "analysis",
+        [_blocks("blocks", TensorProto.UINT8), _gains_input(dims)],
+        [_at_16("latents", dims), _at_64(dims)],
+    )
+
+
+def delta_analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
+    """
+    Differences, prediction (uint8 blocks), motion and gains -> latents and hyper-latents.
+
+    A difference of 0 is the byte 128; see `rtcodec.motion.native.differences`.
+    """
+    g = GraphBuilder()
+    gains = g.gains(_gain_sizes(dims))
+    d, prediction = _samples(g, "differences"), _samples(g, "prediction")
+    straight = g.of_bytes(d, weights["analysis.linear.weight"], zero=128)
+    trunk = g.node(
+        "Add",
+        g.of_bytes(d, *Layer.of(weights, "analysis.embed"), zero=128),
+        g.of_bytes(prediction, weights["analysis.embed_reference.weight"]),
+    )
+    latents = _latents(g, weights, dims, straight, trunk, gains)
+    _hyper_analysis(g, weights, g.node("Concat", latents, g.channels_first("motion"), axis=1))
+    blocks = [_blocks(name, TensorProto.UINT8) for name in ("differences", "prediction")]
+    motion = _value("motion", TensorProto.FLOAT, ["N", "h16", "w16", dims["motion"]])
+    return g.model(
+        "delta_analysis",
+        [*blocks, motion, _gains_input(dims)],
+        [_at_16("latents", dims), _at_64(dims)],
+    )
+
+
+def _samples(g: GraphBuilder, blocks: str) -> str:
+    """Blocks of bytes with their channels first, as floats that are integers."""
+    one, zero = g.scalar(1.0), g.constant(np.array(0, np.uint8))
+    return g.channels_first(g.node("DequantizeLinear", blocks, one, zero))
+
+
+def _latents(
+    g: GraphBuilder,
+    weights: Weights,
+    dims: Mapping[str, int],
+    straight: str,
+    trunk: str,
+    gains: Mapping[str, str],
+) -> str:
+    """Add the nodes from the linear path and the embedded trunk to the output `latents`."""
     for i in range(dims["encoder_blocks"]):
         trunk = g.block(trunk, weights, f"analysis.blocks.{i}")
     out = int8_unit(weights, "analysis.out_input")
@@ -303,12 +353,7 @@ def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     trunk = g.product(trunk, Layer.of(weights, "analysis.out"), out)
     latents = g.node("Mul", g.node("Add", straight, trunk), gains["encoder"])
     g.channels_last(latents, out="latents")
-    _hyper_analysis(g, weights, latents)
-    return g.model(
-        "analysis",
-        [_blocks("blocks", TensorProto.UINT8), _gains_input(dims)],
-        [_at_16("latents", dims), _at_64(dims)],
-    )
+    return latents
 
 
 def _hyper_analysis(g: GraphBuilder, weights: Weights, latents: str) -> None:
@@ -486,24 +531,56 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     step1 = means.step1(means.anchors_of("symbols", channels_last=True))
     known = g.node("Mul", g.node("Add", symbols, step1), means.before)
     rest = g.node("Mul", g.node("Add", symbols, means.step2(known)), means.after)
-    latents = g.node("Mul", g.node("Add", known, rest), gains["decoder"])
-    # Samples: (x + 1/2) * 255, and another 1/2 for rounding by Floor.
-    straight = g.conv(latents, weights["synthesis.linear.weight"] * 255)
-    embed, out = (int8_unit(weights, f"synthesis.{key}_input") for key in ("embed", "head"))
-    trunk = g.product(g.in_units(latents, embed), Layer.of(weights, "synthesis.embed"), embed)
-    trunk = g.node("Mul", trunk, gains["decoder_trunk"])
-    for i in range(dims["decoder_blocks"]):
-        trunk = g.block(trunk, weights, f"synthesis.blocks.{i}")
-    trunk = g.in_units(g.node("Mul", trunk, gains["decoder_head"]), out)
-    head = Layer.of(weights, "synthesis.head").scaled(np.full(PIXEL_CHANNELS, 255, np.float32))
-    corrections = g.product(trunk, head.plus(128), out)
-    samples = g.node("Floor", g.clip(g.node("Add", straight, corrections), 0.0, 255.0))
+    samples = _paint(g, weights, dims, g.node("Add", known, rest), gains, None)
     g.node("Cast", g.channels_last(samples), to=TensorProto.UINT8, out="blocks")
     return g.model(
         "synthesis",
         [_at_64(dims), _at_16("symbols", dims), _gains_input(dims)],
         [_blocks("blocks", TensorProto.UINT8)],
     )
+
+
+def delta_synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
+    """Symbols, prediction (uint8 blocks) and gains -> blocks (uint8)."""
+    g = GraphBuilder()
+    gains = g.gains(_gain_sizes(dims))
+    prediction = _samples(g, "prediction")
+    samples = _paint(g, weights, dims, g.channels_first("symbols"), gains, prediction)
+    g.node("Cast", g.channels_last(samples), to=TensorProto.UINT8, out="blocks")
+    return g.model(
+        "delta_synthesis",
+        [_at_16("symbols", dims), _blocks("prediction", TensorProto.UINT8), _gains_input(dims)],
+        [_blocks("blocks", TensorProto.UINT8)],
+    )
+
+
+def _paint(
+    g: GraphBuilder,
+    weights: Weights,
+    dims: Mapping[str, int],
+    latents: str,
+    gains: Mapping[str, str],
+    prediction: str | None,
+) -> str:
+    """Add the nodes from quantised latents to samples 0..255, as floats that are integers."""
+    latents = g.node("Mul", latents, gains["decoder"])
+    # Samples: (x + 1/2) * 255, and another 1/2 for rounding by Floor.
+    straight = g.conv(latents, weights["synthesis.linear.weight"] * 255)
+    embed, out = (int8_unit(weights, f"synthesis.{key}_input") for key in ("embed", "head"))
+    trunk = g.product(g.in_units(latents, embed), Layer.of(weights, "synthesis.embed"), embed)
+    if prediction is not None:
+        context = g.of_bytes(prediction, weights["synthesis.embed_reference.weight"])
+        trunk = g.node("Add", trunk, context)
+    trunk = g.node("Mul", trunk, gains["decoder_trunk"])
+    for i in range(dims["decoder_blocks"]):
+        trunk = g.block(trunk, weights, f"synthesis.blocks.{i}")
+    trunk = g.in_units(g.node("Mul", trunk, gains["decoder_head"]), out)
+    head = Layer.of(weights, "synthesis.head").scaled(np.full(PIXEL_CHANNELS, 255, np.float32))
+    corrections = g.product(trunk, head.plus(128 if prediction is None else 0.5), out)
+    samples = g.node("Add", straight, corrections)
+    if prediction is not None:
+        samples = g.node("Add", samples, prediction)
+    return g.node("Floor", g.clip(samples, 0.0, 255.0))
 
 
 def build_graphs(weights: Weights, dims: Mapping[str, int], rounding: Array) -> dict[str, bytes]:
@@ -519,4 +596,12 @@ def build_graphs(weights: Weights, dims: Mapping[str, int], rounding: Array) -> 
         "analysis": analysis_graph(weights, dims),
         "residual": residual_graph(weights, dims, rounding),
         "synthesis": synthesis_graph(weights, dims),
+    }
+
+
+def build_delta_graphs(weights: Weights, dims: Mapping[str, int]) -> dict[str, bytes]:
+    """The graphs of a model's delta frames by name; *dims* with M less motion's symbols."""
+    return {
+        "delta_analysis": delta_analysis_graph(weights, dims),
+        "delta_synthesis": delta_synthesis_graph(weights, dims),
     }

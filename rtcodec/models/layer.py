@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtcodec.models.tier import COARSEST_STEP, FINEST_STEP, QP_ANCHORS, QP_COUNT
+from rtcodec.models.tier import QP_ANCHORS, QP_COUNT
+from rtcodec.motion.search import COARSEST_STEP, FINEST_STEP
 
 
 def qp_to_step(qp: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ def rate_distortion(
     step = qp_to_step(qp.float())
     d = distortion(coded.x_hat, x)
     bpp = (coded.bits_y + coded.bits_z) / pixels
-    price = config.rate_factor / step.square()
+    factor = config.delta_rate_factor if config.delta else config.rate_factor
+    price = factor / step.square()
     true_bpp = (coded.coded_y + coded.bits_z.detach()) / pixels
     loss = ((bpp + price * d) / (true_bpp + price * d.detach())).mean()
     return loss, {

@@ -37,8 +37,9 @@ from rtcodec.models.prior import (
     HyperPrior,
     Means,
     ScaleNetwork,
+    coded_bits,
     index_to_scale,
-    logistic_mass,
+    noisy_bits,
     quantise,
     rounding_offsets,
 )
@@ -96,6 +97,30 @@ class Synthesis(nn.Module):
         return in_float32(self.linear, latents) + head
 
 
+class GainVectors(nn.Module):
+    """The vectors that depend on qp: one model codes at any."""
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__()
+        self.encoder_trunk_gain = QpVector(tier.channels)
+        self.encoder_gain = QpVector(tier.latents)
+        self.decoder_gain = QpVector(tier.latents)
+        self.decoder_trunk_gain = QpVector(tier.channels)
+        self.decoder_head_gain = QpVector(tier.channels)
+
+    def forward(self, qp: Tensor) -> Gains:
+        """Gain vectors at qp [N]."""
+        step = qp_to_step(qp.float())[:, None]
+        root = (step / 20.0).sqrt()
+        return (
+            self.encoder_trunk_gain(qp),
+            self.encoder_gain(qp) * (255.0 / step),
+            self.decoder_gain(qp) * (step / 255.0),
+            self.decoder_trunk_gain(qp) / root,
+            self.decoder_head_gain(qp) * root,
+        )
+
+
 def pack_planes(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Planes [N, 1, H, W], [N, 1, H/2, W/2] twice, one scale -> x [N, 384, H/16, W/16]."""
     return torch.cat(
@@ -147,30 +172,14 @@ class Codec(nn.Module):
         self.means = Means(tier)
         self.scale_network = ScaleNetwork(tier)
         self.hyper_prior = HyperPrior(tier)
-        self.encoder_trunk_gain = QpVector(tier.channels)
-        self.encoder_gain = QpVector(tier.latents)
-        self.decoder_gain = QpVector(tier.latents)
-        self.decoder_trunk_gain = QpVector(tier.channels)
-        self.decoder_head_gain = QpVector(tier.channels)
+        self.gain_vectors = GainVectors(tier)
         self.rounding: Tensor
         self.register_buffer("rounding", rounding_offsets(), persistent=False)
-
-    def gains(self, qp: Tensor) -> Gains:
-        """Gain vectors at qp [N]."""
-        step = qp_to_step(qp.float())[:, None]
-        root = (step / 20.0).sqrt()
-        return (
-            self.encoder_trunk_gain(qp),
-            self.encoder_gain(qp) * (255.0 / step),
-            self.decoder_gain(qp) * (step / 255.0),
-            self.decoder_trunk_gain(qp) / root,
-            self.decoder_head_gain(qp) * root,
-        )
 
     def forward(self, x: Tensor, qp: Tensor) -> Coded:
         """x [N, 384, h16, w16] in -0.5..0.5, qp [N] float or int in 0..63 -> Coded."""
         enc_trunk, enc_gain, dec_gain, dec_trunk, dec_head = (
-            g[:, :, None, None] for g in self.gains(qp)
+            g[:, :, None, None] for g in self.gain_vectors(qp)
         )
         latents = self.analysis(x, enc_trunk, enc_gain)
         with torch.autocast(x.device.type, enabled=False):
@@ -182,28 +191,8 @@ class Codec(nn.Module):
             residual = latents - means
             symbols = quantise(residual, index, self.rounding)
             scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
-            coded_y = self._coded_bits(symbols, scale, index)
-            bits_y = self._noisy_bits(residual, scale) if self.training else coded_y
-            bits_z = self._hyper_bits(z_raw, z, qp)
+            coded_y = coded_bits(symbols, scale, index)
+            bits_y = noisy_bits(residual, scale) if self.training else coded_y
+            bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp)
         x_hat = self.synthesis(symbols + means, dec_gain, dec_trunk, dec_head)
         return Coded(x_hat, bits_y, bits_z, coded_y, symbols, z, index)
-
-    def _noisy_bits(self, residual: Tensor, scale: Tensor) -> Tensor:
-        """Bits [N] of latents minus means with additive noise: what gradients go through."""
-        noisy = residual + torch.rand_like(residual) - 0.5
-        bits = -torch.log2(logistic_mass(noisy, scale).clamp_min(2.0**-20))
-        # Where the mass is clamped the gradient is gone: a slope keeps pulling outliers in.
-        outlying = (noisy.abs() - 20 * scale).clamp_min(0) * 0.02
-        return (bits + outlying).sum((1, 2, 3))
-
-    @torch.no_grad()
-    def _coded_bits(self, symbols: Tensor, scale: Tensor, index: Tensor) -> Tensor:
-        """Bits [N] of the symbols as they are coded: none where the index says skip."""
-        bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
-        return torch.where(index >= 1, bits, 0.0).sum((1, 2, 3))
-
-    def _hyper_bits(self, z_raw: Tensor, z: Tensor, qp: Tensor) -> Tensor:
-        """Bits [N] of the hyper-latents; with additive noise in training."""
-        noisy = z_raw + torch.rand_like(z_raw) - 0.5 if self.training else z
-        mass = self.hyper_prior.probability(noisy, qp)
-        return -torch.log2(mass.clamp_min(2.0**-16)).sum((1, 2, 3))

@@ -235,6 +235,29 @@ class HyperPrior(nn.Module):
         part = torch.sigmoid(at(self.mix))
         return narrow * (1 - part) + wide * part
 
+    def bits(self, z: Tensor, qp: Tensor) -> Tensor:
+        """Bits [N] of the hyper-latents; in training *z* is not rounded and gets noise."""
+        if self.training:
+            z = z + torch.rand_like(z) - 0.5
+        mass = self.probability(z, qp)
+        return -torch.log2(mass.clamp_min(2.0**-16)).sum((1, 2, 3))
+
+
+def noisy_bits(residual: Tensor, scale: Tensor) -> Tensor:
+    """Bits [N] of latents minus means with additive noise: what gradients go through."""
+    noisy = residual + torch.rand_like(residual) - 0.5
+    bits = -torch.log2(logistic_mass(noisy, scale).clamp_min(2.0**-20))
+    # Where the mass is clamped the gradient is gone: a slope keeps pulling outliers in.
+    outlying = (noisy.abs() - 20 * scale).clamp_min(0) * 0.02
+    return (bits + outlying).sum((1, 2, 3))
+
+
+@torch.no_grad()
+def coded_bits(symbols: Tensor, scale: Tensor, index: Tensor) -> Tensor:
+    """Bits [N] of the symbols as they are coded: none where the index says skip."""
+    bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
+    return torch.where(index >= 1, bits, 0.0).sum((1, 2, 3))
+
 
 def logistic_mass(centred: Tensor, scale: Tensor) -> Tensor:
     """Mass of [x - 1/2, x + 1/2] under a logistic with mean 0; stable in both tails."""

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from rtcodec.bundle import SUFFIX
 from rtcodec.errors import InputError
 from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops, CropsAhead
+from rtcodec.models.data import Crops
+from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.layer import is_int8
 from rtcodec.models.loss import rate_distortion
-from rtcodec.models.network import Codec, pack_planes
+from rtcodec.models.network import Codec
 from rtcodec.models.optimiser import build_optimisers, schedule
 from rtcodec.models.start import set_ranges, start_as_transform
-from rtcodec.models.thaw import thaw
-from rtcodec.models.tier import QP_COUNT, TIERS
+from rtcodec.models.supply import Supply
+from rtcodec.models.thaw import thaw, thaw_delta
+from rtcodec.models.tier import TIERS
 
 CHECKPOINT = "last.safetensors"
 AVERAGES = "ema.safetensors"
@@ -43,9 +45,11 @@ class Run:
         self,
         config: TrainConfig,
         out: Path,
-        crops: Crops,
+        supply: Supply,
         device: torch.device,
         *,
+        crops: Crops | None = None,
+        intra: Codec | None = None,
         init: Path | None = None,
         compiled: bool | None = None,
     ) -> None:
@@ -53,27 +57,24 @@ class Run:
         Args:
             config: The settings.
             out: Folder of the run's files; it exists.
-            crops: Supply of training crops.
+            supply: Training batches, of the kind that *config* trains on.
             device: Where to train.
+            crops: What intra networks that start from nothing fit their transform to.
+            intra: The tier's intra networks, which those of delta frames start from.
             init: Weights to start from where *out* has no checkpoint: an `ema.safetensors`, or
                 the `.rtcm` of a model of the tier.
             compiled: Whether to use `torch.compile`; by default on CUDA only.
         """
         self.config, self.out, self.device = config, out, device
-        self.crops: Crops | CropsAhead = crops
-        self.net = Codec(TIERS[config.tier])
+        self.supply = supply
+        self.net = build_networks(config.tier, delta=config.delta)
         self.step, self.elapsed_s = 0, 0.0
         checkpoint = out / CHECKPOINT
         saved = read_tensors(checkpoint, config.tier) if checkpoint.exists() else None
         if saved is None:
-            if init is None:
-                start_as_transform(self.net, crops)
-            elif init.suffix == SUFFIX:
-                self.net = thaw(init, self.net.tier)
-            else:
-                self.net.load_state_dict(read_averages(init, config.tier)[0])
+            self._begin(crops, intra, init)
             if config.int8 and not is_int8(self.net):
-                set_ranges(self.net, crops)
+                set_ranges(self.net, supply)
         else:
             self._load_weights(checkpoint, saved[1])
         self.net = self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -88,6 +89,19 @@ class Run:
         if on_cuda:
             torch.set_float32_matmul_precision("high")
 
+    def _begin(self, crops: Crops | None, intra: Codec | None, init: Path | None) -> None:
+        """The first weights of a new run."""
+        if init is not None and init.suffix == SUFFIX:
+            self.net = (thaw_delta if self.config.delta else thaw)(init, self.net.tier)
+        elif init is not None:
+            self.net.load_state_dict(read_averages(init, self.config.tier)[0])
+        elif isinstance(self.net, DeltaCodec):
+            assert intra is not None
+            self.net.start_from(intra.state_dict())
+        else:
+            assert crops is not None
+            start_as_transform(self.net, crops)
+
     def advance(self, progress: float) -> dict[str, float]:
         """One optimiser step at *progress* 0..1 of the run; returns figures for the log."""
         config = self.config
@@ -96,12 +110,10 @@ class Run:
             for group in optimiser.param_groups:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * rate
-        x = pack_planes(*(p.to(self.device) for p in self.crops.batch(config.batch)))
-        x = x.to(memory_format=torch.channels_last)
-        qp = torch.rand(config.batch, device=self.device) * (QP_COUNT - 1)
+        inputs = [on_device(tensor, self.device) for tensor in self.supply.next()]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            coded = self.forward(x, qp)
-        loss, figures = rate_distortion(coded, x, qp, config)
+            coded = self.forward(*inputs)
+        loss, figures = rate_distortion(coded, inputs[0], inputs[-1], config)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.clip)
         if torch.isfinite(norm):
@@ -109,6 +121,7 @@ class Run:
                 optimiser.step()
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
+        self.supply.done(coded.x_hat)
         self._average()
         self.step += 1
         return figures | {"norm": norm.item(), "rate": rate}
@@ -119,9 +132,9 @@ class Run:
         for name, parameter in self.net.named_parameters():
             self.averages[name].lerp_(parameter, 1 - decay)
 
-    def averaged(self) -> Codec:
+    def averaged(self) -> Codec | DeltaCodec:
         """The network with averaged weights."""
-        net = Codec(self.net.tier).to(self.device)
+        net = build_networks(self.config.tier, delta=self.config.delta).to(self.device)
         net.load_state_dict(self.averages)
         return net
 
@@ -133,6 +146,7 @@ class Run:
             for j, values in optimiser.state_dict()["state"].items():
                 state |= {f"opt/{i}/{j}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
         facts = {"step": str(self.step), "elapsed_s": str(self.elapsed_s), "tier": self.config.tier}
+        facts["kind"] = "delta" if self.config.delta else "intra"
         write = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
         averages = {k[4:]: v for k, v in write.items() if k.startswith("ema/")}
         for name, tensors in ((CHECKPOINT, write), (AVERAGES, averages)):
@@ -157,6 +171,17 @@ class Run:
                 if parts[0] == "opt" and int(parts[1]) == i:
                     own["state"].setdefault(int(parts[2]), {})[parts[3]] = value
             optimiser.load_state_dict(own)
+
+
+def build_networks(tier: str, *, delta: bool) -> Codec | DeltaCodec:
+    """New networks of one kind."""
+    return DeltaCodec(TIERS[tier]) if delta else Codec(TIERS[tier])
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """*tensor* where the networks are; pictures with their channels last."""
+    tensor = tensor.to(device)
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def read_tensors(path: Path, tier: str | None = None) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -190,7 +215,7 @@ def read_averages(path: Path, tier: str | None = None) -> tuple[dict[str, Tensor
     """
     facts, state = read_tensors(path, tier)
     try:
-        Codec(TIERS[facts["tier"]]).load_state_dict(state)
+        build_networks(facts["tier"], delta=facts.get("kind") == "delta").load_state_dict(state)
     except RuntimeError:
         raise InputError(f"{path}: its weights do not fit tier {facts['tier']}") from None
     return state, facts

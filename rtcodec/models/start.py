@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from rtcodec.models.data import Crops
 from rtcodec.models.layer import Int8Input
 from rtcodec.models.network import Codec, pack_planes
+from rtcodec.models.supply import Supply
 from rtcodec.models.tier import (
     ANCHORED,
     PIXEL_CHANNELS,
@@ -74,7 +75,7 @@ def start_as_transform(net: Codec, crops: Crops) -> None:
     x = pack_planes(*crops.batch(64))
     for anchor in range(QP_ANCHORS):
         qp = torch.full((1,), anchor * (QP_COUNT - 1) / (QP_ANCHORS - 1))
-        _, gain, _, _, _ = net.gains(qp)
+        _, gain, _, _, _ = net.gain_vectors(qp)
         latents = net.analysis.linear(x) * gain[:, :, None, None]
         # Of a logistic with this mean modulus.
         scale = latents.abs().mean((0, 2, 3)) / (2 * math.log(2))
@@ -85,8 +86,8 @@ def start_as_transform(net: Codec, crops: Crops) -> None:
 
 
 @torch.no_grad()
-def set_ranges(net: Codec, crops: Crops, *, batches: int = 16) -> None:
-    """Set the ranges of the 8-bit inputs to what they see of *batches* of 8 crops at any qp."""
+def set_ranges(net: nn.Module, supply: Supply, *, batches: int = 16) -> None:
+    """Set the ranges of the 8-bit inputs to what they see of *batches* of training."""
     seen: dict[Int8Input, list[Tensor]] = {
         module: [] for module in net.modules() if isinstance(module, Int8Input)
     }
@@ -96,9 +97,8 @@ def set_ranges(net: Codec, crops: Crops, *, batches: int = 16) -> None:
         seen[module].append(arguments[0].abs().amax((0, 2, 3)).float())
 
     hooks = [module.register_forward_pre_hook(look) for module in seen]
-    qp = torch.linspace(0, QP_COUNT - 1, 8)
     for _ in range(batches):
-        net(pack_planes(*crops.batch(8)), qp)
+        supply.done(net(*supply.next()).x_hat)
     for hook in hooks:
         hook.remove()
     for module, values in seen.items():

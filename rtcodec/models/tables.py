@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
-from rtcodec.models.data import Crops
-from rtcodec.models.network import Codec, pack_planes
+from rtcodec.models.delta import DeltaCodec
+from rtcodec.models.network import Codec
 from rtcodec.models.prior import index_to_scale, logistic_mass
+from rtcodec.models.supply import Supply
 from rtcodec.models.tier import QP_COUNT, SCALE_LEVELS, Z_LIMIT
 
 HISTOGRAM_RADIUS = 127
 PRIOR_COUNTS = 400
 "Weight, in symbols, of the trained distribution in each fitted table; steadies the rare ones."
 
-BATCH = 8
 _WIDTH = 2 * HISTOGRAM_RADIUS + 1
 _Z_WIDTH = 2 * Z_LIMIT + 1
 
@@ -27,10 +27,10 @@ Counts = NDArray[np.int64]
 
 
 @torch.no_grad()
-def fit_tables(net: Codec, crops: Crops, batches: int) -> EntropyTables:
-    """Tables from the symbols of *batches* of 8 crops, over all qp."""
+def fit_tables(net: Codec | DeltaCodec, supply: Supply, batches: int) -> EntropyTables:
+    """Tables from the symbols of *batches* of training, over all qp."""
     net.eval()
-    y_counts, z_counts = count_symbols(net, crops, batches)
+    y_counts, z_counts = count_symbols(net, supply, batches)
     return EntropyTables(
         y_cdf=y_tables_from_histograms(_blend(y_counts, _y_prior())),
         z_cdf=tables_from_histograms(_blend(_smooth_over_qp(z_counts), _z_prior(net))),
@@ -38,14 +38,18 @@ def fit_tables(net: Codec, crops: Crops, batches: int) -> EntropyTables:
 
 
 @torch.no_grad()
-def count_symbols(net: Codec, crops: Crops, batches: int) -> tuple[Counts, Counts]:
+def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tuple[Counts, Counts]:
     """Histograms of symbols [64 scale indices, 255] and of z [64 qp, Cz, 31]."""
     y_counts = np.zeros((SCALE_LEVELS, _WIDTH), np.int64)
     z_counts = np.zeros((QP_COUNT, net.tier.hyper_latents, _Z_WIDTH), np.int64)
-    for batch in range(batches):
-        qp = (torch.arange(BATCH) * (QP_COUNT // BATCH) + batch) % QP_COUNT
-        coded = net(pack_planes(*crops.batch(BATCH)), qp)
-        y_counts += _histogram_of_symbols(coded.symbols, coded.index)
+    for _ in range(batches):
+        inputs = supply.next()
+        coded = net(*inputs)
+        supply.done(coded.x_hat)
+        symbols, qp = coded.symbols, inputs[-1].long()
+        if isinstance(net, DeltaCodec):
+            symbols = torch.cat((symbols, inputs[2]), 1)  # motion has indices too
+        y_counts += _histogram_of_symbols(symbols, coded.index)
         for q, z in zip(qp.tolist(), coded.z.long().numpy(), strict=True):
             for channel, values in enumerate(z.reshape(z.shape[0], -1) + Z_LIMIT):
                 z_counts[q, channel] += np.bincount(values, minlength=_Z_WIDTH)
@@ -67,7 +71,7 @@ def _y_prior() -> NDArray[np.float64]:
     return logistic_mass(places[None], scales[:, None]).double().numpy()  # type: ignore[no-any-return]
 
 
-def _z_prior(net: Codec) -> NDArray[np.float64]:
+def _z_prior(net: Codec | DeltaCodec) -> NDArray[np.float64]:
     """The trained P(z) as [64, Cz, 31]."""
     values = torch.arange(-Z_LIMIT, Z_LIMIT + 1).float()
     z = values[None, None, :, None].expand(QP_COUNT, net.tier.hyper_latents, -1, 1)

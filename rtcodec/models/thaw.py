@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rtcodec.bundle import Bundle
+from rtcodec.bundle import Bundle, installed_bundles
 from rtcodec.entropy.cdf import PROB_SCALE
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.inference import FLOAT_MODULES
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.network import Codec
@@ -27,7 +28,7 @@ _ANCHOR_QPS = np.arange(QP_ANCHORS) * (QP_COUNT - 1) // (QP_ANCHORS - 1)
 
 def thaw(path: Path, tier: Tier) -> Codec:
     """
-    The network of a bundle.
+    The networks of a bundle's intra frames.
 
     Args:
         path: A `.rtcm` file.
@@ -36,13 +37,34 @@ def thaw(path: Path, tier: Tier) -> Codec:
     Raises:
         InputError: If there is no such bundle, or its sizes or weights are not the tier's.
     """
+    bundle = _load(path, tier)
+    net = Codec(tier)
+    _fill(net, bundle, f"{path}: its weights are not those of today's networks")
+    return net
+
+
+def thaw_delta(path: Path, tier: Tier) -> DeltaCodec:
+    """The networks of a bundle's delta frames; as `thaw`, and InputError if it has none."""
+    bundle = _load(path, tier)
+    if bundle.delta is None:
+        raise InputError(f"{path}: a model of intra frames only")
+    net = DeltaCodec(tier)
+    _fill(net, bundle.delta, f"{path}: its weights are not those of today's networks")
+    return net
+
+
+def _load(path: Path, tier: Tier) -> Bundle:
     try:
         bundle = Bundle.load(path)
     except ConfigError as error:
         raise InputError(str(error)) from None
-    net = Codec(tier)
-    if dict(bundle.dims) != tier.dims:
+    if {key: value for key, value in bundle.dims.items() if key != "motion"} != tier.dims:
         raise InputError(f"{path}: its sizes are not those of tier {tier.name}")
+    return bundle
+
+
+def _fill(net: Codec | DeltaCodec, bundle: Bundle, refusal: str) -> None:
+    """Give *net* the weights of *bundle*."""
     tensors = {name: np.asarray(value) for name, value in bundle.tensors.items()}
     state = {
         name: _tensor(value) for name, value in tensors.items() if name.startswith(FLOAT_MODULES)
@@ -52,15 +74,24 @@ def thaw(path: Path, tier: Tier) -> Codec:
     try:
         net.load_state_dict(state)
     except RuntimeError:
-        raise InputError(f"{path}: its weights are not those of today's networks") from None
-    return net
+        raise InputError(refusal) from None
+
+
+def installed(tier: str) -> Path:
+    """The shipped model of a tier; InputError if there is none."""
+    found = [path for path in installed_bundles() if path.stem == tier]
+    if not found:
+        raise InputError(f"no model {tier} is installed: train intra frames first, give --intra")
+    return found[0]
 
 
 def _tensor(values: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(np.array(values, np.float32))
 
 
-def _scale_network(net: Codec, tensors: dict[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+def _scale_network(
+    net: Codec | DeltaCodec, tensors: dict[str, NDArray[np.generic]]
+) -> dict[str, Tensor]:
     network = net.scale_network
     shifts = [int(s) for s in tensors["scale_net.shifts"].astype(np.int64)]
     state = {}
@@ -76,8 +107,8 @@ def _scale_network(net: Codec, tensors: dict[str, NDArray[np.generic]]) -> dict[
     return {f"scale_network.{name}": value for name, value in state.items()}
 
 
-def _gains(net: Codec, table: NDArray[np.generic]) -> dict[str, Tensor]:
-    """Invert `Codec.gains` at the anchors."""
+def _gains(net: Codec | DeltaCodec, table: NDArray[np.generic]) -> dict[str, Tensor]:
+    """Invert `GainVectors` at the anchors."""
     step = qp_to_step(torch.from_numpy(_ANCHOR_QPS).float())[:, None]
     root = (step / 20.0).sqrt()
     factors = {
@@ -89,7 +120,7 @@ def _gains(net: Codec, table: NDArray[np.generic]) -> dict[str, Tensor]:
     }
     parts = torch.split(_tensor(table)[_ANCHOR_QPS], list(net.tier.gain_sizes), 1)
     return {
-        f"{name}.log_gain": (part / factor).log()
+        f"gain_vectors.{name}.log_gain": (part / factor).log()
         for (name, factor), part in zip(factors.items(), parts, strict=True)
     }
 

@@ -13,10 +13,6 @@ QP_COUNT = 64
 QP_ANCHORS = 8
 "Per-qp vectors are learned at this many anchors and interpolated linearly between them."
 
-FINEST_STEP = 3.0
-COARSEST_STEP = 160.0
-"Quantiser steps of an orthonormal transform at qp 0 and 63, in 8-bit sample values."
-
 Z_LIMIT = 15
 "Hyper-latents are -15..15."
 

@@ -24,11 +24,13 @@ import torch
 
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops, CropsAhead, drawn_screens, load_pictures
+from rtcodec.models.data import Crops, drawn_screens, load_pictures
 from rtcodec.models.pack import pack
 from rtcodec.models.run import CHECKPOINT, Run, read_tensors
+from rtcodec.models.supply import crop_supply, stream_supply
+from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import TIERS
-from rtcodec.models.validation import Validation
+from rtcodec.models.validation import ClipValidation, Validation
 
 PACK_LIMIT_MB = 40.0
 "Leaves room in 64 MiB for the checkout and a checkpoint, where both travel with the data."
@@ -74,6 +76,7 @@ def train(
     device: torch.device,
     *,
     init: Path | None = None,
+    intra: Path | None = None,
     stop: Stop | None = None,
     workers: int = 0,
     compiled: bool | None = None,
@@ -84,10 +87,11 @@ def train(
     Args:
         config: The settings.
         data: Folder or packed file of pictures.
-        validate: Folder of PNG images for the curve, if any.
+        validate: Folder of PNG images, or of clips for delta frames, for the curve, if any.
         out: Folder of the run's files, made if there is none.
         device: Where to train.
         init: See `Run`.
+        intra: For delta frames, the `.rtcm` that codes first frames; by default the installed one.
         stop: What ends the run early.
         workers: Threads that cut crops ahead; 0 cuts them between the steps.
         compiled: See `Run`.
@@ -97,22 +101,31 @@ def train(
     """
     pictures = load_pictures(data)
     pictures += drawn_screens(pictures, count=config.screens, seed=config.seed)
-    validation = Validation(validate) if validate else None
+    validation = (ClipValidation if config.delta else Validation)(validate) if validate else None
     out.mkdir(parents=True, exist_ok=True)
     steps = resumed_steps(out, config.tier)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
     # Crops and noise go on where a resumed run is: each start draws others, yet known ones.
     torch.manual_seed(config.seed + steps)
     seed = config.seed + steps
-    crops = Crops(pictures, size=config.crop_px, seed=seed)
     with ExitStack() as stack:
-        run = Run(config, out, crops, device, init=init, compiled=compiled)
-        if workers:
-            suppliers = [
-                Crops(pictures, size=config.crop_px, seed=seed + (i + 1) * 10**6)
-                for i in range(workers)
-            ]
-            run.crops = stack.enter_context(CropsAhead(suppliers, count=config.batch))
+        coder = thaw(intra or installed(config.tier), TIERS[config.tier]) if config.delta else None
+        if coder is None:
+            feed = crop_supply(pictures, config, seed=seed, workers=workers)
+        else:
+            feed = stream_supply(pictures, coder, config, seed=seed)
+            if isinstance(validation, ClipValidation):
+                validation.code_first_frames(coder)
+        run = Run(
+            config,
+            out,
+            stack.enter_context(feed),
+            device,
+            crops=Crops(pictures, size=config.crop_px, seed=seed),
+            intra=coder,
+            init=init,
+            compiled=compiled,
+        )
         log = stack.enter_context((out / "metrics.jsonl").open("a"))
         for row in _loop(run, validation, stop or Stop()):
             print(json.dumps(row), file=log, flush=True)
@@ -132,7 +145,9 @@ def resumed_seconds(out: Path) -> float:
     return float(read_tensors(checkpoint)[0]["elapsed_s"]) if checkpoint.exists() else 0.0
 
 
-def _loop(run: Run, validation: Validation | None, stop: Stop) -> Iterator[dict[str, object]]:
+def _loop(
+    run: Run, validation: Validation | ClipValidation | None, stop: Stop
+) -> Iterator[dict[str, object]]:
     """Rows for the log, until the time is up."""
     config, budget_s = run.config, run.config.minutes * 60
     saved = validated = run.elapsed_s
@@ -176,6 +191,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--validate", type=Path, metavar="FOLDER", help="PNG images for the curve")
     add("--out", type=Path, metavar="FOLDER", help="files of the run; resumed if it has some")
     add("--init", type=Path, metavar="FILE", help="start from an ema.safetensors or .rtcm")
+    add("--delta", action="store_true", help="train the networks of delta frames")
+    add("--intra", type=Path, metavar="FILE", help="the .rtcm for first frames (default: shipped)")
     add("--int8", action="store_true", help="train for trunks in 8-bit integers; do it last")
     add("--minutes", type=float, default=60.0, help="training time in total (default 60)")
     add("--batch", type=int, default=8, help="crops per step (default 8)")
@@ -212,6 +229,7 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         seed=args.seed,
         screens=args.screens,
+        delta=args.delta,
         int8=args.int8,
         minutes=args.minutes,
     )
@@ -224,6 +242,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             device,
             init=args.init,
+            intra=args.intra,
             stop=stop,
             workers=args.workers,
         )

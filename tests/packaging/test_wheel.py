@@ -41,10 +41,9 @@ def test_the_wheel_is_typed_and_licensed(wheel: set[str]) -> None:
     assert any(re.fullmatch(r"rtcodec-.*\.dist-info/licenses/LICENSE", name) for name in wheel)
 
 
-def test_the_wheel_holds_the_compiled_entropy_coder(wheel: set[str]) -> None:
-    assert any(
-        re.fullmatch(r"rtcodec/entropy/_rans\S*\.(so|dylib|pyd|dll)", name) for name in wheel
-    )
+@pytest.mark.parametrize("library", ["entropy/_rans", "motion/_motion"])
+def test_the_wheel_holds_the_compiled_libraries(library: str, wheel: set[str]) -> None:
+    assert any(re.fullmatch(rf"rtcodec/{library}\S*\.(so|dylib|pyd|dll)", name) for name in wheel)
 
 
 def test_the_wheel_holds_the_specification_beside_its_code(wheel: set[str]) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, Picture
 from rtcodec.models.network import Codec
 from rtcodec.models.run import Run
 from rtcodec.models.start import set_ranges, start_as_transform
+from rtcodec.models.supply import CropSupply
 from rtcodec.models.tier import Tier
 
 TINY = Tier("tiny", 16, 24, 8, 1, 2, 8)
@@ -39,6 +42,16 @@ def crops(seed: int = 1) -> Crops:
     return Crops(pictures(), size=64, seed=seed)
 
 
+def supply(seed: int = 1, *, batch: int = 2, in_turns: bool = False) -> CropSupply:
+    """Training batches of those crops."""
+    return CropSupply(crops(seed), batch=batch, in_turns=in_turns)
+
+
+def started(config: TrainConfig, out: Path, **options: Any) -> Run:
+    """A run of the tiny tier on those crops; *options* as of `Run`."""
+    return Run(config, out, supply(), torch.device("cpu"), crops=crops(), **options)
+
+
 def codec(seed: int = 0, *, int8: bool = False) -> Codec:
     """A tiny codec as if trained: a transform, every weight a little off its start."""
     torch.manual_seed(seed)
@@ -49,14 +62,14 @@ def codec(seed: int = 0, *, int8: bool = False) -> Codec:
             parameter.add_(torch.randn_like(parameter) * 0.03)
     net.eval()
     if int8:
-        set_ranges(net, crops(), batches=2)
+        set_ranges(net, supply(batch=8, in_turns=True), batches=8)
     return net
 
 
 def assert_go_on_alike(run: Run, resumed: Run) -> None:
     """One more step leaves both runs with the same weights."""
     for one in (run, resumed):
-        one.crops = crops(seed=8)
+        one.supply = supply(seed=8)
         torch.manual_seed(2)
         one.advance(0.2)
     for name, value in run.net.state_dict().items():

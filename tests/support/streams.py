@@ -31,10 +31,13 @@ def coded_frames(
     encoder = FrameEncoder(engine, packer, *size, description=description)
     frames = []
     for index in range(count):
-        coded = encoder.encode(picture(*size, index), qp=20, pts=index * 3000, keyframe=index == 0)
+        coded = encoder.encode(
+            picture(*size, index), qp=20, pts=index * 3000, keyframe=index == 0, reconstruct=True
+        )
         packets = tuple(
             write_packet(packet) for packet in coded.unit.packets if isinstance(packet, Packet)
         )
-        frames.append(CodedFrame(packets, encoder.show(coded.output, qp=20)))
+        assert coded.output.reconstruction is not None
+        frames.append(CodedFrame(packets, coded.output.reconstruction))
     encoder.close()
     return frames

@@ -69,15 +69,17 @@ def test_the_command_reports_the_library_or_the_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     tool = make_tool(tmp_path, "cc", 'for output; do :; done; echo library > "$output"')
-    arguments = ["--output", str(tmp_path / "coder.so")]
+    arguments = ["--output", str(tmp_path)]
     assert build.main(arguments, {"CC": str(tool), "PATH": os.defpath}) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'coder.so'}\n"
+    made = [tmp_path / library.name for library in build.LIBRARIES.values()]
+    assert capsys.readouterr().out == "".join(f"{path}\n" for path in made)
+    assert all(path.read_text() == "library\n" for path in made)
     assert build.main(arguments, {"PATH": ""}) == 3
     assert capsys.readouterr().err.startswith("rtcodec: ")
 
 
 def test_the_module_is_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["build", "--output", str(tmp_path / "coder.so")])
+    monkeypatch.setattr(sys, "argv", ["build", "--output", str(tmp_path)])
     monkeypatch.setenv("CC", str(make_tool(tmp_path, "cc", "exit 1")))
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(build.__file__, run_name="__main__")

@@ -30,7 +30,7 @@ from rtcodec.models.inference import float_weights, inference_from_weights  # no
 from rtcodec.models.network import pack_planes  # noqa: E402
 from rtcodec.models.tables import fit_tables  # noqa: E402
 from rtcodec.models.tier import TIERS, tier_from_dims  # noqa: E402
-from support.models import TINY, codec, crops, data_folder  # noqa: E402
+from support.models import TINY, codec, crops, data_folder, supply  # noqa: E402
 
 Arrays = dict[str, NDArray[Any]]
 QPS = (2, 33, 60)
@@ -197,7 +197,7 @@ def test_a_network_that_could_exceed_exact_floats_is_not_exported(
 
 def test_fitted_tables_code_the_symbols_that_the_networks_make() -> None:
     net = codec()
-    tables = fit_tables(net, crops(), 2)
+    tables = fit_tables(net, supply(), 2)
     exact = integer_scale_network(net)
     bits = 0
     for qp in QPS:

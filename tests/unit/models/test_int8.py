@@ -25,12 +25,10 @@ from rtcodec.models.parity import (  # noqa: E402
     networks_of,
     spread_qps,
 )
-from rtcodec.models.run import Run, read_averages  # noqa: E402
+from rtcodec.models.run import read_averages  # noqa: E402
 from rtcodec.models.thaw import thaw  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
-from support.models import TINY, assert_go_on_alike, codec, crops  # noqa: E402
-
-CPU = torch.device("cpu")
+from support.models import TINY, assert_go_on_alike, codec, crops, started  # noqa: E402
 
 
 def some_layer() -> tuple[Int8Input, nn.Conv2d, Tensor]:
@@ -144,21 +142,21 @@ def test_a_run_in_8_bits_begins_from_floats_and_resumes(
     monkeypatch.setitem(TIERS, "tiny", TINY)
     config = TrainConfig(tier="tiny", crop_px=64, batch=2, warm_up_steps=2)
     torch.manual_seed(1)
-    floats = Run(config, tmp_path, crops(), CPU)
+    floats = started(config, tmp_path)
     floats.advance(0.0)
     floats.save()
     assert not is_int8(floats.net)
     out = tmp_path / "int8"
     out.mkdir()
     config = replace(config, int8=True)
-    run = Run(config, out, crops(), CPU, init=tmp_path / "ema.safetensors")
+    run = started(config, out, init=tmp_path / "ema.safetensors")
     before = range_of(run.net.analysis.out_input)
     run.advance(0.0)
     assert not torch.equal(range_of(run.net.analysis.out_input), before)
     run.save()
     assert is_int8(run.averaged())
     assert any("log_range" in name for name in read_averages(out / "ema.safetensors")[0])
-    assert_go_on_alike(run, Run(config, out, crops(), CPU))
+    assert_go_on_alike(run, started(config, out))
 
 
 def test_a_model_in_8_bits_is_frozen_and_thawed(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_the_networks_without_training_code_decode_the_same() -> None:
     qp = torch.tensor([3, 50])
     y8, u8, v8 = (((p + 0.5) * 255).round().to(torch.uint8) for p in (y, u, v))
     with torch.no_grad():
-        gains = torch.cat(net.gains(qp), 1)
+        gains = torch.cat(net.gain_vectors(qp), 1)
         coded = net(pack_planes(y, u, v), qp)
         latents, z = runtime.analyse(y8, u8, v8, gains)
         symbols = runtime.residual(latents, z, coded.index.clamp(0, 63).to(torch.uint8))

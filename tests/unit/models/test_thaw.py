@@ -14,11 +14,10 @@ from rtcodec.models.config import TrainConfig  # noqa: E402
 from rtcodec.models.export import export, gains_table, integer_scale_network  # noqa: E402
 from rtcodec.models.inference import float_weights  # noqa: E402
 from rtcodec.models.network import Codec, pack_planes  # noqa: E402
-from rtcodec.models.run import Run  # noqa: E402
 from rtcodec.models.tables import fit_tables  # noqa: E402
 from rtcodec.models.thaw import thaw  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
-from support.models import TINY, codec, crops  # noqa: E402
+from support.models import TINY, codec, crops, started, supply  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def test_it_codes_as_it_did(frozen: tuple[Codec, Path]) -> None:
     assert (now.symbols != was.symbols).float().mean() < 1e-3
     assert torch.allclose(now.x_hat, was.x_hat, atol=0.05)
     # Only the prior of z is an approximation, of the frozen tables.
-    tables = fit_tables(net, crops(), 2)
+    tables = fit_tables(net, supply(), 2)
     assert tables.hyper_channels == TINY.hyper_latents
     assert torch.isfinite(now.bits_z).all()
     assert (now.bits_z < 3 * was.bits_z + 500).all()
@@ -61,9 +60,7 @@ def test_it_codes_as_it_did(frozen: tuple[Codec, Path]) -> None:
 
 def test_a_run_starts_from_an_installed_model(tmp_path: Path) -> None:
     path = WEIGHTS_DIR / "n64.rtcm"
-    run = Run(
-        TrainConfig(tier="n64", crop_px=64), tmp_path, crops(), torch.device("cpu"), init=path
-    )
+    run = started(TrainConfig(tier="n64", crop_px=64), tmp_path, init=path)
     assert run.step == 0
     figures = run.advance(1.0)
     assert figures["log_cost"] < 1.0

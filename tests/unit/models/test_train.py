@@ -29,7 +29,15 @@ from rtcodec.models.run import Run, read_averages, read_tensors  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
 from rtcodec.models.train import Stop  # noqa: E402
 from rtcodec.models.validation import QPS, Validation  # noqa: E402
-from support.models import TINY, assert_go_on_alike, codec, crops, data_folder, picture  # noqa: E402
+from support.models import (  # noqa: E402
+    TINY,
+    assert_go_on_alike,
+    codec,
+    crops,
+    data_folder,
+    picture,
+    started,
+)
 
 CONFIG = TrainConfig(tier="tiny", crop_px=64, batch=2, warm_up_steps=2)
 CPU = torch.device("cpu")
@@ -48,24 +56,24 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
 
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    run = Run(CONFIG, tmp_path, crops(), CPU)
+    run = started(CONFIG, tmp_path)
     for progress in (0.0, 0.1):
         run.advance(progress)
     run.elapsed_s = 12.5
     run.save()
-    resumed = Run(CONFIG, tmp_path, crops(), CPU)
+    resumed = started(CONFIG, tmp_path)
     assert (resumed.step, resumed.elapsed_s) == (2, 12.5)
     assert_go_on_alike(run, resumed)
 
 
 def test_a_saved_run_is_its_checkpoint_byte_for_byte(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    run = Run(CONFIG, tmp_path, crops(), CPU)
+    run = started(CONFIG, tmp_path)
     run.advance(0.0)
     run.save()
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     assert sorted(before) == ["ema.safetensors", "last.safetensors"]
-    Run(CONFIG, tmp_path, crops(), CPU).save()
+    started(CONFIG, tmp_path).save()
     for name, content in before.items():
         tensors = load_file(tmp_path / name)
         (tmp_path / "old").write_bytes(content)
@@ -75,27 +83,25 @@ def test_a_saved_run_is_its_checkpoint_byte_for_byte(tmp_path: Path) -> None:
 
 def test_steps_bring_the_loss_down(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    run = Run(CONFIG, tmp_path, crops(), CPU)
+    run = started(CONFIG, tmp_path)
     figures = [run.advance(0.0) for _ in range(30)]
     assert sum(f["log_cost"] for f in figures[-8:]) < sum(f["log_cost"] for f in figures[:8])
 
 
 def test_a_run_may_start_from_the_averages_of_another(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    first = Run(CONFIG, tmp_path, crops(), CPU)
+    first = started(CONFIG, tmp_path)
     first.advance(0.0)
     first.save()
     (tmp_path / "next").mkdir()
-    second = Run(
-        CONFIG, tmp_path / "next", crops(), CPU, init=tmp_path / "ema.safetensors", compiled=False
-    )
+    second = started(CONFIG, tmp_path / "next", init=tmp_path / "ema.safetensors", compiled=False)
     assert second.step == 0
     for name, value in first.averages.items():
         assert torch.equal(value, second.net.state_dict()[name])
 
 
 def test_a_checkpoint_goes_together_again_from_small_parts(tmp_path: Path) -> None:
-    run = Run(CONFIG, tmp_path, crops(), CPU)
+    run = started(CONFIG, tmp_path)
     run.advance(0.0)
     run.save()
     (tmp_path / "parts").mkdir()
@@ -132,7 +138,7 @@ def test_files_that_are_no_checkpoint_are_named(tmp_path: Path) -> None:
         read_averages(path)
     path.rename(tmp_path / "last.safetensors")
     with pytest.raises(InputError, match="not a checkpoint"):
-        Run(CONFIG, tmp_path, crops(), CPU)
+        started(CONFIG, tmp_path)
 
 
 def test_the_distortion_is_the_error_in_samples_of_equal_planes() -> None:

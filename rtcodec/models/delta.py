@@ -1,0 +1,200 @@
+"""
+Delta frames: what is coded of a frame whose prediction both sides have, in torch.
+
+    x --minus prediction--> d --linear path-----------------------+
+                            |                                     v
+         prediction --embed-+--embed, blocks, out (trunk)-------> + --> latents * gain
+    latents, motion --HyperAnalysis--> z --ScaleNetwork--> scale indices (exact integers)
+    symbols = round(latents) with a dead zone, zero where the scale index is 0; motion as it is
+    latents_hat --linear path + embed (with the prediction's), blocks, head--> + prediction = x_hat
+    (a tile without any symbol is its prediction, untouched)
+
+The prediction comes from `rtcodec.motion`: integers, the same on both sides. The layers are those
+of the intra networks with one more input each; there is no mean network, since the prediction
+has said what neighbours could. Grey predictions are allowed anywhere, so a block that nothing
+predicts, or a whole new scene, is coded by the same networks (docs/adr/015).
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtcodec.models.layer import (
+    Conv1x1,
+    Int8Input,
+    clamp_ste,
+    in_float32,
+    round_ste,
+)
+from rtcodec.models.network import Analysis, Coded, GainVectors, Synthesis
+from rtcodec.models.prior import (
+    HyperAnalysis,
+    HyperPrior,
+    ScaleNetwork,
+    coded_bits,
+    index_to_scale,
+    logistic_mass,
+    noisy_bits,
+    quantise,
+    rounding_offsets,
+)
+from rtcodec.models.tier import PIXEL_CHANNELS, SCALE_LEVELS, TILE_SIDE, Z_LIMIT, Tier
+from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
+
+
+def reference_embedding(channels: int) -> Conv1x1:
+    """A 1x1 layer from a prediction to a trunk; starts at zero."""
+    layer = Conv1x1(PIXEL_CHANNELS, channels, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+class DeltaAnalysis(Analysis):
+    """Differences to a prediction, and the prediction, to unquantised latents."""
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__(tier)
+        self.embed_reference = reference_embedding(tier.channels)
+
+    def code(
+        self, d: Tensor, prediction: Tensor, trunk_gain: Tensor, latent_gain: Tensor
+    ) -> Tensor:
+        """
+        Differences to latents.
+
+        Args:
+            d: [N, 384, h16, w16], differences of sample values / 255.
+            prediction: [N, 384, h16, w16], sample values / 255 - 0.5.
+            trunk_gain: Broadcast to [N, C, h16, w16].
+            latent_gain: Broadcast to [N, M, h16, w16].
+
+        Returns:
+            [N, M, h16, w16] in quantiser steps.
+        """
+        trunk = self.blocks(self.embed(d) + self.embed_reference(prediction)) * trunk_gain
+        (out,) = in_float32(self.out_input, trunk, self.out)
+        return (in_float32(self.linear, d) + out) * latent_gain
+
+
+class DeltaSynthesis(Synthesis):
+    """Latents and a prediction to pixels."""
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__(tier)
+        self.embed_reference = reference_embedding(tier.channels)
+
+    def paint(
+        self,
+        latents: Tensor,
+        prediction: Tensor,
+        latent_gain: Tensor,
+        trunk_gain: Tensor,
+        head_gain: Tensor,
+    ) -> Tensor:
+        """latents [N, M, h16, w16], prediction -> x [N, 384, h16, w16] / 255 - 0.5."""
+        latents = latents * latent_gain
+        (trunk,) = self.embed_input(latents, self.embed)
+        trunk = trunk + self.embed_reference(prediction)
+        trunk = self.blocks(trunk * trunk_gain) * head_gain
+        (head,) = in_float32(self.head_input, trunk, self.head)
+        return prediction + in_float32(self.linear, latents) + head
+
+
+def with_motion(tier: Tier) -> Tier:
+    """The tier as the hyper and scale networks of delta frames see it: latents and motion."""
+    return replace(tier, latents=tier.latents + MOTION_CHANNELS)
+
+
+class DeltaCodec(nn.Module):
+    """The networks of one tier's delta frames, and the differentiable pass that trains them."""
+
+    def __init__(self, tier: Tier) -> None:
+        super().__init__()
+        self.tier = tier
+        wide = with_motion(tier)
+        self.analysis = DeltaAnalysis(tier)
+        self.synthesis = DeltaSynthesis(tier)
+        self.hyper_analysis = HyperAnalysis(wide)
+        self.scale_network = ScaleNetwork(wide)
+        self.hyper_prior = HyperPrior(tier)
+        self.gain_vectors = GainVectors(tier)
+        self.rounding: Tensor
+        self.register_buffer("rounding", rounding_offsets(), persistent=False)
+
+    def start_from(self, intra: dict[str, Tensor]) -> None:
+        """Take the weights of a tier's intra codec: a coder of differences as of pictures."""
+        own = self.state_dict()
+        for module in self.modules():
+            if isinstance(module, Int8Input):
+                module.log_range = None
+        own = {name: value for name, value in own.items() if not name.endswith("log_range")}
+        for name, value in own.items():
+            if name not in intra:
+                continue
+            there = intra[name]
+            if there.shape == value.shape:
+                value.copy_(there)
+            else:  # motion is new at the end of an input or an output
+                value[tuple(slice(n) for n in there.shape)] = there
+        self.load_state_dict(own)
+
+    def forward(self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor) -> Coded:
+        """
+        Code a batch.
+
+        Args:
+            x: [N, 384, h16, w16], sample values / 255 - 0.5.
+            prediction: Like *x*.
+            motion: Symbols of `rtcodec.motion.vectors`, [N, 3, h16, w16] float.
+            qp: [N] in 0..63.
+        """
+        enc_trunk, enc_gain, dec_gain, dec_trunk, dec_head = (
+            g[:, :, None, None] for g in self.gain_vectors(qp)
+        )
+        d = (x - prediction).clamp(-128 / 255, 127 / 255)  # as engines store it: a byte
+        latents = self.analysis.code(d, prediction, enc_trunk, enc_gain)
+        with torch.autocast(x.device.type, enabled=False):
+            latents = latents.float()
+            z_raw = self.hyper_analysis(torch.cat((latents, motion), 1))
+            z = clamp_ste(round_ste(z_raw), -Z_LIMIT, Z_LIMIT)
+            index = self.scale_network(z, qp)
+            index, of_motion = index.split((latents.shape[1], MOTION_CHANNELS), 1)
+            symbols = quantise(latents, index, self.rounding)
+            scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
+            coded_y = coded_bits(symbols, scale, index)
+            bits_y = noisy_bits(latents, scale) if self.training else coded_y
+            # Motion is never skipped: its index is at least 1, and its symbols are given.
+            bits_motion = symbol_bits(motion, index_to_scale(clamp_ste(of_motion, 1.0, 63.0)))
+            bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp)
+        x_hat = self.synthesis.paint(symbols, prediction, dec_gain, dec_trunk, dec_head)
+        still = at_rest(symbols, motion)
+        x_hat = x_hat + ((prediction - x_hat) * still).detach()  # gradients as if it were not
+        return Coded(
+            x_hat,
+            bits_y + bits_motion,
+            bits_z,
+            coded_y + bits_motion.detach(),
+            symbols,
+            z,
+            torch.cat((index, of_motion.clamp_min(1)), 1),
+        )
+
+
+def at_rest(symbols: Tensor, motion: Tensor) -> Tensor:
+    """
+    1 in tiles of which nothing is said, as [N, 1, h16, w16]: their prediction stays as it is.
+
+    A still background is then the same to the last bit on every engine, however long it stands.
+    """
+    said = torch.cat((symbols, motion), 1).detach().abs().amax(1, keepdim=True)
+    said = F.max_pool2d(said, TILE_SIDE)
+    return F.interpolate((said == 0).to(symbols.dtype), scale_factor=TILE_SIDE, mode="nearest")
+
+
+def symbol_bits(symbols: Tensor, scale: Tensor) -> Tensor:
+    """Bits [N] of given symbols; gradients reach the scale."""
+    bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
+    outlying = (symbols.abs() - 20 * scale).clamp_min(0) * 0.02
+    return (bits + outlying).sum((1, 2, 3))

@@ -1,0 +1,389 @@
+/*
+ * Block motion in integers: find vectors, and predict blocks with them. And what else delta frames
+ * need sample by sample.
+ *
+ * One freestanding C11 source (GCC or Clang), for Python through ctypes and for wasm32. It
+ * allocates nothing and calls nothing but memcpy and memset. `rtc_predict` is normative (SPEC.md
+ * section 9) and equals predict.py; `rtc_search` is the encoder's own affair. Arguments come
+ * checked from native.py; vectors may be any numbers.
+ *
+ * A reference is three planes with BORDER repeated samples around (half that for chroma), so that
+ * the filters may read beyond the frame.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* x86: compiled for AVX2 as well, chosen when the library is loaded. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define CLONES
+#endif
+
+void *memcpy(void *restrict to, const void *restrict from, size_t size);
+void *memset(void *to, int value, size_t size);
+
+enum {
+    BLOCK = 16,
+    HALF = BLOCK / 2,
+    SAMPLES = 384,
+    BORDER = 32, /* of luma; >= BLOCK + 8 taps, so that no clamped block reads outside */
+    REACH = BLOCK + 6, /* how far a block may lie outside the frame before nothing changes */
+    GREY = 128,
+    INTRA_BITS = 24 /* what a block costs more without a prediction: its mean, mostly */
+};
+
+/* ITU-T H.265 tables 8-4 (luma, quarters) and 8-5 (chroma, eighths). */
+static const int8_t LUMA_TAPS[4][8] = {
+    {0, 0, 0, 64, 0, 0, 0, 0},
+    {-1, 4, -10, 58, 17, -5, 1, 0},
+    {-1, 4, -11, 40, 40, -11, 4, -1},
+    {0, 1, -5, 17, 58, -10, 4, -1},
+};
+static const int8_t CHROMA_TAPS[8][4] = {
+    {0, 64, 0, 0},    {-2, 58, 10, -2}, {-4, 54, 16, -2}, {-6, 46, 28, -4},
+    {-4, 36, 36, -4}, {-4, 28, 46, -6}, {-2, 16, 54, -4}, {-2, 10, 58, -2},
+};
+
+typedef struct {
+    uint8_t *y, *u, *v; /* the sample at row 0, column 0 */
+    uint32_t rows, columns; /* blocks */
+} rtc_reference;
+
+static const uint32_t VERSION = 2;
+
+EXPORT uint32_t rtc_motion_version(void)
+{
+    return VERSION;
+}
+
+INLINE size_t luma_stride(const rtc_reference *r) { return r->columns * BLOCK + 2 * BORDER; }
+INLINE size_t chroma_stride(const rtc_reference *r) { return r->columns * HALF + BORDER; }
+INLINE int32_t clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+INLINE void fill_plane(uint8_t *plane, size_t stride, const uint8_t *blocks, uint32_t rows,
+                       uint32_t columns, uint32_t n, uint32_t border)
+{
+    for (uint32_t row = 0; row < rows; row++)
+        for (uint32_t column = 0; column < columns; column++) {
+            const uint8_t *block = blocks + ((size_t)row * columns + column) * SAMPLES;
+            uint8_t *to = plane + row * n * stride + column * n;
+            for (uint32_t i = 0; i < n; i++)
+                memcpy(to + i * stride, block + i * n, n);
+        }
+    uint32_t height = rows * n, width = columns * n;
+    for (uint32_t i = 0; i < height; i++) {
+        uint8_t *line = plane + i * stride;
+        memset(line - border, line[0], border);
+        memset(line + width, line[width - 1], border);
+    }
+    for (uint32_t i = 1; i <= border; i++) {
+        memcpy(plane - border - i * stride, plane - border, width + 2 * border);
+        memcpy(plane - border + (height - 1 + i) * stride, plane - border + (height - 1) * stride,
+               width + 2 * border);
+    }
+}
+
+/* Copy blocks [rows, columns, 384] into a reference and repeat its edges. */
+EXPORT void rtc_reference_fill(const rtc_reference *to, const uint8_t *blocks)
+{
+    fill_plane(to->y, luma_stride(to), blocks, to->rows, to->columns, BLOCK, BORDER);
+    fill_plane(to->u, chroma_stride(to), blocks + 256, to->rows, to->columns, HALF, BORDER / 2);
+    fill_plane(to->v, chroma_stride(to), blocks + 320, to->rows, to->columns, HALF, BORDER / 2);
+}
+
+/* n x n samples at a place between samples, into rows of n. Two passes of 16 bits each. */
+INLINE void interpolate(const uint8_t *from, size_t stride, const int8_t *across,
+                        const int8_t *down, int taps, uint32_t n, uint8_t *restrict to)
+{
+    int16_t lines[(BLOCK + 7) * BLOCK];
+    const int before = taps / 2 - 1;
+    const uint8_t *start = from - before * stride - before;
+    for (uint32_t i = 0; i < n + taps - 1; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int16_t sum = 0;
+            for (int k = 0; k < taps; k++)
+                sum = (int16_t)(sum + across[k] * start[i * stride + j + k]);
+            lines[i * n + j] = sum;
+        }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int32_t sum = 2048;
+            for (int k = 0; k < taps; k++)
+                sum += down[k] * lines[(i + k) * n + j];
+            to[i * n + j] = (uint8_t)clamp(sum >> 12, 0, 255);
+        }
+}
+
+INLINE void interpolate_one_way(const uint8_t *from, size_t stride, size_t next,
+                                const int8_t *filter, int taps, uint32_t n, uint8_t *restrict to)
+{
+    const uint8_t *start = from - (taps / 2 - 1) * next;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int16_t sum = 32;
+            for (int k = 0; k < taps; k++)
+                sum = (int16_t)(sum + filter[k] * start[i * stride + j + k * next]);
+            to[i * n + j] = (uint8_t)clamp(sum >> 6, 0, 255);
+        }
+}
+
+INLINE void sample(const uint8_t *from, size_t stride, const int8_t *across, const int8_t *down,
+                   int moved_across, int moved_down, int taps, uint32_t n, uint8_t *restrict to)
+{
+    if (!moved_across && !moved_down)
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(to + i * n, from + i * stride, n);
+    else if (!moved_down)
+        interpolate_one_way(from, stride, 1, across, taps, n, to);
+    else if (!moved_across)
+        interpolate_one_way(from, stride, stride, down, taps, n, to);
+    else
+        interpolate(from, stride, across, down, taps, n, to);
+}
+
+/* Where a block lies, limited to where a further step changes nothing. */
+INLINE int32_t limited(int32_t place, int32_t blocks, int32_t unit)
+{
+    return clamp(place, -REACH * unit, (blocks * BLOCK + REACH - BLOCK) * unit);
+}
+
+CLONES static void luma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
+{
+    x = limited(x, (int32_t)r->columns, 4);
+    y = limited(y, (int32_t)r->rows, 4);
+    const size_t stride = luma_stride(r);
+    const uint8_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
+    sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, BLOCK, to);
+}
+
+CLONES static void chroma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
+{
+    x = limited(x, (int32_t)r->columns, 4);
+    y = limited(y, (int32_t)r->rows, 4);
+    const size_t stride = chroma_stride(r);
+    const ptrdiff_t start = (y >> 3) * (ptrdiff_t)stride + (x >> 3);
+    const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
+    sample(r->u + start, stride, across, down, x & 7, y & 7, 4, HALF, to);
+    sample(r->v + start, stride, across, down, x & 7, y & 7, 4, HALF, to + 64);
+}
+
+/*
+ * Predicted blocks [rows, columns, 384] from vectors int16 [rows, columns, 2], across and down in
+ * quarters of a luma sample; GREY where intra [rows, columns] is not 0.
+ */
+EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const uint8_t *intra,
+                        uint8_t *blocks)
+{
+    for (uint32_t row = 0; row < r->rows; row++)
+        for (uint32_t column = 0; column < r->columns; column++) {
+            const size_t at = (size_t)row * r->columns + column;
+            uint8_t *block = blocks + at * SAMPLES;
+            if (intra[at]) {
+                memset(block, GREY, SAMPLES);
+                continue;
+            }
+            const int32_t x = (int32_t)(column * BLOCK * 4) + vectors[2 * at];
+            const int32_t y = (int32_t)(row * BLOCK * 4) + vectors[2 * at + 1];
+            luma_at(r, x, y, block);
+            chroma_at(r, x, y, block + 256);
+        }
+}
+
+CLONES static uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride)
+{
+    uint32_t sum = 0;
+    for (int i = 0; i < BLOCK; i++)
+        for (int j = 0; j < BLOCK; j++) {
+            int d = block[i * BLOCK + j] - from[i * stride + j];
+            sum += (uint32_t)(d < 0 ? -d : d);
+        }
+    return sum;
+}
+
+/* Bits of a vector's difference from what is expected, in sixteenths; roughly. */
+INLINE uint32_t bits16(int32_t d)
+{
+    uint32_t magnitude = (uint32_t)(d < 0 ? -d : d), n = 0;
+    if (!magnitude)
+        return 8;
+    while (magnitude >> n)
+        n++;
+    return 16 * (2 * n) + 8;
+}
+
+typedef struct {
+    const rtc_reference *r;
+    const uint8_t *block;
+    int32_t left, top;    /* of the block, in quarters */
+    int32_t expect_x, expect_y;
+    uint32_t price;       /* of a sixteenth of a bit, in 1/256 of a sample's difference */
+    int32_t x, y;         /* the best vector, in quarters */
+    uint32_t cost;
+} search_state;
+
+INLINE uint32_t vector_cost(const search_state *s, int32_t x, int32_t y)
+{
+    return ((bits16(x - s->expect_x) + bits16(y - s->expect_y)) * s->price) >> 8;
+}
+
+/* Whether a whole-sample vector is better than the best so far, which it then becomes. */
+INLINE int try_whole(search_state *s, int32_t x, int32_t y)
+{
+    const rtc_reference *r = s->r;
+    int32_t across = s->left + x, down = s->top + y;
+    if (across != limited(across, (int32_t)r->columns, 4) ||
+        down != limited(down, (int32_t)r->rows, 4))
+        return 0;
+    const uint8_t *from = r->y + (down >> 2) * (ptrdiff_t)luma_stride(r) + (across >> 2);
+    uint32_t cost = vector_cost(s, x, y);
+    if (cost >= s->cost)
+        return 0;
+    cost += difference(s->block, from, luma_stride(r));
+    if (cost >= s->cost)
+        return 0;
+    s->cost = cost, s->x = x, s->y = y;
+    return 1;
+}
+
+INLINE int try_part(search_state *s, int32_t x, int32_t y)
+{
+    uint8_t moved[BLOCK * BLOCK];
+    uint32_t cost = vector_cost(s, x, y);
+    if (cost >= s->cost)
+        return 0;
+    luma_at(s->r, s->left + x, s->top + y, moved);
+    cost += difference(s->block, moved, BLOCK);
+    if (cost >= s->cost)
+        return 0;
+    s->cost = cost, s->x = x, s->y = y;
+    return 1;
+}
+
+/* Sum of differences to the mean of a block's luma. */
+CLONES static uint32_t spread(const uint8_t *block)
+{
+    uint32_t sum = 0, mean = BLOCK * BLOCK / 2;
+    for (int i = 0; i < BLOCK * BLOCK; i++)
+        mean += block[i];
+    mean /= BLOCK * BLOCK;
+    for (int i = 0; i < BLOCK * BLOCK; i++) {
+        int d = block[i] - (int)mean;
+        sum += (uint32_t)(d < 0 ? -d : d);
+    }
+    return sum;
+}
+
+static const int8_t AROUND[8][2] = {{0, -1}, {-1, 0}, {1, 0}, {0, 1},
+                                    {-1, -1}, {1, -1}, {-1, 1}, {1, 1}};
+static const int8_t HEXAGON[6][2] = {{-2, 0}, {2, 0}, {-1, -2}, {1, -2}, {-1, 2}, {1, 2}};
+
+INLINE int32_t median(int32_t a, int32_t b, int32_t c)
+{
+    int32_t low = a < b ? a : b, high = a < b ? b : a;
+    return c < low ? low : c > high ? high : c;
+}
+
+/*
+ * Vectors [rows, columns, 2] that take *r* to *blocks*, and intra [rows, columns], 1 where nothing
+ * does; the vectors there on entry are tried first.
+ *
+ * price: of a bit, in 1/16 of a sample's difference. calm: a block whose mean difference to the
+ * reference at rest is below this (in 1/16 of a sample) is left at rest without a search.
+ */
+EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t price,
+                       uint32_t calm, int16_t *vectors, uint8_t *intra)
+{
+    const uint32_t columns = r->columns;
+    for (uint32_t row = 0; row < r->rows; row++)
+        for (uint32_t column = 0; column < columns; column++) {
+            int16_t *own = vectors + 2 * ((size_t)row * columns + column);
+            const int16_t zero[2] = {0, 0};
+            const int16_t *left = column ? own - 2 : zero;
+            const int16_t *up = row ? own - 2 * columns : zero;
+            const int16_t *corner = row && column + 1 < columns ? up + 2 : row && column ? up - 2 : zero;
+            search_state s = {
+                .r = r,
+                .block = blocks + ((size_t)row * columns + column) * SAMPLES,
+                .left = (int32_t)column * BLOCK * 4,
+                .top = (int32_t)row * BLOCK * 4,
+                .expect_x = row ? median(left[0], up[0], corner[0]) : left[0],
+                .expect_y = row ? median(left[1], up[1], corner[1]) : left[1],
+                .price = price,
+                .cost = UINT32_MAX,
+            };
+            intra[(size_t)row * columns + column] = 0;
+            try_whole(&s, 0, 0);
+            if (s.cost < calm * 16) {
+                own[0] = own[1] = 0;
+                continue;
+            }
+            const int16_t *guesses[4] = {own, left, up, corner};
+            for (int i = 0; i < 4; i++) {
+                int32_t x = (guesses[i][0] + 2) & ~3, y = (guesses[i][1] + 2) & ~3;
+                if (x | y)
+                    try_whole(&s, x, y);
+            }
+            try_whole(&s, (s.expect_x + 2) & ~3, (s.expect_y + 2) & ~3);
+            for (int step = 0; step < 12; step++) {
+                int32_t x = s.x, y = s.y, better = 0;
+                for (int i = 0; i < 6; i++)
+                    better |= try_whole(&s, x + 4 * HEXAGON[i][0], y + 4 * HEXAGON[i][1]);
+                if (!better)
+                    break;
+            }
+            for (int unit = 4; unit; unit /= 2) {
+                int32_t x = s.x, y = s.y;
+                for (int i = 0; i < 8; i++)
+                    if (unit == 4)
+                        try_whole(&s, x + unit * AROUND[i][0], y + unit * AROUND[i][1]);
+                    else
+                        try_part(&s, x + unit * AROUND[i][0], y + unit * AROUND[i][1]);
+            }
+            own[0] = (int16_t)s.x, own[1] = (int16_t)s.y;
+            if (s.cost > INTRA_BITS * price / 16 + spread(s.block)) {
+                own[0] = own[1] = 0;
+                intra[(size_t)row * columns + column] = 1;
+            }
+        }
+}
+
+/* blocks less prediction plus GREY, limited to a byte; size samples. */
+CLONES EXPORT void rtc_differences(const uint8_t *restrict blocks,
+                                   const uint8_t *restrict prediction, uint32_t size,
+                                   uint8_t *restrict out)
+{
+    for (uint32_t i = 0; i < size; i++) {
+        int16_t d = (int16_t)(blocks[i] - prediction[i] + GREY);
+        out[i] = (uint8_t)(d < 0 ? 0 : d > 255 ? 255 : d);
+    }
+}
+
+/*
+ * Symbols of latents [places, channels]: each cut to an integer after rounding[index] was added to
+ * its modulus. Indices and symbols have `stride` channels, of which the first ones are latents.
+ */
+CLONES EXPORT void rtc_quantise(const float *restrict latents, const uint8_t *restrict indices,
+                                const float *restrict rounding, uint32_t places,
+                                uint32_t channels, uint32_t stride, int16_t *restrict symbols)
+{
+    for (uint32_t place = 0; place < places; place++)
+        for (uint32_t c = 0; c < channels; c++) {
+            const float x = latents[(size_t)place * channels + c];
+            const size_t at = (size_t)place * stride + c;
+            float modulus = (x < 0 ? -x : x) + rounding[indices[at] & 63];
+            modulus = modulus < 0 ? 0 : modulus > 32767 ? 32767 : modulus;
+            const int32_t n = (int32_t)modulus;
+            symbols[at] = (int16_t)(x < 0 ? -n : n);
+        }
+}

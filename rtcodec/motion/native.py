@@ -1,0 +1,188 @@
+"""
+Motion search and prediction in C, through ctypes.
+
+Only this module may call the library, and it checks every argument before it does. The GIL is
+released while C runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.entropy.build import MOTION_LIBRARY
+from rtcodec.errors import ConfigError
+
+LIBRARY_VERSION = 2
+"What rtc_motion_version of a library built from this source returns."
+
+BLOCK_SAMPLES = 384
+BLOCK_PX, BORDER_PX = 16, 32
+
+Vectors = NDArray[np.int16]
+"int16 [h16, w16, 2]: across and down, in quarters of a luma sample."
+
+_PTR, _U32 = ctypes.c_void_p, ctypes.c_uint32
+
+
+class _Planes(ctypes.Structure):
+    """`rtc_reference`."""
+
+    _fields_ = (("y", _PTR), ("u", _PTR), ("v", _PTR), ("rows", _U32), ("columns", _U32))
+
+
+_SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
+    "rtc_motion_version": (_U32, ()),
+    "rtc_reference_fill": (None, (_PTR, _PTR)),
+    "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
+    "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
+    "rtc_differences": (None, (_PTR, _PTR, _U32, _PTR)),
+    "rtc_quantise": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR)),
+}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """
+    Load the compiled library.
+
+    Raises:
+        ConfigError: If it was not built, or from another source.
+    """
+    try:
+        library = ctypes.CDLL(str(MOTION_LIBRARY))
+    except OSError as error:
+        raise ConfigError(
+            f"{MOTION_LIBRARY.name} is missing: python -m rtcodec.entropy.build ({error})"
+        ) from None
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    if library.rtc_motion_version() != LIBRARY_VERSION:
+        raise ConfigError(f"{MOTION_LIBRARY.name} is of another version: build it again")
+    return library
+
+
+class Reference:
+    """One stored picture, with its edges repeated so that vectors may point outside."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        """
+        Args:
+            rows: Of 16x16 blocks, at least 1.
+            columns: Of 16x16 blocks, at least 1.
+        """
+        if rows < 1 or columns < 1:
+            raise ValueError(f"no reference of {rows} x {columns} blocks")
+        self._library = _library()
+        self.shape = (rows, columns)
+        sides = [
+            (rows * n + 2 * border, columns * n + 2 * border, border)
+            for n, border in ((BLOCK_PX, BORDER_PX), *((BLOCK_PX // 2, BORDER_PX // 2),) * 2)
+        ]
+        self._planes = [np.zeros((height, width), np.uint8) for height, width, _ in sides]
+        starts = [
+            plane.ctypes.data + border * width + border
+            for plane, (_, width, border) in zip(self._planes, sides, strict=True)
+        ]
+        self._c = _Planes(*starts, rows, columns)
+
+    def fill(self, blocks: NDArray[np.uint8]) -> None:
+        """Take the picture *blocks*, uint8 [h16, w16, 384]."""
+        self._check(blocks, np.uint8, BLOCK_SAMPLES)
+        self._library.rtc_reference_fill(ctypes.byref(self._c), _address(blocks))
+
+    def predict(
+        self, vectors: Vectors, intra: NDArray[np.uint8], out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """
+        Return the blocks that *vectors* bring, uint8 [h16, w16, 384]; see `predict.predict`.
+
+        Args:
+            vectors: Any numbers.
+            intra: uint8 [h16, w16]; blocks with other than 0 are grey.
+            out: Where to write the result.
+        """
+        if out is None:
+            out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint8)
+        self._check(vectors, np.int16, 2)
+        self._check(intra, np.uint8)
+        self._check(out, np.uint8, BLOCK_SAMPLES)
+        arguments = (_address(array) for array in (vectors, intra, out))
+        self._library.rtc_predict(ctypes.byref(self._c), *arguments)
+        return out
+
+    def search(
+        self, blocks: NDArray[np.uint8], *, bit_price: float, calm: float, start: Vectors | None
+    ) -> tuple[Vectors, NDArray[np.uint8]]:
+        """
+        Find the vectors that lead to *blocks*, and where none does.
+
+        Args:
+            blocks: The picture to predict, uint8 [h16, w16, 384].
+            bit_price: What a bit may save, in sums of sample differences.
+            calm: A block that differs from the same place of the reference by less a sample rests
+                there without a search.
+            start: Vectors to try first, such as those of the frame before.
+
+        Returns:
+            Vectors, and intra uint8 [h16, w16], 1 where a block is better off without.
+        """
+        self._check(blocks, np.uint8, BLOCK_SAMPLES)
+        vectors = np.zeros((*self.shape, 2), np.int16) if start is None else start.copy()
+        self._check(vectors, np.int16, 2)
+        intra = np.empty(self.shape, np.uint8)
+        price, rest = (max(0, min(1 << 16, round(16 * x))) for x in (bit_price, calm))
+        self._library.rtc_search(
+            ctypes.byref(self._c), _address(blocks), price, rest, _address(vectors), _address(intra)
+        )
+        return vectors, intra
+
+    def _check(self, array: NDArray[np.generic], kind: type[np.generic], *last: int) -> None:
+        shape = (*self.shape, *last)
+        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+            raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
+
+
+def differences(
+    blocks: NDArray[np.uint8], prediction: NDArray[np.uint8], out: NDArray[np.uint8]
+) -> None:
+    """Write *blocks* less *prediction* plus 128, limited to a byte, into *out*; one shape."""
+    for array in (blocks, prediction, out):
+        if array.dtype != np.uint8 or array.shape != out.shape or not array.flags.c_contiguous:
+            raise ValueError(f"{array.dtype} {array.shape} is no uint8 {out.shape} in order")
+    _library().rtc_differences(_address(blocks), _address(prediction), out.size, _address(out))
+
+
+def quantise(
+    latents: NDArray[np.float32],
+    indices: NDArray[np.uint8],
+    rounding: NDArray[np.float32],
+    symbols: NDArray[np.int16],
+) -> None:
+    """
+    Write the symbols of *latents* without means: as `rtcodec.models.prior.quantise`.
+
+    Args:
+        latents: [h16, w16, M].
+        indices: Scale indices [h16, w16, K], K >= M; the first M are of latents.
+        rounding: [64], by scale index; see `rtcodec.models.prior.rounding_offsets`.
+        symbols: Like *indices*; the first M of each place are written.
+    """
+    h, w, channels = latents.shape
+    kinds = ((latents, np.float32), (indices, np.uint8), (symbols, np.int16))
+    ordered = all(a.dtype == kind and a.flags.c_contiguous for a, kind in kinds)
+    if not ordered or indices.shape != symbols.shape or indices.shape[:2] != (h, w):
+        raise ValueError("latents, indices and symbols do not fit")
+    stride = indices.shape[2]
+    if stride < channels or rounding.shape != (64,) or rounding.dtype != np.float32:
+        raise ValueError("latents, indices and rounding do not fit")
+    addresses = (_address(a) for a in (latents, indices, np.ascontiguousarray(rounding)))
+    _library().rtc_quantise(*addresses, h * w, channels, stride, _address(symbols))
+
+
+def _address(array: NDArray[np.generic]) -> int:
+    return array.ctypes.data

@@ -1,0 +1,84 @@
+"""
+The prediction of blocks from vectors in plain numpy: slow, obvious, and what `native` must equal.
+
+Filters are those of ITU-T H.265 8.5.3.3.3: eight taps for luma at quarters of a sample, four for
+chroma at eighths, horizontally first, rounded once at the end. What lies outside the reference
+is its nearest sample (SPEC.md section 9.2).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.motion.native import BLOCK_PX, BLOCK_SAMPLES
+
+LUMA_TAPS = (
+    (0, 0, 0, 64, 0, 0, 0, 0),
+    (-1, 4, -10, 58, 17, -5, 1, 0),
+    (-1, 4, -11, 40, 40, -11, 4, -1),
+    (0, 1, -5, 17, 58, -10, 4, -1),
+)
+CHROMA_TAPS = (
+    (0, 64, 0, 0),
+    (-2, 58, 10, -2),
+    (-4, 54, 16, -2),
+    (-6, 46, 28, -4),
+    (-4, 36, 36, -4),
+    (-4, 28, 46, -6),
+    (-2, 16, 54, -4),
+    (-2, 10, 58, -2),
+)
+GREY = 128
+"Every sample of a block without a prediction."
+
+
+def predict(
+    planes: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]],
+    vectors: NDArray[np.int16],
+    intra: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """
+    Predict every block of a picture.
+
+    Args:
+        planes: The reference: y [16 h16, 16 w16], u and v half of that.
+        vectors: [h16, w16, 2], across and down in quarters of a luma sample.
+        intra: [h16, w16]; blocks with other than 0 are grey.
+
+    Returns:
+        Blocks, uint8 [h16, w16, 384].
+    """
+    rows, columns = intra.shape
+    blocks = np.full((rows, columns, BLOCK_SAMPLES), GREY, np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            if not intra[row, column]:
+                across, down = (int(v) for v in vectors[row, column])
+                place = (row, column, across, down)
+                parts = [_block(planes[0], place, BLOCK_PX, 4, LUMA_TAPS)]
+                parts += [
+                    _block(plane, place, BLOCK_PX // 2, 8, CHROMA_TAPS) for plane in planes[1:]
+                ]
+                blocks[row, column] = np.concatenate([part.ravel() for part in parts])
+    return blocks
+
+
+def _block(
+    plane: NDArray[np.uint8],
+    place: tuple[int, int, int, int],
+    side: int,
+    unit: int,
+    filters: tuple[tuple[int, ...], ...],
+) -> NDArray[np.uint8]:
+    """One moved block [side, side] of a plane whose vectors are in 1/unit of its samples."""
+    row, column, across, down = place
+    x, y = column * side + across // unit, row * side + down // unit
+    horizontal, vertical = filters[across % unit], filters[down % unit]
+    before = len(horizontal) // 2 - 1
+    height, width = plane.shape
+    need = side + len(horizontal) - 1
+    inside_y = np.clip(np.arange(need) + y - before, 0, height - 1)
+    inside_x = np.clip(np.arange(need) + x - before, 0, width - 1)
+    patch = plane[np.ix_(inside_y, inside_x)].astype(np.int64)
+    lines = sum(tap * patch[:, k : k + side] for k, tap in enumerate(horizontal))
+    sums = sum(tap * lines[k : k + side] for k, tap in enumerate(vertical))
+    return np.clip((sums + 2048) >> 12, 0, 255).astype(np.uint8)

@@ -1,0 +1,40 @@
+"""What an encoder asks of the motion search, by the step it will quantise with."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.motion.native import Reference, Vectors
+from rtcodec.types import QP_MAX
+
+FINEST_STEP, COARSEST_STEP = 3.0, 160.0
+"Quantiser steps of an orthonormal transform at qp 0 and 63, in 8-bit sample values."
+
+BIT_PRICE = 0.37
+"Sums of differences that a bit may save, in steps; H.264's reference encoder has the same factor."
+
+CALM, CALM_PER_STEP = 0.4, 0.04
+"Mean difference below which a block is left at rest, at step 0 and more for each step."
+
+
+def nominal_step(qp: int) -> float:
+    """Quantiser step at *qp*, in sample values; as `rtcodec.models.layer.qp_to_step`."""
+    return float(FINEST_STEP * (COARSEST_STEP / FINEST_STEP) ** (qp / QP_MAX))
+
+
+def find_motion(
+    reference: Reference, blocks: NDArray[np.uint8], step: float, start: Vectors | None
+) -> tuple[Vectors, NDArray[np.uint8]]:
+    """
+    Vectors from *reference* to *blocks*, and where there is no prediction worth having.
+
+    Args:
+        reference: The picture to predict from.
+        blocks: uint8 [h16, w16, 384].
+        step: Nominal quantiser step, in sample values.
+        start: Vectors to try first.
+
+    Returns:
+        int16 [h16, w16, 2], and uint8 [h16, w16].
+    """
+    calm = CALM + CALM_PER_STEP * step
+    return reference.search(blocks, bit_price=BIT_PRICE * step, calm=calm, start=start)
