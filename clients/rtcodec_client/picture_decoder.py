@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtcodec.bitstream.packet import Description, Extension, Packet, read_packet
+from rtcodec.bitstream.sequence import MAX_REFERENCES
 from rtcodec.bundle import Bundle
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.engine.api import Engine
@@ -27,6 +28,8 @@ class DecodedPicture:
 
     planes: Planes
     is_complete: bool
+    "Whether nothing is missing in it, nor in what it was predicted from."
+
     packets: tuple[Packet | Extension, ...]
     "What it was decoded from."
 
@@ -52,6 +55,7 @@ class PictureDecoder:
         self._engine = engine
         self._tables = bundle.entropy_tables
         self._net = bundle.scale_net
+        self._delta = bundle.delta
         self._pixels_max = pixels_max
         self._size: tuple[int, int] | None = None
         self._decoder: FrameDecoder | None = None
@@ -77,7 +81,7 @@ class PictureDecoder:
             raise problem or Truncated("no packet of the frame says its size", offset=0)
         geometry = described.geometry
         decoded = self._decoder_for(geometry.width, geometry.height).decode(parsed)
-        is_complete = problem is None and decoded.frame.complete
+        is_complete = problem is None and decoded.whole
         number = decoded.frame.header.frame_number
         return DecodedPicture(decoded.planes, is_complete, tuple(parsed), described, number)
 
@@ -94,7 +98,14 @@ class PictureDecoder:
             if size[0] * size[1] > self._pixels_max:
                 raise Corrupt(f"a frame of {size[0]}x{size[1]} is more than we take", offset=0)
             self.close()
-            self._decoder = FrameDecoder(self._engine, self._tables, self._net, *size)
+            self._decoder = FrameDecoder(
+                self._engine,
+                self._tables,
+                self._net,
+                *size,
+                references=MAX_REFERENCES,
+                delta=self._delta,
+            )
             self._size = size
         return self._decoder
 

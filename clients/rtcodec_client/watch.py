@@ -227,6 +227,8 @@ class Watcher:
                     self.figures.lose("network")
                     continue
                 timed = await loop.run_in_executor(pool, self._decode, frame)
+                if timed is None or not timed.picture.is_complete:
+                    receiver.request_keyframe()  # what follows is predicted from it
                 if timed is None:
                     self.figures.lose("undecodable")
                     continue

@@ -216,7 +216,10 @@ class GraphEngine(ABC):
         last = np.ascontiguousarray(indices.transpose(1, 2, 0))
         quantise(latents, last, self._bundle.tensor("rounding"), symbols)
         symbols[..., latents.shape[2] :] = motion
-        return z, symbols, indices, self._paint(pipeline, symbols, gains) if shown else None
+        still = at_rest(symbols)
+        z[:, still] = 0  # nothing is sent of those tiles
+        blocks = self._paint(pipeline, symbols, still, gains) if shown else None
+        return z, symbols, indices, blocks
 
     def _decode(self, job: DecodeJob) -> Planes:
         stream = self._stream(job.state, job.width, job.height)
@@ -230,19 +233,26 @@ class GraphEngine(ABC):
                 _, prediction = pipeline.delta_inputs()
                 vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
                 reference.predict(vectors, intra, prediction)
-                blocks = self._paint(pipeline, symbols, delta.gains[job.qp])
+                still = at_rest(symbols)
+                blocks = self._paint(pipeline, symbols, still, delta.gains[job.qp])
             _keep(stream, job.store, blocks)
             return cropped(blocks, job.width, job.height)
 
     def _paint(
-        self, pipeline: Pipeline, symbols: NDArray[np.int16], gains: NDArray[np.float32]
+        self,
+        pipeline: Pipeline,
+        symbols: NDArray[np.int16],
+        still: NDArray[np.bool_],
+        gains: NDArray[np.float32],
     ) -> NDArray[np.uint8]:
         """The blocks of symbols with motion; the prediction is in the pipeline."""
         _, prediction = pipeline.delta_inputs()
+        if still.all():
+            return prediction
         blocks = pipeline.synthesise_delta(symbols[..., : self._bundle.latent_channels], gains)
-        still = at_rest(symbols)
         if still.any():
-            blocks[still] = prediction[still]
+            places = still.repeat(4, 0).repeat(4, 1)
+            blocks[places] = prediction[places]
         return blocks
 
     def _delta_model(self) -> Bundle:
@@ -279,11 +289,10 @@ def _keep(stream: _Stream, slot: int | None, blocks: NDArray[np.uint8]) -> None:
 
 
 def at_rest(symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Where nothing is said in the whole tile, [4 Th, 4 Tw]; symbols [4 Th, 4 Tw, M]."""
+    """Tiles of which nothing is said, [Th, Tw]; symbols [4 Th, 4 Tw, M]."""
     said = symbols.any(2)
     h, w = said.shape
-    tiles = said.reshape(h // 4, 4, w // 4, 4).any((1, 3))
-    return ~tiles.repeat(4, 0).repeat(4, 1)
+    return np.asarray(~said.reshape(h // 4, 4, w // 4, 4).any((1, 3)))
 
 
 class _PipelinePool:

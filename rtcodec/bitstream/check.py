@@ -21,7 +21,7 @@ def packet_check(header: bytes, z: NDArray[np.int8], symbols: NDArray[np.int16])
     Compute the check word: the low 16 bits of a CRC-32 (ISO-HDLC, as in zlib).
 
     Args:
-        header: Everything before the payload, check word zero.
+        header: Everything before the entropy coded part, check word zero.
         z: int8 [T, Cz], hyper-latents in coding order.
         symbols: int16 [T, M, 16], latents in coding order.
 
@@ -35,23 +35,30 @@ def packet_check(header: bytes, z: NDArray[np.int8], symbols: NDArray[np.int16])
 
 
 def seal_packet(
-    header: PacketHeader, payload: bytes, z: NDArray[np.int8], symbols: NDArray[np.int16]
+    header: PacketHeader,
+    payload: bytes,
+    z: NDArray[np.int8],
+    symbols: NDArray[np.int16],
+    still_map: bytes = b"",
 ) -> Packet:
     """
     Make a packet whose check word is right.
 
     Args:
         header: Its check word is ignored.
-        payload: The coded form of *z* and *symbols*.
-        z: int8 [T, Cz].
-        symbols: int16 [T, M, 16].
+        payload: The still map, if any, and the coded form of *z* and *symbols*.
+        z: int8 [T, Cz], of the coded tiles.
+        symbols: int16 [T, M, 16], of the coded tiles.
+        still_map: Of a delta slice.
     """
     packet = Packet(header, payload)
-    check = packet_check(header_bytes(packet, check=0), z, symbols)
+    check = packet_check(header_bytes(packet, check=0) + still_map, z, symbols)
     return Packet(header.with_check(check), payload)
 
 
-def verify_packet(packet: Packet, z: NDArray[np.int8], symbols: NDArray[np.int16]) -> None:
+def verify_packet(
+    packet: Packet, z: NDArray[np.int8], symbols: NDArray[np.int16], still_map: bytes = b""
+) -> None:
     """
     Check decoded symbols against the packet's check word.
 
@@ -59,12 +66,13 @@ def verify_packet(packet: Packet, z: NDArray[np.int8], symbols: NDArray[np.int16
         packet: What was decoded.
         z: int8 [T, Cz], as decoded.
         symbols: int16 [T, M, 16], as decoded.
+        still_map: Of a delta slice.
 
     Raises:
         Corrupt: If they do not match.
     """
     header = header_bytes(packet, check=0)
-    check = packet_check(header, z, symbols)
+    check = packet_check(header + still_map, z, symbols)
     if check != packet.header.check:
         size = 1 + _varint_bytes(header)
         raise Corrupt(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.check import verify_packet
 from rtcodec.bitstream.packet import Extension, Packet, PacketHeader, state_slot
+from rtcodec.bitstream.still import read_still_map
 from rtcodec.bitstream.tiles import tile_indices
 from rtcodec.bundle import Bundle
 from rtcodec.codec.encoder import ParallelMap
@@ -56,7 +57,7 @@ class UnpackedFrame:
     "Which tiles were decoded, bool [Th, Tw]."
 
     damage: tuple[BitstreamError, ...]
-    "Why slices were left out; offsets count from the start of the slice's payload."
+    "Why slices were left out; offsets count from where the slice's entropy coded part starts."
 
     @property
     def complete(self) -> bool:
@@ -98,8 +99,9 @@ def unpack_frame(
         if isinstance(packet, Extension):
             continue
         try:
-            chosen = tables if packet.header.reference is None else delta_tables
-            opened = _open_slice(packet, chosen, width, height)
+            is_delta = delta is not None and packet.header.reference is not None
+            chosen = delta_tables if is_delta else tables
+            opened = _open_slice(packet, chosen, width, height, has_map=is_delta)
             _check_fits(opened, slices, present)
         except BitstreamError as error:
             damage.append(error)
@@ -113,7 +115,7 @@ def unpack_frame(
     if header.reference is not None and delta is not None:
         tables, net = delta.entropy_tables, delta.scale_net
     qp = header.qp
-    counts = [each.tiles.size for each in slices]
+    counts = [each.coded.size for each in slices]
     coded = np.empty((sum(counts), net.latent_channels, 16), np.int16)
     rows_of = np.split(coded, np.cumsum(counts[:-1]))
 
@@ -134,7 +136,7 @@ def unpack_frame(
     if not good:
         raise damage[0]
 
-    tiles = np.concatenate([slices[n].tiles for n in good]).astype(np.uint32)
+    tiles = np.concatenate([slices[n].coded for n in good]).astype(np.uint32)
     z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
     scatter_hyper(np.concatenate([slices[n].z for n in good]), tiles, z)
     symbols = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.int16)
@@ -275,12 +277,16 @@ class _Slice:
     """A slice whose hyper-latents are read."""
 
     packet: Packet
-    tiles: NDArray[np.int64]  # [T]
-    z: NDArray[np.int8]  # [T, Cz]
-    decoder: SliceDecoder
+    tiles: NDArray[np.int64]  # [T], all that it brings
+    coded: NDArray[np.int64]  # [K], those of which anything is said
+    still_map: bytes
+    z: NDArray[np.int8]  # [K, Cz]
+    decoder: SliceDecoder | None  # None where nothing is coded
 
 
-def _open_slice(packet: Packet, tables: EntropyTables, width: int, height: int) -> _Slice:
+def _open_slice(
+    packet: Packet, tables: EntropyTables, width: int, height: int, *, has_map: bool
+) -> _Slice:
     header = packet.header
     if header.description is not None:
         geometry = header.description.geometry
@@ -292,8 +298,16 @@ def _open_slice(packet: Packet, tables: EntropyTables, width: int, height: int) 
         tiles = tile_indices(header.tiles, width, height)
     except ValueError as error:
         raise Corrupt(str(error), offset=0) from None
-    decoder = SliceDecoder(tables, packet.payload, tiles.size, header.qp, header.lanes)
-    return _Slice(packet, tiles, decoder.read_z(), decoder)
+    coded, payload = tiles, packet.payload
+    if has_map:
+        there, payload = read_still_map(packet.payload, tiles.size)
+        coded = tiles[there]
+    still_map = packet.payload[: len(packet.payload) - len(payload)]
+    if not coded.size:
+        z = np.zeros((0, tables.hyper_channels), np.int8)
+        return _Slice(packet, tiles, coded, still_map, z, None)
+    decoder = SliceDecoder(tables, payload, coded.size, header.qp, header.lanes)
+    return _Slice(packet, tiles, coded, still_map, decoder.read_z(), decoder)
 
 
 def _check_fits(opened: _Slice, slices: Sequence[_Slice], present: NDArray[np.bool_]) -> None:
@@ -327,7 +341,9 @@ def _read_symbols(
 ) -> BitstreamError | None:
     """Read and check the symbols of a slice into *out* [T, M, 16]; return what is wrong."""
     try:
-        verify_packet(opened.packet, opened.z, opened.decoder.read_y(indices, out))
+        if opened.decoder is not None:
+            opened.decoder.read_y(indices, out)
+        verify_packet(opened.packet, opened.z, out, opened.still_map)
     except BitstreamError as error:
         return error
     return None

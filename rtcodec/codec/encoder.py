@@ -27,6 +27,7 @@ from rtcodec.bitstream.packet import (
     header_bytes,
     state_slot,
 )
+from rtcodec.bitstream.still import write_still_map
 from rtcodec.bitstream.tiles import TileRange, tile_indices
 from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.reference import ReferenceChoice
@@ -124,10 +125,14 @@ class FramePacker:
         indices = gather_tiles(output.indices, every)
         tables, costs = self._tables_of(label.reference)
         tile_bytes = self._tile_bytes(costs, z, symbols, indices, label.qp)
-        frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables)
+        coded = None
+        if tables is not self._intra[0]:
+            coded = symbols.reshape(len(symbols), -1).any(1)
+            tile_bytes = np.where(coded, tile_bytes, 0) + 1 / 8
+        frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables, coded)
         runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
-        firsts = accumulate((run.count for run in runs), initial=0)
+        firsts = accumulate((frame.n_coded(run) for run in runs), initial=0)
 
         def encode(numbered: tuple[TileRange, int]) -> list[Packet]:
             run, first = numbered
@@ -142,7 +147,7 @@ class FramePacker:
 
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
         """Return a coder of the tiles of *runs*, one run after the other."""
-        tiles = np.concatenate([tile_indices(run, *frame.size) for run in runs])
+        tiles = np.concatenate([frame.coded_tiles(run) for run in runs])
         arrays = (frame.z, frame.symbols, frame.indices)
         z, symbols, indices = (array[tiles] for array in arrays)
         return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp)
@@ -174,9 +179,10 @@ class FramePacker:
             coder: Has them, in coding order.
             first: Where they begin in *coder*.
         """
-        tiles = tile_indices(run, *frame.size)
-        lanes = lanes_for(float(frame.tile_bytes[tiles].sum()))
-        payload = coder.encode(first, run.count, lanes)
+        tiles, count = tile_indices(run, *frame.size), frame.n_coded(run)
+        lanes = lanes_for(float(frame.tile_bytes[tiles].sum())) if count else 1
+        still_map = b"" if frame.coded is None else write_still_map(frame.coded[tiles])
+        payload = still_map + (coder.encode(first, count, lanes) if count else b"")
         if self._slicing.too_large(frame.header_bytes + len(payload), run):
             parts = halves(run)  # their tiles need not follow each other in the run's order
             return [
@@ -191,7 +197,7 @@ class FramePacker:
             lanes=lanes,
             last=run.end == n_tiles,
         )
-        return [seal_packet(header, payload, *coder.coded(first, run.count))]
+        return [seal_packet(header, payload, *coder.coded(first, count), still_map)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +323,16 @@ class _CodedFrame:
     tile_bytes: NDArray[np.float64]  # [Th * Tw]
     size: tuple[int, int]  # width, height in pixels
     tables: EntropyTables
+    coded: NDArray[np.bool_] | None  # [Th * Tw], which tiles are; None for all
+
+    def coded_tiles(self, run: TileRange) -> NDArray[np.int64]:
+        """Return those tiles of a run of which anything is said."""
+        tiles = tile_indices(run, *self.size)
+        return tiles if self.coded is None else tiles[self.coded[tiles]]
+
+    def n_coded(self, run: TileRange) -> int:
+        """Return how many there are."""
+        return len(self.coded_tiles(run))
 
     @cached_property
     def header_bytes(self) -> int:

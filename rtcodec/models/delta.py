@@ -163,14 +163,17 @@ class DeltaCodec(nn.Module):
             index, of_motion = index.split((latents.shape[1], MOTION_CHANNELS), 1)
             symbols = quantise(latents, index, self.rounding)
             scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
-            coded_y = coded_bits(symbols, scale, index)
+            still = at_rest(symbols, motion)  # of those tiles one bit is sent, and no more
+            coded_y = coded_bits(symbols, scale, index, 1 - spread(still))
             bits_y = noisy_bits(latents, scale) if self.training else coded_y
             # Motion is never skipped: its index is at least 1, and its symbols are given.
-            bits_motion = symbol_bits(motion, index_to_scale(clamp_ste(of_motion, 1.0, 63.0)))
-            bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp)
+            motion_scale = index_to_scale(clamp_ste(of_motion, 1.0, 63.0))
+            bits_motion = symbol_bits(motion, motion_scale) * (1 - spread(still))
+            bits_motion = bits_motion.sum((1, 2, 3)) + still[0].numel()
+            bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp, 1 - still)
         x_hat = self.synthesis.paint(symbols, prediction, dec_gain, dec_trunk, dec_head)
-        still = at_rest(symbols, motion)
-        x_hat = x_hat + ((prediction - x_hat) * still).detach()  # gradients as if it were not
+        # Gradients as if it were not.
+        x_hat = x_hat + ((prediction - x_hat) * spread(still)).detach()
         return Coded(
             x_hat,
             bits_y + bits_motion,
@@ -184,17 +187,20 @@ class DeltaCodec(nn.Module):
 
 def at_rest(symbols: Tensor, motion: Tensor) -> Tensor:
     """
-    1 in tiles of which nothing is said, as [N, 1, h16, w16]: their prediction stays as it is.
+    1 in tiles of which nothing is said, as [N, 1, h64, w64]: their prediction stays as it is.
 
     A still background is then the same to the last bit on every engine, however long it stands.
     """
     said = torch.cat((symbols, motion), 1).detach().abs().amax(1, keepdim=True)
-    said = F.max_pool2d(said, TILE_SIDE)
-    return F.interpolate((said == 0).to(symbols.dtype), scale_factor=TILE_SIDE, mode="nearest")
+    return (F.max_pool2d(said, TILE_SIDE) == 0).to(symbols.dtype)
+
+
+def spread(tiles: Tensor) -> Tensor:
+    """[N, 1, h64, w64] to every place of the tiles, [N, 1, h16, w16]."""
+    return F.interpolate(tiles, scale_factor=TILE_SIDE, mode="nearest")
 
 
 def symbol_bits(symbols: Tensor, scale: Tensor) -> Tensor:
-    """Bits [N] of given symbols; gradients reach the scale."""
+    """Bits of given symbols, elementwise; gradients reach the scale."""
     bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
-    outlying = (symbols.abs() - 20 * scale).clamp_min(0) * 0.02
-    return (bits + outlying).sum((1, 2, 3))
+    return bits + (symbols.abs() - 20 * scale).clamp_min(0) * 0.02

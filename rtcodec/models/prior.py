@@ -235,12 +235,16 @@ class HyperPrior(nn.Module):
         part = torch.sigmoid(at(self.mix))
         return narrow * (1 - part) + wide * part
 
-    def bits(self, z: Tensor, qp: Tensor) -> Tensor:
-        """Bits [N] of the hyper-latents; in training *z* is not rounded and gets noise."""
+    def bits(self, z: Tensor, qp: Tensor, share: Tensor | float = 1.0) -> Tensor:
+        """
+        Bits [N] of the hyper-latents; in training *z* is not rounded and gets noise.
+
+        Each counts for its *share*, broadcast to z.
+        """
         if self.training:
             z = z + torch.rand_like(z) - 0.5
         mass = self.probability(z, qp)
-        return -torch.log2(mass.clamp_min(2.0**-16)).sum((1, 2, 3))
+        return (-torch.log2(mass.clamp_min(2.0**-16)) * share).sum((1, 2, 3))
 
 
 def noisy_bits(residual: Tensor, scale: Tensor) -> Tensor:
@@ -253,10 +257,16 @@ def noisy_bits(residual: Tensor, scale: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def coded_bits(symbols: Tensor, scale: Tensor, index: Tensor) -> Tensor:
-    """Bits [N] of the symbols as they are coded: none where the index says skip."""
+def coded_bits(
+    symbols: Tensor, scale: Tensor, index: Tensor, share: Tensor | float = 1.0
+) -> Tensor:
+    """
+    Bits [N] of the symbols as they are coded: none where the index says skip.
+
+    Each counts for its *share*, broadcast to symbols.
+    """
     bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
-    return torch.where(index >= 1, bits, 0.0).sum((1, 2, 3))
+    return (torch.where(index >= 1, bits, 0.0) * share).sum((1, 2, 3))
 
 
 def logistic_mass(centred: Tensor, scale: Tensor) -> Tensor:

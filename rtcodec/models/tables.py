@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
-from rtcodec.models.delta import DeltaCodec
+from rtcodec.models.delta import DeltaCodec, at_rest, spread
 from rtcodec.models.network import Codec
 from rtcodec.models.prior import index_to_scale, logistic_mass
 from rtcodec.models.supply import Supply
@@ -46,18 +46,23 @@ def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tupl
         inputs = supply.next()
         coded = net(*inputs)
         supply.done(coded.x_hat)
-        symbols, qp = coded.symbols, inputs[-1].long()
+        symbols, index, qp = coded.symbols, coded.index, inputs[-1].long()
+        coded_tiles = torch.ones_like(coded.z[:, :1], dtype=torch.bool)
         if isinstance(net, DeltaCodec):
-            symbols = torch.cat((symbols, inputs[2]), 1)  # motion has indices too
-        y_counts += _histogram_of_symbols(symbols, coded.index)
-        for q, z in zip(qp.tolist(), coded.z.long().numpy(), strict=True):
-            for channel, values in enumerate(z.reshape(z.shape[0], -1) + Z_LIMIT):
+            motion = inputs[2]
+            coded_tiles = at_rest(symbols, motion) == 0
+            symbols = torch.cat((symbols, motion), 1)  # motion has indices too
+            index = torch.where(spread(coded_tiles.float()) > 0, index, -1.0)
+        y_counts += _histogram_of_symbols(symbols, index)
+        for q, z, there in zip(qp.tolist(), coded.z.long(), coded_tiles, strict=True):
+            for channel, values in enumerate(z[:, there[0]].numpy() + Z_LIMIT):
                 z_counts[q, channel] += np.bincount(values, minlength=_Z_WIDTH)
     return y_counts, z_counts
 
 
 def _histogram_of_symbols(symbols: Tensor, index: Tensor) -> Counts:
-    """[64, 255] counts of *symbols* by scale index; both [N, M, h16, w16]."""
+    """[64, 255] counts of *symbols* by scale index, where that is not -1; both [N, M, h16, w16]."""
+    symbols, index = symbols[index >= 0], index[index >= 0]
     row = index.clamp(0, SCALE_LEVELS - 1).long()
     column = symbols.clamp(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS).long() + HISTOGRAM_RADIUS
     counts = torch.bincount((row * _WIDTH + column).flatten(), minlength=SCALE_LEVELS * _WIDTH)

@@ -19,7 +19,7 @@ from itertools import count
 
 import numpy as np
 
-from rtcodec.bitstream.packet import Description, Geometry, write_packet
+from rtcodec.bitstream.packet import Description, Geometry, state_slot, write_packet
 from rtcodec.bundle import Bundle
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.slicing import Slicing
@@ -32,6 +32,7 @@ from rtcodec.stats import SIZE_BOUNDS, Histogram
 from rtcodec.types import TILE_PX, Planes, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.measure import MeasureGate
+from rtcodec_server.prediction import INTRA, FramePlan, StreamPrediction
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class CodedFrame:
     "When the bytes were there."
     is_measured: bool
     "Whether a PSNR may follow."
+    is_keyframe: bool = True
+    "Whether a decoder may start here."
 
     @property
     def size_bytes(self) -> int:
@@ -83,6 +86,9 @@ class FrameRequest:
 
     before_send: Callable[[], None] = lambda: None
     "Called on the pack thread, before `on_coded`."
+
+    prediction: StreamPrediction | None = None
+    "Says what the frame is predicted from; None codes it by itself."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +122,7 @@ class EngineHost:
         self._packer = FramePacker(
             bundle.entropy_tables,
             Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
+            delta_tables=bundle.delta_tables,
         )
         self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
         self._requests: dict[int, FrameRequest] = {}
@@ -260,7 +267,8 @@ class EngineHost:
     def _encode(self, batch: Batch) -> None:
         taken_us = monotonic_us()
         requests = [self._requests.pop(job.job_id) for job in batch.jobs]
-        jobs = [EncodeJob(r.state, r.planes, r.qp) for r in requests]
+        plans = [_plan(request, now_us=taken_us) for request in requests]
+        jobs = [self._job(*planned) for planned in zip(requests, plans, strict=True)]
         started_us = monotonic_us()
         try:
             outputs: Sequence[EncodeOutput] = self._engine.encode(jobs)
@@ -270,14 +278,29 @@ class EngineHost:
             self._fail(requests, error)
             outputs = ()
         engine_us = monotonic_us()
-        for request, output in zip(requests, outputs, strict=False):  # no outputs if it failed
-            self._pack_pool.submit(self._pack, request, output, (taken_us, started_us, engine_us))
+        times_us = (taken_us, started_us, engine_us)
+        # No outputs if it failed.
+        for request, plan, output in zip(requests, plans, outputs, strict=False):
+            if request.prediction is not None:
+                request.prediction.stored(plan, request.frame_number)
+            self._pack_pool.submit(self._pack, request, plan, output, times_us)
         with self._wake:
             self._scheduler.done(batch)
             self.batch_size.add(len(requests))
             if not self._gate.is_off:
                 for request, output in zip(requests, outputs, strict=False):
                     self._queue_measurement(_Measurement(request, output))
+
+    def _job(self, request: FrameRequest, plan: FramePlan) -> EncodeJob:
+        # Where a picture is stored it is painted anyway, and measuring costs no decoding.
+        return EncodeJob(
+            request.state,
+            request.planes,
+            request.qp,
+            reference=_slot(plan.reference),
+            store=_slot(plan.store),
+            reconstruct=plan.store is not None and not self._gate.is_off,
+        )
 
     def _queue_measurement(self, measurement: _Measurement) -> None:
         stream = measurement.request.stream
@@ -289,13 +312,14 @@ class EngineHost:
     def _measure(self, measurement: _Measurement) -> None:
         started_us = monotonic_us()
         request, output = measurement.request, measurement.output
-        planes = request.planes
-        job = DecodeJob(
-            request.state, output.z, output.symbols, request.qp, planes.width, planes.height
-        )
+        planes, decoded = request.planes, output.reconstruction
         psnr = None
         try:
-            (decoded,) = self._engine.decode([job])
+            if decoded is None:
+                job = DecodeJob(
+                    request.state, output.z, output.symbols, request.qp, planes.width, planes.height
+                )
+                (decoded,) = self._engine.decode([job])
             psnr = picture_psnr(planes, decoded)
         except Exception as error:  # as above
             self._fail([], error)
@@ -307,6 +331,8 @@ class EngineHost:
         if self.failures & (self.failures - 1) == 0:  # 1, 2, 4, 8 ...
             _log.error("engine failure %d: %s", self.failures, error)
         for request in requests:
+            if request.prediction is not None:
+                request.prediction.failed()
             self._call(request.on_dropped, "engine_error")
 
     def _drop_rest(self) -> None:
@@ -321,10 +347,14 @@ class EngineHost:
     # ---- pack thread
 
     def _pack(
-        self, request: FrameRequest, output: EncodeOutput, times_us: tuple[int, int, int]
+        self,
+        request: FrameRequest,
+        plan: FramePlan,
+        output: EncodeOutput,
+        times_us: tuple[int, int, int],
     ) -> None:
         try:
-            coded = self._code(request, output, times_us)
+            coded = self._code(request, plan, output, times_us)
             request.before_send()
         except Exception as error:  # a frame that cannot be coded must not stop the others
             self._fail([request], error)
@@ -332,13 +362,19 @@ class EngineHost:
         self._call(request.on_coded, coded)
 
     def _code(
-        self, request: FrameRequest, output: EncodeOutput, times_us: tuple[int, int, int]
+        self,
+        request: FrameRequest,
+        plan: FramePlan,
+        output: EncodeOutput,
+        times_us: tuple[int, int, int],
     ) -> CodedFrame:
         planes = request.planes
         label = FrameLabel(
             frame_number=request.frame_number,
             qp=request.qp,
-            keyframe=True,
+            keyframe=plan.keyframe,
+            reference=plan.reference,
+            store=plan.store,
             description=Description(self._model_tag, Geometry(planes.width, planes.height)),
         )
         packets = self._packer.pack(output, label, planes.width, planes.height)
@@ -347,6 +383,7 @@ class EngineHost:
             *times_us,
             coded_us=monotonic_us(),
             is_measured=not self._gate.is_off,
+            is_keyframe=plan.keyframe,
         )
 
     # ---- any thread
@@ -363,6 +400,14 @@ class EngineHost:
         self._thread.join()
         self._pack_pool.shutdown()
         self._engine.close()
+
+
+def _plan(request: FrameRequest, *, now_us: int) -> FramePlan:
+    return INTRA if request.prediction is None else request.prediction.plan(now_us=now_us)
+
+
+def _slot(state: int | None) -> int | None:
+    return None if state is None else state_slot(state)
 
 
 def grey_planes(width: int, height: int) -> Planes:

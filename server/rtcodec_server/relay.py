@@ -208,7 +208,7 @@ class Relay:
         sender = LatentSender(
             on_sent=_report_sent,
             on_dropped=_report_unsent,
-            on_pli=lambda: self._count(room, nacks=0, plis=1),
+            on_pli=lambda: self._on_pli(room),
             on_nack=lambda n_packets: self._count(room, nacks=n_packets, plis=0),
         )
         peer = SubscriberPeer(
@@ -290,6 +290,7 @@ class Relay:
             raise RelayFull("the relay is shutting down", retry_after_s=1)
         if isinstance(peer, SubscriberPeer) and entry.stream is not None:
             entry.stream.subscribers[name] = peer.sender
+            entry.stream.refresh()
         _log.info(
             "session opened room=%s role=%s session=%s", room, role.value, name[:SESSION_SHOWN]
         )
@@ -392,6 +393,13 @@ class Relay:
         self.publisher_nacks += counters.nack_count - nacks
         self.publisher_plis += counters.pli_count - plis
         peer.requests_noted = (counters.nack_count, counters.pli_count)
+
+    def _on_pli(self, room: str) -> None:
+        """A subscriber cannot go on from what it has."""
+        self._count(room, nacks=0, plis=1)
+        entry = self._rooms.get(room)
+        if entry is not None and entry.stream is not None:
+            entry.stream.refresh()
 
     def _count(self, room: str, *, nacks: int, plis: int) -> None:
         """Count what a subscriber asked for."""

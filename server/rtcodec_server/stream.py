@@ -18,6 +18,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import StateId
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr
@@ -26,6 +27,7 @@ from rtcodec.types import Planes
 from rtcodec.webrtc import DecodedFrame, LatentSender, OutgoingFrame, monotonic_us, to_unix_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_server.engine_host import CodedFrame, EngineHost, FrameRequest
+from rtcodec_server.prediction import StreamPrediction
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class _Format:
     height: int
     state: StateId | None = None
     "None while the engine gets ready."
+    prediction: StreamPrediction | None = None
+    "None where the model has intra frames only."
 
 
 class Stream:
@@ -116,6 +120,11 @@ class Stream:
         for stats in self._stats:
             stats.frames.drop(reason)
 
+    def refresh(self) -> None:
+        """Let a frame come soon that a decoder can start from."""
+        if self._format is not None and self._format.prediction is not None:
+            self._format.prediction.refresh()
+
     def put(self, frame: DecodedFrame) -> None:
         """Encode *frame* for the subscribers, unless newer ones overtake it."""
         for stats in self._stats:
@@ -131,7 +140,7 @@ class Stream:
         if self._format.state is None:
             self._hold(frame)
         else:
-            self._submit(frame, self._format.state)
+            self._submit(frame, self._format, self._format.state)
 
     async def close(self) -> None:
         """Drop what waits, let what runs come out, let go of the engine's state."""
@@ -168,6 +177,8 @@ class Stream:
             return  # the size changed again
         try:
             new.state = await self._host.open_state(new.width, new.height)
+            if self._host.info.references >= NewestReference.SLOTS:
+                new.prediction = StreamPrediction()
         except Exception as error:  # whatever the engine does, the relay goes on
             if not self._has_failed:
                 _log.error("no engine state for %dx%d: %s", new.width, new.height, error)
@@ -179,7 +190,7 @@ class Stream:
             self._format = None  # the next frame tries again
             self.drop("engine_error")
         elif new is self._format:
-            self._submit(frame, new.state)
+            self._submit(frame, new, new.state)
         else:
             self.drop("superseded")
 
@@ -190,7 +201,7 @@ class Stream:
 
     # ---- encoding
 
-    def _submit(self, frame: DecodedFrame, state: StateId) -> None:
+    def _submit(self, frame: DecodedFrame, form: _Format, state: StateId) -> None:
         try:
             planes = picture_planes(frame.picture)
         except ValueError as error:
@@ -212,6 +223,7 @@ class Stream:
                 on_psnr=self._on_psnr,
                 frame_number=number,
                 before_send=lambda: self._tap_frame(number, frame, planes),
+                prediction=form.prediction,
             )
         )
 
@@ -283,7 +295,7 @@ class Stream:
                 engine_us=coded.engine_us - coded.started_us,
                 entropy_us=coded.coded_us - coded.engine_us,
             ),
-            is_keyframe=True,
+            is_keyframe=coded.is_keyframe,
             token=(self, delivery),
         )
         for sender in self.subscribers.values():
