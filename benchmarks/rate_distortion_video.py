@@ -51,7 +51,7 @@ def main() -> int:
             codecs,
             max_frames=args.frames or None,
             threads=args.threads,
-            reuse=_earlier(args.output),
+            reuse=earlier(args.output),
             progress=lambda _, label: bar.step(label),
         )
     for each in result.failures:
@@ -133,7 +133,7 @@ def _kept(result: Evaluation) -> dict[str, Any]:
     return {key: full[key] for key in keys.split()}
 
 
-def _earlier(path: Path) -> Reuse | None:
+def earlier(path: Path) -> Reuse | None:
     """Return the last run's points, or None with a word if there are none."""
     try:
         return Reuse(read_document(path))

@@ -145,6 +145,11 @@ class Evaluation:
             if level_db is not None
         )
 
+    def kbps_curve(self, clip: str, codec: str) -> list[RatePoint]:
+        """Return (kilobits per second, 6:1:1 PSNR) of one codec on one clip, cheapest first."""
+        points = [p for p in self.points if (p.clip, p.codec) == (clip, codec)]
+        return sorted((point.kbps, point.psnr_db.yuv) for point in points)
+
     def mean_groups(self, kind: Kind, codec: str) -> list[list[Point]]:
         """Return the points of each setting that all clips have, the cheapest first."""
         by_setting: dict[int, list[Point]] = {}
