@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rtcodec.evaluation.bd_rate import RatePoint
+from rtcodec.evaluation.bd_rate import MIN_POINTS, RatePoint, rising
 from rtcodec.evaluation.registry import RIVALS
 
 if TYPE_CHECKING:
@@ -51,24 +51,29 @@ class Palette:
     def draw(
         self, axes: "Axes", curve: list[RatePoint], codec: str, *, small: bool = False
     ) -> bool:
-        """Draw a curve if it is one; say whether it was."""
+        """Draw a curve if it is one, points beside it hollow; say whether it was."""
         shown = [point for point in curve if point[1] < LOOKS_LOSSLESS_DB]
-        if len(shown) < 2:
+        line = rising(shown)
+        if len(line) < MIN_POINTS:
             return False
         ours = codec not in RIVALS
         colour, dash = self._styles[codec]
-        rates, levels_db = zip(*shown, strict=True)
+        look: dict[str, Any] = {
+            "color": colour,
+            "marker": "o",
+            "markersize": (2.6 if ours else 1.8) if small else (4.5 if ours else 3),
+            "zorder": 3 if ours else 2,
+        }
         axes.plot(
-            rates,
-            levels_db,
-            color=colour,
+            *zip(*line, strict=True),
             linestyle=dash,
             label=Path(codec).stem if ours else codec,
             linewidth=(1.6 if ours else 1.0) if small else (2.4 if ours else 1.4),
-            marker="o",
-            markersize=(2.6 if ours else 1.8) if small else (4.5 if ours else 3),
-            zorder=3 if ours else 2,
+            **look,
         )
+        beside = [point for point in shown if point not in line]
+        if beside:  # they cost more and look no better than another
+            axes.plot(*zip(*beside, strict=True), linestyle="", fillstyle="none", **look)
         return True
 
 
@@ -78,7 +83,9 @@ def style(axes: "Axes", *, tick_size: int = 9) -> None:
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(
+        lambda value, _: f"{value:g}" if value < 10_000 else f"{value / 1000:g}k"
+    )
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, which="major", color="#e4e4e4", linewidth=0.6)
