@@ -1,6 +1,7 @@
 """`rtcodec eval`: rate-distortion of our models and others on the user's own files."""
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="qp values of our models, comma-separated (default: 10 values from 63 to 0)",
     )
+    add("--json", action="store_true", help="print results.json on stdout")
+    _add_how(add)
+
+
+def _add_how(add: Callable[..., object]) -> None:
+    """Declare how to measure and what to compare with."""
     add(
         "--keyframe-interval",
         type=int,
@@ -60,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="threads of our engine, and points of the others measured side by side",
     )
-    add("--json", action="store_true", help="print results.json on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
