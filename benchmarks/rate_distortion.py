@@ -1,11 +1,11 @@
 """
 Measure our models against other codecs on the development images.
 
-    python -m benchmarks.rate_distortion [--data ../shared/data/dev] [--video]
+    python -m benchmarks.rate_distortion [--data ../shared/data/dev/images]
 
-Writes `benchmarks/rate_distortion.json` and `docs/rd_images.png`; with --video
-also the clips, every frame by itself, and `docs/rd_video.png`. Real files, real
-packets, the conventions of `rtcodec eval`. Skips itself where the data is not.
+Writes `benchmarks/rate_distortion.json` and `docs/rd_images.png`. Real files,
+the conventions of `rtcodec eval`. Skips itself where the data is not. Video is
+`benchmarks.rate_distortion_video`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from rtcodec.evaluation.report import as_json
 
 ROOT = Path(__file__).parents[1]
 IMAGE_CODECS = ["s128", "n64", "jpeg", "webp", "avif", "x264-intra"]
-VIDEO_CODECS = ["s128", "n64", "x264-intra", "vp8", "x264-veryfast"]
-VIDEO_FRAMES = 10
 
 
 def main() -> int:
@@ -34,48 +32,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "dev")
-    parser.add_argument("--video", action=argparse.BooleanOptionalAction, default=False)
+    data = ROOT.parent / "shared" / "data" / "dev" / "images"
+    parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "rate_distortion.json")
     args = parser.parse_args()
-    images = args.data / "images"
-    if not images.is_dir():
-        print(f"skipped: no images in {images} (choose with --data)", file=sys.stderr)
+    if not args.data.is_dir():
+        print(f"skipped: no images in {args.data} (choose with --data)", file=sys.stderr)
         return 0
-    result = measure(images, IMAGE_CODECS, None, args.threads)
+    at = commit()  # before the plot is written, which would make the tree dirty
+    result = measure(args.data, IMAGE_CODECS, args.threads)
     plot_curves(result, ROOT / "docs" / "rd_images.png", title="Still images, real files")
-    summary = summarise(result)
-    if args.video:
-        clips = measure(args.data / "video", VIDEO_CODECS, VIDEO_FRAMES, args.threads)
-        title = f"Video, first {VIDEO_FRAMES} frames; our frames each by itself"
-        plot_curves(clips, ROOT / "docs" / "rd_video.png", title=title)
-        summary["video"] = summarise(clips)
+    summary = summarise(result, at)
     args.output.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(table(result))
     return 0
 
 
-def measure(folder: Path, codecs: list[str], max_frames: int | None, threads: int) -> Evaluation:
+def measure(folder: Path, codecs: list[str], threads: int) -> Evaluation:
     """Run *codecs* on every file of *folder*, with a progress bar on a terminal."""
     total = sum(1 for path in folder.iterdir() if path.is_file()) * 9 * len(codecs)
     with Progress(f"measuring {folder.name}", total) as bar:
         return evaluate(
             [folder],
             codecs,
-            max_frames=max_frames,
             threads=threads,
             progress=lambda _, label: bar.step(label),
         )
 
 
-def summarise(result: Evaluation) -> dict[str, Any]:
+def summarise(result: Evaluation, at: str) -> dict[str, Any]:
     """Return what is worth keeping: conventions, curves, BD-rates, models; no file paths."""
     full = as_json(result)
     models = {name: find_bundle(name) for name in ("s128", "n64")}
     return {
         "command": "python -m benchmarks.rate_distortion",
-        "commit": _commit(),
+        "commit": at,
         **{key: full[key] for key in ("rtcodec", "hardware", "versions", "conventions", "codecs")},
         "models": {name: bundle.model_id.hex() for name, bundle in models.items()},
         "bd_rate_percent": full["bd_rate"],
@@ -102,7 +94,8 @@ def _range_db(result: Evaluation, codec: str) -> list[float]:
     ]
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit that is checked out, with `-dirty` where a tracked file differs."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=ROOT,

@@ -11,6 +11,7 @@ from rtcodec.evaluation.codec import Codec, Encoded
 from rtcodec.evaluation.plot import plot_curves
 from rtcodec.evaluation.report import table, write_results
 from rtcodec.evaluation.result import Comparison, Evaluation, Failure, Point
+from rtcodec.evaluation.reuse import Reuse
 from rtcodec.evaluation.runner import evaluate
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluation",
     "Failure",
     "Point",
+    "Reuse",
     "bd_rate",
     "evaluate",
     "plot_curves",

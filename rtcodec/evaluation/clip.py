@@ -8,9 +8,12 @@ once by `rtcodec.media`: RGB images to full-range BT.601 as in JPEG.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from rtcodec.errors import InputError
 from rtcodec.media.reader import MediaReader
@@ -76,6 +79,15 @@ class Clip:
     def seconds(self) -> Fraction:
         """Duration."""
         return len(self.frames) / self.frame_rate
+
+
+def clip_sha256(clip: Clip) -> str:
+    """Return what tells clips apart whatever they are called: kind, rate, size and samples."""
+    digest = sha256(f"{clip.kind} {clip.frame_rate} {clip.width}x{clip.height}".encode())
+    for planes in clip.frames:
+        for plane in (planes.y, planes.u, planes.v):
+            digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()
 
 
 def find_inputs(paths: list[Path]) -> list[Path]:

@@ -20,10 +20,18 @@ class Encoded:
     parts: tuple[bytes, ...]
     "Files, one per picture, or the packets of one stream, in order."
 
+    frame_sizes_bytes: tuple[int, ...] = ()
+    "What each frame takes, where frames share a part; a file's header and end are in none."
+
     @property
     def size_bytes(self) -> int:
         """What counts: every byte of every part."""
         return sum(map(len, self.parts))
+
+    def sizes_bytes(self, n_frames: int) -> list[int] | None:
+        """Return what each of *n_frames* frames takes, or None if that is not known."""
+        sizes = list(self.frame_sizes_bytes or map(len, self.parts))
+        return sizes if len(sizes) == n_frames else None
 
 
 class Codec(Protocol):

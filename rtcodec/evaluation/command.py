@@ -1,7 +1,7 @@
 """`rtcodec eval`: rate-distortion of our models and others on the user's own files."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,39 +11,62 @@ from rtcodec.errors import ConfigError
 from rtcodec.types import QP_MAX
 
 if TYPE_CHECKING:
-    from rtcodec.evaluation.result import Evaluation, Failure
+    from rtcodec.evaluation.result import Evaluation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `rtcodec eval`."""
-    parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="images, videos, or folders of them"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, metavar="INPUT", help="images, videos, or folders of them")
+    add(
         "--codecs",
         type=_names,
         metavar="LIST",
         help="comma-separated: model names or .rtcm files, jpeg webp avif png jpegls vp8 vp9 "
-        "x264-veryfast x264-medium x264-intra x265 x265-intra svtav1 "
+        "x264-veryfast x264-medium x264-intra x265 x265-intra svtav1 svtav1-p12; videos as a "
+        "call codes them: one pass, one thread, no frame waits for a later one "
         "(default: our models and the usual rivals of each kind of input)",
     )
-    parser.add_argument("--out", type=Path, default=Path("eval-out"), help="folder for the results")
-    parser.add_argument(
-        "--frames", type=int, default=100, help="frames read of each video; 0 reads all"
-    )
-    parser.add_argument(
+    add("--out", type=Path, default=Path("eval-out"), help="folder for the results")
+    add("--frames", type=int, default=100, help="frames read of each video; 0 reads all")
+    add(
         "--qps",
         type=_qps,
         metavar="LIST",
         help="qp values of our models, comma-separated (default: 10 values from 63 to 0)",
     )
-    parser.add_argument(
+    add("--json", action="store_true", help="print results.json on stdout")
+    _add_how(add)
+
+
+def _add_how(add: Callable[..., object]) -> None:
+    """Declare how to measure and what to compare with."""
+    add(
+        "--keyframe-interval",
+        type=int,
+        metavar="N",
+        help="frames from one key frame of a video to the next, for every codec that has others "
+        "(default: the first frame alone is one)",
+    )
+    add(
+        "--anchor",
+        metavar="CODEC",
+        help="compare each codec with this one, in Markdown (default: vp8 for videos; images are "
+        "compared all with all)",
+    )
+    add(
+        "--reuse",
+        type=Path,
+        metavar="results.json",
+        help="take over the other codecs' points of an earlier run whose samples, settings and "
+        "library versions are the same (default: measure all)",
+    )
+    add(
         "--threads",
         type=int,
         default=1,
         help="threads of our engine, and points of the others measured side by side",
     )
-    parser.add_argument("--json", action="store_true", help="print results.json on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,13 +74,12 @@ def run(args: argparse.Namespace) -> int:
     from rtcodec.evaluation.plot import plot_curves
     from rtcodec.evaluation.report import as_json, table
     from rtcodec.evaluation.result import Evaluation
+    from rtcodec.evaluation.reuse import Reuse
     from rtcodec.evaluation.runner import evaluate
 
-    if args.frames < 0:
-        raise ConfigError(f"--frames {args.frames} is negative")
-    if args.threads < 1:
-        raise ConfigError(f"--threads {args.threads} is less than 1")
+    _check(args)
     result = Evaluation()
+    reuse = None if args.reuse is None else Reuse.read(args.reuse)
     with ExitStack() as stack:
         bar: Progress | None = None
 
@@ -67,29 +89,52 @@ def run(args: argparse.Namespace) -> int:
                 bar = stack.enter_context(Progress("evaluating", total))
             bar.step(label)
 
-        stack.callback(_save, result, args.out)  # an interrupted run keeps what it has
+        # an interrupted run keeps what it has
+        stack.callback(_save, result, args.out, args.anchor)
         evaluate(
             args.inputs,
             args.codecs,
             max_frames=args.frames or None,
             settings=_settings(args),
             threads=args.threads,
+            keyframe_interval=args.keyframe_interval,
+            reuse=reuse,
             progress=show,
             into=result,
         )
     plot_curves(result, args.out / "rd.png")
     if args.json:
-        print_json(as_json(result))
+        print_json(as_json(result, anchor=args.anchor))
     else:
-        print(table(result))
-    return _closing(result.failures, args.out)
+        print(table(result, anchor=args.anchor))
+    return _closing(result, args.out)
 
 
-def _save(result: "Evaluation", out: Path) -> None:
+def _check(args: argparse.Namespace) -> None:
+    """
+    Refuse arguments that do not go together.
+
+    Raises:
+        ConfigError: If one makes no sense.
+    """
+    from rtcodec.evaluation.registry import DEFAULTS
+
+    if args.frames < 0:
+        raise ConfigError(f"--frames {args.frames} is negative")
+    if args.threads < 1:
+        raise ConfigError(f"--threads {args.threads} is less than 1")
+    if args.keyframe_interval is not None and args.keyframe_interval < 1:
+        raise ConfigError(f"--keyframe-interval {args.keyframe_interval} is less than 1")
+    compared = args.codecs or [name for names in DEFAULTS.values() for name in names]
+    if args.anchor is not None and args.anchor not in compared:
+        raise ConfigError(f"--anchor {args.anchor} is not among the codecs compared")
+
+
+def _save(result: "Evaluation", out: Path, anchor: str | None) -> None:
     from rtcodec.evaluation.report import write_results
 
     if result.points:
-        write_results(result, out)
+        write_results(result, out, anchor=anchor)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, list[int]] | None:
@@ -103,12 +148,22 @@ def _settings(args: argparse.Namespace) -> dict[str, list[int]] | None:
     return dict.fromkeys(ours, args.qps)
 
 
-def _closing(failures: "Sequence[Failure]", out: Path) -> int:
+def _closing(result: "Evaluation", out: Path) -> int:
     """Say where the results are and what could not be done; return the exit code."""
-    say(f"wrote {out / 'results.json'}, results.csv and rd.png")
-    for each in failures:
+    from rtcodec.evaluation.vmaf import why_not
+
+    per_frame = any(point.frames and point.kind == "video" for point in result.points)
+    frames = ", figures per frame in frames/" if per_frame else ""
+    say(f"wrote {out / 'results.json'}, results.csv and rd.png{frames}")
+    n_reused = sum(point.reused for point in result.points)
+    if n_reused:
+        say(f"{n_reused} of {len(result.points)} points are an earlier run's")
+    reason = why_not()
+    if reason is not None and "video" in result.kinds():
+        say(f"the column vmaf is empty: {reason}")
+    for each in result.failures:
         say(f"rtcodec: {each.clip}: {each.codec} at {each.setting} failed: {each.reason}")
-    return 1 if failures else 0
+    return 1 if result.failures else 0
 
 
 def _names(text: str) -> list[str]:

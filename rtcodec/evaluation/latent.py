@@ -42,6 +42,7 @@ class Latent:
         *,
         name: str | None = None,
         settings: Sequence[int] = DEFAULT_QPS,
+        keyframe_interval: int | None = None,
     ) -> None:
         """
         Args:
@@ -49,11 +50,13 @@ class Latent:
             engine: Runs that model; closed with the codec.
             name: In tables and plots; that of the bundle by default.
             settings: qp values to measure, from coarse to fine.
+            keyframe_interval: Frames from one key frame to the next; None for one alone.
         """
         self.name = name or bundle.name
         self.settings = tuple(settings)
         self._bundle = bundle
         self._engine = engine
+        self._keyframe_interval = keyframe_interval
 
     @property
     def description(self) -> str:
@@ -76,14 +79,17 @@ class Latent:
         chain = NewestReference() if self._is_inter(clip) else None
         encoder = FrameEncoder(self._engine, packer, clip.width, clip.height, references=chain)
         out = io.BytesIO()
+        sizes_bytes: list[int] = []
+        interval = self._keyframe_interval or len(clip.frames)
         try:
             with RtcWriter(out, self._sequence(clip)) as writer:
                 for number, planes in enumerate(clip.frames):
-                    frame = encoder.encode(planes, qp=setting, pts=number, keyframe=number == 0)
-                    writer.write(frame.unit)
+                    keyframe = number % interval == 0
+                    frame = encoder.encode(planes, qp=setting, pts=number, keyframe=keyframe)
+                    sizes_bytes.append(writer.write(frame.unit))
         finally:
             encoder.close()
-        return Encoded((out.getvalue(),))
+        return Encoded((out.getvalue(),), tuple(sizes_bytes))
 
     def decode(self, encoded: Encoded, clip: Clip) -> Iterator[Planes]:
         [data] = encoded.parts
@@ -127,7 +133,9 @@ def installed_models() -> list[str]:
     return sorted(names, key=lambda name: (name != "s128", name))
 
 
-def open_latent_codec(name: str, *, threads: int = 1, engine: str = AUTO) -> Latent:
+def open_latent_codec(
+    name: str, *, threads: int = 1, engine: str = AUTO, keyframe_interval: int | None = None
+) -> Latent:
     """
     Load a model and start an engine for it.
 
@@ -135,10 +143,12 @@ def open_latent_codec(name: str, *, threads: int = 1, engine: str = AUTO) -> Lat
         name: Of a shipped model, or the path of a `.rtcm` file.
         threads: Of the engine.
         engine: As `rtcodec.engine.loader` names it.
+        keyframe_interval: Frames from one key frame to the next; None for one alone.
 
     Raises:
         ConfigError: If there is no such model or no engine.
         EngineError: If the engine does not start.
     """
     bundle = Bundle.load(Path(name)) if name.endswith(SUFFIX) else find_bundle(name)
-    return Latent(bundle, open_engine(engine, bundle, threads=threads), name=name)
+    opened = open_engine(engine, bundle, threads=threads)
+    return Latent(bundle, opened, name=name, keyframe_interval=keyframe_interval)

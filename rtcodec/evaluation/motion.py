@@ -9,7 +9,7 @@ replication to what an encoder takes and cropped again, as players do.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av
 import numpy as np
@@ -48,6 +48,7 @@ class Motion(Unprepared):
     "Options of the encoder, as FFmpeg names them."
 
     gop_size: int = ONE_KEYFRAME
+    "Frames from one key frame to the next; 1 makes every frame one."
 
     least_px: int = 16
     "Smallest width and height the encoder takes."
@@ -58,6 +59,10 @@ class Motion(Unprepared):
     def description(self) -> str:
         options = " ".join(f"{key}={value}" for key, value in self.options.items())
         return f"{self.encoder} {options} gop={self.gop_size}, one thread, no B-frames".strip()
+
+    def with_keyframes(self, interval: int) -> "Motion":
+        """Return the same with a key frame every *interval* frames, at scene cuts too."""
+        return self if self.gop_size == 1 else replace(self, gop_size=interval)
 
     def encode(self, clip: Clip, setting: int) -> Encoded:
         context = self._context(clip, setting)
@@ -184,12 +189,15 @@ MOTION_CODECS: tuple[Motion, ...] = (
         gop_size=1,
         kinds=frozenset({"image"}),
     ),
-    Motion(
-        name="svtav1",
-        encoder="libsvtav1",
-        decoder="libdav1d",
-        settings=(63, 55, 47, 39, 31, 23, 15),
-        least_px=64,
-        options={"preset": "10", "svtav1-params": "pred-struct=1:lp=1:tune=1"},
+    *(
+        Motion(
+            name=name,
+            encoder="libsvtav1",
+            decoder="libdav1d",
+            settings=(63, 55, 47, 39, 31, 23, 15),
+            least_px=64,
+            options={"preset": preset, "svtav1-params": "pred-struct=1:lp=1:tune=1"},
+        )
+        for name, preset in (("svtav1", "10"), ("svtav1-p12", "12"))
     ),
 )

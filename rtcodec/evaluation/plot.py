@@ -1,24 +1,30 @@
-"""`rd.png`: one panel per kind of input with the mean curves, and small ones per clip."""
+"""
+`rd.png`: rate against PSNR.
+
+Images, and more videos than `MOST_SEQUENCES`: a panel with the mean curves, and
+small ones per clip. Fewer videos: a readable panel for each, in kb/s, since a
+mean over sizes and frame rates would say little.
+"""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtcodec.evaluation.bd_rate import RatePoint
 from rtcodec.evaluation.clip import Kind
-from rtcodec.evaluation.registry import RIVALS
+from rtcodec.evaluation.panel import INK, Palette, style
 from rtcodec.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OURS = ("#d1495b", "#edae49", "#7b2d8b", "#b5651d")
-_RIVALS = (
-    "#30638e", "#00798c", "#5c946e", "#6c757d", "#3d5a80", "#8d99ae", "#264653", "#74a892",
-    "#457b9d", "#2a9d8f", "#52796f", "#adb5bd",
-)  # fmt: skip
-_INK = "#333333"
-_COLUMNS = 4
+MOST_SEQUENCES = 12
+"Videos that get a panel of their own."
+
+_SMALL_COLUMNS = 4
+_SIZES_INCHES = {1: 4.6, 2: 3.4, 3: 2.7}  # height of a row of so many sequences
+
+_Draw = Callable[[Any], None]
 
 
 def plot_curves(result: Evaluation, path: Path, *, title: str | None = None) -> None:
@@ -37,96 +43,95 @@ def plot_curves(result: Evaluation, path: Path, *, title: str | None = None) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    kinds = result.kinds()
-    colours = _colours(result)
-    clips = {kind: result.clips(kind) for kind in kinds}
-    heights = [
-        height
-        for kind in kinds
-        for height in (4.6, 1.9 * math.ceil(len(clips[kind]) / _COLUMNS) * (len(clips[kind]) > 1))
-    ]
+    palette = Palette(result.descriptions)
+    parts = [part for kind in result.kinds() for part in _parts(result, kind, palette)]
+    heights = [height for height, _ in parts] or [1.0]
     figure = Figure(figsize=(9.5, sum(heights) + 0.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    parts = figure.subfigures(
-        len(heights), 1, squeeze=False, height_ratios=[h or 0.01 for h in heights]
-    ).ravel()
-    for number, kind in enumerate(kinds):
-        mean_axes = parts[2 * number].subplots()
-        _mean_panel(mean_axes, result, kind, colours)
-        if len(clips[kind]) > 1:
-            _clip_panels(parts[2 * number + 1], result, kind, clips[kind], colours)
+    places = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).ravel()
+    for place, (_, draw) in zip(places, parts, strict=False):
+        draw(place)
     if title is not None:
-        figure.suptitle(title, fontsize=12, color=_INK)
+        figure.suptitle(title, fontsize=12, color=INK)
     figure.savefig(path, metadata={"Software": None})
 
 
-def _colours(result: Evaluation) -> dict[str, str]:
-    ours = [name for name in result.descriptions if name not in RIVALS]
-    rivals = [name for name in result.descriptions if name in RIVALS]
-    pairs = [(name, _OURS[i % len(_OURS)]) for i, name in enumerate(ours)]
-    pairs += [(name, _RIVALS[i % len(_RIVALS)]) for i, name in enumerate(rivals)]
-    return dict(pairs)
-
-
-def _mean_panel(axes: "Axes", result: Evaluation, kind: Kind, colours: dict[str, str]) -> None:
+def _parts(result: Evaluation, kind: Kind, palette: Palette) -> list[tuple[float, _Draw]]:
+    """Return the parts of the figure for one kind of input: height in inches, what draws it."""
     n_clips = len(result.clips(kind))
-    shown = 0
-    for codec in result.codecs(kind):
-        curve = [point for point in result.mean_curve(kind, codec) if point[1] < 70]
-        if len(curve) > 1:
-            _line(axes, curve, codec, colours[codec])
-            shown += 1
-    _style(axes)
-    axes.set_xlabel("bits per pixel", color=_INK)
-    axes.set_ylabel("PSNR 6:1:1, dB", color=_INK)
-    noun = kind if n_clips == 1 else f"{kind}s, mean of {n_clips}"
-    axes.set_title(noun, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    if shown:
-        axes.legend(loc="lower right", frameon=False, fontsize=9, ncols=1 + (shown > 6))
+    if kind == "video" and n_clips <= MOST_SEQUENCES:
+        columns = _columns(n_clips)
+        height = _SIZES_INCHES[columns] * math.ceil(n_clips / columns) + 0.4
+        return [(height, lambda part: _sequences(part, result, palette))]
+    parts: list[tuple[float, _Draw]] = [
+        (4.6, lambda part: _mean_panel(part.subplots(), result, kind, palette))
+    ]
+    if n_clips > 1:
+        height = 1.9 * math.ceil(n_clips / _SMALL_COLUMNS)
+        parts.append((height, lambda part: _clip_panels(part, result, kind, palette)))
+    return parts
+
+
+def _columns(n_clips: int) -> int:
+    return 1 if n_clips == 1 else 2 if n_clips <= 4 else 3
+
+
+def _sequences(part: Any, result: Evaluation, palette: Palette) -> None:
+    """Draw a panel for each video, in kb/s, and one legend below them."""
+    clips = result.clips("video")
+    columns = _columns(len(clips))
+    panels = part.subplots(math.ceil(len(clips) / columns), columns, squeeze=False)
+    lines: dict[str, Any] = {}
+    for number, (axes, clip) in enumerate(zip(panels.flat, clips, strict=False)):
+        for codec in result.codecs("video"):
+            palette.draw(axes, result.kbps_curve(clip, codec), codec, small=columns > 2)
+        style(axes, tick_size=9 if columns == 1 else 8)
+        axes.set_title(Path(clip).stem, loc="left", fontsize=11 - columns, color=INK)
+        if number % columns == 0:
+            axes.set_ylabel("PSNR 6:1:1, dB", fontsize=9, color=INK)
+        if number + columns >= len(clips):
+            axes.set_xlabel("kb/s", fontsize=9, color=INK)
+        handles, labels = axes.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    for axes in panels.flat[len(clips) :]:
+        axes.axis("off")
+    if lines:
+        part.legend(
+            lines.values(), lines, loc="outside lower center", ncols=5, frameon=False, fontsize=9
+        )
     else:
-        axes.text(0.5, 0.5, "no curves", transform=axes.transAxes, ha="center", color=_INK)
+        _say_no_curves(panels.flat[0])
 
 
-def _clip_panels(
-    part: Any, result: Evaluation, kind: Kind, clips: list[str], colours: dict[str, str]
-) -> None:
-    rows = math.ceil(len(clips) / _COLUMNS)
-    panels = part.subplots(rows, _COLUMNS, squeeze=False).flat
-    for axes, clip in zip(panels, clips, strict=False):
+def _mean_panel(axes: "Axes", result: Evaluation, kind: Kind, palette: Palette) -> None:
+    n_clips = len(result.clips(kind))
+    drawn = [
+        palette.draw(axes, result.mean_curve(kind, codec), codec) for codec in result.codecs(kind)
+    ]
+    style(axes)
+    axes.set_xlabel("bits per pixel", color=INK)
+    axes.set_ylabel("PSNR 6:1:1, dB", color=INK)
+    noun = kind if n_clips == 1 else f"{kind}s, mean of {n_clips}"
+    axes.set_title(noun, loc="left", fontsize=11, fontweight="bold", color=INK)
+    if any(drawn):
+        axes.legend(loc="lower right", frameon=False, fontsize=9, ncols=1 + (sum(drawn) > 6))
+    else:
+        _say_no_curves(axes)
+
+
+def _clip_panels(part: Any, result: Evaluation, kind: Kind, palette: Palette) -> None:
+    clips = result.clips(kind)
+    panels = part.subplots(math.ceil(len(clips) / _SMALL_COLUMNS), _SMALL_COLUMNS, squeeze=False)
+    for axes, clip in zip(panels.flat, clips, strict=False):
         for codec in result.codecs(kind):
-            curve = [point for point in result.curve(clip, codec) if point[1] < 70]
-            if len(curve) > 1:
-                _line(axes, curve, codec, colours[codec], small=True)
-        _style(axes, small=True)
-        axes.set_title(Path(clip).stem[:28], fontsize=7, color=_INK)
-    for axes in list(part.axes)[len(clips) :]:
+            curve = result.kbps_curve if kind == "video" else result.curve
+            palette.draw(axes, curve(clip, codec), codec, small=True)
+        style(axes, tick_size=6)
+        unit = "kb/s" if kind == "video" else "bpp"
+        axes.set_title(f"{Path(clip).stem[:28]}, {unit}", fontsize=7, color=INK)
+    for axes in panels.flat[len(clips) :]:
         axes.axis("off")
 
 
-def _line(
-    axes: "Axes", curve: list[RatePoint], codec: str, colour: str, *, small: bool = False
-) -> None:
-    ours = codec not in RIVALS
-    rates, psnr_db = zip(*curve, strict=True)
-    axes.plot(
-        rates,
-        psnr_db,
-        color=colour,
-        label=Path(codec).stem if ours else codec,
-        linewidth=(1.4 if ours else 0.8) if small else (2.4 if ours else 1.3),
-        marker=None if small else "o",
-        markersize=4.5 if ours else 3,
-        zorder=3 if ours else 2,
-    )
-
-
-def _style(axes: "Axes", *, small: bool = False) -> None:
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-    axes.grid(visible=True, which="major", color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#999999")
-    axes.tick_params(labelsize=6 if small else 9, colors=_INK, length=2 if small else 3)
+def _say_no_curves(axes: "Axes") -> None:
+    axes.text(0.5, 0.5, "no curves", transform=axes.transAxes, ha="center", color=INK)

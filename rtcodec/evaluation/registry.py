@@ -24,7 +24,7 @@ OURS = ("s128", "n64")
 
 DEFAULTS: dict[Kind, tuple[str, ...]] = {
     "image": (*OURS, "jpeg", "webp", "avif", "png", "x264-intra"),
-    "video": (*OURS, "vp8", "vp9", "x264-veryfast", "x264-intra", "svtav1"),
+    "video": (*OURS, "vp8", "vp9", "x264-veryfast", "x264-medium", "x265", "svtav1"),
 }
 "What is compared when nothing is named."
 
@@ -49,12 +49,14 @@ def available(codec: Codec) -> str | None:
 class CodecShelf:
     """Codecs by name, each opened once and closed together."""
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(self, *, threads: int = 1, keyframe_interval: int | None = None) -> None:
         """
         Args:
             threads: For our engine.
+            keyframe_interval: Frames from one key frame to the next; None for one alone.
         """
         self._threads = threads
+        self._keyframe_interval = keyframe_interval
         self._models: dict[str, Codec] = {}
 
     def resolve(self, wanted: Sequence[str | Codec] | None, kind: Kind) -> list[Codec]:
@@ -73,7 +75,7 @@ class CodecShelf:
         if wanted is not None:
             return [self._codec(each) if isinstance(each, str) else each for each in wanted]
         return [
-            RIVALS.get(name) or self._model(name)
+            self._codec(name)
             for name in DEFAULTS[kind]
             if name not in RIVALS or available(RIVALS[name]) is None
         ]
@@ -91,15 +93,17 @@ class CodecShelf:
         reason = available(codec)
         if reason is not None:
             raise ConfigError(f"codec {name} is not available: {reason}")
+        if self._keyframe_interval is not None and isinstance(codec, Motion):
+            return codec.with_keyframes(self._keyframe_interval)
         return codec
 
     def _model(self, name: str) -> Codec:
         if name not in self._models:
-            self._models[name] = _open_model(name, self._threads)
+            self._models[name] = _open_model(name, self._threads, self._keyframe_interval)
         return self._models[name]
 
 
-def _open_model(name: str, threads: int) -> Codec:
+def _open_model(name: str, threads: int, keyframe_interval: int | None) -> Codec:
     from rtcodec.evaluation.latent import installed_models, open_latent_codec
 
     models = installed_models()
@@ -107,4 +111,4 @@ def _open_model(name: str, threads: int) -> Codec:
         near = difflib.get_close_matches(name, [*RIVALS, *models], n=1)
         hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join([*models, *RIVALS])
         raise ConfigError(f"unknown codec {name!r}; {hint}")
-    return open_latent_codec(name, threads=threads)
+    return open_latent_codec(name, threads=threads, keyframe_interval=keyframe_interval)

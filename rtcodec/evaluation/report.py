@@ -1,68 +1,50 @@
-"""Results as files and text: `results.json`, `results.csv`, the BD-rate table."""
+"""
+Results as files and text.
+
+    results.json   everything, and what `Reuse` needs
+    results.csv    a line per point
+    frames/        a CSV per clip of a video, codec and setting: a line per frame
+
+and the BD-rate tables.
+"""
 
 import csv
 import io
 import json
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-from PIL import features
-
 import rtcodec
-from rtcodec.evaluation.result import Comparison, Evaluation, Point
-
-CONVENTIONS = {
-    "planes": "8-bit yuv420p, the same for every codec; images converted once, full-range BT.601",
-    "psnr": "per plane, peak 255; yuv is the planes' PSNR weighted 6:1:1; mean over frames; "
-    "identical planes count as 100 dB",
-    "size": "every byte of the file, or of all packets of the stream",
-    "bd_rate": "bjontegaard package, pchip, log rate over the common 6:1:1 PSNR range of each "
-    "clip, mean over clips; negative is fewer bits than the anchor",
-    "times": "wall time per frame, one thread per codec, including container and entropy coding",
-}
-
-COLUMNS = (
-    "clip", "kind", "width", "height", "frames", "frame_rate", "codec", "unit", "setting",
-    "size_bytes", "bpp", "kbps", "psnr_y_db", "psnr_u_db", "psnr_v_db", "psnr_yuv_db",
-    "encode_ms", "decode_ms",
-)  # fmt: skip
+from rtcodec.evaluation.anchor import anchor_json, find_anchor, markdown, standings
+from rtcodec.evaluation.conventions import CONVENTIONS
+from rtcodec.evaluation.figures import mean, rounded, write_frames
+from rtcodec.evaluation.installation import hardware, versions
+from rtcodec.evaluation.result import Comparison, Evaluation
+from rtcodec.evaluation.reuse import FRAMES
+from rtcodec.evaluation.row import COLUMNS, frames_name, write_row
+from rtcodec.evaluation.vmaf import why_not
 
 
-def row(point: Point) -> dict[str, object]:
-    """Return one line of `results.csv`, keyed by `COLUMNS`."""
-    return {
-        "clip": point.clip,
-        "kind": point.kind,
-        "width": point.width,
-        "height": point.height,
-        "frames": point.n_frames,
-        "frame_rate": str(point.frame_rate),
-        "codec": point.codec,
-        "unit": point.unit,
-        "setting": point.setting,
-        "size_bytes": point.size_bytes,
-        "bpp": round(point.bpp, 6),
-        "kbps": round(point.kbps, 3),
-        **{f"psnr_{plane}_db": round(db, 4) for plane, db in point.psnr_db.as_dict().items()},
-        "encode_ms": round(point.encode_ms, 3),
-        "decode_ms": round(point.decode_ms, 3),
-    }
+def as_json(result: Evaluation, *, anchor: str | None = None) -> dict[str, Any]:
+    """
+    Return everything, ready for `json.dump`.
 
-
-def as_json(result: Evaluation) -> dict[str, Any]:
-    """Return everything, ready for `json.dump`."""
+    Args:
+        result: All points.
+        anchor: Codec for the tables against one; see `find_anchor`.
+    """
+    anchors = [(kind, find_anchor(result, kind, anchor)) for kind in result.kinds()]
     return {
         "rtcodec": rtcodec.__version__,
-        "hardware": {"machine": platform.machine(), "processor": _processor()},
-        "versions": _versions(),
+        "hardware": hardware(),
+        "versions": versions(),
         "conventions": CONVENTIONS,
+        "missing": {} if why_not() is None else {"vmaf": why_not()},
+        "clips": {clip: {"sha256": digest} for clip, digest in result.digests.items()},
         "codecs": result.descriptions,
-        "points": [row(point) for point in result.points],
+        "points": [write_row(point) for point in result.points],
+        "anchored": [anchor_json(result, kind, name) for kind, name in anchors if name],
         "bd_rate": [_comparison(each) for each in result.comparisons()],
         "curves": [
             {
@@ -81,26 +63,46 @@ def as_json(result: Evaluation) -> dict[str, Any]:
     }
 
 
-def write_results(result: Evaluation, out: Path) -> None:
+def write_results(result: Evaluation, out: Path, *, anchor: str | None = None) -> None:
     """
-    Write `results.json` and `results.csv` into folder *out*, made if missing.
+    Write the files of results into folder *out*, made if missing.
+
+    Args:
+        result: All points.
+        out: Files of an earlier run in it are replaced, others left.
+        anchor: As in `as_json`.
 
     Raises:
         OSError: If they cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(as_json(result), indent=1) + "\n"
+    text = json.dumps(as_json(result, anchor=anchor), indent=1) + "\n"
     (out / "results.json").write_text(text, encoding="utf-8")
     with (out / "results.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row(point) for point in result.points)
+        writer.writerows(write_row(point) for point in result.points)
+    for point in result.points:
+        if point.kind == "video" and point.frames:
+            (out / FRAMES).mkdir(exist_ok=True)
+            write_frames(out / FRAMES / frames_name(point), point.frames)
 
 
-def table(result: Evaluation) -> str:
-    """Return the BD-rate tables, one per kind of input, as text."""
+def table(result: Evaluation, *, anchor: str | None = None) -> str:
+    """
+    Return the BD-rate tables, one per kind of input, as text.
+
+    Args:
+        result: All points.
+        anchor: Compare with this codec; without it, images are compared all with
+            all, and videos with the usual anchor.
+    """
     out = io.StringIO()
     for kind in result.kinds():
+        name = find_anchor(result, kind, anchor)
+        if name is not None and (kind == "video" or name == anchor):
+            print(markdown(standings(result, kind, name), kind, name) + "\n", file=out)
+            continue
         comparisons = {
             (each.codec, each.anchor): each for each in result.comparisons() if each.kind == kind
         }
@@ -170,35 +172,11 @@ def _comparison(each: Comparison) -> dict[str, Any]:
     }
 
 
-def _curve(result: Evaluation, kind: Any, codec: str) -> dict[str, list[float]]:
-    curve = result.mean_curve(kind, codec)
+def _curve(result: Evaluation, kind: Any, codec: str) -> dict[str, list[float | None]]:
+    groups = result.mean_groups(kind, codec)
     return {
-        "bpp": [round(bpp, 6) for bpp, _ in curve],
-        "psnr-yuv": [round(psnr_db, 4) for _, psnr_db in curve],
+        "bpp": [rounded(mean(p.bpp for p in group), 6) for group in groups],
+        "kbps": [rounded(mean(p.kbps for p in group), 3) for group in groups],
+        "psnr-yuv": [rounded(mean(p.psnr_db.yuv for p in group), 4) for group in groups],
+        "ms-ssim": [rounded(mean(p.ms_ssim for p in group), 6) for group in groups],
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "numpy": np.__version__, "av": av.__version__}
-    found["libavcodec"] = ".".join(map(str, av.library_versions["libavcodec"]))
-    for name in ("jpg", "libjpeg_turbo", "avif"):
-        number = features.version(name)
-        if number:
-            found[{"jpg": "libjpeg"}.get(name, name)] = number
-    for name in ("pillow", "bjontegaard", "openvino", "onnxruntime"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()

@@ -1,12 +1,11 @@
 """
-Runs clips through codecs and measures size, PSNR and time.
+Runs clips through codecs, and takes over what an earlier run measured.
 
-    clip --encode--> bytes --decode--> planes --PSNR against the clip--> Point
+    inputs x codecs x settings --Reuse, or measure--> points
 
-Reads the clock; otherwise the same inputs give the same points.
+The same inputs give the same points, times apart.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -16,15 +15,17 @@ from pathlib import Path
 import av
 
 from rtcodec.errors import BitstreamError, InputError
-from rtcodec.evaluation.clip import Clip, find_inputs, read_clip
+from rtcodec.evaluation.clip import Clip, clip_sha256, find_inputs, read_clip
 from rtcodec.evaluation.codec import Codec
+from rtcodec.evaluation.measure import measure
 from rtcodec.evaluation.registry import CodecShelf
 from rtcodec.evaluation.result import Evaluation, Failure, Point
-from rtcodec.quality import PlanePsnr, mean_psnr, picture_psnr
-from rtcodec.types import Planes
+from rtcodec.evaluation.reuse import Reuse
 
 Progress = Callable[[int, str], None]
 "Called after each point with the number of points in all, and the point in words."
+
+_Find = Callable[[Codec, int], Point | None]
 
 _FAILURES = (av.FFmpegError, BitstreamError, InputError, OSError, ValueError)
 
@@ -36,6 +37,8 @@ def evaluate(
     max_frames: int | None = None,
     settings: Mapping[str, Sequence[int]] | None = None,
     threads: int = 1,
+    keyframe_interval: int | None = None,
+    reuse: Reuse | None = None,
     progress: Progress | None = None,
     into: Evaluation | None = None,
 ) -> Evaluation:
@@ -50,6 +53,9 @@ def evaluate(
         settings: Codec name to the settings to measure instead of its own.
         threads: Points of other codecs measured side by side (each on one
             thread), and threads of our engine.
+        keyframe_interval: Frames from one key frame to the next, for every codec
+            that has others; None for one alone. Codecs given as objects keep theirs.
+        reuse: Points that need not be measured again.
         progress: Told about each step.
         into: Filled as points come in, so that an interrupted run keeps them.
 
@@ -60,7 +66,9 @@ def evaluate(
     """
     result = Evaluation() if into is None else into
     with ExitStack() as stack:
-        shelf = stack.enter_context(closing(CodecShelf(threads=threads)))
+        shelf = stack.enter_context(
+            closing(CodecShelf(threads=threads, keyframe_interval=keyframe_interval))
+        )
         sources = _sources(inputs)
         jobs = [
             (source, name, _jobs(shelf.resolve(codecs, _load(source, 1).kind), settings))
@@ -71,7 +79,9 @@ def evaluate(
         for source, name, todo in jobs:
             for codec, _ in todo:
                 result.descriptions.setdefault(codec.name, codec.description)
-            for label, outcome in _run(replace(_load(source, max_frames), name=name), todo, pool):
+            clip = replace(_load(source, max_frames), name=name)
+            result.digests[name] = clip_sha256(clip)
+            for label, outcome in _run(clip, todo, pool, _finder(reuse, clip, result.digests)):
                 if isinstance(outcome, Point):
                     result.points.append(outcome)
                 else:
@@ -79,54 +89,6 @@ def evaluate(
                 if progress is not None:
                     progress(total, label)
     return result
-
-
-def measure(codec: Codec, clip: Clip, setting: int) -> Point:
-    """
-    Code and decode *clip* once.
-
-    Raises:
-        ValueError: If it does not come back with the same frames.
-    """
-    start = time.perf_counter()
-    encoded = codec.encode(clip, setting)
-    encode_s = time.perf_counter() - start
-    decode_s, pictures = _decode(codec.decode(encoded, clip), clip)
-    n_frames = len(clip.frames)
-    return Point(
-        clip=clip.name,
-        kind=clip.kind,
-        width=clip.width,
-        height=clip.height,
-        n_frames=n_frames,
-        frame_rate=clip.frame_rate,
-        codec=codec.name,
-        unit=codec.unit,
-        setting=setting,
-        size_bytes=encoded.size_bytes,
-        psnr_db=mean_psnr(pictures),
-        encode_ms=1000 * encode_s / n_frames,
-        decode_ms=1000 * decode_s / n_frames,
-    )
-
-
-def _decode(decoded: Iterator[Planes], clip: Clip) -> tuple[float, list[PlanePsnr]]:
-    """Return the seconds spent decoding, and each frame's PSNR (not timed)."""
-    seconds = 0.0
-    pictures: list[PlanePsnr] = []
-    while True:
-        start = time.perf_counter()
-        planes = next(decoded, None)
-        seconds += time.perf_counter() - start
-        if planes is None:
-            break
-        if len(pictures) < len(clip.frames):
-            pictures.append(picture_psnr(clip.frames[len(pictures)], planes))
-        else:
-            raise ValueError(f"more than {len(clip.frames)} frames came back")
-    if len(pictures) != len(clip.frames):
-        raise ValueError(f"{len(pictures)} of {len(clip.frames)} frames came back")
-    return seconds, pictures
 
 
 def _sources(inputs: Sequence[Path | Clip]) -> list[Path | Clip]:
@@ -156,10 +118,21 @@ def _jobs(
     return [(codec, s) for codec in codecs for s in chosen.get(codec.name, codec.settings)]
 
 
+def _finder(reuse: Reuse | None, clip: Clip, digests: Mapping[str, str]) -> _Find:
+    """Return what looks up a point of *clip* in an earlier run."""
+
+    def find(codec: Codec, setting: int) -> Point | None:
+        if reuse is None:
+            return None
+        return reuse.find(codec, clip, digests[clip.name], setting)
+
+    return find
+
+
 def _run(
-    clip: Clip, jobs: Sequence[tuple[Codec, int]], pool: ThreadPoolExecutor
+    clip: Clip, jobs: Sequence[tuple[Codec, int]], pool: ThreadPoolExecutor, find: _Find
 ) -> Iterator[tuple[str, Point | Failure]]:
-    """Yield outcomes in the order of *jobs*; threaded codecs run alone, the rest in *pool*."""
+    """Yield what is found or runs alone, then the rest from *pool*, each in the order of *jobs*."""
 
     def attempt(codec: Codec, setting: int) -> Point | Failure:
         try:
@@ -170,14 +143,16 @@ def _run(
     def label(codec: Codec, setting: int) -> str:
         return f"{clip.name} {codec.name} {codec.unit} {setting}"
 
-    for codec in dict.fromkeys(codec for codec, _ in jobs):
+    found = [find(codec, setting) for codec, setting in jobs]
+    open_jobs = [job for job, point in zip(jobs, found, strict=True) if point is None]
+    for codec in dict.fromkeys(codec for codec, _ in open_jobs):
         codec.prepare(clip)
-    for codec, setting in jobs:
-        if codec.threaded:
-            yield label(codec, setting), attempt(codec, setting)
+    for (codec, setting), point in zip(jobs, found, strict=True):
+        if point is not None or codec.threaded:
+            yield label(codec, setting), point or attempt(codec, setting)
     futures: list[tuple[str, Future[Point | Failure]]] = [
         (label(codec, setting), pool.submit(attempt, codec, setting))
-        for codec, setting in jobs
+        for codec, setting in open_jobs
         if not codec.threaded
     ]
     try:

@@ -25,7 +25,7 @@ from rtcodec.media.writer import planes_to_frame
 from rtcodec.types import Planes
 
 
-class _Still(Unprepared):
+class Still(Unprepared):
     """One file per picture; subclasses say how."""
 
     name: str
@@ -50,7 +50,7 @@ class _Still(Unprepared):
         raise AssertionError("subclasses read files")
 
 
-class Jpeg(_Still):
+class Jpeg(Still):
     """Baseline JPEG 4:2:0 with optimised Huffman tables."""
 
     name = "jpeg"
@@ -86,7 +86,7 @@ class Jpeg(_Still):
         return Planes(y, half[..., 1].copy(), half[..., 2].copy())
 
 
-class WebP(_Still):
+class WebP(Still):
     """Lossy WebP."""
 
     name = "webp"
@@ -104,7 +104,7 @@ class WebP(_Still):
         return frame_to_planes(_av_read("webp", data))
 
 
-class Avif(_Still):
+class Avif(Still):
     """AVIF, 4:2:0."""
 
     name = "avif"
@@ -123,7 +123,7 @@ class Avif(_Still):
             return rgb_to_planes(np.asarray(image.convert("RGB")))
 
 
-class Png(_Still):
+class Png(Still):
     """PNG of the planes: lossless, so a size and no curve."""
 
     name = "png"
@@ -141,7 +141,7 @@ class Png(_Still):
             return _unstack(np.asarray(image), width, height)
 
 
-class JpegLs(_Still):
+class JpegLs(Still):
     """JPEG-LS of the planes: lossless, so a size and no curve."""
 
     name = "jpegls"

@@ -46,6 +46,19 @@ def test_a_file_holds_the_clip_and_says_which_model_it_needs(codec: Latent) -> N
     assert len(list(reader)) == 3
 
 
+def test_key_frames_and_sizes_are_those_of_the_file(codec: Latent) -> None:
+    every_second = open_latent_codec("n64", keyframe_interval=2)
+    clip = Clip("a", "video", tuple(scene(70, 45, n) for n in range(4)), Fraction(25))
+    for each, expected in ((codec, [True] + [False] * 3), (every_second, [True, False] * 2)):
+        encoded = each.encode(clip, 30)
+        units = list(RtcReader(BytesIO(encoded.parts[0])))
+        assert [unit.header.keyframe for unit in units] == expected
+        sizes = encoded.sizes_bytes(4)
+        assert sizes is not None
+        assert 0 < encoded.size_bytes - sum(sizes) < 200  # the file's header and end
+    every_second.close()
+
+
 def test_finer_qp_costs_more_and_looks_better(codec: Latent) -> None:
     clip = Clip("a", "image", (scene(130, 90),), Fraction(25))
     result = evaluate([clip], [codec, "jpeg"], settings={"n64": (60, 30, 0), "jpeg": (50, 90)})

@@ -15,7 +15,8 @@ from rtcodec import cli
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.evaluation import Clip, Codec, Encoded, evaluate, plot_curves, table, write_results
 from rtcodec.evaluation.registry import RIVALS
-from rtcodec.evaluation.report import COLUMNS, as_json
+from rtcodec.evaluation.report import as_json
+from rtcodec.evaluation.row import COLUMNS
 from rtcodec.media.reader import MediaReader
 from rtcodec.media.writer import MediaFormat, open_writer
 from rtcodec.types import Planes
@@ -244,6 +245,9 @@ def test_json_on_stdout_is_the_file(
         (["{0}", "--codecs", "jpg"], 2, "did you mean jpeg?"),
         (["{0}", "--codecs", "jpeg", "--threads", "0"], 2, "--threads 0"),
         (["{0}", "--codecs", "jpeg", "--frames", "-1"], 2, "--frames -1"),
+        (["{0}", "--codecs", "jpeg", "--keyframe-interval", "0"], 2, "--keyframe-interval 0"),
+        (["{0}", "--codecs", "jpeg", "--anchor", "vp8"], 2, "--anchor vp8 is not among"),
+        (["{0}", "--codecs", "jpeg", "--reuse", "none.json"], 1, "none.json: no results to reuse"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing_behind(

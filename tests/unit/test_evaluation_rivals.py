@@ -1,17 +1,20 @@
 """The other codecs: planes in, real files or packets, planes out."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from rtcodec.errors import ConfigError
 from rtcodec.evaluation.clip import Clip, Kind
 from rtcodec.evaluation.codec import Codec, Encoded, Unprepared
-from rtcodec.evaluation.motion import MOTION_CODECS
+from rtcodec.evaluation.frames import video_context
+from rtcodec.evaluation.measure import measure
+from rtcodec.evaluation.motion import MOTION_CODECS, Motion
 from rtcodec.evaluation.registry import DEFAULTS, RIVALS, CodecShelf, available
-from rtcodec.evaluation.runner import measure
 from rtcodec.types import Planes
 
 USABLE = [codec for codec in RIVALS.values() if available(codec) is None]
@@ -101,6 +104,44 @@ def test_only_the_first_frame_of_a_video_is_a_key_frame() -> None:
     assert [part[0] & 1 for part in parts["vp8"]] == [0, 1, 1, 1]  # RFC 6386 9.1
     assert [is_idr(part) for part in parts["x264-veryfast"]] == [True, False, False, False]
     assert all(is_idr(part) for part in parts["x264-intra"])
+
+
+VIDEO = [codec for codec in MOTION_CODECS if codec.gop_size > 1 and available(codec) is None]
+
+
+def key_frames(codec: Motion, source: Clip) -> list[int]:
+    """Return the numbers of the frames that the decoder says are key frames."""
+    context = video_context(codec.decoder, "r")
+    packets = [av.Packet(part) for part in codec.encode(source, codec.settings[2]).parts]
+    frames = [frame for packet in [*packets, None] for frame in context.decode(packet)]
+    return [number for number, frame in enumerate(frames) if frame.key_frame]
+
+
+@pytest.mark.parametrize("codec", VIDEO, ids=lambda codec: codec.name)
+def test_key_frames_come_once_or_at_the_interval_asked_for(codec: Motion) -> None:
+    source = clip(128, 96, n_frames=11)
+    assert key_frames(codec, source) == [0]
+    assert key_frames(codec.with_keyframes(4), source) == [0, 4, 8]
+    assert "gop=4" in codec.with_keyframes(4).description
+
+
+@pytest.mark.parametrize("codec", VIDEO, ids=lambda codec: codec.name)
+def test_every_frame_is_a_packet_and_none_waits_for_a_later_one(codec: Motion) -> None:
+    source = clip(128, 96, n_frames=6)
+    encoded = codec.encode(source, codec.settings[2])
+    assert encoded.sizes_bytes(6) == [len(part) for part in encoded.parts]
+    alone = codec.encode(replace(source, frames=source.frames[:3]), codec.settings[2])
+    assert alone.parts == encoded.parts[:3]
+
+
+def test_an_interval_is_for_codecs_that_have_other_frames() -> None:
+    shelf = CodecShelf(keyframe_interval=30)
+    names = ["vp8", "x264-intra", "jpeg"]
+    vp8, intra, jpeg = shelf.resolve(names, "video")
+    assert "gop=30" in vp8.description
+    assert intra is RIVALS["x264-intra"]
+    assert jpeg is RIVALS["jpeg"]
+    assert "gop=9999" in RIVALS["vp8"].description
 
 
 def test_the_encoder_s_signature_is_not_counted() -> None:
