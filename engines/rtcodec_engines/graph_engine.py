@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
+from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
 from rtcodec.engine.blocks import fill_blocks, planes_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
@@ -128,6 +129,7 @@ class GraphEngine(ABC):
         self._net = bundle.scale_net
         self._gains = bundle.gains
         self._delta = bundle.delta
+        self._rest = None if bundle.delta is None else RestDecision(bundle.delta)
         self._pool = _PipelinePool(self._compile, self._forget)
         self._states: dict[StateId, _Stream] = {}
         self._ids = count()
@@ -216,6 +218,9 @@ class GraphEngine(ABC):
         last = np.ascontiguousarray(indices.transpose(1, 2, 0))
         quantise(latents, last, self._bundle.tensor("rounding"), symbols)
         symbols[..., latents.shape[2] :] = motion
+        assert self._rest is not None
+        spared = self._rest.not_worth(latents, symbols, indices, z, qp)
+        symbols[spared.repeat(4, 0).repeat(4, 1)] = 0
         still = at_rest(symbols)
         z[:, still] = 0  # nothing is sent of those tiles
         blocks = self._paint(pipeline, symbols, still, gains) if shown else None

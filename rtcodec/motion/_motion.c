@@ -37,7 +37,9 @@ enum {
     BORDER = 32, /* of luma; >= BLOCK + 8 taps, so that no clamped block reads outside */
     REACH = BLOCK + 6, /* how far a block may lie outside the frame before nothing changes */
     GREY = 128,
-    INTRA_BITS = 24 /* what a block costs more without a prediction: its mean, mostly */
+    TILE = 4, /* blocks along the side of a tile */
+    TILE_BITS = 24, /* what it costs to say that a tile does not rest: roughly, its z */
+    INTRA_BITS = 24, /* what a block costs more without a prediction: its mean, mostly */
 };
 
 /* ITU-T H.265 tables 8-4 (luma, quarters) and 8-5 (chroma, eighths). */
@@ -294,8 +296,51 @@ INLINE int32_t median(int32_t a, int32_t b, int32_t c)
     return c < low ? low : c > high ? high : c;
 }
 
+/* What vectors.py expects of a vector from those before it in its tile, place (i, j). */
+static void expected(const int16_t *own, uint32_t columns, uint32_t i, uint32_t j, int16_t out[2])
+{
+    for (int k = 0; k < 2; k++) {
+        const int32_t left = j ? own[k - 2] : 0;
+        const int32_t up = i ? own[k - 2 * (ptrdiff_t)columns] : 0;
+        const int32_t corner = i && j ? own[k - 2 - 2 * (ptrdiff_t)columns] : 0;
+        out[k] = (int16_t)(i && j ? median(left, up, left + up - corner) : i ? up : left);
+    }
+}
+
 /*
- * Vectors [rows, columns, 2] that take *r* to *blocks*, and intra [rows, columns], 1 where nothing
+ * Let tiles rest whose motion is not worth what it costs to say that they move at all: a change of
+ * the sum of differences below `least`.
+ */
+static void settle(const rtc_reference *r, const uint8_t *blocks, uint32_t least,
+                   int16_t *vectors, const uint8_t *intra)
+{
+    uint8_t moved[BLOCK * BLOCK];
+    for (uint32_t top = 0; top < r->rows; top += TILE)
+        for (uint32_t first = 0; first < r->columns; first += TILE) {
+            uint32_t gained = 0, keep = 0;
+            for (uint32_t k = 0; k < TILE * TILE && !keep; k++) {
+                const uint32_t row = top + k / TILE, column = first + k % TILE;
+                const size_t at = (size_t)row * r->columns + column;
+                const int16_t *v = vectors + 2 * at;
+                keep |= intra[at];
+                if (!(v[0] | v[1]))
+                    continue;
+                const uint8_t *block = blocks + at * SAMPLES;
+                const size_t stride = luma_stride(r);
+                luma_at(r, (int32_t)column * BLOCK * 4 + v[0], (int32_t)row * BLOCK * 4 + v[1],
+                        moved);
+                gained += difference(block, r->y + row * BLOCK * stride + column * BLOCK, stride);
+                gained -= difference(block, moved, BLOCK);
+                keep |= (int32_t)gained > (int32_t)least;
+            }
+            for (uint32_t k = 0; k < TILE * TILE && !keep; k++)
+                memset(vectors + 2 * ((size_t)(top + k / TILE) * r->columns + first + k % TILE), 0,
+                       2 * sizeof *vectors);
+        }
+}
+
+/*
+ * Vectors [rows, columns, 2] that take *r* to *blocks*, whole tiles, and intra [rows, columns], 1 where nothing
  * does; the vectors there on entry are tried first.
  *
  * price: of a bit, in 1/16 of a sample's difference. calm: a block whose mean difference to the
@@ -311,14 +356,16 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
             const int16_t zero[2] = {0, 0};
             const int16_t *left = column ? own - 2 : zero;
             const int16_t *up = row ? own - 2 * columns : zero;
-            const int16_t *corner = row && column + 1 < columns ? up + 2 : row && column ? up - 2 : zero;
+            const int16_t *corner = row && column ? up - 2 : zero;
+            int16_t expect[2];
+            expected(own, columns, row % TILE, column % TILE, expect);
             search_state s = {
                 .r = r,
                 .block = blocks + ((size_t)row * columns + column) * SAMPLES,
                 .left = (int32_t)column * BLOCK * 4,
                 .top = (int32_t)row * BLOCK * 4,
-                .expect_x = row ? median(left[0], up[0], corner[0]) : left[0],
-                .expect_y = row ? median(left[1], up[1], corner[1]) : left[1],
+                .expect_x = expect[0],
+                .expect_y = expect[1],
                 .price = price,
                 .cost = UINT32_MAX,
             };
@@ -356,6 +403,7 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
                 intra[(size_t)row * columns + column] = 1;
             }
         }
+    settle(r, blocks, TILE_BITS * price / 16, vectors, intra);
 }
 
 /* blocks less prediction plus GREY, limited to a byte; size samples. */

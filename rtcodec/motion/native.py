@@ -21,6 +21,7 @@ LIBRARY_VERSION = 2
 
 BLOCK_SAMPLES = 384
 BLOCK_PX, BORDER_PX = 16, 32
+_TILE_BLOCKS = 4  # along a side
 
 Vectors = NDArray[np.int16]
 "int16 [h16, w16, 2]: across and down, in quarters of a luma sample."
@@ -131,6 +132,8 @@ class Reference:
         Returns:
             Vectors, and intra uint8 [h16, w16], 1 where a block is better off without.
         """
+        if any(side % _TILE_BLOCKS for side in self.shape):
+            raise ValueError(f"{self.shape} blocks are not whole tiles")
         self._check(blocks, np.uint8, BLOCK_SAMPLES)
         vectors = np.zeros((*self.shape, 2), np.int16) if start is None else start.copy()
         self._check(vectors, np.int16, 2)
