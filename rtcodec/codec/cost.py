@@ -7,9 +7,11 @@ Dims: T tiles, Cz hyper channels, M latent channels, 16 = 4 x 4 positions of a t
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.engine.api import EncodeOutput
 from rtcodec.entropy.cdf import PROB_BITS, SCALE_COUNT, Z_MAX, EntropyTables
-from rtcodec.entropy.native import tile_costs
+from rtcodec.entropy.native import gather_tiles, tile_costs
 from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
+from rtcodec.entropy.tile import gather_hyper
 
 _UNITS = 256  # of a bit, in the integer sums
 
@@ -23,6 +25,14 @@ class TileCosts:
         y_bits = _bits(tables.y_cdf)  # [64, K - 1]
         self._y_costs = np.zeros((SCALE_COUNT, 256), np.uint16)
         self._y_costs[:, : y_bits.shape[1]] = np.round(y_bits * _UNITS)
+
+    def frame_bits(self, output: EncodeOutput, qp: int) -> int:
+        """Return the bits of a frame's payloads; headers and the coder's ends come on top."""
+        every = np.arange(output.z[0].size, dtype=np.uint32)
+        z = gather_hyper(output.z, every)
+        symbols = gather_tiles(output.symbols, every)
+        indices = gather_tiles(output.indices, every)
+        return round(float(self.bits(z, symbols, indices, qp).sum()))
 
     def bits(
         self,

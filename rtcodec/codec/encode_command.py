@@ -12,7 +12,8 @@ from rtcodec.bitstream.file import RtcWriter
 from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
-from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
+from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.rate_steering import RateSteering
 from rtcodec.codec.slicing import Slicing
 from rtcodec.console import (
     Progress,
@@ -22,13 +23,13 @@ from rtcodec.console import (
     say,
     tidy_on_terminate,
 )
-from rtcodec.engine.api import Engine
+from rtcodec.engine.api import EncodeOutput, Engine
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
 from rtcodec.media.reader import MediaReader
 from rtcodec.quality import PlanePsnr, mean_psnr, picture_psnr
-from rtcodec.rate_control import BitrateController
+from rtcodec.rate_control import RateController
 from rtcodec.types import QP_MAX, Planes
 
 DEFAULT_MODEL: Final = "s128"
@@ -38,8 +39,6 @@ MAX_PIXELS: Final = 1 << 25
 
 SLICE_PIXELS: Final = 1 << 20
 "A slice for about so many pixels: enough that a few cores can share a large frame."
-
-_FIRST_FRAME_TRIES: Final = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,11 +94,12 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.input}: {reader.width}x{reader.height} is more than {MAX_PIXELS} pixels"
             )
         control = _controller(args.bitrate, reader)
+        steering = None if control is None else RateSteering(control, bundle.entropy_tables)
         engine = open_engine(args.engine, bundle, threads=threads)
         stack.callback(engine.close)
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         partial = stack.enter_context(atomic_file(args.output))
-        job = _Job(args, reader, bundle, engine, control)
+        job = _Job(args, reader, bundle, engine, steering)
         with partial.open("wb") as file, RtcWriter(file, _sequence(reader, bundle)) as writer:
             job.encode(writer, pool)
     report = job.report()
@@ -118,7 +118,7 @@ class _Job:
     reader: MediaReader
     bundle: Bundle
     engine: Engine
-    control: BitrateController | None
+    steering: RateSteering | None
     times: StageTimes = field(default_factory=StageTimes)
     psnr: list[PlanePsnr] = field(default_factory=list)
     qps: list[int] = field(default_factory=list)
@@ -153,15 +153,14 @@ class _Job:
         number = len(self.qps)
         interval = self.args.keyframe_interval
         keyframe = number == 0 or (interval is not None and number % interval == 0)
-        qp = self._choose_qp(encoder, planes)
         with self.times.stage("engine"):
-            output = encoder.run(planes, qp=qp)
+            output, qp = self._run(encoder, planes, pts, keyframe=keyframe)
         with self.times.stage("entropy"):
             coded = encoder.pack(output, qp=qp, pts=pts, keyframe=keyframe)
         with self.times.stage("write"):
             size_bytes = writer.write(coded.unit)
-        if self.control is not None:
-            self.control.frame_done(qp, 8 * size_bytes)
+        if self.steering is not None:
+            self.steering.done(coded, 8 * size_bytes)
         if self.args.psnr:
             with self.times.stage("psnr"):
                 self.psnr.append(picture_psnr(planes, encoder.show(output, qp=qp)))
@@ -169,22 +168,26 @@ class _Job:
         self.pts.append(pts)
         return size_bytes
 
-    def _choose_qp(self, encoder: FrameEncoder, planes: Planes) -> int:
-        control = self.control
-        if control is None:
+    def _run(
+        self, encoder: FrameEncoder, planes: Planes, pts: int, *, keyframe: bool
+    ) -> tuple[EncodeOutput, int]:
+        if self.steering is None:
             qp: int = self.args.qp
-            return qp
-        qp = control.next_qp()
-        tries = 0 if control.calibrated else _FIRST_FRAME_TRIES
-        for _ in range(tries):
-            label = FrameLabel(frame_number=0, qp=qp, keyframe=True)
-            output = encoder.run(planes, qp=qp)
-            packets = self.packer.pack(output, label, planes.width, planes.height)
-            better = control.try_again(qp, 8 * sum(len(p.payload) for p in packets))
-            if better == qp:
-                break
-            qp = better
-        return qp
+            return encoder.run(planes, qp=qp), qp
+        time_s = float(pts * self.reader.time_base)
+        return self.steering.run(encoder, planes, time_s=time_s, keyframe=keyframe)
+
+    def _rate_report(self) -> dict[str, Any]:
+        """Return how the target was kept; the worst two seconds begin after the first one."""
+        steering, target_kbps = self.steering, self.args.bitrate
+        if steering is None:
+            return {"target_kbps": None}
+        return {
+            "target_kbps": target_kbps,
+            "worst_2s_deviation": steering.record.worst_deviation(1000 * target_kbps),
+            "retries": steering.n_retries,
+            "saturated_frames": steering.n_saturated,
+        }
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -209,7 +212,7 @@ class _Job:
             "precision": info.precision,
             "hardware": info.device,
             "qp": {"min": min(self.qps), "mean": sum(self.qps) / frames, "max": max(self.qps)},
-            "target_kbps": self.args.bitrate,
+            **self._rate_report(),
             "size_bytes": self.size_bytes,
             "bpp": 8 * self.size_bytes / pixels,
             "kbps": None if duration_s is None else self.size_bytes * 8e-3 / duration_s,
@@ -231,12 +234,13 @@ def _check_paths(source: Path, target: Path) -> None:
         raise ConfigError(f"{target}: the output of encode is a .rtc file")
 
 
-def _controller(kbps: float | None, reader: MediaReader) -> BitrateController | None:
+def _controller(kbps: float | None, reader: MediaReader) -> RateController | None:
     if kbps is None:
         return None
     if reader.frame_rate is None:
         raise ConfigError("--bitrate needs a video: a still image has no frame rate; use --qp")
-    return BitrateController(max(1, round(kbps * 1000)), reader.frame_rate)
+    n_pixels = reader.width * reader.height
+    return RateController(kbps * 1000, reader.frame_rate, n_pixels=n_pixels)
 
 
 def _sequence(reader: MediaReader, bundle: Bundle) -> SequenceHeader:
