@@ -14,13 +14,14 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 
 from rtcodec.bitstream.packet import Description, Geometry, write_packet
 from rtcodec.bundle import Bundle
+from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
@@ -28,6 +29,7 @@ from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
 from rtcodec.errors import EngineError
 from rtcodec.packet.payload import MAX_PACKET_BYTES
 from rtcodec.quality import PlanePsnr, picture_psnr
+from rtcodec.size_model import Try
 from rtcodec.stats import SIZE_BOUNDS, Histogram
 from rtcodec.types import TILE_PX, Planes, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
@@ -36,6 +38,9 @@ from rtcodec_server.measure import MeasureGate
 _log = logging.getLogger(__name__)
 
 _MEASURE_POLL_S = 0.02
+
+Retry = Callable[[Sequence[Try]], int | None]
+"Given the tries of a frame so far, says which qp to try next, or None to keep the last."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +58,12 @@ class CodedFrame:
     "When the bytes were there."
     is_measured: bool
     "Whether a PSNR may follow."
+
+    tries: tuple[Try, ...]
+    "How often it was coded: the last is this one, the others were too big and only estimated."
+
+    is_delta: bool
+    "Whether it was predicted from another frame."
 
     @property
     def size_bytes(self) -> int:
@@ -83,6 +94,12 @@ class FrameRequest:
 
     before_send: Callable[[], None] = lambda: None
     "Called on the pack thread, before `on_coded`."
+
+    retry: Retry | None = None
+    "Called on the engine thread; the frame runs once more at the qp that this returns."
+
+    rejected: tuple[Try, ...] = ()
+    "Tries that `retry` did not want; for the host to fill."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +134,7 @@ class EngineHost:
             bundle.entropy_tables,
             Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
         )
+        self._costs = TileCosts(bundle.entropy_tables)
         self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
         self._requests: dict[int, FrameRequest] = {}
         self._measurements: dict[int, _Measurement] = {}  # stream -> newest
@@ -260,15 +278,13 @@ class EngineHost:
     def _encode(self, batch: Batch) -> None:
         taken_us = monotonic_us()
         requests = [self._requests.pop(job.job_id) for job in batch.jobs]
-        jobs = [EncodeJob(r.state, r.planes, r.qp) for r in requests]
         started_us = monotonic_us()
         try:
-            outputs: Sequence[EncodeOutput] = self._engine.encode(jobs)
-            if len(outputs) != len(jobs):
-                raise EngineError(f"{len(outputs)} outputs for {len(jobs)} frames")
+            outputs = self._run_engine(requests)
+            self._run_again(requests, outputs)
         except Exception as error:  # whatever the device does, the relay goes on
             self._fail(requests, error)
-            outputs = ()
+            outputs = []
         engine_us = monotonic_us()
         for request, output in zip(requests, outputs, strict=False):  # no outputs if it failed
             self._pack_pool.submit(self._pack, request, output, (taken_us, started_us, engine_us))
@@ -278,6 +294,27 @@ class EngineHost:
             if not self._gate.is_off:
                 for request, output in zip(requests, outputs, strict=False):
                     self._queue_measurement(_Measurement(request, output))
+
+    def _run_engine(self, requests: Sequence[FrameRequest]) -> list[EncodeOutput]:
+        outputs = self._engine.encode([EncodeJob(r.state, r.planes, r.qp) for r in requests])
+        if len(outputs) != len(requests):
+            raise EngineError(f"{len(outputs)} outputs for {len(requests)} frames")
+        return list(outputs)
+
+    def _run_again(self, requests: list[FrameRequest], outputs: list[EncodeOutput]) -> None:
+        """Replace, in place, the frames of a batch that came out too big; each once at most."""
+        again: dict[int, FrameRequest] = {}
+        for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
+            if request.retry is None or monotonic_us() > request.deadline_us:
+                continue
+            tried = Try(request.qp, self._costs.frame_bits(output, request.qp))
+            if (qp := request.retry([tried])) is not None:
+                again[place] = replace(request, qp=qp, rejected=(tried,))
+        if not again:
+            return
+        better = self._run_engine(list(again.values()))
+        for (place, request), output in zip(again.items(), better, strict=True):
+            requests[place], outputs[place] = request, output
 
     def _queue_measurement(self, measurement: _Measurement) -> None:
         stream = measurement.request.stream
@@ -342,11 +379,14 @@ class EngineHost:
             description=Description(self._model_tag, Geometry(planes.width, planes.height)),
         )
         packets = self._packer.pack(output, label, planes.width, planes.height)
+        written = tuple(write_packet(packet) for packet in packets)
         return CodedFrame(
-            tuple(write_packet(packet) for packet in packets),
+            written,
             *times_us,
             coded_us=monotonic_us(),
             is_measured=not self._gate.is_off,
+            tries=(*request.rejected, Try(request.qp, 8 * sum(map(len, written)))),
+            is_delta=label.reference is not None,
         )
 
     # ---- any thread

@@ -27,6 +27,13 @@ def test_a_file_gives_only_what_it_holds(tmp_path: Path) -> None:
     assert ServerConfig(**values).port == 9000
 
 
+def test_rate_settings_are_a_number_a_ratio_and_a_choice(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text("bitrate_kbps = 800\nmax_frame_factor = 3\nfollow_remb = true\n")
+    config = ServerConfig(**read_config(file))
+    assert (config.bitrate_kbps, config.max_frame_factor, config.follow_remb) == (800, 3.0, True)
+
+
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_text("")
@@ -40,6 +47,10 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("prot = 1", "unknown setting 'prot'"),
         ('port = "1"', "port has the wrong type"),
         ("port = true", "port has the wrong type"),
+        ("follow_remb = 1", "follow_remb has the wrong type"),
+        ('max_frame_factor = "4"', "max_frame_factor has the wrong type"),
+        ("max_frame_factor = true", "max_frame_factor has the wrong type"),
+        ("bitrate_kbps = 1.5", "bitrate_kbps has the wrong type"),
         ("host = 5", "host has the wrong type"),
         ('warm = "640x360"', "warm has the wrong type"),
         ("warm = [1]", "warm has the wrong type"),
@@ -71,6 +82,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     [
         ({"port": -1}, "port -1"),
         ({"qp": 64}, "qp 64"),
+        ({"bitrate_kbps": 0}, "0 kb/s is outside"),
+        ({"bitrate_kbps": 10**7}, "10000000 kb/s is outside"),
+        ({"max_frame_factor": 1.0}, "at most 1.0 shares"),
         ({"psnr": "some"}, "psnr 'some'"),
         ({"threads": -1}, "-1 threads"),
         ({"workers": 0}, "0 workers"),
