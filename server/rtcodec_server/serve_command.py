@@ -48,6 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises ConfigError for settings that are wrong."""
+    config = settings(args)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("aiortc").setLevel(logging.ERROR)
+    logging.getLogger("aioice").setLevel(logging.ERROR)
+    figures = _run_loop(config)
+    if args.json:
+        print(json.dumps(figures))
+    return 0
+
+
+def settings(args: argparse.Namespace) -> ServerConfig:
+    """
+    Put the command line over the file over the defaults.
+
+    Raises:
+        ConfigError: If something is out of range, or the file cannot be read.
+    """
     values: dict[str, Any] = read_config(args.config) if args.config is not None else {}
     for name in (
         "host", "port", "model", "engine", "threads", "workers", "qp", "psnr", "token", "tap",
@@ -62,18 +83,7 @@ def run(args: argparse.Namespace) -> int:
         values.pop("bitrate_kbps", None)  # the command line wins
     if args.warm is not None:
         values["warm"] = tuple(parse_size(text) for text in args.warm)
-    config = ServerConfig(**values)
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    logging.getLogger("aiortc").setLevel(logging.ERROR)
-    logging.getLogger("aioice").setLevel(logging.ERROR)
-    figures = _run_loop(config)
-    if args.json:
-        print(json.dumps(figures))
-    return 0
+    return ServerConfig(**values)
 
 
 def _run_loop(config: ServerConfig) -> dict[str, Any]:
