@@ -29,14 +29,15 @@ KEY_FRAME_FACTOR: Final = 2.0
 CUT_OCTAVES: Final = 2.5
 "A delta frame that comes out so much larger than foreseen shows a new scene."
 
-_OVER: Final = 0.06  # of the bucket that frames may be ahead; with _UNDER under a tenth
+_OVER: Final = 0.05  # of the bucket that frames may be ahead; with _UNDER under a tenth
 _KEY_OVER: Final = 0.5  # the same, for a key frame
 _UNDER: Final = 0.03  # of the bucket that is worth a second try of a frame too small
 _SAVINGS: Final = 0.25  # of the bucket that outlives a pause
-_PAYBACK: Final = 0.3  # of the bucket's time to pay a debt back in  # MLVC: 0.25
+_PAYBACK: Final = 0.2  # of the bucket's time to pay a debt back in  # MLVC: 0.25
 _AIM_RANGE: Final = (0.5, 2.0)  # of the even share
 _FIRST_SHARES: Final = 3.0  # of the first frame, which later ones may lean on
 _MARGIN: Final = 0.85  # of the most a frame may have, to aim at; once more for each try
+_SLOPE_TRUST: Final = 0.85  # of a slope that this frame has not shown itself
 _MAX_STEP: Final = 8  # of qp between frames, while the bucket allows it
 _PERIOD_GAIN: Final = 0.3
 _MAX_GAP: Final = 4  # periods; a longer gap is a pause and not a frame rate
@@ -198,15 +199,17 @@ class RateController:
             tries: All tries of it so far, at least one.
         """
         last = tries[-1]
+        model = self._models[self._seen_kind(plan.kind, tries[0])]
+        slope = model.slope_through(tries)
         if last.n_bits > plan.max_bits:
             aim = _MARGIN ** len(tries) * plan.max_bits
+            if len(tries) == 1:
+                slope *= _SLOPE_TRUST
+            steps = ceil(log2(last.n_bits / aim) / slope)
         elif last.n_bits < plan.min_bits and len(tries) == 1:
-            aim = plan.aim_bits
+            steps = min(-1, round(log2(max(1, last.n_bits) / plan.aim_bits) / slope))
         else:
             return None
-        octaves = log2(max(1, last.n_bits) / aim)
-        steps = octaves / self._models[plan.kind].slope_through(tries)
-        steps = ceil(steps) if steps > 0 else min(-1, round(steps))
         qp = max(0, min(QP_MAX, last.qp + steps))
         return None if any(qp == t.qp for t in tries) else qp
 
@@ -222,7 +225,8 @@ class RateController:
             kind: What it turned out to be, if not what was planned.
         """
         kind = kind or plan.kind
-        kind = self._true_kind(kind, tries[0])
+        kind = self._seen_kind(kind, tries[0])
+        self._last_was_cut = kind is FrameKind.CUT
         self._last_model = self._models[kind]
         self._last_model.learn(tries)
         sent = tries[-1]
@@ -274,12 +278,10 @@ class RateController:
         )
         return max(even, min(as_before, _MARGIN * most))
 
-    def _true_kind(self, kind: FrameKind, first: Try) -> FrameKind:
+    def _seen_kind(self, kind: FrameKind, first: Try) -> FrameKind:
         """Tell a scene cut from motion: after a cut the next delta frame is cheap again."""
-        if kind is not FrameKind.DELTA:
-            return kind
         model = self._models[kind]
-        surprise = log2(max(1, first.n_bits)) - log2(model.bits(first.qp))
-        is_cut = model.learnt and surprise > CUT_OCTAVES and not self._last_was_cut
-        self._last_was_cut = is_cut
-        return FrameKind.CUT if is_cut else kind
+        if kind is not FrameKind.DELTA or not model.learnt or self._last_was_cut:
+            return kind
+        surprise = log2(max(1, first.n_bits) / model.bits(first.qp))
+        return FrameKind.CUT if surprise > CUT_OCTAVES else kind

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from rtcodec.rate_control import (
     KEY_FRAME_FACTOR,
@@ -17,6 +19,7 @@ from rtcodec.rate_control import (
     FrameKind,
     RateController,
 )
+from rtcodec.types import QP_MAX
 from support.frame_source import FPS, Run, Source, kinds, simulate
 
 TARGET_BPS = 900_000
@@ -79,6 +82,36 @@ def test_every_two_seconds_keep_the_target(
         RateController(TARGET_BPS, FPS), source, kinds(N_FRAMES, delta=delta), retries=retries
     )
     assert deviation(run) < 0.04
+    assert_frames_are_bounded(run)
+
+
+@st.composite
+def happenings(draw: st.DrawFn) -> list[float]:
+    """Return octaves by frame number: cuts, motion that comes and goes, levels that stay."""
+    extra, number = [0.0] * N_FRAMES, 35
+    while number < N_FRAMES:
+        if draw(st.booleans()):
+            extra[number] += draw(st.floats(2, 4))
+            level = draw(st.floats(-0.4, 0.4))
+            extra[number:] = [octaves + level for octaves in extra[number:]]
+        else:
+            for later in range(number, min(N_FRAMES, number + draw(st.integers(5, 40)))):
+                extra[later] += 1.5
+        number += draw(st.integers(8, 90))
+    return extra
+
+
+@settings(max_examples=60)
+@given(happenings(), st.floats(0.065, 0.11), st.sampled_from([0.03, 0.1, 0.2]), st.booleans())
+def test_whatever_happens_every_two_seconds_keep_the_target(
+    extra: list[float], slope: float, noise_octaves: float, delta: bool
+) -> None:
+    level = 17.0 + 25 * (slope - 0.085)
+    source = Source(level, slope, 4.0 if delta else 0.0, noise_octaves, extra.__getitem__)
+    run = simulate(RateController(TARGET_BPS, FPS), source, kinds(N_FRAMES, delta=delta))
+    sent = [frame.tries[-1] for frame in run.frames[30:]]
+    assume(all(0 < qp < QP_MAX for qp, _ in sent))  # elsewhere it is out of reach
+    assert deviation(run) < 0.05
     assert_frames_are_bounded(run)
 
 
