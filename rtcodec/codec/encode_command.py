@@ -195,7 +195,8 @@ class _Job:
         frames = len(self.qps)
         pixels = frames * reader.width * reader.height
         rate = reader.frame_rate
-        duration_s = None if rate is None else float(frames / rate)
+        span_s = (max(self.pts) - min(self.pts)) * reader.time_base  # frames may be missing
+        duration_s = None if rate is None else float(span_s + 1 / rate)
         elapsed_s = self.times.elapsed_s
         return {
             "input": str(self.args.input),

@@ -55,12 +55,14 @@ class RateSteering:
         Args:
             encoder: Of the stream.
             planes: The frame.
-            time_s: When it is shown.
+            time_s: When it is shown; one before that of the frame before counts as the same.
             keyframe: Whether a decoder may start at it.
 
         Returns:
             The output to pack, and its qp.
         """
+        if self._last_s is not None:
+            time_s = max(time_s, self._last_s)
         elapsed_s = 0.0 if self._last_s is None else time_s - self._last_s
         most_tries = FIRST_FRAME_TRIES if self._last_s is None else MAX_TRIES
         self._last_s = time_s

@@ -12,7 +12,7 @@ from typing import Final
 from rtcodec.rate_control import MAX_FRAME_FACTOR, FrameKind, Plan, RateController
 from rtcodec.size_model import Try
 from rtcodec.timebase import RTP_TIME_BASE
-from rtcodec_server.engine_host import CodedFrame, Retry
+from rtcodec_server.frame_request import CodedFrame, Retry
 
 _FIRST_RATE: Final = 30.0  # frames per second, until time stamps tell
 _REMB_PART: Final = 0.9  # of the narrowest way; the rest is for headers and for asking again

@@ -26,7 +26,8 @@ from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.types import Planes
 from rtcodec.webrtc import DecodedFrame, LatentSender, OutgoingFrame, monotonic_us, to_unix_us
 from rtcodec.webrtc.tap import FrameTapWriter
-from rtcodec_server.engine_host import CodedFrame, EngineHost, FrameRequest
+from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from rtcodec_server.live_rate import LiveRate
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from rtcodec.quality import PlanePsnr
 from rtcodec.size_model import Try
 from rtcodec.types import Planes
 from rtcodec.webrtc.clock import monotonic_us
-from rtcodec_server.engine_host import CodedFrame, EngineHost, FrameRequest, Retry, grey_planes
+from rtcodec_server.engine_host import EngineHost, grey_planes
+from rtcodec_server.frame_request import CodedFrame, FrameRequest, Retry
 from rtcodec_server.measure import MeasureGate
 from support.relay import until
 

@@ -6,7 +6,7 @@ import pytest
 
 from rtcodec.rate_control import FrameKind
 from rtcodec.size_model import Try
-from rtcodec_server.engine_host import CodedFrame
+from rtcodec_server.frame_request import CodedFrame
 from rtcodec_server.live_rate import LiveRate
 
 TARGET_BPS = 600_000
