@@ -1,76 +1,287 @@
 """
 Chooses qp so that frames add up to a bit rate.
 
-    bits ~ 2 ** (level - slope * qp)        level follows the frames, slope is fixed
+    plan(kind, elapsed) -> Plan --> engine --> too big or too small? retry --> frame_done
+         ^                                                                         |
+         +------------- debt in the bucket, size model of each kind ---------------+
 
-Each frame's budget is its even share plus a part of what was saved or overspent before. No clock:
-frames are the only time there is.
+A leaky bucket as in MLVC's rate controller (arXiv 2606.28027): time drains it at the target's rate,
+frames fill it, and a frame's budget is its even share less a part of the debt. How many bits a qp
+gives is learnt for each kind of frame (`rtcodec.size_model`). Over any stretch of time the rate is
+off by how much the debt changed in it, so holding the debt within a tenth of a bucket holds every
+two buckets' worth of time within 5 %. No clock: time is what callers say has passed.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
-from math import log2
+from math import ceil, floor, log2
 from typing import Final
 
+from rtcodec.size_model import SizeModel, Try
 from rtcodec.types import QP_MAX
 
-SLOPE: Final = 0.08
-"Halvings of the bits per step of qp. # measured: 0.066 to 0.085 on both tiers"
+MAX_FRAME_FACTOR: Final = 4.0
+KEY_FRAME_FACTOR: Final = 2.0
+"How much larger than others a key frame may be."
 
-_LEVEL_WEIGHT: Final = 0.5  # of the newest frame in the running level
-_WINDOW_S: Final = 1  # in which a debt is paid back
-_MAX_STEP: Final = 8  # of qp between frames
+CUT_OCTAVES: Final = 2.5
+"A delta frame that comes out so much larger than foreseen shows a new scene."
+
+_OVER: Final = 0.05  # of the bucket that frames may be ahead; with _UNDER under a tenth
+_KEY_OVER: Final = 0.5  # the same, for a key frame
+_UNDER: Final = 0.03  # of the bucket that is worth a second try of a frame too small
+_SAVINGS: Final = 0.25  # of the bucket that outlives a pause
+_PAYBACK: Final = 0.2  # of the bucket's time to pay a debt back in  # MLVC: 0.25
+_AIM_RANGE: Final = (0.5, 2.0)  # of the even share
+_FIRST_SHARES: Final = 3.0  # of the first frame, which later ones may lean on
+_MARGIN: Final = 0.85  # of the most a frame may have, to aim at; once more for each try
+_SLOPE_TRUST: Final = 0.85  # of a slope that this frame has not shown itself
+_MAX_STEP: Final = 8  # of qp between frames, while the bucket allows it
+_PERIOD_GAIN: Final = 0.3
+_MAX_GAP: Final = 4  # periods; a longer gap is a pause and not a frame rate
+_GUESS_BPP: Final = 0.4  # at _GUESS_QP, before any frame  # measured: 0.1 to 1.5 on eight clips
+_GUESS_QP: Final = 32
+_GUESS_DELTA_OCTAVES: Final = 3.0  # by which a delta frame is cheaper, before the first
 
 
-class BitrateController:
-    """One stream's qp, frame by frame: `next_qp`, then `frame_done` with what it cost."""
+class FrameKind(Enum):
+    """What a frame's cost depends on besides its qp."""
 
-    def __init__(self, target_bps: int, frame_rate: Fraction) -> None:
+    KEY = "key"
+    "Coded alone, and a place to start; may be larger than others."
+
+    INTRA = "intra"
+    "Coded alone."
+
+    DELTA = "delta"
+    "Predicted from another frame."
+
+    CUT = "cut"
+    "Predicted from a frame of another scene: costs what an intra frame costs."
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one frame should be."""
+
+    kind: FrameKind
+    "As expected; what it became is said afterwards."
+
+    qp: int
+    "To try first."
+
+    min_bits: float
+    "Below this another try is worth its time."
+
+    aim_bits: float
+    max_bits: float
+    "Above this it should be tried again, or not sent."
+
+    expected_bits: float
+    "Of the first try, as the model has it."
+
+
+class RateController:
+    """
+    One stream's qp.
+
+    Each frame is planned, then done or dropped; several may be in flight, and end in any order.
+    """
+
+    def __init__(
+        self,
+        target_bps: float,
+        frame_rate: Fraction | float,
+        *,
+        bucket_s: float = 1.0,
+        max_frame_factor: float = MAX_FRAME_FACTOR,
+        n_pixels: int = 640 * 360,
+    ) -> None:
         """
         Args:
-            target_bps: Bits per second over all frames, at least 1.
-            frame_rate: Frames per second, positive.
+            target_bps: Bits per second over all frames, above 0.
+            frame_rate: Frames per second at the start, above 0; later ones are measured.
+            bucket_s: Time over which the rate must hold; every two of it within 5 %.
+            max_frame_factor: Even shares that a frame may take at most, above 1; twice as many
+                for a key frame.
+            n_pixels: Of a frame, for the first guess.
         """
-        if target_bps < 1 or frame_rate <= 0:
-            raise ValueError(f"no rate control for {target_bps} b/s at {frame_rate} frames/s")
-        self._share_bits = float(target_bps / frame_rate)
-        self._window_frames = max(1.0, float(frame_rate * _WINDOW_S))
-        self._saved_bits = 0.0
-        self._level: float | None = None
-        self._qp = QP_MAX // 2
+        if target_bps <= 0 or frame_rate <= 0 or bucket_s <= 0 or max_frame_factor <= 1:
+            raise ValueError(
+                f"no rate control for {target_bps} b/s at {frame_rate} frames/s "
+                f"in {bucket_s} s and up to {max_frame_factor} shares"
+            )
+        self.saturated = False
+        "Whether the last plan wanted a qp finer than the finest or coarser than the coarsest."
+        self._target_bps = float(target_bps)
+        self._bucket_s = bucket_s
+        self._max_factor = max_frame_factor
+        self._period_s = float(1 / frame_rate)
+        self._debt_bits = 0.0  # spent before its time; what is in flight counts as foreseen
+        self._last_qp: float | None = None
+        self._last_was_cut = False
+        guess = log2(_GUESS_BPP * n_pixels)
+        intra = SizeModel(_GUESS_QP, guess)
+        self._models: Mapping[FrameKind, SizeModel] = {
+            FrameKind.KEY: intra,
+            FrameKind.INTRA: intra,
+            FrameKind.DELTA: SizeModel(_GUESS_QP, guess - _GUESS_DELTA_OCTAVES),
+            FrameKind.CUT: SizeModel(_GUESS_QP, guess),
+        }
+        self._last_model = intra
+
+    @property
+    def target_bps(self) -> float:
+        """Bits per second aimed at."""
+        return self._target_bps
+
+    @property
+    def share_bits(self) -> float:
+        """A frame's even share of the target."""
+        return self._target_bps * self._period_s
+
+    @property
+    def debt_s(self) -> float:
+        """How far the frames are ahead of the target, in seconds of it; negative when behind."""
+        return self._debt_bits / self._target_bps
 
     @property
     def calibrated(self) -> bool:
-        """Whether a frame was seen; before that `next_qp` is a guess worth repeating."""
-        return self._level is not None
+        """Whether a frame was seen; before that a plan rests on a guess."""
+        return any(model.learnt for model in self._models.values())
 
-    def next_qp(self) -> int:
-        """Return the qp for the next frame."""
-        if self._level is None:
-            return self._qp
-        budget = self._share_bits + self._saved_bits / self._window_frames
-        budget = max(budget, self._share_bits / 8)
-        wanted = round((self._level - log2(budget)) / SLOPE)
-        near = max(self._qp - _MAX_STEP, min(self._qp + _MAX_STEP, wanted))
-        return max(0, min(QP_MAX, near))
+    def set_target(self, target_bps: float) -> None:
+        """Aim at another rate (above 0) from the next plan on; qp may follow at once."""
+        if target_bps <= 0:
+            raise ValueError(f"no rate control for {target_bps} b/s")
+        if self._last_qp is not None:
+            self._last_qp += log2(self._target_bps / target_bps) / self._last_model.slope
+        self._target_bps = float(target_bps)
 
-    def try_again(self, qp: int, n_bits: int) -> int:
+    def plan(self, kind: FrameKind, elapsed_s: float) -> Plan:
         """
-        Learn from a frame that will not be sent and return a better qp for it.
+        Say what the next frame should be.
 
-        For the first frame, whose cost nobody knows: repeat until the qp stays.
+        Args:
+            kind: What it is expected to be.
+            elapsed_s: Time since the last planned frame, by their time stamps; 0 for the first.
         """
-        self._level = log2(max(1, n_bits)) + SLOPE * qp
-        wanted = round((self._level - log2(self._share_bits)) / SLOPE)
-        self._qp = max(0, min(QP_MAX, wanted))
-        return self._qp
+        self._pass_time(elapsed_s)
+        model = self._model_for(kind)
+        most = self._max_bits(kind)
+        aim = self._aim_bits(kind, model, most)
+        share = self.share_bits
+        least = min(0.8 * aim, share - _UNDER * self._bucket_bits - self._debt_bits)
+        if not self.calibrated:
+            least = 0.7 * aim
+        wanted = model.qp_for(aim)
+        self.saturated = not -1 <= wanted <= QP_MAX + 1
+        if self._last_qp is not None:
+            wanted = max(self._last_qp - _MAX_STEP, min(self._last_qp + _MAX_STEP, wanted))
+        if least > 0:
+            wanted = min(wanted, floor(model.qp_for(least)))
+        wanted = max(wanted, ceil(model.qp_for(_MARGIN * most)))
+        qp = max(0, min(QP_MAX, round(wanted)))
+        expected = model.bits(qp)
+        self._debt_bits += expected
+        return Plan(kind, qp, least, aim, most, expected)
 
-    def frame_done(self, qp: int, n_bits: int) -> None:
-        """Account for a frame that was sent."""
-        level = log2(max(1, n_bits)) + SLOPE * qp
-        if self._level is not None:
-            level = _LEVEL_WEIGHT * level + (1 - _LEVEL_WEIGHT) * self._level
-        self._level = level
-        self._qp = qp
-        most = self._share_bits * self._window_frames
-        saved = self._saved_bits + self._share_bits - n_bits
-        self._saved_bits = max(-4 * most, min(most, saved))
+    def retry(self, plan: Plan, tries: Sequence[Try]) -> int | None:
+        """
+        Return a better qp for a frame that came out too big or too small, or None to keep it.
+
+        Changes nothing, and may be called on any thread.
+
+        Args:
+            plan: Of the frame.
+            tries: All tries of it so far, at least one.
+        """
+        last = tries[-1]
+        model = self._models[self._seen_kind(plan.kind, tries[0])]
+        slope = model.slope_through(tries)
+        if last.n_bits > plan.max_bits:
+            aim = _MARGIN ** len(tries) * plan.max_bits
+            if len(tries) == 1:
+                slope *= _SLOPE_TRUST
+            steps = ceil(log2(last.n_bits / aim) / slope)
+        elif last.n_bits < plan.min_bits and len(tries) == 1:
+            steps = min(-1, round(log2(max(1, last.n_bits) / plan.aim_bits) / slope))
+        else:
+            return None
+        qp = max(0, min(QP_MAX, last.qp + steps))
+        return None if any(qp == t.qp for t in tries) else qp
+
+    def frame_done(
+        self, plan: Plan, tries: Sequence[Try], *, kind: FrameKind | None = None
+    ) -> None:
+        """
+        Account for a frame and learn from it.
+
+        Args:
+            plan: Of the frame.
+            tries: How often it was coded; the last one is what was sent.
+            kind: What it turned out to be, if not what was planned.
+        """
+        kind = kind or plan.kind
+        kind = self._seen_kind(kind, tries[0])
+        self._last_was_cut = kind is FrameKind.CUT
+        self._last_model = self._models[kind]
+        self._last_model.learn(tries)
+        sent = tries[-1]
+        if kind is not FrameKind.CUT or self._last_qp is None:  # later ones go on as before a cut
+            self._last_qp = sent.qp
+        debt = self._debt_bits + sent.n_bits - plan.expected_bits
+        if sent.qp == 0:  # what cannot be spent is not owed
+            debt = max(debt, self.share_bits - _UNDER * self._bucket_bits)
+        self._debt_bits = min(debt, self.share_bits + self._bucket_bits)
+
+    def frame_dropped(self, plan: Plan) -> None:
+        """Account for a planned frame that was never coded."""
+        self._debt_bits -= plan.expected_bits
+
+    @property
+    def _bucket_bits(self) -> float:
+        return self._target_bps * self._bucket_s
+
+    def _pass_time(self, elapsed_s: float) -> None:
+        if elapsed_s <= 0:
+            return
+        debt = self._debt_bits - self._target_bps * elapsed_s
+        self._debt_bits = max(debt, -_SAVINGS * self._bucket_bits)
+        known_s = min(elapsed_s, _MAX_GAP * self._period_s)
+        self._period_s += _PERIOD_GAIN * (known_s - self._period_s)
+
+    def _model_for(self, kind: FrameKind) -> SizeModel:
+        model = self._models[kind]
+        if kind is FrameKind.CUT and not model.learnt:
+            return self._models[FrameKind.INTRA]
+        return model
+
+    def _max_bits(self, kind: FrameKind) -> float:
+        share = self.share_bits
+        is_key = kind is FrameKind.KEY
+        factor = self._max_factor * (KEY_FRAME_FACTOR if is_key else 1)
+        room = (_KEY_OVER if is_key else _OVER) * self._bucket_bits - self._debt_bits
+        return min(factor * share, share + max(room, share / 4))
+
+    def _aim_bits(self, kind: FrameKind, model: SizeModel, most: float) -> float:
+        share = self.share_bits
+        least_shares, most_shares = _AIM_RANGE
+        even = share - self._debt_bits * self._period_s / (_PAYBACK * self._bucket_s)
+        even = max(least_shares * share, min(most_shares * share, even, _MARGIN * most))
+        if kind not in (FrameKind.KEY, FrameKind.CUT):
+            return even
+        as_before = (
+            _FIRST_SHARES * share if self._last_qp is None else model.bits(round(self._last_qp))
+        )
+        return max(even, min(as_before, _MARGIN * most))
+
+    def _seen_kind(self, kind: FrameKind, first: Try) -> FrameKind:
+        """Tell a scene cut from motion: after a cut the next delta frame is cheap again."""
+        model = self._models[kind]
+        if kind is not FrameKind.DELTA or not model.learnt or self._last_was_cut:
+            return kind
+        surprise = log2(max(1, first.n_bits) / model.bits(first.qp))
+        return FrameKind.CUT if surprise > CUT_OCTAVES else kind

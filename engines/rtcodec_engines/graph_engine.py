@@ -192,7 +192,8 @@ class GraphEngine(ABC):
             seen = None
             if blocks is not None and job.reconstruct:
                 seen = cropped(blocks, planes.width, planes.height)
-        return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen)
+        is_delta = job.reference is not None
+        return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen, is_delta)
 
     def _encode_intra(self, pipeline: Pipeline, qp: int, shown: bool) -> _Coded:
         gains = self._gains[qp]

@@ -7,11 +7,40 @@ Dims: T tiles, Cz hyper channels, M latent channels, 16 = 4 x 4 positions of a t
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.engine.api import EncodeOutput
 from rtcodec.entropy.cdf import PROB_BITS, SCALE_COUNT, Z_MAX, EntropyTables
-from rtcodec.entropy.native import tile_costs
+from rtcodec.entropy.native import gather_tiles, tile_costs
 from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
+from rtcodec.entropy.tile import gather_hyper
 
 _UNITS = 256  # of a bit, in the integer sums
+
+
+class FrameCosts:
+    """What frames of either kind cost, for one model."""
+
+    def __init__(self, tables: EntropyTables, delta_tables: EntropyTables | None) -> None:
+        """
+        Args:
+            tables: Of the model.
+            delta_tables: Those of its delta frames, if it has any.
+        """
+        self._intra = TileCosts(tables)
+        self._delta = None if delta_tables is None else TileCosts(delta_tables)
+
+    def frame_bits(self, output: EncodeOutput, qp: int) -> int:
+        """Return the bits of a frame's payloads; headers and the coder's ends come on top."""
+        tiles, costs, map_bits = np.arange(output.z[0].size, dtype=np.uint32), self._intra, 0
+        if output.is_delta and self._delta is not None:
+            costs, map_bits = self._delta, tiles.size
+            said = output.symbols.any(0)
+            h, w = said.shape
+            coded = said.reshape(h // 4, 4, w // 4, 4).any((1, 3))
+            tiles = tiles[coded.ravel()]
+        z = gather_hyper(output.z, tiles)
+        symbols = gather_tiles(output.symbols, tiles)
+        indices = gather_tiles(output.indices, tiles)
+        return map_bits + round(float(costs.bits(z, symbols, indices, qp).sum()))
 
 
 class TileCosts:

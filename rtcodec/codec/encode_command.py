@@ -12,7 +12,8 @@ from rtcodec.bitstream.file import RtcWriter
 from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
-from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
+from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.rate_steering import RateSteering
 from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.console import (
@@ -23,13 +24,13 @@ from rtcodec.console import (
     say,
     tidy_on_terminate,
 )
-from rtcodec.engine.api import Engine
+from rtcodec.engine.api import EncodeOutput, Engine
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
 from rtcodec.media.reader import MediaReader
 from rtcodec.quality import PlanePsnr, mean_psnr, picture_psnr
-from rtcodec.rate_control import BitrateController
+from rtcodec.rate_control import RateController
 from rtcodec.types import QP_MAX, Planes
 
 DEFAULT_MODEL: Final = "s128"
@@ -39,8 +40,6 @@ MAX_PIXELS: Final = 1 << 25
 
 SLICE_PIXELS: Final = 1 << 20
 "A slice for about so many pixels: enough that a few cores can share a large frame."
-
-_FIRST_FRAME_TRIES: Final = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,11 +95,16 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.input}: {reader.width}x{reader.height} is more than {MAX_PIXELS} pixels"
             )
         control = _controller(args.bitrate, reader)
+        steering = (
+            None
+            if control is None
+            else RateSteering(control, bundle.entropy_tables, bundle.delta_tables)
+        )
         engine = open_engine(args.engine, bundle, threads=threads)
         stack.callback(engine.close)
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         partial = stack.enter_context(atomic_file(args.output))
-        job = _Job(args, reader, bundle, engine, control)
+        job = _Job(args, reader, bundle, engine, steering)
         with (
             partial.open("wb") as file,
             RtcWriter(file, _sequence(reader, bundle, engine)) as writer,
@@ -122,7 +126,7 @@ class _Job:
     reader: MediaReader
     bundle: Bundle
     engine: Engine
-    control: BitrateController | None
+    steering: RateSteering | None
     times: StageTimes = field(default_factory=StageTimes)
     psnr: list[PlanePsnr] = field(default_factory=list)
     qps: list[int] = field(default_factory=list)
@@ -161,15 +165,14 @@ class _Job:
         number = len(self.qps)
         interval = self.args.keyframe_interval
         keyframe = number == 0 or (interval is not None and number % interval == 0)
-        qp = self._choose_qp(encoder, planes)
         with self.times.stage("engine"):
-            output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=self.args.psnr)
+            output, qp = self._run(encoder, planes, pts, keyframe=keyframe)
         with self.times.stage("entropy"):
             coded = encoder.pack(output, qp=qp, pts=pts, keyframe=keyframe)
         with self.times.stage("write"):
             size_bytes = writer.write(coded.unit)
-        if self.control is not None:
-            self.control.frame_done(qp, 8 * size_bytes)
+        if self.steering is not None:
+            self.steering.done(coded, 8 * size_bytes)
         if output.reconstruction is not None:
             with self.times.stage("psnr"):
                 self.psnr.append(picture_psnr(planes, output.reconstruction))
@@ -177,22 +180,33 @@ class _Job:
         self.pts.append(pts)
         return size_bytes
 
-    def _choose_qp(self, encoder: FrameEncoder, planes: Planes) -> int:
-        control = self.control
-        if control is None:
+    def _run(
+        self, encoder: FrameEncoder, planes: Planes, pts: int, *, keyframe: bool
+    ) -> tuple[EncodeOutput, int]:
+        if self.steering is None:
             qp: int = self.args.qp
-            return qp
-        qp = control.next_qp()
-        tries = 0 if control.calibrated else _FIRST_FRAME_TRIES
-        for _ in range(tries):
-            label = FrameLabel(frame_number=0, qp=qp, keyframe=True)
-            output = encoder.run(planes, qp=qp)
-            packets = self.packer.pack(output, label, planes.width, planes.height)
-            better = control.try_again(qp, 8 * sum(len(p.payload) for p in packets))
-            if better == qp:
-                break
-            qp = better
-        return qp
+            reconstruct: bool = self.args.psnr
+            output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=reconstruct)
+            return output, qp
+        return self.steering.run(
+            encoder,
+            planes,
+            time_s=float(pts * self.reader.time_base),
+            keyframe=keyframe,
+            reconstruct=self.args.psnr,
+        )
+
+    def _rate_report(self) -> dict[str, Any]:
+        """Return how the target was kept; the worst two seconds begin after the first one."""
+        steering, target_kbps = self.steering, self.args.bitrate
+        if steering is None:
+            return {"target_kbps": None}
+        return {
+            "target_kbps": target_kbps,
+            "worst_2s_deviation": steering.record.worst_deviation(1000 * target_kbps),
+            "retries": steering.n_retries,
+            "saturated_frames": steering.n_saturated,
+        }
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -200,7 +214,8 @@ class _Job:
         frames = len(self.qps)
         pixels = frames * reader.width * reader.height
         rate = reader.frame_rate
-        duration_s = None if rate is None else float(frames / rate)
+        span_s = (max(self.pts) - min(self.pts)) * reader.time_base  # frames may be missing
+        duration_s = None if rate is None else float(span_s + 1 / rate)
         elapsed_s = self.times.elapsed_s
         return {
             "input": str(self.args.input),
@@ -217,7 +232,7 @@ class _Job:
             "precision": info.precision,
             "hardware": info.device,
             "qp": {"min": min(self.qps), "mean": sum(self.qps) / frames, "max": max(self.qps)},
-            "target_kbps": self.args.bitrate,
+            **self._rate_report(),
             "size_bytes": self.size_bytes,
             "bpp": 8 * self.size_bytes / pixels,
             "kbps": None if duration_s is None else self.size_bytes * 8e-3 / duration_s,
@@ -239,12 +254,13 @@ def _check_paths(source: Path, target: Path) -> None:
         raise ConfigError(f"{target}: the output of encode is a .rtc file")
 
 
-def _controller(kbps: float | None, reader: MediaReader) -> BitrateController | None:
+def _controller(kbps: float | None, reader: MediaReader) -> RateController | None:
     if kbps is None:
         return None
     if reader.frame_rate is None:
         raise ConfigError("--bitrate needs a video: a still image has no frame rate; use --qp")
-    return BitrateController(max(1, round(kbps * 1000)), reader.frame_rate)
+    n_pixels = reader.width * reader.height
+    return RateController(kbps * 1000, reader.frame_rate, n_pixels=n_pixels)
 
 
 def _is_inter(reader: MediaReader, engine: Engine) -> bool:

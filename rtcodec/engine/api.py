@@ -98,6 +98,9 @@ class EncodeOutput:
     reconstruction: Planes | None = None
     "What a decoder shows, if it was asked for."
 
+    is_delta: bool = False
+    "Whether it is predicted from another frame."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:

@@ -163,6 +163,9 @@ async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFacto
 def _relay_settings(config: ServerConfig) -> RelaySettings:
     return RelaySettings(
         qp=config.qp,
+        bitrate_bps=None if config.bitrate_kbps is None else config.bitrate_kbps * 1000,
+        max_frame_factor=config.max_frame_factor,
+        follow_remb=config.follow_remb,
         frame_deadline_us=config.frame_deadline_ms * 1000,
         ice_servers=config.ice_servers,
         loopback_only=config.loopback_only,

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError
+from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.lobby import Limits
 from rtcodec.types import MAX_SIDE_PX, QP_MAX
 
@@ -42,7 +43,16 @@ class ServerConfig:
     "Media worker processes; only 1 so far."
 
     qp: int = 32
-    "Quantiser of every stream, 0 (finest) to 63 (coarsest)."
+    "Quantiser of every stream, 0 (finest) to 63 (coarsest); not used with a bit rate."
+
+    bitrate_kbps: int | None = None
+    "Target of every stream, kilobits of bitstream per second; none codes at a constant qp."
+
+    max_frame_factor: float = MAX_FRAME_FACTOR
+    "How many frames' even share of the target one may take, above 1; twice that a key frame."
+
+    follow_remb: bool = False
+    "Whether the narrowest way that a subscriber of a room reports lowers the target for all of it."
 
     psnr: str = "auto"
     "Which frames' PSNR is measured: all, off, or auto: those there is time for."
@@ -76,6 +86,9 @@ class ServerConfig:
         """
         _check(0 <= self.port <= 65535, f"port {self.port} is outside 0 to 65535")
         _check(0 <= self.qp <= QP_MAX, f"qp {self.qp} is outside 0 to {QP_MAX}")
+        kbps = self.bitrate_kbps
+        _check(kbps is None or 1 <= kbps <= 10**6, f"{kbps} kb/s is outside 1 to 1000000")
+        _check(self.max_frame_factor > 1, f"a frame of at most {self.max_frame_factor} shares")
         _check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
         _check(self.psnr in PSNR_MODES, f"psnr {self.psnr!r} is none of {', '.join(PSNR_MODES)}")
         _check(self.threads >= 0, f"{self.threads} threads")
@@ -152,7 +165,12 @@ def _convert(name: str, value: Any, hint: Any, *, where: str) -> Any:
     elif name == "tap":
         if isinstance(value, str):
             return Path(value)
-    elif isinstance(value, get_args(hint) or hint) and not isinstance(value, bool):
+    elif isinstance(value, bool) or hint is bool:
+        if isinstance(value, bool) and hint is bool:
+            return value
+    elif hint is float and isinstance(value, int):
+        return float(value)
+    elif isinstance(value, get_args(hint) or hint):
         return value
     raise ConfigError(f"{where}: {name} has the wrong type")
 

@@ -14,81 +14,32 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 
 from rtcodec.bitstream.packet import Description, Geometry, state_slot, write_packet
 from rtcodec.bundle import Bundle
+from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
 from rtcodec.errors import EngineError
 from rtcodec.packet.payload import MAX_PACKET_BYTES
-from rtcodec.quality import PlanePsnr, picture_psnr
+from rtcodec.quality import picture_psnr
+from rtcodec.size_model import Try
 from rtcodec.stats import SIZE_BOUNDS, Histogram
 from rtcodec.types import TILE_PX, Planes, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
+from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from rtcodec_server.measure import MeasureGate
-from rtcodec_server.prediction import INTRA, FramePlan, StreamPrediction
+from rtcodec_server.prediction import INTRA, FramePlan
 
 _log = logging.getLogger(__name__)
 
 _MEASURE_POLL_S = 0.02
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CodedFrame:
-    """One frame as packets, and when it went by; monotonic microseconds."""
-
-    packets: tuple[bytes, ...]
-    taken_us: int
-    "When the scheduler put it into a batch."
-    started_us: int
-    "When the engine started on the batch."
-    engine_us: int
-    "When the symbols were there."
-    coded_us: int
-    "When the bytes were there."
-    is_measured: bool
-    "Whether a PSNR may follow."
-    is_keyframe: bool = True
-    "Whether a decoder may start here."
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of all packets."""
-        return sum(map(len, self.packets))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameRequest:
-    """One frame to encode."""
-
-    stream: int
-    state: StateId
-    planes: Planes
-    qp: int
-    deadline_us: int
-    "A frame still waiting by then is dropped; monotonic microseconds."
-
-    on_coded: Callable[[CodedFrame], None]
-    on_dropped: Callable[[str], None]
-    "Called with the reason."
-
-    on_psnr: Callable[[PlanePsnr | None], None]
-    "Called once if `is_measured`, with None if there was no time after all."
-
-    frame_number: int
-    "Modulo 65536; goes into the packets."
-
-    before_send: Callable[[], None] = lambda: None
-    "Called on the pack thread, before `on_coded`."
-
-    prediction: StreamPrediction | None = None
-    "Says what the frame is predicted from; None codes it by itself."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +75,7 @@ class EngineHost:
             Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
             delta_tables=bundle.delta_tables,
         )
+        self._costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables)
         self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
         self._requests: dict[int, FrameRequest] = {}
         self._measurements: dict[int, _Measurement] = {}  # stream -> newest
@@ -268,15 +220,13 @@ class EngineHost:
         taken_us = monotonic_us()
         requests = [self._requests.pop(job.job_id) for job in batch.jobs]
         plans = [_plan(request, now_us=taken_us) for request in requests]
-        jobs = [self._job(*planned) for planned in zip(requests, plans, strict=True)]
         started_us = monotonic_us()
         try:
-            outputs: Sequence[EncodeOutput] = self._engine.encode(jobs)
-            if len(outputs) != len(jobs):
-                raise EngineError(f"{len(outputs)} outputs for {len(jobs)} frames")
+            outputs = self._run_engine(requests, plans)
+            self._run_again(requests, plans, outputs)
         except Exception as error:  # whatever the device does, the relay goes on
             self._fail(requests, error)
-            outputs = ()
+            outputs = []
         engine_us = monotonic_us()
         times_us = (taken_us, started_us, engine_us)
         # No outputs if it failed.
@@ -291,6 +241,15 @@ class EngineHost:
                 for request, output in zip(requests, outputs, strict=False):
                     self._queue_measurement(_Measurement(request, output))
 
+    def _run_engine(
+        self, requests: Sequence[FrameRequest], plans: Sequence[FramePlan]
+    ) -> list[EncodeOutput]:
+        jobs = [self._job(*planned) for planned in zip(requests, plans, strict=True)]
+        outputs = self._engine.encode(jobs)
+        if len(outputs) != len(requests):
+            raise EngineError(f"{len(outputs)} outputs for {len(requests)} frames")
+        return list(outputs)
+
     def _job(self, request: FrameRequest, plan: FramePlan) -> EncodeJob:
         # Where a picture is stored it is painted anyway, and measuring costs no decoding.
         return EncodeJob(
@@ -301,6 +260,27 @@ class EngineHost:
             store=_slot(plan.store),
             reconstruct=plan.store is not None and not self._gate.is_off,
         )
+
+    def _run_again(
+        self,
+        requests: list[FrameRequest],
+        plans: Sequence[FramePlan],
+        outputs: list[EncodeOutput],
+    ) -> None:
+        """Replace, in place, the frames of a batch that came out too big; each once at most."""
+        again: dict[int, FrameRequest] = {}
+        for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
+            if request.retry is None or monotonic_us() > request.deadline_us:
+                continue
+            tried = Try(request.qp, self._costs.frame_bits(output, request.qp))
+            if (qp := request.retry([tried])) is not None:
+                again[place] = replace(request, qp=qp, rejected=(tried,))
+        if not again:
+            return
+        # Into the same slot as before, which is never the one that is predicted from.
+        better = self._run_engine(list(again.values()), [plans[place] for place in again])
+        for (place, request), output in zip(again.items(), better, strict=True):
+            requests[place], outputs[place] = request, output
 
     def _queue_measurement(self, measurement: _Measurement) -> None:
         stream = measurement.request.stream
@@ -378,11 +358,14 @@ class EngineHost:
             description=Description(self._model_tag, Geometry(planes.width, planes.height)),
         )
         packets = self._packer.pack(output, label, planes.width, planes.height)
+        written = tuple(write_packet(packet) for packet in packets)
         return CodedFrame(
-            tuple(write_packet(packet) for packet in packets),
+            written,
             *times_us,
             coded_us=monotonic_us(),
             is_measured=not self._gate.is_off,
+            tries=(*request.rejected, Try(request.qp, 8 * sum(map(len, written)))),
+            is_delta=plan.reference is not None,
             is_keyframe=plan.keyframe,
         )
 

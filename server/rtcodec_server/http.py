@@ -287,7 +287,9 @@ async def _rooms(request: web.Request) -> web.Response:
 
 def _report_room(relay: Relay, room: Room) -> dict[str, Any]:
     publisher = relay.publisher_of(room.name)
-    size = room.stream.size if room.stream is not None else None
+    stream = room.stream
+    size = stream.size if stream is not None else None
+    rate = stream.rate if stream is not None else None
     return {
         "room": room.name,
         "live": relay.is_live(room.name),
@@ -295,7 +297,8 @@ def _report_room(relay: Relay, room: Room) -> dict[str, Any]:
         "subscribers": relay.report_subscribers(room.name),
         "width": size[0] if size else None,
         "height": size[1] if size else None,
-        "qp": relay.settings.qp,
+        "qp": stream.qp if stream is not None else relay.settings.qp,
+        "target_kbps": round(rate.target_bps / 1000, 1) if rate is not None else None,
         "fps": round(room.rates.fps, 2),
         "kbps": round(room.rates.kbps, 1),
         **report_stats(room.stats),

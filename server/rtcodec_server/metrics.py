@@ -45,6 +45,7 @@ class RelayCollector(Collector):
         yield from _frames(stats)
         yield from self._requests()
         yield from self._engine()
+        yield from self._rates()
         yield from self._people()
 
     def _requests(self) -> Iterator[Metric]:
@@ -85,6 +86,24 @@ class RelayCollector(Collector):
                 },
             )
         yield info
+
+    def _rates(self) -> Iterator[Metric]:
+        live = [(room, room.stream) for room in self._relay.rooms if room.stream is not None]
+        yield GaugeMetricFamily(
+            "rtcodec_bitrate_bits_per_second",
+            "Bitstream of all streams together, over the last two seconds.",
+            value=sum(1000 * room.rates.kbps for room, _ in live),
+        )
+        yield GaugeMetricFamily(
+            "rtcodec_target_bitrate_bits_per_second",
+            "What those of them aim at that have a target.",
+            value=sum(stream.rate.target_bps for _, stream in live if stream.rate is not None),
+        )
+        yield GaugeMetricFamily(
+            "rtcodec_saturated_streams",
+            "Streams whose target is out of reach of the finest or the coarsest qp.",
+            value=sum(s.rate.is_saturated for _, s in live if s.rate is not None),
+        )
 
     def _people(self) -> Iterator[Metric]:
         relay = self._relay

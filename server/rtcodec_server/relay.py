@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rtcodec.errors import RtcodecError
+from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.lobby import (
     CloseReason,
     Limits,
@@ -30,6 +31,7 @@ from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
 from rtcodec_server.report import RateMeter
 from rtcodec_server.stream import Stream
@@ -52,6 +54,9 @@ class RelaySettings:
     """What the relay needs to know."""
 
     qp: int = 32
+    bitrate_bps: int | None = None
+    max_frame_factor: float = MAX_FRAME_FACTOR
+    follow_remb: bool = False
     frame_deadline_us: int = 200_000
     ice_servers: tuple[str, ...] = ()
     loopback_only: bool = False
@@ -179,6 +184,7 @@ class Relay:
             stats=(entry.stats, self.stats),
             capture_time=lambda frame: peer.capture_time(frame) if peer is not None else None,
             tap=FrameTapWriter(self.settings.tap, room) if self.settings.tap else None,
+            rate=self._new_rate(),
         )
         entry.stream = stream
         for subscriber, subscriber_peer in self._watching(room):
@@ -267,6 +273,16 @@ class Relay:
         if self.host is None or not self.host.is_alive:
             raise RelayFull("the engine is not ready yet", retry_after_s=1)
         return self.host
+
+    def _new_rate(self) -> LiveRate | None:
+        settings = self.settings
+        if settings.bitrate_bps is None:
+            return None
+        return LiveRate(
+            settings.bitrate_bps,
+            max_frame_factor=settings.max_frame_factor,
+            follows_remb=settings.follow_remb,
+        )
 
     def _open(self, room: str, role: Role) -> str:
         name = secrets.token_urlsafe(16)
@@ -381,6 +397,8 @@ class Relay:
                 self._lobby.hear(session.name, now_us=peer.last_heard_us)
         for room in self._rooms.values():
             room.rates.sample(room.stats, now_us=now_us)
+            if room.stream is not None:
+                room.stream.heed_subscribers()
         self._lobby.advance(now_us=now_us)
         self._act()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtcodec.calm import calm_interpreter
+from rtcodec.errors import ConfigError
 from rtcodec_server.app import RunningServer, serve
 from rtcodec_server.config import ENGINES, PSNR_MODES, ServerConfig, parse_size, read_config
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("threads", "threads of the engine; 0 takes one for each core", type=int, metavar="N")
     add("workers", "media worker processes; only 1 so far", type=int, metavar="N")
     add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")
+    add("bitrate", "aim at this rate for each stream instead of a qp", type=int, metavar="KBPS")
     add("psnr", "which frames to measure; auto: those there is time for", choices=PSNR_MODES)
     add("token", "bearer token that clients must send", metavar="SECRET")
     add(
@@ -46,15 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises ConfigError for settings that are wrong."""
-    values: dict[str, Any] = read_config(args.config) if args.config is not None else {}
-    for name in (
-        "host", "port", "model", "engine", "threads", "workers", "qp", "psnr", "token", "tap",
-    ):  # fmt: skip
-        if (value := getattr(args, name)) is not None:
-            values[name] = value
-    if args.warm is not None:
-        values["warm"] = tuple(parse_size(text) for text in args.warm)
-    config = ServerConfig(**values)
+    config = settings(args)
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING,
         stream=sys.stderr,
@@ -66,6 +60,30 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures))
     return 0
+
+
+def settings(args: argparse.Namespace) -> ServerConfig:
+    """
+    Put the command line over the file over the defaults.
+
+    Raises:
+        ConfigError: If something is out of range, or the file cannot be read.
+    """
+    values: dict[str, Any] = read_config(args.config) if args.config is not None else {}
+    for name in (
+        "host", "port", "model", "engine", "threads", "workers", "qp", "psnr", "token", "tap",
+    ):  # fmt: skip
+        if (value := getattr(args, name)) is not None:
+            values[name] = value
+    if args.bitrate is not None:
+        if args.qp is not None:
+            raise ConfigError("--qp and --bitrate: one of them at a time")
+        values["bitrate_kbps"] = args.bitrate
+    elif args.qp is not None:
+        values.pop("bitrate_kbps", None)  # the command line wins
+    if args.warm is not None:
+        values["warm"] = tuple(parse_size(text) for text in args.warm)
+    return ServerConfig(**values)
 
 
 def _run_loop(config: ServerConfig) -> dict[str, Any]:

@@ -22,11 +22,14 @@ from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import StateId
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr
+from rtcodec.rate_control import Plan
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.types import Planes
 from rtcodec.webrtc import DecodedFrame, LatentSender, OutgoingFrame, monotonic_us, to_unix_us
 from rtcodec.webrtc.tap import FrameTapWriter
-from rtcodec_server.engine_host import CodedFrame, EngineHost, FrameRequest
+from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.frame_request import CodedFrame, FrameRequest
+from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.prediction import StreamPrediction
 
 _log = logging.getLogger(__name__)
@@ -69,17 +72,21 @@ class Stream:
         stats: tuple[StreamStats, ...],
         capture_time: CaptureTime = lambda frame: None,
         tap: FrameTapWriter | None = None,
+        rate: LiveRate | None = None,
     ) -> None:
         """
         Args:
             host: Encodes.
-            qp: Of every frame, 0 to 63.
+            qp: Of every frame, 0 to 63, unless *rate* chooses it.
             frame_deadline_us: From the picture being there to a frame being useless.
             stats: Filled alike: those of the room and those of the relay.
             capture_time: Looks up when a frame was taken.
             tap: Gets a copy of every frame that is encoded.
+            rate: Chooses the qp of each frame.
         """
         self.qp = qp
+        "Of the last frame, or of all."
+        self.rate = rate
         self.subscribers: dict[str, LatentSender] = {}
         "Session -> sender; the room adds and removes."
         self.on_delivery: Callable[[], None] = lambda: None
@@ -109,6 +116,11 @@ class Stream:
     def frames(self) -> FrameLedger:
         """What became of the frames."""
         return self._stats[0].frames
+
+    def heed_subscribers(self) -> None:
+        """Let the target follow what subscribers say they can receive; now and then."""
+        if self.rate is not None:
+            self.rate.limit(sender.counters.remb_bps for sender in self.subscribers.values())
 
     def receive(self) -> None:
         """Count one frame that reached the relay."""
@@ -211,18 +223,20 @@ class Stream:
         number, self._next_number = self._next_number, (self._next_number + 1) & 0xFFFF
         self._n_in_flight += 1
         self._is_idle.clear()
+        plan = self.rate.plan(frame.pts) if self.rate is not None else None
         self._host.submit(
             FrameRequest(
                 stream=self._id,
                 state=state,
                 planes=planes,
-                qp=self.qp,
+                qp=self.qp if plan is None else plan.qp,
                 deadline_us=monotonic_us() + self._frame_deadline_us,
-                on_coded=lambda coded: self._on_coded(number, frame, planes, coded),
-                on_dropped=self._on_dropped,
+                on_coded=lambda coded: self._on_coded(number, frame, planes, plan, coded),
+                on_dropped=lambda reason: self._on_dropped(plan, reason),
                 on_psnr=self._on_psnr,
                 frame_number=number,
                 before_send=lambda: self._tap_frame(number, frame, planes),
+                retry=self.rate.retry(plan) if self.rate is not None and plan is not None else None,
                 prediction=form.prediction,
             )
         )
@@ -236,8 +250,10 @@ class Stream:
                 planes=planes,
             )
 
-    def _on_dropped(self, reason: str) -> None:
+    def _on_dropped(self, plan: Plan | None, reason: str) -> None:
         self._leave_flight()
+        if self.rate is not None and plan is not None:
+            self.rate.dropped(plan)
         self.drop(reason)
         if reason == "late":
             for stats in self._stats:
@@ -251,9 +267,17 @@ class Stream:
                 stats.add_psnr(psnr.as_dict())
 
     def _on_coded(
-        self, number: int, frame: DecodedFrame, planes: Planes, coded: CodedFrame
+        self,
+        number: int,
+        frame: DecodedFrame,
+        planes: Planes,
+        plan: Plan | None,
+        coded: CodedFrame,
     ) -> None:
         self._leave_flight()
+        if self.rate is not None and plan is not None:
+            self.rate.done(plan, coded)
+            self.qp = coded.tries[-1].qp
         n_pixels = planes.width * planes.height
         is_late = coded.coded_us > frame.decoded_us + self._frame_deadline_us
         for stats in self._stats:

@@ -172,14 +172,18 @@ def test_frames_keyframes_and_psnr_follow_the_options(
 
 
 def test_a_bit_rate_is_kept(tmp_path: Path, run: Run, stand_in: Bundle) -> None:
-    clip(tmp_path / "clip.y4m", 256, 192, 25)
+    clip(tmp_path / "clip.y4m", 256, 192, 100)
     code, out, _ = run(
         "encode", tmp_path / "clip.y4m", tmp_path / "a.rtc", "--bitrate", 600, "--json"
     )
     report = json.loads(out)
     assert code == 0
     assert report["target_kbps"] == 600
-    assert report["kbps"] == pytest.approx(600, rel=0.1)
+    assert report["kbps"] == pytest.approx(600, rel=0.05)
+    assert abs(report["worst_2s_deviation"]) < 0.05
+    assert report["retries"] <= 10
+    assert report["saturated_frames"] <= 10
+    assert report["qp"]["min"] <= report["qp"]["mean"] <= report["qp"]["max"]
 
 
 def test_a_summary_goes_to_stderr(tmp_path: Path, run: Run, stand_in: Bundle) -> None:

@@ -210,6 +210,9 @@ METRICS = (
     "rtcodec_event_loop_lag_seconds",
     'rtcodec_nack_total{asked="relay"}',
     'rtcodec_pli_total{asked="publisher"}',
+    "rtcodec_bitrate_bits_per_second 0.0",
+    "rtcodec_target_bitrate_bits_per_second 0.0",
+    "rtcodec_saturated_streams 0.0",
 )
 
 
@@ -241,6 +244,23 @@ async def test_the_metrics_say_what_happened() -> None:
     assert latency == frames.encoded
     assert values['rtcodec_frame_latency_seconds_bucket{le="+Inf",stage="entropy"}'] == latency
     assert 0 < values['rtcodec_frame_latency_seconds_sum{stage="total"}'] < 2 * latency
+
+
+async def test_a_stream_keeps_its_target_and_the_relay_says_so() -> None:
+    async with relay(bitrate_kbps=220) as (server, client):
+        watch = await client.watch("room")
+        path = await client.publish("room", MovingTrack(WIDTH, HEIGHT))
+        await until(lambda: len(watch.frames) >= 90)
+        async with client.http.get("/api/rooms") as response:
+            (room,) = (await response.json())["rooms"]
+        async with client.http.get("/metrics") as response:
+            text = await response.text()
+        await finish(client, path, watch)
+        assert settled(server.relay.stats.frames)
+    assert room["target_kbps"] == 220
+    assert room["kbps"] == pytest.approx(220, rel=0.15)  # real time, on whatever machine this is
+    assert 0 < room["qp"] < 63
+    assert "rtcodec_target_bitrate_bits_per_second 220000.0" in text
 
 
 PUBLISHER = """

@@ -82,6 +82,8 @@ async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureReques
     ("options", "code", "message"),
     [
         (["--qp", "64"], 2, "qp 64 is outside 0 to 63"),
+        (["--bitrate", "0"], 2, "0 kb/s is outside 1 to"),
+        (["--qp", "20", "--bitrate", "500"], 2, "one of them at a time"),
         (["--port", "70000"], 2, "port 70000 is outside"),
         (["--model", "nothing", "--port", "0"], 2, "nothing"),
         (["--engine", "nothing", "--port", "0"], 2, "engine 'nothing' is none of auto,"),

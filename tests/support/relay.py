@@ -148,11 +148,22 @@ async def until(condition: Callable[[], object], *, timeout_s: float = TIMEOUT_S
 
 @asynccontextmanager
 async def relay(
-    *, limits: Limits | None = None, token: str | None = None, psnr: str = "auto", qp: int = 20
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    psnr: str = "auto",
+    qp: int = 20,
+    bitrate_kbps: int | None = None,
 ) -> AsyncIterator[tuple[RunningServer, RelayClient]]:
     """Run a relay with the null engine, and a client for it."""
     config = ServerConfig(
-        port=0, engine="null", token=token, psnr=psnr, qp=qp, limits=limits or Limits()
+        port=0,
+        engine="null",
+        token=token,
+        psnr=psnr,
+        qp=qp,
+        bitrate_kbps=bitrate_kbps,
+        limits=limits or Limits(),
     )
     async with running_server(config) as server:
         await server.ready

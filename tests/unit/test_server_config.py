@@ -1,5 +1,6 @@
 """Settings: what is read, what is refused."""
 
+import argparse
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from rtcodec.errors import ConfigError
 from rtcodec.session.lobby import Limits
 from rtcodec_server.config import ServerConfig, parse_size, read_config
+from rtcodec_server.serve_command import add_arguments, settings
 
 
 def test_a_file_gives_only_what_it_holds(tmp_path: Path) -> None:
@@ -27,6 +29,31 @@ def test_a_file_gives_only_what_it_holds(tmp_path: Path) -> None:
     assert ServerConfig(**values).port == 9000
 
 
+def test_rate_settings_are_a_number_a_ratio_and_a_choice(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text("bitrate_kbps = 800\nmax_frame_factor = 3\nfollow_remb = true\n")
+    config = ServerConfig(**read_config(file))
+    assert (config.bitrate_kbps, config.max_frame_factor, config.follow_remb) == (800, 3.0, True)
+
+
+def parsed(*words: str) -> ServerConfig:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return settings(parser.parse_args(words))
+
+
+def test_a_qp_or_a_bit_rate_on_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text("qp = 20\nbitrate_kbps = 800\n")
+    config = ("--config", str(file))
+    assert parsed(*config).bitrate_kbps == 800
+    assert parsed(*config, "--bitrate", "300").bitrate_kbps == 300
+    by_qp = parsed(*config, "--qp", "40")
+    assert (by_qp.qp, by_qp.bitrate_kbps) == (40, None)
+    with pytest.raises(ConfigError, match="one of them at a time"):
+        parsed("--qp", "40", "--bitrate", "300")
+
+
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_text("")
@@ -40,6 +67,10 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("prot = 1", "unknown setting 'prot'"),
         ('port = "1"', "port has the wrong type"),
         ("port = true", "port has the wrong type"),
+        ("follow_remb = 1", "follow_remb has the wrong type"),
+        ('max_frame_factor = "4"', "max_frame_factor has the wrong type"),
+        ("max_frame_factor = true", "max_frame_factor has the wrong type"),
+        ("bitrate_kbps = 1.5", "bitrate_kbps has the wrong type"),
         ("host = 5", "host has the wrong type"),
         ('warm = "640x360"', "warm has the wrong type"),
         ("warm = [1]", "warm has the wrong type"),
@@ -71,6 +102,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     [
         ({"port": -1}, "port -1"),
         ({"qp": 64}, "qp 64"),
+        ({"bitrate_kbps": 0}, "0 kb/s is outside"),
+        ({"bitrate_kbps": 10**7}, "10000000 kb/s is outside"),
+        ({"max_frame_factor": 1.0}, "at most 1.0 shares"),
         ({"psnr": "some"}, "psnr 'some'"),
         ({"threads": -1}, "-1 threads"),
         ({"workers": 0}, "0 workers"),

@@ -14,9 +14,11 @@ from rtcodec.engine.null import NullEngine
 from rtcodec.errors import EngineError
 from rtcodec.packet.payload import MAX_PACKET_BYTES
 from rtcodec.quality import PlanePsnr
+from rtcodec.size_model import Try
 from rtcodec.types import Planes
 from rtcodec.webrtc.clock import monotonic_us
-from rtcodec_server.engine_host import CodedFrame, EngineHost, FrameRequest, grey_planes
+from rtcodec_server.engine_host import EngineHost, grey_planes
+from rtcodec_server.frame_request import CodedFrame, FrameRequest, Retry
 from rtcodec_server.measure import MeasureGate
 from support.relay import until
 
@@ -96,6 +98,7 @@ class Bench:
         number: int = 0,
         in_us: int = FAR_US,
         before_send: Callable[[], None] = lambda: None,
+        retry: Retry | None = None,
     ) -> None:
         self.host.submit(
             FrameRequest(
@@ -109,6 +112,7 @@ class Bench:
                 on_psnr=self.results.psnr.append,
                 frame_number=number,
                 before_send=before_send,
+                retry=retry,
             )
         )
 
@@ -170,6 +174,55 @@ async def test_frames_of_several_streams_run_together_while_the_engine_is_busy()
         await until(lambda: b.results.count == 4)
         assert b.engine.batches == [1, 3]
         assert b.host.batch_size.count == 2
+
+
+async def test_a_frame_that_came_out_too_big_runs_once_more_at_another_qp() -> None:
+    seen: list[Try] = []
+
+    def coarser(tries: Sequence[Try]) -> int:
+        seen.extend(tries)
+        return 50
+
+    async with bench(psnr="all") as b:
+        await b.open(1)
+        b.submit(1, retry=coarser)
+        await until(lambda: len(b.results.psnr) == 1)
+        (coded,) = b.results.coded
+        assert b.engine.batches == [1, 1]
+        assert [tried.qp for tried in seen] == [10]
+        assert coded.tries == (seen[0], Try(50, 8 * coded.size_bytes))
+        packet = read_packet(coded.packets[0])
+        assert isinstance(packet, Packet)
+        assert packet.header.qp == 50
+        assert not coded.is_delta
+        (psnr,) = b.results.psnr
+        assert psnr is not None
+
+
+async def test_only_frames_that_came_out_too_big_run_again() -> None:
+    async with bench() as b:
+        await b.open(1, 2, 3)
+        b.engine.gate.clear()
+        b.submit(1)
+        await until(lambda: b.engine.is_running)
+        b.submit(2, retry=lambda tries: 20)
+        b.submit(3, retry=lambda tries: None)
+        b.engine.gate.set()
+        await until(lambda: b.results.count == 3)
+        assert b.engine.batches == [1, 2, 1]
+        assert sorted(coded.tries[-1].qp for coded in b.results.coded) == [10, 10, 20]
+
+
+async def test_a_frame_past_its_deadline_does_not_run_again() -> None:
+    async with bench() as b:
+        await b.open(1)
+        b.engine.gate.clear()
+        b.submit(1, in_us=50_000, retry=lambda tries: 20)
+        await until(lambda: b.engine.is_running)
+        await asyncio.sleep(0.06)
+        b.engine.gate.set()
+        await until(lambda: b.results.count == 1)
+        assert b.engine.batches == [1]
 
 
 async def test_an_engine_that_forgets_a_frame_has_failed() -> None:

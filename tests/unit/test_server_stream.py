@@ -13,6 +13,7 @@ from rtcodec.engine.null import NullEngine
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.measure import MeasureGate
 from rtcodec_server.stream import Stream, picture_planes
 from support.relay import until
@@ -50,11 +51,15 @@ def decoded(width: int = 64, height: int = 48, *, pts: int = 0) -> DecodedFrame:
 class Bench:
     """A stream and its figures."""
 
-    def __init__(self, engine: MoodyEngine, host: EngineHost) -> None:
+    def __init__(self, engine: MoodyEngine, host: EngineHost, rate: LiveRate | None = None) -> None:
         self.engine = engine
         self.stats = StreamStats()
         self.stream = Stream(
-            host, qp=10, frame_deadline_us=10_000_000, stats=(self.stats, StreamStats())
+            host,
+            qp=10,
+            frame_deadline_us=10_000_000,
+            stats=(self.stats, StreamStats()),
+            rate=rate,
         )
 
     @property
@@ -67,10 +72,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
+async def bench(rate: LiveRate | None = None) -> AsyncIterator[Bench]:
     engine = MoodyEngine()
     host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
-    b = Bench(engine, host)
+    b = Bench(engine, host, rate)
     try:
         yield b
     finally:
@@ -143,6 +148,35 @@ async def test_a_slow_subscriber_loses_old_frames_and_holds_up_nobody() -> None:
         assert b.stats.latency_ms["send"].count == 1
         sender.stop()
         assert (b.frames.sent, b.frames.unsent) == (1, 5)
+
+
+async def test_a_rate_chooses_the_qp_and_hears_of_every_frame() -> None:
+    rate = LiveRate(2_000, follows_remb=True)
+    async with bench(rate) as b:
+        assert b.stream.qp == 10
+        for n in range(8):
+            b.put(decoded(pts=n * 3000))
+            await until(lambda: b.frames.encoded == n + 1)  # noqa: B023 - awaited here
+        assert b.stream.qp == 63  # 8 bytes a frame are too few
+        assert rate.is_saturated
+        for n in range(8, 11):
+            b.put(decoded(pts=n * 3000))  # those that wait too long are given back
+        await until(lambda: b.frames.in_flight == 0)
+
+
+async def test_the_target_follows_the_subscribers() -> None:
+    rate = LiveRate(2_000_000, follows_remb=True)
+    async with bench(rate) as b:
+        for name, remb_bps in (("a", None), ("b", 1_000_000), ("c", 3_000_000)):
+            sender = b.stream.subscribers[name] = LatentSender()
+            sender.counters.remb_bps = remb_bps
+        b.stream.heed_subscribers()
+        assert rate.target_bps == 900_000
+        del b.stream.subscribers["b"]
+        b.stream.heed_subscribers()
+        assert rate.target_bps == 2_000_000
+    async with bench() as b:
+        b.stream.heed_subscribers()
 
 
 async def test_a_picture_of_another_format_is_dropped() -> None:

@@ -1,0 +1,78 @@
+"""What the engine's host is asked for and what it answers, as plain data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rtcodec.engine.api import StateId
+from rtcodec.quality import PlanePsnr
+from rtcodec.size_model import Try
+from rtcodec.types import Planes
+from rtcodec_server.prediction import StreamPrediction
+
+Retry = Callable[[Sequence[Try]], int | None]
+"Given the tries of a frame so far, says which qp to try next, or None to keep the last."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedFrame:
+    """One frame as packets, and when it went by; monotonic microseconds."""
+
+    packets: tuple[bytes, ...]
+    taken_us: int
+    "When the scheduler put it into a batch."
+    started_us: int
+    "When the engine started on the batch."
+    engine_us: int
+    "When the symbols were there."
+    coded_us: int
+    "When the bytes were there."
+    is_measured: bool
+    "Whether a PSNR may follow."
+
+    tries: tuple[Try, ...]
+    "How often it was coded: the last is this one, the others were too big and only estimated."
+
+    is_delta: bool
+    "Whether it was predicted from another frame."
+
+    is_keyframe: bool
+    "Whether a decoder may start here."
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all packets."""
+        return sum(map(len, self.packets))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameRequest:
+    """One frame to encode."""
+
+    stream: int
+    state: StateId
+    planes: Planes
+    qp: int
+    deadline_us: int
+    "A frame still waiting by then is dropped; monotonic microseconds."
+
+    on_coded: Callable[[CodedFrame], None]
+    on_dropped: Callable[[str], None]
+    "Called with the reason."
+
+    on_psnr: Callable[[PlanePsnr | None], None]
+    "Called once if `is_measured`, with None if there was no time after all."
+
+    frame_number: int
+    "Modulo 65536; goes into the packets."
+
+    before_send: Callable[[], None] = lambda: None
+    "Called on the pack thread, before `on_coded`."
+
+    retry: Retry | None = None
+    "Called on the engine thread; the frame runs once more at the qp that this returns."
+
+    prediction: StreamPrediction | None = None
+    "Says what the frame is predicted from; None codes it by itself."
+
+    rejected: tuple[Try, ...] = ()
+    "Tries that `retry` did not want; for the host to fill."

@@ -1,0 +1,94 @@
+"""A file's frames at a bit rate, over the stand-in engine."""
+
+from dataclasses import replace
+
+from rtcodec.bitstream.access_unit import AccessUnit
+from rtcodec.bitstream.packet import Packet, write_packet
+from rtcodec.codec.cost import FrameCosts
+from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.rate_steering import MAX_TRIES, RateSteering
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.null import NullEngine, null_bundle
+from rtcodec.rate_control import FrameKind, RateController
+from rtcodec.types import Planes
+from support.pictures import noise, picture
+
+WIDTH, HEIGHT, FPS = 192, 128, 25
+TABLES = null_bundle().entropy_tables
+
+
+class Bench:
+    """A stream of a file and its rate."""
+
+    def __init__(self, target_bps: float) -> None:
+        self.control = RateController(target_bps, FPS, n_pixels=WIDTH * HEIGHT)
+        self.steering = RateSteering(self.control, TABLES)
+        self.encoder = FrameEncoder(NullEngine(), FramePacker(TABLES, Slicing()), WIDTH, HEIGHT)
+        self.number = 0
+
+    def code(self, planes: Planes, *, reference: int | None = None) -> tuple[EncodedFrame, int]:
+        """Code one frame; return it and its bits."""
+        keyframe = self.number == 0
+        output, qp = self.steering.run(
+            self.encoder, planes, time_s=self.number / FPS, keyframe=keyframe
+        )
+        coded = self.encoder.pack(output, qp=qp, pts=self.number, keyframe=keyframe)
+        assert coded.unit.header.qp == qp
+        if reference is not None:
+            coded = as_delta(coded, reference)
+        n_bits = 8 * sum(len(write_packet(packet)) for packet in coded.unit.packets)
+        self.steering.done(coded, n_bits)
+        self.number += 1
+        return coded, n_bits
+
+
+def as_delta(coded: EncodedFrame, reference: int) -> EncodedFrame:
+    """Return the frame with a header that names a reference."""
+    (packet,) = coded.unit.packets
+    assert isinstance(packet, Packet)
+    header = replace(packet.header, reference=reference)
+    return replace(coded, unit=AccessUnit(coded.unit.pts, (replace(packet, header=header),)))
+
+
+def test_a_cost_without_packing_is_close_to_that_with_it() -> None:
+    bench = Bench(400_000)
+    coded, n_bits = bench.code(picture(WIDTH, HEIGHT))
+    assert (
+        abs(FrameCosts(TABLES, None).frame_bits(coded.output, coded.unit.header.qp) - n_bits) < 600
+    )
+
+
+def test_two_scenes_keep_the_rate() -> None:
+    bench = Bench(FPS * 9_000)
+    scenes = [picture(WIDTH, HEIGHT), noise(WIDTH, HEIGHT)]
+    for number in range(4 * FPS):
+        bench.code(scenes[number // 60])
+    worst = bench.steering.record.worst_deviation(FPS * 9_000)
+    assert worst is not None
+    assert abs(worst) < 0.05
+    assert bench.steering.n_retries <= 4 + MAX_TRIES
+    assert len(bench.steering.record.bits) == 4 * FPS
+
+
+def test_a_target_out_of_reach_is_counted() -> None:
+    bench = Bench(1_000)
+    for _ in range(10):
+        bench.code(picture(WIDTH, HEIGHT))
+    assert bench.steering.n_saturated >= 8
+
+
+def test_after_delta_frames_the_next_is_expected_to_be_one() -> None:
+    bench = Bench(400_000)
+    kinds: list[FrameKind] = []
+    plan = bench.control.plan
+
+    def spy(kind: FrameKind, elapsed_s: float) -> object:
+        kinds.append(kind)
+        return plan(kind, elapsed_s)
+
+    bench.control.plan = spy  # type: ignore[method-assign,assignment]
+    bench.code(picture(WIDTH, HEIGHT))
+    bench.code(picture(WIDTH, HEIGHT), reference=0)
+    bench.code(picture(WIDTH, HEIGHT))
+    bench.code(picture(WIDTH, HEIGHT))
+    assert kinds == [FrameKind.KEY, FrameKind.INTRA, FrameKind.DELTA, FrameKind.INTRA]
