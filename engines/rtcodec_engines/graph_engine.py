@@ -224,15 +224,15 @@ class GraphEngine(ABC):
         symbols[spared.repeat(4, 0).repeat(4, 1)] = 0
         still = at_rest(symbols)
         z[:, still] = 0  # nothing is sent of those tiles
-        blocks = self._paint(pipeline, symbols, still, gains) if shown else None
-        return z, symbols, indices, blocks
+        painted = self._paint(pipeline, symbols, still, gains) if shown else None
+        return z, symbols, indices, painted
 
     def _decode(self, job: DecodeJob) -> Planes:
         stream = self._stream(job.state, job.width, job.height)
         symbols = job.symbols.transpose(1, 2, 0)
         with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
             if job.reference is None:
-                blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
+                painted = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
             else:
                 delta = self._delta_model()
                 reference = _picture(stream, job.reference)
@@ -240,9 +240,9 @@ class GraphEngine(ABC):
                 vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
                 reference.predict(vectors, intra, prediction)
                 still = at_rest(symbols)
-                blocks = self._paint(pipeline, symbols, still, delta.gains[job.qp])
-            _keep(stream, job.store, blocks)
-            return cropped(blocks, job.width, job.height)
+                painted = self._paint(pipeline, symbols, still, delta.gains[job.qp])
+            _keep(stream, job.store, painted)
+            return cropped(painted, job.width, job.height)
 
     def _paint(
         self,

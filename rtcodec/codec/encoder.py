@@ -127,7 +127,7 @@ class FramePacker:
         tile_bytes = self._tile_bytes(costs, z, symbols, indices, label.qp)
         coded = None
         if tables is not self._intra[0]:
-            coded = symbols.reshape(len(symbols), -1).any(1)
+            coded = np.asarray(symbols.reshape(len(symbols), -1).any(1))
             tile_bytes = np.where(coded, tile_bytes, 0) + 1 / 8
         frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables, coded)
         runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)

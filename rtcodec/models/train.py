@@ -27,7 +27,7 @@ from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, drawn_screens, load_pictures
 from rtcodec.models.pack import pack
 from rtcodec.models.run import CHECKPOINT, Run, read_tensors
-from rtcodec.models.supply import crop_supply, stream_supply
+from rtcodec.models.supply import Supply, crop_supply, stream_supply
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import TIERS
 from rtcodec.models.validation import ClipValidation, Validation
@@ -101,7 +101,9 @@ def train(
     """
     pictures = load_pictures(data)
     pictures += drawn_screens(pictures, count=config.screens, seed=config.seed)
-    validation = (ClipValidation if config.delta else Validation)(validate) if validate else None
+    validation: Validation | ClipValidation | None = None
+    if validate:
+        validation = ClipValidation(validate) if config.delta else Validation(validate)
     out.mkdir(parents=True, exist_ok=True)
     steps = resumed_steps(out, config.tier)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
@@ -110,16 +112,18 @@ def train(
     seed = config.seed + steps
     with ExitStack() as stack:
         coder = thaw(intra or installed(config.tier), TIERS[config.tier]) if config.delta else None
+        supply: Supply
         if coder is None:
             feed = crop_supply(pictures, config, seed=seed, workers=workers)
+            supply = stack.enter_context(feed)
         else:
-            feed = stream_supply(pictures, coder, config, seed=seed)
+            supply = stack.enter_context(stream_supply(pictures, coder, config, seed=seed))
             if isinstance(validation, ClipValidation):
                 validation.code_first_frames(coder)
         run = Run(
             config,
             out,
-            stack.enter_context(feed),
+            supply,
             device,
             crops=Crops(pictures, size=config.crop_px, seed=seed),
             intra=coder,

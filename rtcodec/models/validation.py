@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtcodec.errors import InputError
 from rtcodec.models.data import image_files, read_clip, read_image
@@ -42,7 +42,7 @@ class Validation:
             raise InputError(f"{folder}: no PNG image of at least 64x64 pixels to validate on")
 
     @torch.no_grad()
-    def __call__(self, net: Codec) -> list[dict[str, float]]:
+    def __call__(self, net: Codec | DeltaCodec) -> list[dict[str, float]]:
         """Mean bits per pixel and mean 6:1:1 PSNR (dB) for each of QPS."""
         device = next(net.parameters()).device
         net.eval()
@@ -94,7 +94,7 @@ class ClipValidation:
                 self._firsts[number, qp] = to_blocks(x_hat)[0]
 
     @torch.no_grad()
-    def __call__(self, net: DeltaCodec) -> list[dict[str, float]]:
+    def __call__(self, net: Codec | DeltaCodec) -> list[dict[str, float]]:
         """Mean bits per pixel and mean 6:1:1 PSNR (dB) of the delta frames for each of QPS."""
         net.eval()
         rows = []
@@ -105,7 +105,7 @@ class ClipValidation:
         net.train()
         return rows
 
-    def _code(self, net: DeltaCodec, number: int, qp: int) -> tuple[list[float], list[float]]:
+    def _code(self, net: nn.Module, number: int, qp: int) -> tuple[list[float], list[float]]:
         """Bits per pixel and PSNR of one clip's delta frames."""
         clip, seen = self._clips[number], self._firsts[number, qp]
         reference, start = Reference(*seen.shape[:2]), None

@@ -79,6 +79,10 @@ def _block(
     inside_y = np.clip(np.arange(need) + y - before, 0, height - 1)
     inside_x = np.clip(np.arange(need) + x - before, 0, width - 1)
     patch = plane[np.ix_(inside_y, inside_x)].astype(np.int64)
-    lines = sum(tap * patch[:, k : k + side] for k, tap in enumerate(horizontal))
-    sums = sum(tap * lines[k : k + side] for k, tap in enumerate(vertical))
-    return np.clip((sums + 2048) >> 12, 0, 255).astype(np.uint8)
+    lines = np.zeros((need, side), np.int64)
+    for k, tap in enumerate(horizontal):
+        lines += tap * patch[:, k : k + side]
+    sums = np.full((side, side), 2048, np.int64)
+    for k, tap in enumerate(vertical):
+        sums += tap * lines[k : k + side]
+    return np.asarray(np.clip(sums >> 12, 0, 255), np.uint8)

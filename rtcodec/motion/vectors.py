@@ -79,4 +79,4 @@ def _expected(tiles: NDArray[np.int16], row: int, column: int) -> NDArray[np.int
     corner = tiles[:, row - 1, :, column - 1]
     low, high = np.minimum(left, above), np.maximum(left, above)
     # min and max first: in 16 bits left + above - corner may wrap, and does so alike everywhere
-    return np.maximum(low, np.minimum(high, left + above - corner))
+    return np.asarray(np.maximum(low, np.minimum(high, left + above - corner)))

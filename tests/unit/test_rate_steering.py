@@ -1,12 +1,12 @@
 """A file's frames at a bit rate, over the stand-in engine."""
 
-from dataclasses import replace
+from typing import Any
 
-from rtcodec.bitstream.access_unit import AccessUnit
-from rtcodec.bitstream.packet import Packet, write_packet
+from rtcodec.bitstream.packet import write_packet
 from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
 from rtcodec.codec.rate_steering import MAX_TRIES, RateSteering
+from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.rate_control import FrameKind, RateController
@@ -20,13 +20,15 @@ TABLES = null_bundle().entropy_tables
 class Bench:
     """A stream of a file and its rate."""
 
-    def __init__(self, target_bps: float) -> None:
+    def __init__(self, target_bps: float, *, inter: bool = False) -> None:
         self.control = RateController(target_bps, FPS, n_pixels=WIDTH * HEIGHT)
         self.steering = RateSteering(self.control, TABLES)
-        self.encoder = FrameEncoder(NullEngine(), FramePacker(TABLES, Slicing()), WIDTH, HEIGHT)
+        packer = FramePacker(TABLES, Slicing())
+        chain = NewestReference() if inter else None
+        self.encoder = FrameEncoder(NullEngine(), packer, WIDTH, HEIGHT, references=chain)
         self.number = 0
 
-    def code(self, planes: Planes, *, reference: int | None = None) -> tuple[EncodedFrame, int]:
+    def code(self, planes: Planes) -> tuple[EncodedFrame, int]:
         """Code one frame; return it and its bits."""
         keyframe = self.number == 0
         output, qp = self.steering.run(
@@ -34,20 +36,10 @@ class Bench:
         )
         coded = self.encoder.pack(output, qp=qp, pts=self.number, keyframe=keyframe)
         assert coded.unit.header.qp == qp
-        if reference is not None:
-            coded = as_delta(coded, reference)
         n_bits = 8 * sum(len(write_packet(packet)) for packet in coded.unit.packets)
         self.steering.done(coded, n_bits)
         self.number += 1
         return coded, n_bits
-
-
-def as_delta(coded: EncodedFrame, reference: int) -> EncodedFrame:
-    """Return the frame with a header that names a reference."""
-    (packet,) = coded.unit.packets
-    assert isinstance(packet, Packet)
-    header = replace(packet.header, reference=reference)
-    return replace(coded, unit=AccessUnit(coded.unit.pts, (replace(packet, header=header),)))
 
 
 def test_a_cost_without_packing_is_close_to_that_with_it() -> None:
@@ -77,18 +69,19 @@ def test_a_target_out_of_reach_is_counted() -> None:
     assert bench.steering.n_saturated >= 8
 
 
-def test_after_delta_frames_the_next_is_expected_to_be_one() -> None:
-    bench = Bench(400_000)
-    kinds: list[FrameKind] = []
-    plan = bench.control.plan
+def test_a_frame_is_expected_to_be_of_the_kind_that_it_will_be() -> None:
+    for inter, usual in ((False, FrameKind.INTRA), (True, FrameKind.DELTA)):
+        bench = Bench(400_000, inter=inter)
+        kinds: list[FrameKind] = []
+        plan = bench.control.plan
 
-    def spy(kind: FrameKind, elapsed_s: float) -> object:
-        kinds.append(kind)
-        return plan(kind, elapsed_s)
+        def spy(
+            kind: FrameKind, elapsed_s: float, plan: Any = plan, kinds: list[FrameKind] = kinds
+        ) -> object:
+            kinds.append(kind)
+            return plan(kind, elapsed_s)
 
-    bench.control.plan = spy  # type: ignore[method-assign,assignment]
-    bench.code(picture(WIDTH, HEIGHT))
-    bench.code(picture(WIDTH, HEIGHT), reference=0)
-    bench.code(picture(WIDTH, HEIGHT))
-    bench.code(picture(WIDTH, HEIGHT))
-    assert kinds == [FrameKind.KEY, FrameKind.INTRA, FrameKind.DELTA, FrameKind.INTRA]
+        bench.control.plan = spy  # type: ignore[method-assign,assignment]
+        for _ in range(3):
+            bench.code(picture(WIDTH, HEIGHT))
+        assert kinds == [FrameKind.KEY, usual, usual]
