@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from rtcodec.bundle import Bundle
 from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops, Picture
+from rtcodec.models.data import Crops, Picture, PlaneArrays, rgb_to_planes
+from rtcodec.models.delta import DeltaCodec
+from rtcodec.models.export import export, export_delta
 from rtcodec.models.network import Codec
 from rtcodec.models.run import Run
 from rtcodec.models.start import set_ranges, start_as_transform
-from rtcodec.models.supply import CropSupply
+from rtcodec.models.supply import CropSupply, StreamSupply, stream_supply
 from rtcodec.models.tier import Tier
 
 TINY = Tier("tiny", 16, 24, 8, 1, 2, 8)
@@ -32,8 +37,6 @@ def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 def pictures(count: int = 3, height: int = 96, width: int = 128) -> list[Picture]:
     """Pictures as `load_pictures` returns them."""
-    from rtcodec.models.data import rgb_to_planes
-
     return [Picture(*rgb_to_planes(picture(height, width, i)), 1.0) for i in range(count)]
 
 
@@ -64,6 +67,49 @@ def codec(seed: int = 0, *, int8: bool = False) -> Codec:
     if int8:
         set_ranges(net, supply(batch=8, in_turns=True), batches=8)
     return net
+
+
+def delta_codec(seed: int = 0, *, int8: bool = False) -> DeltaCodec:
+    """Tiny networks of delta frames as if trained."""
+    torch.manual_seed(seed)
+    net = DeltaCodec(TINY)
+    net.start_from(codec(seed).state_dict())
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    net.eval()
+    if int8:
+        with delta_supply() as supply_:
+            set_ranges(net, supply_, batches=4)
+    return net
+
+
+def clip(seed: int = 0, *, frames: int = 4, side: int = 64) -> list[PlaneArrays]:
+    """Frames of a picture that moves by 3 samples down and 2 across from one to the next."""
+    whole = picture(side + 32, side + 32, seed)
+    return [rgb_to_planes(whole[3 * t : 3 * t + side, 2 * t : 2 * t + side]) for t in range(frames)]
+
+
+def clip_pictures(count: int = 2) -> list[Picture]:
+    """Two clips and two stills, as `load_pictures` returns them."""
+    found = [Picture(*planes, 1.0, i) for i in range(count) for planes in clip(i)]
+    return [*found, *pictures(2, 128, 128)]
+
+
+@contextmanager
+def delta_supply(seed: int = 1, *, batch: int = 2) -> Iterator[StreamSupply]:
+    """Delta frames of those clips, their first frames coded by the tiny intra codec."""
+    config = TrainConfig(tier="tiny", delta=True, crop_px=64, batch=batch)
+    with stream_supply(clip_pictures(), codec(), config, seed=seed) as feed:
+        yield feed
+
+
+def delta_bundle(folder: Path, *, int8: bool = False) -> Bundle:
+    """A tiny model of both kinds of frames."""
+    intra = export(codec(int8=int8), crops(), folder, batches=2, card={"note": "tiny"})
+    with delta_supply() as feed:
+        net = delta_codec(int8=int8)
+        return export_delta(net, intra, feed, folder, batches=2, card={"note": "tiny too"})
 
 
 def assert_go_on_alike(run: Run, resumed: Run) -> None:

@@ -3,7 +3,12 @@
 import pytest
 
 from rtcodec.bitstream.packet import state_id
-from rtcodec.codec.reference import CONSTANT, ReceiverReferences, SenderReferences
+from rtcodec.codec.reference import (
+    CONSTANT,
+    NewestReference,
+    ReceiverReferences,
+    SenderReferences,
+)
 
 
 def test_without_an_acknowledgement_there_is_only_the_constant_reference() -> None:
@@ -101,3 +106,37 @@ def test_slots_are_limited(slots: int) -> None:
         SenderReferences(slots)
     with pytest.raises(ValueError, match="outside 0 to 15"):
         ReceiverReferences(slots)
+
+
+def test_without_loss_each_frame_is_predicted_from_the_one_before() -> None:
+    sender = NewestReference()
+    receiver = ReceiverReferences(NewestReference.SLOTS)
+    assert sender.choose() is CONSTANT
+    before = None
+    for frame in range(70):  # generations wrap
+        reference, store = sender.choose(), sender.next_state()
+        assert reference == before
+        assert store is not None
+        assert reference is None or store % 16 != reference % 16  # never over what it leans on
+        assert receiver.has(reference)
+        receiver.decoded(keyframe=frame == 0, store=store, complete=True)
+        sender.stored(store, frame)
+        before = store
+    sender.forget()
+    assert sender.choose() is CONSTANT
+
+
+def test_what_is_damaged_is_kept_to_conceal_from_and_not_trusted() -> None:
+    receiver = ReceiverReferences(2)
+    assert receiver.nearest(state_id(0, 0)) is None
+    receiver.decoded(keyframe=True, store=state_id(0, 0), complete=True)
+    receiver.decoded(keyframe=False, store=state_id(1, 0), complete=False)
+    assert not receiver.has(state_id(1, 0))
+    assert receiver.nearest(state_id(1, 0)) == 1
+    assert receiver.has(state_id(0, 0))
+    # A store that never came: the newest picture stands in.
+    assert not receiver.has(state_id(0, 1))
+    assert receiver.nearest(state_id(0, 1)) == 1
+    assert receiver.nearest(CONSTANT) is None
+    receiver.decoded(keyframe=False, store=state_id(1, 1), complete=True)
+    assert receiver.has(state_id(1, 1))

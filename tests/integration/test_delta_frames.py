@@ -1,0 +1,154 @@
+"""Delta frames on the CPU engines: streams that every engine reads, loss that is concealed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rtcodec.bundle import Bundle, find_bundle, installed_bundles
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.reference import NewestReference
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import EncodeJob, Engine
+from rtcodec.engine.loader import ENGINES, open_engine
+from rtcodec.errors import LocalProtocolError, Unsupported
+from rtcodec.quality import picture_psnr
+from rtcodec.types import Planes
+from support.pictures import picture, same_picture
+
+WIDTH, HEIGHT, FRAMES = 200, 136, 6
+
+
+MODELS = [path.stem for path in installed_bundles() if Bundle.load(path).delta is not None]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return find_bundle(str(request.param))
+
+
+@pytest.fixture(scope="module")
+def engines(bundle: Bundle) -> Iterator[dict[str, Engine]]:
+    opened = {name: open_engine(name, bundle) for name in ENGINES}
+    yield opened
+    for engine in opened.values():
+        engine.close()
+
+
+def clip() -> list[Planes]:
+    """A picture in which a part moves on and the rest stands still."""
+    frames = []
+    for t in range(FRAMES):
+        still, moving = picture(WIDTH, HEIGHT), picture(WIDTH, HEIGHT, 5)
+        planes = []
+        for a, b, side in ((still.y, moving.y, 2), (still.u, moving.u, 1), (still.v, moving.v, 1)):
+            plane = a.copy()
+            area = np.roll(b, side * t, 1)[: 30 * side, : 30 * side]
+            plane[: 30 * side, : 30 * side] = area
+            planes.append(plane)
+        frames.append(Planes(*planes))
+    return frames
+
+
+def encode(engine: Engine, bundle: Bundle, *, slices: int = 1) -> list[EncodedFrame]:
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(slices=slices, dispersed=slices > 1),
+        delta_tables=bundle.delta_tables,
+    )
+    encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
+    coded = [
+        encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
+        for t, planes in enumerate(clip())
+    ]
+    encoder.close()
+    return coded
+
+
+def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
+    return FrameDecoder(
+        engine,
+        bundle.entropy_tables,
+        bundle.scale_net,
+        WIDTH,
+        HEIGHT,
+        references=NewestReference.SLOTS,
+        delta=bundle.delta,
+    )
+
+
+def test_the_default_model_has_delta_frames() -> None:
+    assert "s128" in MODELS
+
+
+def test_frames_after_the_first_are_predicted(engines: dict[str, Engine], bundle: Bundle) -> None:
+    for engine in engines.values():
+        frames = encode(engine, bundle)
+        headers = [frame.unit.header for frame in frames]
+        assert [header.keyframe for header in headers] == [True] + [False] * (FRAMES - 1)
+        assert [header.reference for header in headers[1:]] == [h.store for h in headers[:-1]]
+        assert [frame.output.is_delta for frame in frames] == [False] + [True] * (FRAMES - 1)
+        still = frames[2].output.symbols.any(0)[:, -4:]
+        assert not still.any()  # the right side stands still
+
+
+def test_every_engine_reads_what_another_wrote(engines: dict[str, Engine], bundle: Bundle) -> None:
+    for writer, engine in engines.items():
+        frames = encode(engine, bundle, slices=2)
+        for reader, other in engines.items():
+            receiver = decoder(other, bundle)
+            for frame in frames:
+                seen = receiver.decode(frame.unit.packets)
+                assert seen.whole
+                assert np.array_equal(seen.frame.symbols, frame.output.symbols)
+                assert np.array_equal(seen.frame.z, frame.output.z)
+                own = frame.output.reconstruction
+                assert own is not None
+                if writer == reader:
+                    assert same_picture(seen.planes, own)
+                else:
+                    assert picture_psnr(seen.planes, own).yuv > 45
+            receiver.close()
+
+
+def test_a_lost_slice_is_concealed_and_said(engines: dict[str, Engine], bundle: Bundle) -> None:
+    engine = engines["openvino"]
+    frames = encode(engine, bundle, slices=2)
+    receiver = decoder(engine, bundle)
+    for frame in frames[:3]:
+        assert receiver.decode(frame.unit.packets).whole
+    holed = receiver.decode(frames[3].unit.packets[1:])
+    assert holed.trusted
+    assert not holed.whole
+    own = frames[3].output.reconstruction
+    assert own is not None
+    assert picture_psnr(holed.planes, own).yuv > 25  # from the past, not from grey
+    after = receiver.decode(frames[4].unit.packets)
+    assert after.frame.complete
+    assert not after.trusted  # what it leans on was damaged
+    receiver.close()
+
+
+def test_a_lost_frame_is_got_over(engines: dict[str, Engine], bundle: Bundle) -> None:
+    engine = engines["openvino"]
+    frames = encode(engine, bundle)
+    receiver = decoder(engine, bundle)
+    with pytest.raises(Unsupported, match="not held"):
+        receiver.decode(frames[1].unit.packets)  # nothing to lean on at all
+    assert receiver.decode(frames[0].unit.packets).whole
+    late = receiver.decode(frames[2].unit.packets)  # frame 1 never came
+    assert not late.trusted
+    assert picture_psnr(late.planes, clip()[2]).yuv > 15
+    assert not receiver.decode(frames[3].unit.packets).trusted
+    assert receiver.decode(frames[0].unit.packets).whole  # a key frame heals everything
+    assert receiver.decode(frames[1].unit.packets).whole
+    receiver.close()
+
+
+def test_a_slot_that_holds_nothing_is_our_fault(engines: dict[str, Engine]) -> None:
+    engine = engines["openvino"]
+    state = engine.open_state(WIDTH, HEIGHT)
+    with pytest.raises(LocalProtocolError, match="nothing was stored in slot 3"):
+        engine.encode([EncodeJob(state, clip()[0], 20, reference=3)])
+    engine.close_state(state)

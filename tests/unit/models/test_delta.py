@@ -1,0 +1,292 @@
+"""Networks of delta frames: what they compute, how they are trained, frozen and thawed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+
+from rtcodec.bundle import DELTA_GRAPHS, Bundle  # noqa: E402
+from rtcodec.cli import main  # noqa: E402
+from rtcodec.errors import ConfigError, InputError  # noqa: E402
+from rtcodec.models import streams as streams_module  # noqa: E402
+from rtcodec.models.config import TrainConfig  # noqa: E402
+from rtcodec.models.data import clips_of  # noqa: E402
+from rtcodec.models.delta import DeltaCodec, at_rest, spread  # noqa: E402
+from rtcodec.models.export import export_delta, gains_table  # noqa: E402
+from rtcodec.models.graph import build_delta_graphs  # noqa: E402
+from rtcodec.models.inference import float_weights  # noqa: E402
+from rtcodec.models.layer import is_int8  # noqa: E402
+from rtcodec.models.run import Run  # noqa: E402
+from rtcodec.models.streams import Streams, to_blocks, to_samples  # noqa: E402
+from rtcodec.models.thaw import thaw, thaw_delta  # noqa: E402
+from rtcodec.models.tier import TIERS  # noqa: E402
+from rtcodec.models.validation import QPS, ClipValidation  # noqa: E402
+from rtcodec.motion.native import differences, quantise  # noqa: E402
+from rtcodec.motion.vectors import CHANNELS  # noqa: E402
+from support.models import (  # noqa: E402
+    TINY,
+    clip_pictures,
+    codec,
+    delta_bundle,
+    delta_codec,
+    delta_supply,
+    write_clip,
+)
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(tier="tiny", delta=True, crop_px=64, batch=2, warm_up_steps=2)
+
+
+@pytest.fixture(autouse=True)
+def tiny_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return delta_bundle(tmp_path_factory.mktemp("model"), int8=True)
+
+
+def inputs(count: int = 2, *, still: bool = False) -> Any:
+    """x, prediction, motion and qp of frames of 128x64."""
+    torch.manual_seed(3)
+    x = (torch.rand(count, 384, 4, 8) * 255).round() / 255 - 0.5
+    prediction = x
+    if not still:
+        prediction = ((x + 0.5 + torch.randn_like(x) * 0.05) * 255).round() / 255 - 0.5
+    motion = torch.zeros(count, CHANNELS, 4, 8)
+    if not still:
+        motion[:, 0, :, :4] = 9
+    return x, prediction.clamp(-0.5, 0.5), motion, torch.tensor([10, 50])[:count]
+
+
+def test_a_coder_of_differences_starts_as_one_of_pictures() -> None:
+    intra, net = codec(int8=True), DeltaCodec(TINY)
+    net.start_from(intra.state_dict())
+    assert not is_int8(net)
+    assert torch.equal(net.synthesis.linear.weight, intra.synthesis.linear.weight)
+    own, theirs = net.scale_network.layer3.weight, intra.scale_network.layer3.weight
+    assert torch.equal(own[: TINY.latents], theirs)
+    assert own.shape[0] == TINY.latents + CHANNELS
+    assert not net.analysis.embed_reference.weight.any()
+
+
+def test_what_stands_still_stays_as_it_is() -> None:
+    net = delta_codec()
+    with torch.no_grad():
+        net.hyper_analysis.third.weight.zero_()
+        net.scale_network.bias3.fill_(-9.0)  # nothing is coded, whatever the latents are
+        x, prediction, motion, qp = inputs(still=True)
+        coded = net(x, prediction, motion, qp)
+    assert torch.equal(coded.x_hat, prediction)
+    tiles = 2
+    assert coded.coded_y.tolist() == [tiles, tiles]  # one bit for each says so
+    assert coded.bits_z.tolist() == [0, 0]
+
+
+def test_motion_is_always_coded() -> None:
+    net = delta_codec()
+    with torch.no_grad():
+        net.scale_network.bias3.fill_(-9.0)
+        coded = net(*inputs())
+    latent, motion = coded.index.split((TINY.latents, CHANNELS), 1)
+    assert (latent < 1).all()
+    assert (motion == 1).all()
+    assert (coded.coded_y > 2).all()
+
+
+def test_tiles_rest_one_by_one() -> None:
+    symbols, motion = torch.zeros(1, 5, 8, 8), torch.zeros(1, 3, 8, 8)
+    symbols[0, 4, 1, 6] = -2
+    motion[0, 2, 7, 0] = 1
+    assert at_rest(symbols, motion)[0, 0].tolist() == [[1, 0], [0, 1]]
+    assert spread(at_rest(symbols, motion)).shape == (1, 1, 8, 8)
+
+
+def test_every_weight_learns() -> None:
+    net = delta_codec(int8=True).train()
+    coded = net(*inputs())
+    (coded.x_hat.square().mean() + coded.bits_y.mean() + coded.bits_z.mean()).backward()
+    idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+@pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
+def test_exported_graphs_equal_the_torch_networks(int8: bool) -> None:
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: cpu)")
+    net = delta_codec(int8=int8)
+    graphs = build_delta_graphs(float_weights(net), {**TINY.dims, "motion": CHANNELS})
+    x, prediction, motion, qp = inputs()
+    gains = gains_table(net)[qp.numpy()]
+    with torch.no_grad():
+        enc_trunk, enc_gain, dec_gain, dec_trunk, dec_head = (
+            g[:, :, None, None] for g in net.gain_vectors(qp)
+        )
+        d = (x - prediction).clamp(-128 / 255, 127 / 255)
+        latents = net.analysis.code(d, prediction, enc_trunk, enc_gain)
+        z = torch.floor(net.hyper_analysis(torch.cat((latents, motion), 1)) + 0.5).clamp(-15, 15)
+        symbols = latents.round().clamp(-40, 40)
+        x_hat = net.synthesis.paint(symbols, prediction, dec_gain, dec_trunk, dec_head)
+
+    def run(graph: str, feed: dict[str, Any]) -> list[Any]:
+        session = ort.InferenceSession(graphs[graph], providers=["CPUExecutionProvider"])
+        outputs: list[Any] = session.run(None, feed)
+        return outputs
+
+    blocks, predicted = (np.stack(to_blocks(t)) for t in (x, prediction))
+    out = np.empty_like(blocks)
+    for one, two, three in zip(blocks, predicted, out, strict=True):
+        differences(one, two, three)
+    feed = {
+        "differences": out,
+        "prediction": predicted,
+        "motion": motion.permute(0, 2, 3, 1).numpy(),
+        "gains": gains,
+    }
+    got, got_z = run("delta_analysis", feed)
+    wanted = latents.permute(0, 2, 3, 1).numpy()
+    # Bytes times weights of two times 7 bits: see test_export.
+    assert (np.abs(got - wanted) < 0.03 + 1e-3 * np.abs(wanted)).mean() > 0.999
+    assert (got_z == z.numpy()).mean() > 0.99
+    feed = {
+        "symbols": symbols.permute(0, 2, 3, 1).numpy(),
+        "prediction": predicted,
+        "gains": gains,
+    }
+    (painted,) = run("delta_synthesis", feed)
+    assert np.abs(painted.astype(int) - np.stack(to_blocks(x_hat))).max() <= 1
+
+
+def test_engines_cut_latents_as_training_does() -> None:
+    from rtcodec.models.prior import quantise as in_training
+
+    net = delta_codec()
+    torch.manual_seed(1)
+    latents, index = torch.randn(1, 24, 4, 4) * 4, torch.randint(0, 64, (1, 24, 4, 4))
+    wanted = in_training(latents, index.float(), net.rounding)[0].permute(1, 2, 0).numpy()
+    symbols = np.zeros((4, 4, 24), np.int16)
+    indices = index[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    floats = latents[0].permute(1, 2, 0).contiguous().numpy()
+    quantise(floats, np.ascontiguousarray(indices), net.rounding.numpy(), symbols)
+    assert np.array_equal(symbols, wanted)
+
+
+def test_batches_of_delta_frames_have_their_form() -> None:
+    with delta_supply() as supply:
+        for _ in range(3):
+            x, prediction, motion, qp = supply.next()
+            assert x.shape == prediction.shape == (2, 384, 4, 4)
+            assert motion.shape == (2, CHANNELS, 4, 4)
+            assert ((qp >= 0) & (qp <= 63)).all()
+            supply.done(x)
+
+
+def test_streams_go_on_from_what_they_were_decoded_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams_module, "DAMAGED_SHARE", 0.0)
+    clips = clips_of(clip_pictures())
+    streams = Streams(clips, [], lambda blocks, qp: blocks, size=64, seed=2)
+    draw = streams.take(2)
+    streams.give_back(draw, torch.full_like(draw.sample.x, 0.21))
+    for stream in draw.streams:
+        assert stream.seen is not None
+        assert (stream.seen == 181).all()
+    with pytest.raises(InputError, match="at least 128 pixels"):
+        Streams(clips, [], lambda blocks, qp: blocks, size=128, seed=2)
+
+
+def test_streams_of_one_seed_are_alike() -> None:
+    batches = []
+    for _ in range(2):
+        with delta_supply(seed=5) as supply:
+            found = []
+            for _ in range(5):
+                found.append(supply.next())
+                supply.done(found[-1][1])
+            batches.append(found)
+    for one, two in zip(*batches, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_samples_and_blocks_are_each_other_s_inverse() -> None:
+    blocks = np.random.default_rng(0).integers(0, 256, (4, 8, 384), dtype=np.uint8)
+    assert np.array_equal(to_blocks(to_samples([blocks]))[0], blocks)
+
+
+def test_a_run_trains_delta_frames_and_resumes(tmp_path: Path) -> None:
+    with delta_supply() as supply:
+        run = Run(CONFIG, tmp_path, supply, CPU, intra=codec())
+        first = run.advance(0.0)
+        assert np.isfinite(list(first.values())).all()
+        run.save()
+        again = Run(CONFIG, tmp_path, supply, CPU)
+    assert again.step == 1
+    for name, value in run.net.state_dict().items():
+        assert torch.equal(value, again.net.state_dict()[name]), name
+
+
+def test_the_command_trains_and_exports_delta_frames(
+    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bundle.directory is not None
+    intra = bundle.directory / "tiny.rtcm"
+    data, run, out = tmp_path / "data", tmp_path / "run", tmp_path / "out"
+    (data / "video").mkdir(parents=True)
+    write_clip(data / "video" / "a.mkv", 4)
+    common = ["--data", str(data), "--intra", str(intra)]
+    words = ["train", "--delta", "--tier", "tiny", "--out", str(run), "--device", "cpu", *common]
+    words += ["--crop", "64", "--batch", "1", "--screens", "0", "--minutes", "0.0005"]
+    assert main([*words, "--validate", str(data / "video")]) == 0
+    assert json.loads((run / "config.json").read_text())["delta"] is True
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [point["qp"] for point in rows[-1]["validation"]] == list(QPS)
+    words = ["export", "--run", str(run), "--out", str(out), "--batches", "2", *common]
+    assert main(words) == 0
+    made = Bundle.load(out / "tiny.rtcm")
+    assert made.delta is not None
+    assert made.card["delta"]["config"]["delta"] is True
+    assert {*DELTA_GRAPHS} <= made.graph_sha256.keys()
+    assert capsys.readouterr().out == f"tiny {made.model_id.hex()[:16]}\n"
+
+
+def test_a_model_of_both_kinds_is_frozen_and_thawed(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.directory is not None
+    path = bundle.directory / "tiny.rtcm"
+    assert bundle.delta is not None
+    assert bundle.delta.scale_net.always_coded == CHANNELS
+    assert bundle.delta.latent_channels == TINY.latents + CHANNELS
+    assert bundle.delta_tables is bundle.delta.entropy_tables
+    intra, net = thaw(path, TINY), thaw_delta(path, TINY).eval()
+    assert is_int8(intra)
+    assert is_int8(net)
+    was = delta_codec(int8=True)
+    with torch.no_grad():
+        one, two = was(*inputs()), net(*inputs())
+    assert (one.symbols != two.symbols).float().mean() < 0.02
+    with pytest.raises(InputError, match="not those of tier"):
+        thaw_delta(path, TIERS["n64"])
+
+
+def test_a_model_of_intra_frames_has_nothing_for_others(tmp_path: Path, bundle: Bundle) -> None:
+    from rtcodec.models.export import export
+    from support.models import crops
+
+    plain = export(codec(), crops(), tmp_path, batches=1, card={})
+    assert plain.delta is None
+    assert plain.delta_tables is None
+    with pytest.raises(InputError, match="intra frames only"):
+        thaw_delta(tmp_path / "tiny.rtcm", TINY)
+    other = DeltaCodec(TIERS["n64"])
+    with delta_supply() as supply, pytest.raises(ConfigError, match="do not fit model tiny"):
+        export_delta(other, plain, supply, tmp_path, batches=0, card={})
+    dims = {key: value for key, value in bundle.dims.items() if key != "motion"}
+    with pytest.raises(ConfigError, match="dimension motion"):
+        _ = Bundle("tiny", dims, bundle.tensors).delta
+
+
+def test_validation_needs_clips(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no clip"):
+        ClipValidation(tmp_path)
