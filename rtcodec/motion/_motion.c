@@ -42,7 +42,7 @@ enum {
     INTRA_BITS = 24, /* what a block costs more without a prediction: its mean, mostly */
 };
 
-/* ITU-T H.265 tables 8-4 (luma, quarters) and 8-5 (chroma, eighths). */
+/* ITU-T H.265 8.5.3.3.3: luma at quarters of a sample, chroma at eighths. */
 static const int8_t LUMA_TAPS[4][8] = {
     {0, 0, 0, 64, 0, 0, 0, 0},
     {-1, 4, -10, 58, 17, -5, 1, 0},
