@@ -202,7 +202,21 @@ EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const ui
         }
 }
 
-CLONES static uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride)
+/* Sum of absolute differences of a block's luma and what is at a place. */
+#if defined(__x86_64__)
+#include <emmintrin.h>
+INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride)
+{
+    __m128i sum = _mm_setzero_si128();
+    for (int i = 0; i < BLOCK; i++) {
+        __m128i a = _mm_loadu_si128((const __m128i *)(block + i * BLOCK));
+        __m128i b = _mm_loadu_si128((const __m128i *)(from + i * stride));
+        sum = _mm_add_epi32(sum, _mm_sad_epu8(a, b));
+    }
+    return (uint32_t)(_mm_cvtsi128_si32(sum) + _mm_extract_epi16(sum, 4));
+}
+#else
+INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride)
 {
     uint32_t sum = 0;
     for (int i = 0; i < BLOCK; i++)
@@ -212,6 +226,7 @@ CLONES static uint32_t difference(const uint8_t *block, const uint8_t *from, siz
         }
     return sum;
 }
+#endif
 
 /* Bits of a vector's difference from what is expected, in sixteenths; roughly. */
 INLINE uint32_t bits16(int32_t d)
@@ -294,6 +309,19 @@ INLINE int32_t median(int32_t a, int32_t b, int32_t c)
 {
     int32_t low = a < b ? a : b, high = a < b ? b : a;
     return c < low ? low : c > high ? high : c;
+}
+
+/* The four neighbours at a part of a sample, and the corner between the two best of them. */
+static void refine(search_state *s, int32_t unit)
+{
+    const int32_t x = s->x, y = s->y;
+    try_part(s, x - unit, y);
+    if (s->x == x)
+        try_part(s, x + unit, y);
+    const int32_t across = s->x;
+    try_part(s, across, y - unit);
+    if (s->y == y)
+        try_part(s, across, y + unit);
 }
 
 /* What vectors.py expects of a vector from those before it in its tile, place (i, j). */
@@ -389,14 +417,10 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
                 if (!better)
                     break;
             }
-            for (int unit = 4; unit; unit /= 2) {
-                int32_t x = s.x, y = s.y;
-                for (int i = 0; i < 8; i++)
-                    if (unit == 4)
-                        try_whole(&s, x + unit * AROUND[i][0], y + unit * AROUND[i][1]);
-                    else
-                        try_part(&s, x + unit * AROUND[i][0], y + unit * AROUND[i][1]);
-            }
+            for (int i = 0, x = s.x, y = s.y; i < 8; i++)
+                try_whole(&s, x + 4 * AROUND[i][0], y + 4 * AROUND[i][1]);
+            for (int unit = 2; unit; unit /= 2)
+                refine(&s, unit);
             own[0] = (int16_t)s.x, own[1] = (int16_t)s.y;
             if (s.cost > INTRA_BITS * price / 16 + spread(s.block)) {
                 own[0] = own[1] = 0;
@@ -419,19 +443,32 @@ CLONES EXPORT void rtc_differences(const uint8_t *restrict blocks,
 
 /*
  * Symbols of latents [places, channels]: each cut to an integer after rounding[index] was added to
- * its modulus. Indices and symbols have `stride` channels, of which the first ones are latents.
+ * its modulus; 0 at index 0. Indices and symbols have `stride` channels, of which the first ones are latents.
  */
 CLONES EXPORT void rtc_quantise(const float *restrict latents, const uint8_t *restrict indices,
                                 const float *restrict rounding, uint32_t places,
                                 uint32_t channels, uint32_t stride, int16_t *restrict symbols)
 {
-    for (uint32_t place = 0; place < places; place++)
+    for (uint32_t place = 0; place < places; place++) {
+        const uint8_t *index = indices + (size_t)place * stride;
+        const float *x = latents + (size_t)place * channels;
+        int16_t *out = symbols + (size_t)place * stride;
+        memset(out, 0, channels * sizeof *out);
         for (uint32_t c = 0; c < channels; c++) {
-            const float x = latents[(size_t)place * channels + c];
-            const size_t at = (size_t)place * stride + c;
-            float modulus = (x < 0 ? -x : x) + rounding[indices[at] & 63];
+            if (c % 8 == 0 && c + 8 <= channels) { /* most are skipped, and not alone */
+                uint64_t eight;
+                memcpy(&eight, index + c, 8);
+                if (!eight) {
+                    c += 7;
+                    continue;
+                }
+            }
+            if (!index[c])
+                continue;
+            float modulus = (x[c] < 0 ? -x[c] : x[c]) + rounding[index[c] & 63];
             modulus = modulus < 0 ? 0 : modulus > 32767 ? 32767 : modulus;
             const int32_t n = (int32_t)modulus;
-            symbols[at] = (int16_t)(x < 0 ? -n : n);
+            out[c] = (int16_t)(x[c] < 0 ? -n : n);
         }
+    }
 }
