@@ -5,12 +5,19 @@ Their streams were made by float networks, so they are made once and kept; the
 bits must decode to the same symbols everywhere, the pictures to nearly the same.
 """
 
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bundle import find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.conformance.recipes import Recipe, StreamMaker, picture, sequence_of
 from rtcodec.engine.loader import open_engine
+from rtcodec.types import Planes
 
 WRITING_ENGINE = "onnxruntime"
 "Makes the streams and the pictures, in f32."
@@ -37,6 +44,38 @@ def _frames(name: str) -> bytes:
     return maker.stream()
 
 
+def _delta_frames(name: str) -> bytes:
+    """A square that moves over waves that stand still, in two slices a frame."""
+    bundle = find_bundle(name)
+    engine = open_engine(WRITING_ENGINE, bundle)
+    sequence = replace(sequence_of(bundle, *_SIZE), references=NewestReference.SLOTS)
+    maker = StreamMaker(bundle, sequence)
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(slices=2, dispersed=True),
+        delta_tables=bundle.delta_tables,
+    )
+    encoder = FrameEncoder(engine, packer, *_SIZE, references=NewestReference())
+    for number, qp in enumerate((20, 24, 24, 50)):
+        still, other = picture(*_SIZE, 0), picture(*_SIZE, 1)
+        for plane, moving, side in zip(_planes(still), _planes(other), (16, 8, 8), strict=True):
+            left = side // 2 + number * side // 8
+            plane[side : 2 * side, left : left + side] = moving[:side, :side]
+        unit = encoder.encode(still, qp=qp, pts=number, keyframe=number == 0).unit
+        maker.units.append(AccessUnit(unit.pts, unit.packets))
+    encoder.close()
+    engine.close()
+    return maker.stream()
+
+
+def _planes(drawn: Planes) -> tuple[NDArray[np.uint8], ...]:
+    return drawn.y, drawn.u, drawn.v
+
+
+def _with_delta_frames() -> list[str]:
+    return [name for name in ("n64", "s128") if find_bundle(name).delta is not None]
+
+
 NEURAL_RECIPES = tuple(
     Recipe(
         f"neural_{name}",
@@ -45,4 +84,12 @@ NEURAL_RECIPES = tuple(
         lambda name=name: _frames(name),  # type: ignore[misc]
     )
     for name in ("n64", "s128")
+) + tuple(
+    Recipe(
+        f"neural_{name}_delta",
+        f"the {name} model: delta frames, motion, tiles at rest (spec 4.7, 9.1, 9.2)",
+        name,
+        lambda name=name: _delta_frames(name),  # type: ignore[misc]
+    )
+    for name in _with_delta_frames()
 )

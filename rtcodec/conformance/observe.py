@@ -20,11 +20,14 @@ from rtcodec.bitstream.access_unit import AccessUnit, frame_geometry
 from rtcodec.bitstream.check import verify_packet
 from rtcodec.bitstream.cursor import Field
 from rtcodec.bitstream.file import RtcReader
-from rtcodec.bitstream.packet import Packet, PacketHeader
-from rtcodec.bitstream.sequence import SequenceHeader
+from rtcodec.bitstream.packet import Packet, PacketHeader, state_slot
+from rtcodec.bitstream.sequence import MAX_REFERENCES, SequenceHeader
+from rtcodec.bitstream.still import read_still_map
 from rtcodec.bitstream.tiles import tile_indices
+from rtcodec.bundle import Bundle
+from rtcodec.codec.reference import ReceiverReferences
 from rtcodec.conformance.model import VectorModel
-from rtcodec.engine.api import DecodeJob
+from rtcodec.engine.api import DecodeJob, StateId
 from rtcodec.entropy import native, rans
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.scale_net import ScaleNet
@@ -91,12 +94,13 @@ def observe(data: bytes, model: VectorModel, *, coder: Coder = FAST) -> Observat
         if not model.bundle.model_id.startswith(reader.sequence.model_id):
             report["error"] = {"kind": "Unsupported", "offset": _MODEL_ID_OFFSET}
             return Observation(report, pictures)
+        painter = _Painter(model)
         for unit in reader:
-            painter = _Unit(unit, reader.sequence, model, coder, _offsets(fields))
+            frame = _Unit(unit, reader.sequence, model, coder, _offsets(fields), painter)
             fields.clear()
-            report["units"].append(painter.report())
+            report["units"].append(frame.report())
             if model.engine is not None:
-                pictures.append(painter.picture())
+                pictures.append(frame.picture())
     except BitstreamError as error:
         report["error"] = _error(error, 0)
     return Observation(report, pictures)
@@ -110,6 +114,43 @@ def planes_sha256(planes: Planes) -> str:
     return digest.hexdigest()
 
 
+class _Painter:
+    """Paints the frames of a stream one after the other, each rung with its own references."""
+
+    def __init__(self, model: VectorModel) -> None:
+        self._model = model
+        self._rungs: dict[tuple[int, int, int], tuple[StateId, ReceiverReferences]] = {}
+
+    def paint(
+        self,
+        header: PacketHeader,
+        size: tuple[int, int],
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16],
+    ) -> Planes:
+        """Return the picture of a frame's integers, and keep it if the header says so."""
+        engine = self._model.engine
+        assert engine is not None
+        key = (header.layer.rung, *size)
+        if key not in self._rungs:
+            self._rungs[key] = (engine.open_state(*size), ReceiverReferences(MAX_REFERENCES))
+        state, references = self._rungs[key]
+        keeps = engine.info.references > 0
+        store = header.store if keeps else None
+        job = DecodeJob(
+            state,
+            z,
+            symbols,
+            header.qp,
+            *size,
+            reference=references.nearest(header.reference) if keeps else None,
+            store=None if store is None else state_slot(store),
+        )
+        planes = engine.decode([job])[0]
+        references.decoded(keyframe=header.keyframe, store=store, complete=True)
+        return planes
+
+
 @dataclass
 class _Unit:
     unit: AccessUnit
@@ -118,7 +159,12 @@ class _Unit:
     coder: Coder
     offsets: dict[str, int]
     "Of the unit's fields, by name without the unit."
+    painter: _Painter
 
+    _part: Bundle = field(init=False)
+    "What of the model the frame is coded with."
+    _is_delta: bool = field(init=False)
+    _seen: Planes | None = field(init=False, default=None)
     _z: NDArray[np.int8] = field(init=False)
     _symbols: NDArray[np.int16] = field(init=False)
 
@@ -126,7 +172,9 @@ class _Unit:
         geometry = frame_geometry(self.unit.header, self.sequence)
         self._size = (geometry.width, geometry.height)
         rows, columns = tile_grid(*self._size)
-        bundle = self.model.bundle
+        delta = self.model.bundle.delta
+        self._is_delta = delta is not None and self.unit.header.reference is not None
+        self._part = bundle = delta if delta is not None and self._is_delta else self.model.bundle
         self._z = np.zeros((bundle.hyper_channels, rows, columns), np.int8)
         self._symbols = np.zeros((bundle.latent_channels, 4 * rows, 4 * columns), np.int16)
 
@@ -148,14 +196,10 @@ class _Unit:
         return report
 
     def picture(self) -> Planes:
-        """Paint what was decoded."""
-        engine = self.model.engine
-        assert engine is not None
-        state = engine.open_state(*self._size)
-        job = DecodeJob(state, self._z, self._symbols, self.unit.header.qp, *self._size)
-        planes = engine.decode([job])[0]
-        engine.close_state(state)
-        return planes
+        """Paint what was decoded, once."""
+        if self._seen is None:
+            self._seen = self.painter.paint(self.unit.header, self._size, self._z, self._symbols)
+        return self._seen
 
     def _slice(self, packet: Packet, number: int) -> Report:
         header = packet.header
@@ -171,12 +215,21 @@ class _Unit:
             "payload_bytes": len(packet.payload),
         }
         payload_offset = self.offsets[f"packet[{number}].payload"]
+        payload, still_map = packet.payload, b""
         try:
-            z, symbols = self._symbols_of(packet, tiles)
+            if self._is_delta:
+                coded, payload = read_still_map(packet.payload, tiles.size)
+                tiles = tiles[coded]
+                report["coded_tiles"] = int(tiles.size)
+                still_map = packet.payload[: len(packet.payload) - len(payload)]
         except BitstreamError as error:
             return report | {"error": _error(error, payload_offset)}
         try:
-            verify_packet(packet, z, symbols)
+            z, symbols = self._symbols_of(header, payload, tiles)
+        except BitstreamError as error:
+            return report | {"error": _error(error, payload_offset + len(still_map))}
+        try:
+            verify_packet(packet, z, symbols, still_map)
         except BitstreamError as error:
             start = self.offsets[f"packet[{number}].version_type"]
             return report | {"error": _error(error, start)}
@@ -188,11 +241,15 @@ class _Unit:
         }
 
     def _symbols_of(
-        self, packet: Packet, tiles: NDArray[np.uint32]
+        self, header: PacketHeader, payload: bytes, tiles: NDArray[np.uint32]
     ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-        header, bundle = packet.header, self.model.bundle
-        tables, net = bundle.entropy_tables, bundle.scale_net
-        reader = self.coder.open_slice(tables, packet.payload, tiles.size, header.qp, header.lanes)
+        tables, net = self._part.entropy_tables, self._part.scale_net
+        if not tiles.size:
+            return (
+                np.zeros((0, net.hyper_channels), np.int8),
+                np.zeros((0, net.latent_channels, 16), np.int16),
+            )
+        reader = self.coder.open_slice(tables, payload, tiles.size, header.qp, header.lanes)
         z = reader.read_z()
         frame_z = np.zeros_like(self._z)
         scatter_hyper(z, tiles, frame_z)

@@ -86,8 +86,19 @@ class Model:
             values = [value for (value,) in struct.iter_unpack("<" + kinds[entry["dtype"]], raw)]
             self.tensors[name] = shaped(values, entry["shape"])
         self.id = digest.digest()[:8]
+        self.always_coded = 0
+        delta = {k[6:]: v for k, v in self.tensors.items() if k.startswith("delta.")}
+        self.delta = Part(delta, metadata["dims"]["motion"]) if delta else None
+        self.measure()
+
+    def measure(self) -> None:
         self.channels = len(self.tensors["scale_net.w3"])
         self.hyper_channels = len(self.tensors["scale_net.w1"][0])
+
+    def part_for(self, packet: dict[str, Any]) -> "Model":
+        """Section 9.1: what a frame is coded with."""
+        is_delta = packet["reference"] is not None and self.delta is not None
+        return self.delta if is_delta and self.delta is not None else self
 
     def indices(self, z: list[int], qp: int) -> list[int]:
         """Section 8: the M x 4 x 4 scale indices of one tile."""
@@ -103,7 +114,16 @@ class Model:
                 b3 = [b << s3 for b in t["scale_net.b3"][qp]]
                 position = (2 * y1 + y2) * 4 + 2 * x1 + x2
                 out[position::16] = layer(t["scale_net.w3"], fine, b3, s3, 63)
-        return out
+        first = 16 * (self.channels - self.always_coded)
+        return out[:first] + [max(1, index) for index in out[first:]]
+
+
+class Part(Model):
+    """Section 9.1: what a model has for delta frames."""
+
+    def __init__(self, tensors: Tensors, motion: int) -> None:
+        self.tensors, self.always_coded, self.delta = tensors, motion, None
+        self.measure()
 
 
 def shaped(values: list[int], shape: list[int]) -> Any:
@@ -365,13 +385,18 @@ def decode_packet(
         return {"offset": packet["offset"], "type": packet["type"], "body_sha256": digest}
     report = {"offset": packet["offset"], "type": 0, "check": f"{packet['check']:#06x}"}
     count = len(tiles_of(packet, *size_of(packet, sequence)))
+    part = model.part_for(packet)
+    still_map = b""
     try:
-        z, symbols = decode_payload(packet, data, count, model)
+        if part.always_coded:
+            still_map, count = read_map(packet, data, count)
+            report["coded_tiles"] = count
+        z, symbols = decode_payload(packet, data, count, part)
         header = bytearray(data[packet["offset"] : packet["payload"][0]])
         at = packet["check_at"] - packet["offset"]
         header[at : at + 2] = bytes(2)
         z_bytes, y_bytes = struct.pack(f"{len(z)}b", *z), struct.pack(f"<{len(symbols)}h", *symbols)
-        if zlib.crc32(bytes(header) + z_bytes + y_bytes) % 65536 != packet["check"]:
+        if zlib.crc32(bytes(header) + still_map + z_bytes + y_bytes) % 65536 != packet["check"]:
             raise Fault("Corrupt", packet["check_at"])
     except Fault as fault:
         return report | {"error": {"kind": fault.kind, "offset": fault.offset}}
@@ -381,12 +406,31 @@ def decode_packet(
     }
 
 
+def read_map(packet: dict[str, Any], data: bytes, n_tiles: int) -> tuple[bytes, int]:
+    """Section 4.7: the map, and how many tiles are coded; the payload is what follows."""
+    start, end = packet["payload"]
+    size = (n_tiles + 7) // 8
+    if end - start < size:
+        raise Fault("Truncated", end)
+    still_map = data[start : start + size]
+    bits = "".join(f"{byte:08b}" for byte in still_map)
+    if "1" in bits[n_tiles:]:
+        raise Fault("Corrupt", start + size - 1)
+    count = bits.count("1")
+    if count == 0 and end - start > size:
+        raise Fault("Corrupt", start + size)
+    packet["payload"] = (start + size, end)
+    return still_map, count
+
+
 def decode_payload(
     packet: dict[str, Any], data: bytes, n_tiles: int, model: Model
 ) -> tuple[list[int], list[int]]:
     """Section 7."""
     qp = packet["qp"]
     start, end = packet["payload"]
+    if not n_tiles:
+        return [], []
     lanes = Lanes(data, start, end, packet["lanes"])
     tables = model.tensors["z_cdf"][qp]
     z = [lanes.symbol(table) - 15 for _ in range(n_tiles) for table in tables]
