@@ -1,0 +1,181 @@
+"""
+What a receiver tells the sender about frames: read and write one report, and when to send it.
+
+    0        1        2                 4                 8                 12
+    +--------+--------+--------+--------+-----------------+-----------------+
+    | V P st |  204   |   words - 1     |      ssrc       |      "RTCL"     |   RTCP APP
+    +--------+--------+--------+--------+-----------------+-----------------+
+    |  ver   | damage |     newest      |    held, u32, 1 to 8 times ...
+    +--------+--------+-----------------+-----------------------------------+
+
+All fields are big endian. An application-defined RTCP packet (RFC 3550 6.7) of 20 to 48 bytes.
+Every report says all again, so one that is lost costs nothing once the next arrives. Bytes in,
+values out; time is an argument, no sockets.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from rtcodec.errors import Corrupt, Truncated, Unsupported
+from rtcodec.timebase import unwrap
+
+REPORT_NAME: Final = b"RTCL"
+"Name of the RTCP APP packet that holds a report."
+
+MAX_WORDS: Final = 8
+"A report covers 32 to 256 frames."
+
+_RTCP_FIRST: Final = 0x80  # version 2, no padding, subtype 0
+_RTCP_APP: Final = 204  # RFC 3550 12.1
+_VERSION: Final = 1
+_HEADER: Final = struct.Struct("!BBHI4sBBH")
+_WORD_BITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReport:
+    """What became of the newest frames at one receiver."""
+
+    newest: int
+    "Frame number, modulo 65536, of the newest frame that was decoded or given up."
+
+    held: int
+    """Bit i says that the receiver holds what frame `newest - i` left behind, exactly as the sender
+    does: it came whole, and so did all that it was predicted from. Frames without the bit were
+    lost, damaged, or lie before the receiver's start."""
+
+    words: int = 1
+    "How far back `held` goes, in units of 32 frames, 1 to 8."
+
+    damage: int = 0
+    "Share of the newest frame's tiles that were concealed, of 255, rounded up; 0 if it is held."
+
+    def __post_init__(self) -> None:
+        """Check the limits; ValueError if one is broken."""
+        if not 0 <= self.newest <= 0xFFFF:
+            raise ValueError(f"frame {self.newest} is not within 16 bits")
+        if not 1 <= self.words <= MAX_WORDS:
+            raise ValueError(f"{self.words} words of frames")
+        if not 0 <= self.held < 1 << _WORD_BITS * self.words:
+            raise ValueError(f"frames {self.held:#x} do not fit {self.words} words")
+        if not 0 <= self.damage <= 255 or (self.damage and self.held & 1):
+            raise ValueError(f"damage {self.damage} of a frame that is held or beyond 255")
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that it speaks of, the newest included."""
+        return _WORD_BITS * self.words
+
+    def holds(self, back: int) -> bool:
+        """Say whether the frame *back* before the newest is held."""
+        return bool(self.held >> back & 1)
+
+
+def write_report(report: FrameReport, *, ssrc: int) -> bytes:
+    """
+    Lay a report out as one RTCP packet.
+
+    Args:
+        report: What to say.
+        ssrc: Of the sender of this packet, 32 bits.
+    """
+    length = 3 + report.words  # in words, less one
+    head = _HEADER.pack(
+        _RTCP_FIRST, _RTCP_APP, length, ssrc, REPORT_NAME, _VERSION, report.damage, report.newest
+    )
+    return head + report.held.to_bytes(4 * report.words, "big")
+
+
+def read_report(data: bytes) -> FrameReport:
+    """
+    Parse exactly one RTCP packet that holds a report.
+
+    Raises:
+        Truncated: If *data* ends early.
+        Unsupported: If it is another RTCP packet or a newer report.
+        Corrupt: If lengths disagree, or a frame is both held and damaged.
+    """
+    if len(data) < _HEADER.size:
+        raise Truncated("report header is incomplete", offset=len(data))
+    first, kind, length, _, name, version, damage, newest = _HEADER.unpack_from(data)
+    if (first, kind, name) != (_RTCP_FIRST, _RTCP_APP, REPORT_NAME):
+        raise Unsupported("an RTCP packet that is not a report", offset=0)
+    if version != _VERSION:
+        raise Unsupported(f"report version {version}", offset=12)
+    words = length - 3
+    if not 1 <= words <= MAX_WORDS:
+        raise Corrupt(f"{words} words of frames", offset=2)
+    end = _HEADER.size + 4 * words
+    if len(data) < end:
+        raise Truncated(f"a report of {end} bytes", offset=len(data))
+    if len(data) > end:
+        raise Corrupt(f"{len(data) - end} bytes after the report", offset=end)
+    held = int.from_bytes(data[_HEADER.size :], "big")
+    if damage and held & 1:
+        raise Corrupt(f"damage {damage} of a frame that is held", offset=13)
+    return FrameReport(newest, held, words, damage)
+
+
+class FrameReporter:
+    """
+    Decides when a receiver reports, and what.
+
+    At once when a frame is not held, since the sender then predicts from a broken chain; otherwise
+    every *interval_us* while frames come.
+    """
+
+    def __init__(self, *, interval_us: int = 50_000, words: int = 2) -> None:
+        """
+        Args:
+            interval_us: Between reports while all is well.
+            words: How far back reports go, in units of 32 frames.
+        """
+        self._interval_us = interval_us
+        self._words = words
+        self._newest: int | None = None
+        self._held = 0
+        self._damage = 0
+        self._reported_us: int | None = None
+        self._due_us: int | None = None
+
+    @property
+    def deadline_us(self) -> int | None:
+        """When `take_due` next has a report, or None."""
+        return self._due_us
+
+    def decided(
+        self, frame_number: int, *, is_held: bool, concealed: float = 0.0, now_us: int
+    ) -> None:
+        """
+        Note what became of a frame; those between it and the one before count as not held.
+
+        Args:
+            frame_number: Modulo 65536; older than the newest one changes nothing.
+            is_held: Whether it came whole, and all that it is predicted from.
+            concealed: Share of its tiles that are made up, 0 to 1; 1 if nothing came.
+            now_us: When that was certain.
+        """
+        newest = self._newest
+        number = frame_number if newest is None else unwrap(frame_number, near=newest, bits=16)
+        skipped = 0
+        if newest is not None:
+            if number <= newest:
+                return
+            skipped = number - newest - 1
+        mask = (1 << _WORD_BITS * self._words) - 1
+        self._held = (self._held << min(skipped + 1, _WORD_BITS * self._words) | is_held) & mask
+        self._damage = 0 if is_held else -(-round(concealed * 2550) // 10)
+        self._newest = number
+        due_us = now_us
+        if is_held and not skipped and self._reported_us is not None:
+            due_us = max(now_us, self._reported_us + self._interval_us)
+        self._due_us = due_us if self._due_us is None else min(self._due_us, due_us)
+
+    def take_due(self, *, now_us: int) -> FrameReport | None:
+        """Return the report to send now, or None."""
+        if self._due_us is None or now_us < self._due_us or self._newest is None:
+            return None
+        self._due_us = None
+        self._reported_us = now_us
+        return FrameReport(self._newest & 0xFFFF, self._held, self._words, self._damage)
