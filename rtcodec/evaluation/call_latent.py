@@ -71,10 +71,10 @@ class LatentCall:
         self._patience_us = patience_us
 
     def patience_us(self, network: Network) -> int:
-        """Wait for a retransmission where it comes in time, else hardly at all."""
+        """Wait for a retransmission where it comes in time and later frames need it."""
         if self._patience_us is not None:
             return self._patience_us
-        is_in_time = network.rtt_us * 5 // 4 < _PATIENCE_US
+        is_in_time = network.rtt_us * 5 // 4 < _PATIENCE_US and self.engine.info.references
         return _PATIENCE_US if is_in_time else _IMPATIENCE_US
 
     def open(self, clip: Clip, setting: float, network: Network) -> tuple[CallSender, CallReceiver]:

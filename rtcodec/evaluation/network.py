@@ -29,6 +29,9 @@ class Network:
     """Mean length of a run of lost datagrams, 1 or more: a Gilbert-Elliott chain whose bad state
     loses all and whose good state nothing. 1 stands for loss at random."""
 
+    outages_us: tuple[tuple[int, int], ...] = ()
+    "Times (from, until) when nothing gets through either way."
+
     @property
     def delay_us(self) -> int:
         """Of one way, without jitter."""
@@ -54,7 +57,7 @@ class Way(Generic[Datagram]):
     def send(self, datagram: Datagram, *, now_us: int) -> None:
         """Put a datagram on its way."""
         self.n_sent += 1
-        if self._is_lost():
+        if self._is_lost(now_us):
             self.n_lost += 1
             return
         network = self._network
@@ -70,8 +73,10 @@ class Way(Generic[Datagram]):
             arrived.append(self._in_flight.popleft()[1])
         return arrived
 
-    def _is_lost(self) -> bool:
+    def _is_lost(self, now_us: int) -> bool:
         network = self._network
+        if any(start <= now_us < end for start, end in network.outages_us):
+            return True
         if network.burst_packets <= 1.0:
             return self._random.random() < network.loss
         if self._is_bad:

@@ -45,5 +45,9 @@ def test_nothing_is_changed_where_nothing_is_missing_or_nothing_fits() -> None:
     assert conceal_tiles(now, np.ones((2, 3), np.bool_), past) is now
     broken, present = without_tile(now, 0, 1)
     assert (conceal_tiles(broken, present, past).y == broken.y).all()
-    nothing = conceal_tiles(now, np.zeros((2, 3), np.bool_), past)
-    assert (nothing.y == now.y).all()
+
+
+def test_where_nothing_came_the_past_stands() -> None:
+    past = picture(192, 128, seed=1)
+    seen = conceal_tiles(picture(192, 128, seed=2), np.zeros((2, 3), np.bool_), past)
+    assert (seen.y == past.y).all()
