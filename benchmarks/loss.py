@@ -34,7 +34,6 @@ RIVALS = {codec.name: codec for codec in (X264, VP8)}
 LOSSES = (0.0, 0.01, 0.03, 0.05, 0.10, 0.20, 0.30)
 RTTS_MS = (60, 200)
 BURST_PACKETS = 4.0
-CALIBRATION_FRAMES = 60
 PANELS = (
     ("psnr_db", "PSNR 6:1:1, dB", 1.0),
     ("frozen_share", "frozen, % of time", 100.0),
@@ -77,13 +76,12 @@ def main() -> int:
 def calibrate(codec: CallCodec, clip: Clip, kbps: float) -> float:
     """Return the setting whose rate without loss is closest to *kbps*."""
     network = Network()
-    part = ping_pong(clip, min(CALIBRATION_FRAMES, len(clip.frames)))
     rates: dict[int, float] = {}
 
     def rate(index: int) -> float:
         if index not in rates:
-            outcome = Call(codec, part, codec.settings[index], network, seed=0).run()
-            rates[index] = outcome.sent_bytes * 8 / 1000 / float(part.seconds)
+            outcome = Call(codec, clip, codec.settings[index], network, seed=0).run()
+            rates[index] = outcome.sent_bytes * 8 / 1000 / float(clip.seconds)
         return rates[index]
 
     low, high = 0, len(codec.settings) - 1
