@@ -104,14 +104,13 @@ class Holdings:
         receiver.newest = max(receiver.newest, newest)
 
     def may_hold(self, receiver: Receiver, frame: SentFrame) -> bool:
-        """Say whether the receiver holds a frame, or will if nothing on its way gets lost."""
+        """Say whether the receiver holds a kept frame, or will if nothing on its way gets lost."""
         if frame.number in receiver.held:
             return True
-        if frame.slot is not None:
-            # if all stores since then were lost, the same id would name another frame there
-            first = receiver.seen.get(frame.slot, 0)
-            if frame.index - first >= GENERATIONS:
-                return False
+        assert frame.slot is not None
+        # if all stores since the last one seen were lost, the same id would name another frame there
+        if frame.index - receiver.seen.get(frame.slot, 0) >= GENERATIONS:
+            return False
         number: int | None = frame.number
         while number is not None:
             if number in receiver.held:

@@ -87,10 +87,13 @@ class CallReceiver(Protocol):
 class CallCodec(Protocol):
     """A codec that calls can be made with."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """In tables."""
 
-    settings: Sequence[float]
-    "From coarse to fine."
+    @property
+    def settings(self) -> Sequence[float]:
+        """What may be chosen, from coarse to fine."""
 
     def patience_us(self, network: Network) -> int:
         """Return how long a gap is waited for: for retransmissions, or not at all."""

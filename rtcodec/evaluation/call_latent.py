@@ -38,7 +38,6 @@ from rtcodec.types import Planes
 
 _PATIENCE_US = 100_000
 _IMPATIENCE_US = 10_000
-_SSRC = 1
 _RECEIVER = "receiver"
 
 
@@ -162,7 +161,7 @@ class _LatentReceiver:
 
     def say(self, *, now_us: int) -> bytes | None:
         report = self._reporter.take_due(now_us=now_us)
-        return None if report is None else write_report(report, ssrc=_SSRC)
+        return None if report is None else write_report(report)
 
     def _nothing(
         self, frame: ReceivedFrame, packets: Sequence[Packet | Extension], *, now_us: int

@@ -1,16 +1,15 @@
 """
 What a receiver tells the sender about frames: read and write one report, and when to send it.
 
-    0        1        2                 4                 8                 12
-    +--------+--------+--------+--------+-----------------+-----------------+
-    | V P st |  204   |   words - 1     |      ssrc       |      "RTCL"     |   RTCP APP
-    +--------+--------+--------+--------+-----------------+-----------------+
-    |  ver   | damage |     newest      |    held, u32, 1 to 8 times ...
-    +--------+--------+-----------------+-----------------------------------+
+    0                 4        5        6                 8
+    +-----------------+--------+--------+-----------------+----------------------+
+    |     "RTCL"      |  ver   | damage |     newest      | held, u32, 1 to 8 times
+    +-----------------+--------+--------+-----------------+----------------------+
 
-All fields are big endian. An application-defined RTCP packet (RFC 3550 6.7) of 20 to 48 bytes.
-Every report says all again, so one that is lost costs nothing once the next arrives. Bytes in,
-values out; time is an argument, no sockets.
+The control information of an application layer feedback packet (RFC 4585 6.4: RTCP type 206, format
+15), the place where REMB travels; the RTP stack writes the header and says which stream is meant.
+All fields are big endian, 12 to 40 bytes. Every report says all again, so one that is lost costs
+nothing once the next arrives. Bytes in, values out; time is an argument, no sockets.
 """
 
 import struct
@@ -21,15 +20,13 @@ from rtcodec.errors import Corrupt, Truncated, Unsupported
 from rtcodec.timebase import unwrap
 
 REPORT_NAME: Final = b"RTCL"
-"Name of the RTCP APP packet that holds a report."
+"Tells a report from other application layer feedback."
 
 MAX_WORDS: Final = 8
 "A report covers 32 to 256 frames."
 
-_RTCP_FIRST: Final = 0x80  # version 2, no padding, subtype 0
-_RTCP_APP: Final = 204  # RFC 3550 12.1
 _VERSION: Final = 1
-_HEADER: Final = struct.Struct("!BBHI4sBBH")
+_HEADER: Final = struct.Struct("!4sBBH")
 _WORD_BITS: Final = 32
 
 
@@ -72,49 +69,38 @@ class FrameReport:
         return bool(self.held >> back & 1)
 
 
-def write_report(report: FrameReport, *, ssrc: int) -> bytes:
-    """
-    Lay a report out as one RTCP packet.
-
-    Args:
-        report: What to say.
-        ssrc: Of the sender of this packet, 32 bits.
-    """
-    length = 3 + report.words  # in words, less one
-    head = _HEADER.pack(
-        _RTCP_FIRST, _RTCP_APP, length, ssrc, REPORT_NAME, _VERSION, report.damage, report.newest
-    )
+def write_report(report: FrameReport) -> bytes:
+    """Lay a report out as feedback control information."""
+    head = _HEADER.pack(REPORT_NAME, _VERSION, report.damage, report.newest)
     return head + report.held.to_bytes(4 * report.words, "big")
 
 
 def read_report(data: bytes) -> FrameReport:
     """
-    Parse exactly one RTCP packet that holds a report.
+    Parse exactly one report.
 
     Raises:
-        Truncated: If *data* ends early.
-        Unsupported: If it is another RTCP packet or a newer report.
-        Corrupt: If lengths disagree, or a frame is both held and damaged.
+        Truncated: If *data* ends inside the header or before the first frames.
+        Unsupported: If it is other feedback or a newer report.
+        Corrupt: If its size is not that of 1 to 8 words of frames, or a frame is both held and
+            damaged.
     """
     if len(data) < _HEADER.size:
         raise Truncated("report header is incomplete", offset=len(data))
-    first, kind, length, _, name, version, damage, newest = _HEADER.unpack_from(data)
-    if (first, kind, name) != (_RTCP_FIRST, _RTCP_APP, REPORT_NAME):
-        raise Unsupported("an RTCP packet that is not a report", offset=0)
+    name, version, damage, newest = _HEADER.unpack_from(data)
+    if name != REPORT_NAME:
+        raise Unsupported("feedback that is not a report", offset=0)
     if version != _VERSION:
-        raise Unsupported(f"report version {version}", offset=12)
-    words = length - 3
-    if not 1 <= words <= MAX_WORDS:
-        raise Corrupt(f"{words} words of frames", offset=2)
-    end = _HEADER.size + 4 * words
-    if len(data) < end:
-        raise Truncated(f"a report of {end} bytes", offset=len(data))
-    if len(data) > end:
-        raise Corrupt(f"{len(data) - end} bytes after the report", offset=end)
-    held = int.from_bytes(data[_HEADER.size :], "big")
-    if damage and held & 1:
-        raise Corrupt(f"damage {damage} of a frame that is held", offset=13)
-    return FrameReport(newest, held, words, damage)
+        raise Unsupported(f"report version {version}", offset=4)
+    held = data[_HEADER.size :]
+    words, rest = divmod(len(held), 4)
+    if not words:
+        raise Truncated("report without frames", offset=len(data))
+    if rest or words > MAX_WORDS:
+        raise Corrupt(f"{len(held)} bytes of frames", offset=_HEADER.size)
+    if damage and held[-1] & 1:
+        raise Corrupt(f"damage {damage} of a frame that is held", offset=5)
+    return FrameReport(newest, int.from_bytes(held, "big"), words, damage)
 
 
 class FrameReporter:

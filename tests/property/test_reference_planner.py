@@ -52,7 +52,7 @@ class Watcher:
         self.reporter.decided(number, is_held=is_held, concealed=concealed, now_us=0)
         report = self.reporter.take_due(now_us=0)
         assert report is not None
-        self.outgoing.append(read_report(write_report(report, ssrc=1)))
+        self.outgoing.append(read_report(write_report(report)))
 
 
 class PlannerMachine(RuleBasedStateMachine):
@@ -192,15 +192,15 @@ damaged = st.builds(
 )
 
 
-@given(reports | damaged, st.integers(0, 2**32 - 1))
-def test_a_report_comes_back_as_it_was(report: FrameReport, ssrc: int) -> None:
-    assert read_report(write_report(report, ssrc=ssrc)) == report
+@given(reports | damaged)
+def test_a_report_comes_back_as_it_was(report: FrameReport) -> None:
+    assert read_report(write_report(report)) == report
 
 
-@given(st.binary(max_size=60) | st.binary(max_size=50).map(lambda tail: b"\x80\xcc\0\4" + tail))
+@given(st.binary(max_size=60) | st.binary(max_size=50).map(lambda tail: b"RTCL\1" + tail))
 def test_arbitrary_bytes_are_a_report_or_a_bitstream_error(data: bytes) -> None:
     try:
         report = read_report(data)
     except BitstreamError:
         return
-    assert write_report(report, ssrc=int.from_bytes(data[4:8], "big")) == data
+    assert write_report(report) == data

@@ -24,8 +24,9 @@ CLIP = Clip("moving", "video", tuple(map(moving_picture, range(N_FRAMES))), Frac
 
 
 def call(network: Network, *, references: int = 4, seed: int = 1) -> CallOutcome:
-    engine = pretend_references(NullEngine(), references)
-    codec = LatentCall(engine.bundle, engine, target_bytes=200, patience_us=10 * MS)
+    null = NullEngine()
+    engine = pretend_references(null, references)
+    codec = LatentCall(null.bundle, engine, target_bytes=200, patience_us=10 * MS)
     outcome = Call(codec, CLIP, 20, network, seed=seed).run()
     assert len(outcome.psnr_db) == len(outcome.clean) == N_FRAMES
     assert outcome.keyframes >= 1

@@ -76,20 +76,11 @@ def test_a_rival_asks_for_what_is_missing_and_then_for_a_key_frame(codec: VideoC
     assert (asked.keyframes, asked.frames_lost) == (1, 0)
     assert asked.resent_bytes > 0
 
-    impatient = Call(replace_patience(codec), clip, 30.0, outage, seed=1).run()
+    impatient = Call(replace(codec, fixed_patience_us=5 * MS), clip, 30.0, outage, seed=1).run()
     assert impatient.keyframes == 2
     assert all(impatient.clean[-30:])
     [recovery_us] = impatient.recovery_us
     assert recovery_us < 300 * MS
-
-
-def replace_patience(codec: VideoCall) -> VideoCall:
-    class Impatient(VideoCall):
-        def patience_us(self, network: Network) -> int:
-            return 5 * MS
-
-    fields = ("name", "encoder", "decoder", "settings", "options", "is_sliced")
-    return Impatient(**{name: getattr(codec, name) for name in fields})
 
 
 def test_a_screen_counts_what_stands_still_and_for_how_long_it_was_wrong() -> None:
