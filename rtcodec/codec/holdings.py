@@ -108,7 +108,7 @@ class Holdings:
         if frame.number in receiver.held:
             return True
         assert frame.slot is not None
-        # if all stores since the last one seen were lost, the same id would name another frame there
+        # had it missed every store since the last one seen, this id might name an older frame there
         if frame.index - receiver.seen.get(frame.slot, 0) >= GENERATIONS:
             return False
         number: int | None = frame.number

@@ -100,10 +100,23 @@ class ReceiverReferences:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
         self._slots = slots
         self._held: dict[int, int] = {}  # slot to the id of the state in it
+        self._stored: dict[int, int] = {}  # the same with damaged ones, the last one stored last
 
     def has(self, reference: int | None) -> bool:
         """Say whether a frame with this reference can be decoded."""
         return reference is CONSTANT or self._held.get(state_slot(reference)) == reference
+
+    def nearest(self, reference: int | None) -> int | None:
+        """
+        Return the slot to paint from when the reference is not held, or None if all are empty.
+
+        A picture that stands on damage is better than none, but it drifts: whoever paints it says
+        so, and does not call it complete. The state itself if it is damaged, else the last one
+        stored.
+        """
+        if reference is not CONSTANT and self._stored.get(state_slot(reference)) == reference:
+            return state_slot(reference)
+        return next(reversed(self._stored), None)
 
     def accepts(self, store: int | None) -> bool:
         """Say whether the stream declared this slot."""
@@ -113,12 +126,20 @@ class ReceiverReferences:
         """
         Note a decoded frame.
 
-        A keyframe empties every slot. A frame with missing tiles is not kept, and what its slot
-        held is gone on the sender's side too.
+        A keyframe empties every slot. A frame with missing tiles, or that stands on one, is not
+        held, and what its slot held is gone on the sender's side too.
+
+        Args:
+            keyframe: Of its header.
+            store: Of its header.
+            complete: Whether no tile is missing and its reference was held.
         """
         if keyframe:
             self._held.clear()
+            self._stored.clear()
         if store is not None:
             self._held.pop(state_slot(store), None)
+            self._stored.pop(state_slot(store), None)
+            self._stored[state_slot(store)] = store
             if complete:
                 self._held[state_slot(store)] = store
