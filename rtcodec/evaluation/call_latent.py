@@ -24,7 +24,7 @@ from rtcodec.codec.conceal import conceal_tiles
 from rtcodec.codec.damage import DamageTracker
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameLabel, FramePacker
-from rtcodec.codec.planner import ReferencePlanner
+from rtcodec.codec.planner import ReferencePlanner, ReferencePolicy
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import EncodeJob, Engine
 from rtcodec.errors import BitstreamError
@@ -54,6 +54,7 @@ class LatentCall:
         name: str | None = None,
         target_bytes: int = MAX_PACKET_BYTES,
         patience_us: int | None = None,
+        policy: ReferencePolicy | None = None,
     ) -> None:
         """
         Args:
@@ -62,11 +63,13 @@ class LatentCall:
             name: In tables; that of the bundle by default.
             target_bytes: Size that packets keep under.
             patience_us: How long a gap is waited for; by the round trip if not given.
+            policy: Of the choice of references.
         """
         self.name = name or bundle.name
         self.bundle = bundle
         self.engine = engine
         self._slicing = Slicing(target_bytes=target_bytes, dispersed=True)
+        self.policy = policy
         self._patience_us = patience_us
 
     def patience_us(self, network: Network) -> int:
@@ -93,7 +96,7 @@ class _LatentSender:
         )
         self._qp = qp
         self._state = codec.engine.open_state(*self._size)
-        self._planner = ReferencePlanner(codec.engine.info.references)
+        self._planner = ReferencePlanner(codec.engine.info.references, codec.policy)
         self._planner.join(_RECEIVER)
 
     def encode(self, planes: Planes, *, now_us: int) -> CodedFrame:

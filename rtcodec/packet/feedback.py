@@ -107,8 +107,9 @@ class FrameReporter:
     """
     Decides when a receiver reports, and what.
 
-    At once when a frame is not held, since the sender then predicts from a broken chain; otherwise
-    every *interval_us* while frames come.
+    At once when a frame is not held, since the sender then predicts from a broken chain, and after
+    every one of the next 32, since the sender may then want frames that are held; otherwise every
+    *interval_us* while frames come.
     """
 
     def __init__(self, *, interval_us: int = 50_000, words: int = 2) -> None:
@@ -122,6 +123,7 @@ class FrameReporter:
         self._newest: int | None = None
         self._held = 0
         self._damage = 0
+        self._broken: int | None = None  # the last frame that is not held
         self._reported_us: int | None = None
         self._due_us: int | None = None
 
@@ -153,8 +155,11 @@ class FrameReporter:
         self._held = (self._held << min(skipped + 1, _WORD_BITS * self._words) | is_held) & mask
         self._damage = 0 if is_held else -(-round(concealed * 2550) // 10)
         self._newest = number
+        if skipped or not is_held:
+            self._broken = number
+        is_calm = self._broken is None or number - self._broken > _WORD_BITS
         due_us = now_us
-        if is_held and not skipped and self._reported_us is not None:
+        if is_calm and self._reported_us is not None:
             due_us = max(now_us, self._reported_us + self._interval_us)
         self._due_us = due_us if self._due_us is None else min(self._due_us, due_us)
 

@@ -85,6 +85,17 @@ def test_damage_is_reported_at_once_and_health_now_and_then() -> None:
     assert reporter.deadline_us is None
 
 
+def test_after_damage_every_frame_is_reported_for_a_while() -> None:
+    reporter = FrameReporter(interval_us=50 * MS)
+    reporter.decided(0, is_held=False, now_us=0)
+    reports = 0
+    for frame in range(1, 41):
+        reports += reporter.take_due(now_us=frame * MS) is not None
+        reporter.decided(frame, is_held=True, now_us=frame * MS)
+    assert reports == 33
+    assert reporter.deadline_us == 83 * MS
+
+
 def test_frames_between_are_lost_and_old_ones_change_nothing() -> None:
     reporter = FrameReporter(words=1)
     reporter.decided(65535, is_held=True, now_us=0)
