@@ -83,6 +83,15 @@ def test_a_rival_asks_for_what_is_missing_and_then_for_a_key_frame(codec: VideoC
     assert recovery_us < 300 * MS
 
 
+@pytest.mark.parametrize("codec", [X264, VP8])
+def test_the_same_seed_gives_the_same_call(codec: VideoCall) -> None:
+    network = Network(loss=0.1)
+    first, again, other = (
+        Call(codec, ping_pong(CLIP, 30), 30.0, network, seed=seed).run() for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
 def test_a_screen_counts_what_stands_still_and_for_how_long_it_was_wrong() -> None:
     outcome = CallOutcome(seconds=0.4)
     screen = Screen(CLIP, outcome)
