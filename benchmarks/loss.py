@@ -1,7 +1,7 @@
 """
 Make calls over lossy networks: our models beside x264 and VP8, each with its own recovery.
 
-    python -m benchmarks.loss [CLIP] [--seconds 6] [--kbps 300] [--codecs n64 x264-veryfast vp8]
+    python -m benchmarks.loss [CLIP] [--seconds 6] [--kbps 400] [--codecs x264-veryfast vp8 n64]
 
 A virtual clock, seeded networks, real bitstreams and packets: loss of 0 to 30 %, at random and in
 bursts, round trips of 60 and 200 ms. Every codec is set to the same rate without loss. Writes
@@ -38,7 +38,9 @@ PANELS = (
     ("psnr_db", "PSNR 6:1:1, dB", 1.0),
     ("frozen_share", "frozen, % of time", 100.0),
     ("recovery_mean_ms", "mean recovery, ms", 1.0),
+    ("kbps", "kb/s, retransmissions included", 1.0),
 )
+LOG_SCALE = ("recovery_mean_ms",)
 
 
 def main() -> int:
@@ -133,14 +135,15 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
 
     ways = sorted({(row["rtt_us"], row["burst_packets"]) for row in rows})
     names = list(dict.fromkeys(row["codec"] for row in rows))
-    figure = Figure(figsize=(2.9 * len(ways) + 0.6, 7.6), dpi=130, layout="constrained")
+    figure = Figure(figsize=(2.9 * len(ways) + 0.6, 9.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(PANELS), len(ways), sharex=True, sharey="row", squeeze=False)
     for column, way in enumerate(ways):
         for line, (key, label, factor) in enumerate(PANELS):
             panel = axes[line][column]
+            log = key in LOG_SCALE
             for name in names:
-                points = _curve(rows, name, way, key)
+                points = [(x, y) for x, y in _curve(rows, name, way, key) if y or not log]
                 panel.plot(
                     [100 * x for x, _ in points],
                     [factor * y for _, y in points],
@@ -149,6 +152,8 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
                     label=name,
                 )
             panel.grid(alpha=0.25)
+            if log:
+                panel.set_yscale("log")
             if column == 0:
                 panel.set_ylabel(label)
         axes[0][column].set_title(f"{way[0] // 1000} ms, {_pattern(way[1])}", fontsize=10)
@@ -191,9 +196,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("clip", type=Path, nargs="?", default=CLIP, metavar="CLIP")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a call (default 6)")
-    parser.add_argument("--kbps", type=float, default=300.0, help="without loss (default 300)")
+    parser.add_argument("--kbps", type=float, default=400.0, help="without loss (default 400)")
     parser.add_argument("--seeds", type=int, default=1, help="networks of a kind (default 1)")
-    parser.add_argument("--codecs", nargs="+", default=["n64", *RIVALS], metavar="NAME")
+    parser.add_argument("--codecs", nargs="+", default=[*RIVALS, "n64"], metavar="NAME")
     parser.add_argument("--losses", nargs="+", type=float, default=LOSSES, metavar="SHARE")
     parser.add_argument("--rtts-ms", nargs="+", type=int, default=RTTS_MS, metavar="MS")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "loss.json")

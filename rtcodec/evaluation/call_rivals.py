@@ -41,6 +41,10 @@ class VideoCall:
     is_sliced: bool = False
     "Whether a frame is made of H.264 slices that each fit a packet."
 
+    shows_broken: bool = True
+    """Whether frames that stand on lost ones are shown as the decoder conceals them; else the last
+    good picture stands until the next key frame."""
+
     fixed_patience_us: int | None = None
     "How long a gap is waited for; by the round trip if not given."
 
@@ -104,6 +108,7 @@ class _VideoReceiver:
         self._context = context
         self._size = (clip.width, clip.height)
         self._pause_us = network.rtt_us * 3 // 2 + 50_000
+        self._shows_broken = codec.shows_broken
         self._is_whole = False
         self._ask_us: int | None = None
         self._has_started = False
@@ -121,7 +126,8 @@ class _VideoReceiver:
         if not self._is_whole and self._ask_us is None:
             self._ask_us = now_us
         self._has_started |= self._is_whole
-        planes = self._show(b"".join(frame.packets)) if self._has_started else None
+        may_show = self._is_whole or (self._shows_broken and self._has_started)
+        planes = self._show(b"".join(frame.packets)) if may_show else None
         missing = frame.n_payloads_missing / frame.n_payloads
         is_new = planes is not None
         shown = Shown(frame.number, missing, may_drift=not self._is_whole, is_new=is_new)

@@ -82,6 +82,11 @@ def test_a_rival_asks_for_what_is_missing_and_then_for_a_key_frame(codec: VideoC
     [recovery_us] = impatient.recovery_us
     assert recovery_us < 300 * MS
 
+    frozen = replace(codec, fixed_patience_us=5 * MS, shows_broken=False)
+    standing = Call(frozen, clip, 30.0, outage, seed=1).run()
+    assert standing.clean == impatient.clean
+    assert standing.freezes.longest_us > impatient.freezes.longest_us
+
 
 @pytest.mark.parametrize("codec", [X264, VP8])
 def test_the_same_seed_gives_the_same_call(codec: VideoCall) -> None:
