@@ -144,7 +144,7 @@ class ReferencePlanner:
         if not self._slots:
             return FramePlan(self._next, None, None, keyframe=True)
         counted = self._counted()
-        chosen = None if self._wants_keyframe else self._choose(counted)
+        chosen = None if self._wants_keyframe else self._newest_for(counted)
         slot = self._slot_to_store(counted)
         return FramePlan(
             frame_number=self._next,
@@ -189,18 +189,17 @@ class ReferencePlanner:
         return sorted((kept for kept in self._slots if kept), key=lambda kept: kept.number)
 
     def _counted(self) -> Collection[Receiver]:
-        """Return the receivers that are not lagging, or all if all are."""
+        """
+        Return the receivers that the choice is made for; all, if it would be none.
+
+        Not those that lag, nor those that got an intra frame lately and still hold nothing.
+        """
         everyone = self._receivers.values()
         least = self._next - 1 - self._policy.lag_frames
-        return [them for them in everyone if them.newest >= least] or everyone
-
-    def _choose(self, counted: Collection[Receiver]) -> SentFrame | None:
-        """Return the frame to predict from, or None for an intra frame."""
-        chosen = self._newest_for(counted)
-        if chosen is not None:
-            return chosen
-        others = [r for r in counted if self._stands_on_any(r) or not self._was_refreshed(r)]
-        return self._newest_for(others) if others else None
+        present = [them for them in everyone if them.newest >= least] or everyone
+        return [
+            r for r in present if self._stands_on_any(r) or not self._was_refreshed(r)
+        ] or present
 
     def _stands_on_any(self, receiver: Receiver) -> bool:
         return any(self._holdings.may_hold(receiver, kept) for kept in self._kept())
@@ -211,6 +210,7 @@ class ReferencePlanner:
         return receiver.refreshed >= 0 and age < self._policy.refresh_frames
 
     def _newest_for(self, receivers: Collection[Receiver]) -> SentFrame | None:
+        """Return the frame to predict from, or None for an intra frame."""
         kept = self._kept()[::-1]
         possible = [k for k in kept if all(self._holdings.may_hold(r, k) for r in receivers)]
         if not possible:
