@@ -52,6 +52,7 @@ def main() -> int:
     source = read_clip(args.clip)
     clip = ping_pong(source, int(args.seconds * source.frame_rate))
     networks = list(_networks(args.losses, args.rtts_ms))
+    facts = machine()  # before the calls: the commit that they are made with
     rows = []
     settings = {}
     with Progress("calls", len(args.codecs) * len(networks) * args.seeds) as bar:
@@ -63,7 +64,7 @@ def main() -> int:
     result = {
         "command": f"python -m benchmarks.loss {clip.name} --seconds {args.seconds:g} "
         f"--kbps {args.kbps:g} --seeds {args.seeds}",
-        **machine(),
+        **facts,
         "frames": len(clip.frames),
         "frame_rate": float(clip.frame_rate),
         "size": [clip.width, clip.height],
