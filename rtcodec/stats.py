@@ -124,6 +124,49 @@ class ReceiveCounters:
     "Frames released with a part missing."
 
 
+FREEZE_US = 200_000
+"So long without a new picture is a freeze."
+
+
+@dataclass(slots=True)
+class FreezeCounters:
+    """What a viewer saw stand still: times between new pictures that were longer than a freeze."""
+
+    pictures: int = 0
+    "New pictures shown."
+
+    freeze_count: int = 0
+    "Times that no new picture came for more than FREEZE_US."
+
+    total_freeze_us: int = 0
+    "Their sum, each from picture to picture."
+
+    longest_us: int = 0
+    "The longest time between two pictures, frozen or not."
+
+    last_us: int | None = None
+    "When the last new picture was shown."
+
+    def shown(self, *, now_us: int) -> None:
+        """Note a new picture."""
+        if self.last_us is not None:
+            self._count(now_us - self.last_us)
+        self.last_us = now_us
+        self.pictures += 1
+
+    def end(self, *, now_us: int) -> None:
+        """Note that the viewer stops watching, which ends the last time between pictures."""
+        if self.last_us is not None:
+            self._count(now_us - self.last_us)
+            self.last_us = now_us
+
+    def _count(self, gap_us: int) -> None:
+        self.longest_us = max(self.longest_us, gap_us)
+        if gap_us > FREEZE_US:
+            self.freeze_count += 1
+            self.total_freeze_us += gap_us
+
+
 @dataclass(slots=True)
 class FrameLedger:
     """

@@ -236,7 +236,7 @@ class FrameDecoder:
         header = frame.header
         if not self._references.accepts(header.store):
             raise Corrupt(f"the stream declared no reference {header.store}", offset=0)
-        if header.reference is not None and self._references.nearest(header.reference) is None:
+        if header.reference is not None and self._slot_of(header.reference) is None:
             raise Unsupported(f"reference {header.reference} is not held", offset=0)
         return frame
 
@@ -256,7 +256,7 @@ class FrameDecoder:
             header.qp,
             width,
             height,
-            reference=self._references.nearest(header.reference),
+            reference=self._slot_of(header.reference),
             store=None if header.store is None else state_slot(header.store),
         )
         planes = self._engine.decode([job])[0]
@@ -266,6 +266,10 @@ class FrameDecoder:
             complete=frame.complete and trusted,
         )
         return DecodedFrame(planes, frame, trusted)
+
+    def _slot_of(self, reference: int | None) -> int | None:
+        """Return the slot to predict from: that of the reference, or the newest for want of it."""
+        return None if reference is None else self._references.nearest(reference)
 
     def close(self) -> None:
         """Let go of the engine's state."""

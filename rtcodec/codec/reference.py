@@ -143,22 +143,24 @@ class ReceiverReferences:
         if not 0 <= slots <= MAX_REFERENCES:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
         self._slots = slots
-        self._held: dict[int, int] = {}  # slot to the id of the state in it, oldest store first
-        self._damaged: set[int] = set()  # slots
+        self._held: dict[int, int] = {}  # slot to the id of the state in it
+        self._stored: dict[int, int] = {}  # the same with damaged ones, the last one stored last
 
     def has(self, reference: int | None) -> bool:
         """Say whether a frame with this reference can be decoded as it was meant."""
-        if reference is CONSTANT:
-            return True
-        slot = state_slot(reference)
-        return self._held.get(slot) == reference and slot not in self._damaged
+        return reference is CONSTANT or self._held.get(state_slot(reference)) == reference
 
     def nearest(self, reference: int | None) -> int | None:
-        """Return the slot of the reference, else the newest; None if all are empty."""
-        if reference is CONSTANT or not self._held:
-            return None
-        slot = state_slot(reference)
-        return slot if self._held.get(slot) == reference else next(reversed(self._held))
+        """
+        Return the slot to paint from when the reference is not held, or None if all are empty.
+
+        A picture that stands on damage is better than none, but it drifts: whoever paints it says
+        so, and does not call it complete. The state itself if it is damaged, else the last one
+        stored.
+        """
+        if reference is not CONSTANT and self._stored.get(state_slot(reference)) == reference:
+            return state_slot(reference)
+        return next(reversed(self._stored), None)
 
     def accepts(self, store: int | None) -> bool:
         """Say whether the stream declared this slot."""
@@ -168,14 +170,20 @@ class ReceiverReferences:
         """
         Note a decoded frame.
 
-        A keyframe empties every slot. A frame with missing tiles, or predicted from something
-        else than it was meant to be, is not *complete*: it is kept to conceal from, nothing more.
+        A keyframe empties every slot. A frame with missing tiles, or that stands on one, is not
+        held, and what its slot held is gone on the sender's side too.
+
+        Args:
+            keyframe: Of its header.
+            store: Of its header.
+            complete: Whether no tile is missing and its reference was held.
         """
         if keyframe:
             self._held.clear()
-            self._damaged.clear()
+            self._stored.clear()
         if store is not None:
-            slot = state_slot(store)
-            self._held.pop(slot, None)
-            self._held[slot] = store
-            (self._damaged.discard if complete else self._damaged.add)(slot)
+            self._held.pop(state_slot(store), None)
+            self._stored.pop(state_slot(store), None)
+            self._stored[state_slot(store)] = store
+            if complete:
+                self._held[state_slot(store)] = store

@@ -143,7 +143,9 @@ class _Painter:
             symbols,
             header.qp,
             *size,
-            reference=references.nearest(header.reference) if keeps else None,
+            reference=None
+            if not keeps or header.reference is None
+            else references.nearest(header.reference),
             store=None if store is None else state_slot(store),
         )
         planes = engine.decode([job])[0]

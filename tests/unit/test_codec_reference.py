@@ -93,6 +93,19 @@ def test_a_damaged_frame_takes_its_slot_with_it_and_a_keyframe_all() -> None:
     assert not receiver.has(1)
 
 
+def test_what_is_not_held_is_painted_from_the_nearest_state_there_is() -> None:
+    receiver = ReceiverReferences(3)
+    assert receiver.nearest(0) is None
+    receiver.decoded(keyframe=True, store=0, complete=True)
+    receiver.decoded(keyframe=False, store=1, complete=False)
+    receiver.decoded(keyframe=False, store=2, complete=False)
+    assert receiver.nearest(1) == 1  # damaged, but this one
+    assert receiver.nearest(state_id(1, 1)) == 2  # never came: the last one that did
+    assert receiver.nearest(CONSTANT) == 2
+    receiver.decoded(keyframe=True, store=None, complete=True)
+    assert receiver.nearest(1) is None
+
+
 def test_a_receiver_accepts_only_declared_slots() -> None:
     receiver = ReceiverReferences(2)
     assert receiver.accepts(None)
@@ -137,6 +150,6 @@ def test_what_is_damaged_is_kept_to_conceal_from_and_not_trusted() -> None:
     # A store that never came: the newest picture stands in.
     assert not receiver.has(state_id(0, 1))
     assert receiver.nearest(state_id(0, 1)) == 1
-    assert receiver.nearest(CONSTANT) is None
+    assert receiver.nearest(CONSTANT) == 1
     receiver.decoded(keyframe=False, store=state_id(1, 1), complete=True)
     assert receiver.has(state_id(1, 1))

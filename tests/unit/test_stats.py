@@ -7,6 +7,7 @@ from rtcodec.stats import (
     PLANES,
     STAGES,
     FrameLedger,
+    FreezeCounters,
     Histogram,
     StreamStats,
     geometric_bounds,
@@ -66,3 +67,13 @@ def test_psnr_of_identical_planes_counts_as_100_db() -> None:
     assert stats.latency_ms["engine"].mean == 1.5
     assert tuple(stats.latency_ms) == STAGES
     assert tuple(stats.psnr_db) == PLANES
+
+
+def test_a_freeze_is_a_long_time_without_a_new_picture() -> None:
+    freezes = FreezeCounters()
+    freezes.end(now_us=5)
+    for now_us in (1_000_000, 1_200_000, 1_500_000):
+        freezes.shown(now_us=now_us)
+    assert (freezes.freeze_count, freezes.total_freeze_us, freezes.pictures) == (1, 300_000, 3)
+    freezes.end(now_us=2_000_000)
+    assert (freezes.freeze_count, freezes.longest_us) == (2, 500_000)
