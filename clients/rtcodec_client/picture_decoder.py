@@ -38,6 +38,9 @@ class DecodedPicture:
     frame_number: int
     "Of the bitstream, modulo 65536: counts the frames that the relay encoded."
 
+    concealed: float = 0.0
+    "Share of its tiles that did not come and were made up, 0 to 1."
+
 
 class PictureDecoder:
     """
@@ -83,7 +86,10 @@ class PictureDecoder:
         decoded = self._decoder_for(geometry.width, geometry.height).decode(parsed)
         is_complete = problem is None and decoded.whole
         number = decoded.frame.header.frame_number
-        return DecodedPicture(decoded.planes, is_complete, tuple(parsed), described, number)
+        concealed = 1.0 - float(decoded.frame.present.mean())
+        return DecodedPicture(
+            decoded.planes, is_complete, tuple(parsed), described, number, concealed
+        )
 
     def close(self) -> None:
         """Let go of the engine's state."""

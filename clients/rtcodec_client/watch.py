@@ -19,6 +19,7 @@ from typing import Any
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
+from rtcodec.packet.feedback import FrameReporter, write_report
 from rtcodec.quality import PlanePsnr, picture_psnr
 from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
 from rtcodec.types import Planes
@@ -130,6 +131,7 @@ class Watcher:
         self._started = asyncio.Event()
         self._enough = asyncio.Event()
         self._receiver: LatentReceiver | None = None
+        self._reporter = FrameReporter()
 
     @property
     def bytes_received(self) -> int:
@@ -227,11 +229,11 @@ class Watcher:
                     self.figures.lose("network")
                     continue
                 timed = await loop.run_in_executor(pool, self._decode, frame)
-                if timed is None or not timed.picture.is_complete:
-                    receiver.request_keyframe()  # what follows is predicted from it
                 if timed is None:
+                    receiver.request_keyframe()  # there is nothing to predict from at all
                     self.figures.lose("undecodable")
                     continue
+                self._report(receiver, frame, timed.picture)
                 if measuring is not None:
                     await measuring
                 measuring = loop.run_in_executor(measure_pool, self._measure, frame, timed)
@@ -242,6 +244,21 @@ class Watcher:
             if measuring is not None:
                 await measuring
         self._enough.set()
+
+    def _report(
+        self, receiver: LatentReceiver, frame: LatentFrame, picture: DecodedPicture
+    ) -> None:
+        """Tell the relay now and then which frames are held, so that it predicts from those."""
+        now_us = monotonic_us()
+        self._reporter.decided(
+            picture.frame_number,
+            is_held=picture.is_complete and frame.is_complete,
+            concealed=picture.concealed,
+            now_us=now_us,
+        )
+        report = self._reporter.take_due(now_us=now_us)
+        if report is not None:
+            receiver.send_feedback(write_report(report))
 
     def _decode(self, frame: LatentFrame) -> _Timed | None:
         """Decode one frame, or return None if nothing of it can be; on the decode thread."""

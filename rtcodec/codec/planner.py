@@ -71,13 +71,16 @@ class ReferencePlanner:
     `sent` for every frame, `report` for what comes back.
     """
 
-    def __init__(self, slots: int, policy: ReferencePolicy | None = None) -> None:
+    def __init__(
+        self, slots: int, policy: ReferencePolicy | None = None, *, first_frame: int = 0
+    ) -> None:
         """
         Args:
             slots: States that every decoder of the stream keeps, 0 to 15. Four have room for the
                 newest frame, an acknowledged one, a long-term one and one that waits for its
                 report; more keep acknowledged frames fresher on long ways.
             policy: What to risk.
+            first_frame: Number of the first frame; another than 0 where a stream goes on.
         """
         if not 0 <= slots <= MAX_REFERENCES:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
@@ -86,10 +89,15 @@ class ReferencePlanner:
         self._stores = [0] * slots
         self._holdings = Holdings()
         self._receivers: dict[Hashable, Receiver] = {}
-        self._next = 0
+        self._next = first_frame
         self._long_term: SentFrame | None = None
         self._wants_keyframe = True
         self._is_cautious = False
+
+    @property
+    def next_frame(self) -> int:
+        """Number of the next frame, not wrapped."""
+        return self._next
 
     @property
     def is_cautious(self) -> bool:

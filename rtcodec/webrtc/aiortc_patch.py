@@ -26,9 +26,11 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSe
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpCodecParameters
 from aiortc.rtp import (
+    RTCP_PSFB_APP,
     RTCP_RTPFB_NACK,
     AnyRtcpPacket,
     RtcpByePacket,
+    RtcpPsfbPacket,
     RtcpRtpfbPacket,
     RtcpSrPacket,
     RtpPacket,
@@ -160,7 +162,10 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
         (*_private(_RECEIVER, "decoder_queue", "decoder_error"), "decoder_worker", "_queue"),
     ),
     (RTCRtpReceiver._send_rtcp_nack, ("media_ssrc", "lost")),
-    (RTCRtpReceiver._send_rtcp_pli, ("media_ssrc",)),
+    (
+        RTCRtpReceiver._send_rtcp_pli,
+        ("media_ssrc", *_private(_RECEIVER, "rtcp_ssrc"), "_send_rtcp"),
+    ),
     (
         RTCRtpSender._next_encoded_frame,
         (*_private(_SENDER, "encoder"), "recv", "pack"),
@@ -309,6 +314,13 @@ class ReceiverPort:
         """Ask for a key frame."""
         self._spawn(self._receiver._send_rtcp_pli(ssrc))
 
+    def send_feedback(self, ssrc: int, data: bytes) -> None:
+        """Send application layer feedback on a stream (RFC 4585 6.4)."""
+        own_ssrc: int | None = getattr(self._receiver, f"{_RECEIVER}__rtcp_ssrc")
+        if own_ssrc is not None:
+            packet = RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=own_ssrc, media_ssrc=ssrc, fci=data)
+            self._spawn(self._receiver._send_rtcp(packet))
+
     def _spawn(self, action: Awaitable[None]) -> None:
         task = asyncio.ensure_future(action)
         self._tasks.add(task)
@@ -366,6 +378,7 @@ class SenderPort:
         on_pli: Callable[[], None],
         on_nack: Callable[[int], None],
         on_rtcp: Callable[[], None],
+        on_feedback: Callable[[bytes], bool] = lambda data: False,
     ) -> None:
         """
         Take over *sender* before it starts.
@@ -376,8 +389,11 @@ class SenderPort:
             on_pli: Called for every PLI and FIR.
             on_nack: Called with how many packets a NACK asked for.
             on_rtcp: Called for every RTCP packet from the receiver.
+            on_feedback: Called with application layer feedback (RFC 4585 6.4); says whether
+                that was for it. What was not goes to aiortc, which looks for REMB.
         """
         self._on_nack = on_nack
+        self._on_feedback = on_feedback
         self._on_rtcp_packet = on_rtcp
         self._sender = sender
         self._handle_rtcp = sender._handle_rtcp_packet
@@ -396,4 +412,10 @@ class SenderPort:
             self._on_rtcp_packet()
         if isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
             self._on_nack(len(packet.lost))
+        if (
+            isinstance(packet, RtcpPsfbPacket)
+            and packet.fmt == RTCP_PSFB_APP
+            and self._on_feedback(packet.fci)
+        ):
+            return
         await self._handle_rtcp(packet)

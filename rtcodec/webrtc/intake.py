@@ -93,6 +93,11 @@ class Intake(ABC, Generic[Item]):
             self.counters.pli_count += 1
             self._port.send_pli(self._ssrc)
 
+    def send_feedback(self, data: bytes) -> None:
+        """Send application layer feedback to the sender, once there is one."""
+        if self._ssrc is not None and not self._is_closed:
+            self._port.send_feedback(self._ssrc, data)
+
     def capture_us(self, rtp_timestamp: int, *, received_unix_us: int) -> int | None:
         """
         Return when the sender took a frame, Unix microseconds, if it said so.

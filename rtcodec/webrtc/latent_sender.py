@@ -5,12 +5,15 @@ Bitstream packets in, RTP out; nothing is encoded here.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 from aiortc.mediastreams import MediaStreamError
 
+from rtcodec.errors import BitstreamError
+from rtcodec.packet.feedback import REPORT_NAME, FrameReport, read_report
 from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, SenderPort
@@ -87,6 +90,7 @@ class LatentSender(MediaStreamTrack):
         on_pli: Callable[[], None] = _ignore,
         on_remb: Callable[[int], None] = _ignore,
         on_nack: Callable[[int], None] = _ignore,
+        on_report: Callable[[FrameReport], None] = _ignore,
     ) -> None:
         """
         Start with an empty queue.
@@ -99,6 +103,7 @@ class LatentSender(MediaStreamTrack):
             on_pli: Called when the receiver wants a key frame.
             on_remb: Called with the receiver's estimate in bits per second.
             on_nack: Called with how many packets a NACK asked for.
+            on_report: Called with what the receiver says of the frames it holds.
         """
         super().__init__()
         self.counters = SendCounters()
@@ -107,6 +112,7 @@ class LatentSender(MediaStreamTrack):
         self._on_pli = on_pli
         self._on_remb = on_remb
         self._on_nack = on_nack
+        self._on_report = on_report
         self._packetizer = Packetizer()
         self._queue: NewestQueue[OutgoingFrame] = NewestQueue(max_frames, on_drop=self._drop)
         self._current: OutgoingFrame | None = None
@@ -125,6 +131,7 @@ class LatentSender(MediaStreamTrack):
             on_pli=self._count_pli,
             on_nack=self._count_nack,
             on_rtcp=self._note_rtcp,
+            on_feedback=self._read_report,
         )
 
     def send(self, frame: OutgoingFrame) -> None:
@@ -195,6 +202,14 @@ class LatentSender(MediaStreamTrack):
     def _count_nack(self, n_packets: int) -> None:
         self.counters.nack_count += n_packets
         self._on_nack(n_packets)
+
+    def _read_report(self, data: bytes) -> bool:
+        """Take what may be a report of frames; say whether it is one, well formed or not."""
+        if not data.startswith(REPORT_NAME):
+            return False
+        with suppress(BitstreamError):
+            self._on_report(read_report(data))
+        return True
 
     def _note_rtcp(self) -> None:
         self.counters.last_rtcp_us = monotonic_us()

@@ -23,6 +23,7 @@ from rtcodec.bitstream.packet import Description, Geometry, state_slot, write_pa
 from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import FrameLabel, FramePacker
+from rtcodec.codec.planner import FramePlan
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
@@ -35,7 +36,6 @@ from rtcodec.types import TILE_PX, Planes, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from rtcodec_server.measure import MeasureGate
-from rtcodec_server.prediction import INTRA, FramePlan
 
 _log = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ class EngineHost:
     def _encode(self, batch: Batch) -> None:
         taken_us = monotonic_us()
         requests = [self._requests.pop(job.job_id) for job in batch.jobs]
-        plans = [_plan(request, now_us=taken_us) for request in requests]
+        plans = [_plan(request) for request in requests]
         started_us = monotonic_us()
         try:
             outputs = self._run_engine(requests, plans)
@@ -232,7 +232,7 @@ class EngineHost:
         # No outputs if it failed.
         for request, plan, output in zip(requests, plans, outputs, strict=False):
             if request.prediction is not None:
-                request.prediction.stored(plan, request.frame_number)
+                request.prediction.sent(plan)
             self._pack_pool.submit(self._pack, request, plan, output, times_us)
         with self._wake:
             self._scheduler.done(batch)
@@ -272,12 +272,15 @@ class EngineHost:
         for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
             if request.retry is None or monotonic_us() > request.deadline_us:
                 continue
+            if plans[place].reference is not None and _slot(plans[place].store) == _slot(
+                plans[place].reference
+            ):
+                continue  # what it was predicted from is gone
             tried = Try(request.qp, self._costs.frame_bits(output, request.qp))
             if (qp := request.retry([tried])) is not None:
                 again[place] = replace(request, qp=qp, rejected=(tried,))
         if not again:
             return
-        # Into the same slot as before, which is never the one that is predicted from.
         better = self._run_engine(list(again.values()), [plans[place] for place in again])
         for (place, request), output in zip(again.items(), better, strict=True):
             requests[place], outputs[place] = request, output
@@ -311,8 +314,6 @@ class EngineHost:
         if self.failures & (self.failures - 1) == 0:  # 1, 2, 4, 8 ...
             _log.error("engine failure %d: %s", self.failures, error)
         for request in requests:
-            if request.prediction is not None:
-                request.prediction.failed()
             self._call(request.on_dropped, "engine_error")
 
     def _drop_rest(self) -> None:
@@ -335,7 +336,7 @@ class EngineHost:
     ) -> None:
         try:
             coded = self._code(request, plan, output, times_us)
-            request.before_send()
+            request.before_send(coded.frame_number)
         except Exception as error:  # a frame that cannot be coded must not stop the others
             self._fail([request], error)
             return
@@ -350,7 +351,7 @@ class EngineHost:
     ) -> CodedFrame:
         planes = request.planes
         label = FrameLabel(
-            frame_number=request.frame_number,
+            frame_number=plan.frame_number & 0xFFFF,
             qp=request.qp,
             keyframe=plan.keyframe,
             reference=plan.reference,
@@ -367,6 +368,7 @@ class EngineHost:
             tries=(*request.rejected, Try(request.qp, 8 * sum(map(len, written)))),
             is_delta=plan.reference is not None,
             is_keyframe=plan.keyframe,
+            frame_number=label.frame_number,
         )
 
     # ---- any thread
@@ -385,8 +387,10 @@ class EngineHost:
         self._engine.close()
 
 
-def _plan(request: FrameRequest, *, now_us: int) -> FramePlan:
-    return INTRA if request.prediction is None else request.prediction.plan(now_us=now_us)
+def _plan(request: FrameRequest) -> FramePlan:
+    if request.prediction is None:
+        return FramePlan(request.frame_number, None, None, keyframe=True)
+    return request.prediction.plan()
 
 
 def _slot(state: int | None) -> int | None:

@@ -38,6 +38,9 @@ class CodedFrame:
     is_keyframe: bool
     "Whether a decoder may start here."
 
+    frame_number: int
+    "In its packets, modulo 65536."
+
     @property
     def size_bytes(self) -> int:
         """Size of all packets."""
@@ -63,16 +66,16 @@ class FrameRequest:
     "Called once if `is_measured`, with None if there was no time after all."
 
     frame_number: int
-    "Modulo 65536; goes into the packets."
+    "Modulo 65536; goes into the packets, unless `prediction` counts."
 
-    before_send: Callable[[], None] = lambda: None
-    "Called on the pack thread, before `on_coded`."
+    before_send: Callable[[int], None] = lambda number: None
+    "Called on the pack thread with the number in the packets, before `on_coded`."
 
     retry: Retry | None = None
     "Called on the engine thread; the frame runs once more at the qp that this returns."
 
     prediction: StreamPrediction | None = None
-    "Says what the frame is predicted from; None codes it by itself."
+    "Counts the frames and says what each is predicted from; None codes it by itself."
 
     rejected: tuple[Try, ...] = ()
     "Tries that `retry` did not want; for the host to fill."

@@ -1,70 +1,70 @@
 """
 What the frames of one stream are predicted from.
 
-The engine's thread asks before each frame and says what was kept; the event loop says when a
-subscriber needs to start afresh.
+The engine's thread asks before each frame and says when it was coded; the event loop brings what
+subscribers report. The choice itself is `rtcodec.codec.planner`'s.
 """
 
 import threading
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
 
-from rtcodec.codec.reference import NewestReference, ReferenceChoice
-
-REFRESH_INTERVAL_US: Final = 300_000
-"Least time between two key frames: many subscribers ask at once, and each costs all of them."
-
-
-@dataclass(frozen=True, slots=True)
-class FramePlan:
-    """How one frame is to be coded; ids as headers name them."""
-
-    keyframe: bool = True
-    reference: int | None = None
-    store: int | None = None
-
-
-INTRA: Final = FramePlan()
-"A frame by itself, of which nothing is kept."
+from rtcodec.codec.planner import FramePlan, ReferencePlanner
+from rtcodec.packet.feedback import FrameReport
 
 
 class StreamPrediction:
-    """Chooses references for one stream. `plan` and `stored` belong to the engine's thread."""
+    """A planner for two threads."""
 
-    def __init__(self, choice: ReferenceChoice | None = None) -> None:
+    def __init__(
+        self, slots: int, subscribers: Iterable[str] = (), *, first_frame: int = 0
+    ) -> None:
         """
         Args:
-            choice: Says which states there are; by default the newest frame is predicted from.
+            slots: Pictures of the stream that the engine keeps.
+            subscribers: Those there are already.
+            first_frame: Number of the first frame, not wrapped.
         """
-        self._choice = choice or NewestReference()
+        self._planner = ReferencePlanner(slots, first_frame=first_frame)
         self._lock = threading.Lock()
-        self._wants_keyframe = True
-        self._last_keyframe_us: int | None = None
+        for name in subscribers:
+            self._planner.join(name)
 
-    def refresh(self) -> None:
-        """Let a frame that anyone can start from come soon; may be called by any thread."""
+    @property
+    def next_frame(self) -> int:
+        """Number of the next frame, not wrapped."""
         with self._lock:
-            self._wants_keyframe = True
+            return self._planner.next_frame
 
-    def plan(self, *, now_us: int) -> FramePlan:
-        """Say how to code the next frame."""
+    # ---- for the event loop
+
+    def join(self, subscriber: str) -> None:
+        """Count a subscriber that holds nothing yet: the next frame is one to start from."""
         with self._lock:
-            last = self._last_keyframe_us
-            if self._wants_keyframe and (last is None or now_us - last >= REFRESH_INTERVAL_US):
-                self._wants_keyframe = False
-                self._last_keyframe_us = now_us
-                self._choice.forget()
-            reference = self._choice.choose()
-            return FramePlan(reference is None, reference, self._choice.next_state())
+            self._planner.join(subscriber)
 
-    def stored(self, plan: FramePlan, frame_number: int) -> None:
+    def leave(self, subscriber: str) -> None:
+        """Count a subscriber no longer."""
+        with self._lock:
+            self._planner.leave(subscriber)
+
+    def lost_all(self, subscriber: str) -> None:
+        """Note that a subscriber can make nothing of what it gets."""
+        with self._lock:
+            self._planner.lost_all(subscriber)
+
+    def report(self, subscriber: str, report: FrameReport) -> None:
+        """Note which frames a subscriber holds."""
+        with self._lock:
+            self._planner.report(subscriber, report)
+
+    # ---- for the engine's thread
+
+    def plan(self) -> FramePlan:
+        """Say how to code the next frame; changes nothing until `sent`."""
+        with self._lock:
+            return self._planner.plan()
+
+    def sent(self, plan: FramePlan) -> None:
         """Note that a frame was coded as planned."""
-        if plan.store is not None:
-            with self._lock:
-                self._choice.stored(plan.store, frame_number)
-
-    def failed(self) -> None:
-        """Note that a planned frame was not coded, or will not arrive anywhere."""
         with self._lock:
-            self._wants_keyframe = True
-            self._last_keyframe_us = None
+            self._planner.sent(plan)

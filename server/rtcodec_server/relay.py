@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rtcodec.errors import RtcodecError
+from rtcodec.packet.feedback import FrameReport
 from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.lobby import (
     CloseReason,
@@ -188,7 +189,7 @@ class Relay:
         )
         entry.stream = stream
         for subscriber, subscriber_peer in self._watching(room):
-            stream.subscribers[subscriber] = subscriber_peer.sender
+            stream.add_subscriber(subscriber, subscriber_peer.sender)
         peer = PublisherPeer(
             stream,
             ice_servers=self.settings.ice_servers,
@@ -214,7 +215,8 @@ class Relay:
         sender = LatentSender(
             on_sent=_report_sent,
             on_dropped=_report_unsent,
-            on_pli=lambda: self._on_pli(room),
+            on_pli=lambda: self._on_pli(room, name),
+            on_report=lambda report: self._on_report(room, name, report),
             on_nack=lambda n_packets: self._count(room, nacks=n_packets, plis=0),
         )
         peer = SubscriberPeer(
@@ -305,8 +307,7 @@ class Relay:
         if name not in self._sessions:
             raise RelayFull("the relay is shutting down", retry_after_s=1)
         if isinstance(peer, SubscriberPeer) and entry.stream is not None:
-            entry.stream.subscribers[name] = peer.sender
-            entry.stream.refresh()
+            entry.stream.add_subscriber(name, peer.sender)
         _log.info(
             "session opened room=%s role=%s session=%s", room, role.value, name[:SESSION_SHOWN]
         )
@@ -323,6 +324,9 @@ class Relay:
     def _on_connected(self, name: str) -> None:
         self._lobby.connect(name, now_us=monotonic_us())
         self._act()
+        session = self._sessions.get(name)
+        if session is not None and session.role is Role.SUBSCRIBER and session.room.stream:
+            session.room.stream.restart(name)  # what was sent before went nowhere
 
     # ---- going out
 
@@ -353,7 +357,7 @@ class Relay:
             reason,
         )
         if session.room.stream is not None:
-            session.room.stream.subscribers.pop(session.name, None)
+            session.room.stream.remove_subscriber(session.name)
         session.closing = asyncio.ensure_future(self._close(session))
         self._closing.add(session.closing)
         session.closing.add_done_callback(self._closing.discard)
@@ -412,12 +416,18 @@ class Relay:
         self.publisher_plis += counters.pli_count - plis
         peer.requests_noted = (counters.nack_count, counters.pli_count)
 
-    def _on_pli(self, room: str) -> None:
-        """A subscriber cannot go on from what it has."""
+    def _on_pli(self, room: str, name: str) -> None:
         self._count(room, nacks=0, plis=1)
+        if (stream := self._stream_of(room)) is not None:
+            stream.restart(name)
+
+    def _on_report(self, room: str, name: str, report: FrameReport) -> None:
+        if (stream := self._stream_of(room)) is not None:
+            stream.report(name, report)
+
+    def _stream_of(self, room: str) -> Stream | None:
         entry = self._rooms.get(room)
-        if entry is not None and entry.stream is not None:
-            entry.stream.refresh()
+        return None if entry is None else entry.stream
 
     def _count(self, room: str, *, nacks: int, plis: int) -> None:
         """Count what a subscriber asked for."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import StateId
+from rtcodec.packet.feedback import FrameReport
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr
 from rtcodec.rate_control import Plan
@@ -88,7 +89,7 @@ class Stream:
         "Of the last frame, or of all."
         self.rate = rate
         self.subscribers: dict[str, LatentSender] = {}
-        "Session -> sender; the room adds and removes."
+        "Session -> sender."
         self.on_delivery: Callable[[], None] = lambda: None
         "Called when a frame was handed to the subscribers."
         self._host = host
@@ -132,10 +133,31 @@ class Stream:
         for stats in self._stats:
             stats.frames.drop(reason)
 
-    def refresh(self) -> None:
-        """Let a frame come soon that a decoder can start from."""
-        if self._format is not None and self._format.prediction is not None:
-            self._format.prediction.refresh()
+    def add_subscriber(self, name: str, sender: LatentSender) -> None:
+        """Send frames to one more; it starts with a frame that can be started from."""
+        self.subscribers[name] = sender
+        if self._prediction is not None:
+            self._prediction.join(name)
+
+    def remove_subscriber(self, name: str) -> None:
+        """Send nothing more to a subscriber; one that is not there is ignored."""
+        self.subscribers.pop(name, None)
+        if self._prediction is not None:
+            self._prediction.leave(name)
+
+    def restart(self, name: str) -> None:
+        """Let a subscriber start afresh that can make nothing of what it gets."""
+        if self._prediction is not None:
+            self._prediction.lost_all(name)
+
+    def report(self, name: str, report: FrameReport) -> None:
+        """Take a subscriber's word for which frames it holds."""
+        if self._prediction is not None:
+            self._prediction.report(name, report)
+
+    @property
+    def _prediction(self) -> StreamPrediction | None:
+        return None if self._format is None else self._format.prediction
 
     def put(self, frame: DecodedFrame) -> None:
         """Encode *frame* for the subscribers, unless newer ones overtake it."""
@@ -190,7 +212,9 @@ class Stream:
         try:
             new.state = await self._host.open_state(new.width, new.height)
             if self._host.info.references >= NewestReference.SLOTS:
-                new.prediction = StreamPrediction()
+                slots = self._host.info.references
+                before = 0 if old is None or old.prediction is None else old.prediction.next_frame
+                new.prediction = StreamPrediction(slots, self.subscribers, first_frame=before)
         except Exception as error:  # whatever the engine does, the relay goes on
             if not self._has_failed:
                 _log.error("no engine state for %dx%d: %s", new.width, new.height, error)
@@ -231,11 +255,11 @@ class Stream:
                 planes=planes,
                 qp=self.qp if plan is None else plan.qp,
                 deadline_us=monotonic_us() + self._frame_deadline_us,
-                on_coded=lambda coded: self._on_coded(number, frame, planes, plan, coded),
+                on_coded=lambda coded: self._on_coded(frame, planes, plan, coded),
                 on_dropped=lambda reason: self._on_dropped(plan, reason),
                 on_psnr=self._on_psnr,
                 frame_number=number,
-                before_send=lambda: self._tap_frame(number, frame, planes),
+                before_send=lambda number: self._tap_frame(number, frame, planes),
                 retry=self.rate.retry(plan) if self.rate is not None and plan is not None else None,
                 prediction=form.prediction,
             )
@@ -268,7 +292,6 @@ class Stream:
 
     def _on_coded(
         self,
-        number: int,
         frame: DecodedFrame,
         planes: Planes,
         plan: Plan | None,
@@ -289,7 +312,7 @@ class Stream:
             stats.add_latency("batch", coded.started_us - coded.taken_us)
             stats.add_latency("engine", coded.engine_us - coded.started_us)
             stats.add_latency("entropy", coded.coded_us - coded.engine_us)
-        self._deliver(number, frame, coded)
+        self._deliver(frame, coded)
 
     def _leave_flight(self) -> None:
         self._n_in_flight -= 1
@@ -298,8 +321,10 @@ class Stream:
 
     # ---- sending
 
-    def _deliver(self, number: int, frame: DecodedFrame, coded: CodedFrame) -> None:
-        delivery = _Delivery(len(self.subscribers), frame.arrived_us, coded.coded_us, number)
+    def _deliver(self, frame: DecodedFrame, coded: CodedFrame) -> None:
+        delivery = _Delivery(
+            len(self.subscribers), frame.arrived_us, coded.coded_us, coded.frame_number
+        )
         if not self.subscribers:
             for stats in self._stats:
                 stats.add_latency("total", coded.coded_us - frame.arrived_us)

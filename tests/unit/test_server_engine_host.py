@@ -97,7 +97,7 @@ class Bench:
         *,
         number: int = 0,
         in_us: int = FAR_US,
-        before_send: Callable[[], None] = lambda: None,
+        before_send: Callable[[int], None] = lambda number: None,
         retry: Retry | None = None,
     ) -> None:
         self.host.submit(
@@ -270,7 +270,7 @@ async def test_an_engine_that_fails_costs_its_frames_and_the_relay_goes_on(
 
 
 async def test_a_frame_that_cannot_be_packed_costs_only_itself() -> None:
-    def fail() -> None:
+    def fail(number: int) -> None:
         raise OSError("no space left")
 
     async with bench() as b:

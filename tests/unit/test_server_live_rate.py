@@ -18,7 +18,7 @@ def cost(qp: int, level: float = 17) -> int:
 
 
 def coded(*tries: Try, is_delta: bool = False) -> CodedFrame:
-    return CodedFrame((b"",), 0, 0, 0, 0, False, tries, is_delta, not is_delta)
+    return CodedFrame((b"",), 0, 0, 0, 0, False, tries, is_delta, not is_delta, 0)
 
 
 def send(rate: LiveRate, numbers: Sequence[int], *, is_delta: bool = False) -> list[int]:
