@@ -14,7 +14,7 @@ from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_sou
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.rate_steering import RateSteering
-from rtcodec.codec.reference import NewestReference
+from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.console import (
     Progress,
@@ -128,6 +128,9 @@ class _Job:
     engine: Engine
     steering: RateSteering | None
     times: StageTimes = field(default_factory=StageTimes)
+    leans: bool = False
+    "Whether frames are predicted from those before."
+
     psnr: list[PlanePsnr] = field(default_factory=list)
     qps: list[int] = field(default_factory=list)
     pts: list[int] = field(default_factory=list)
@@ -143,7 +146,8 @@ class _Job:
             delta_tables=self.bundle.delta_tables,
             parallel_map=pool.map,
         )
-        chain = NewestReference() if _is_inter(reader, self.engine) else None
+        self.leans = _is_inter(reader, self.engine) and args.keyframe_interval != 1
+        chain = NewestReference() if self.leans else None
         encoder = FrameEncoder(
             self.engine, self.packer, reader.width, reader.height, references=chain
         )
@@ -185,6 +189,8 @@ class _Job:
     ) -> tuple[EncodeOutput, int]:
         if self.steering is None:
             qp: int = self.args.qp
+            if self.leans and not encoder.is_delta(keyframe=keyframe):
+                qp = intra_qp(qp)
             reconstruct: bool = self.args.psnr
             output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=reconstruct)
             return output, qp

@@ -26,6 +26,17 @@ class _Kept:
     acknowledged: bool = False
 
 
+KEY_FINER: Final = 14
+"""How much finer a frame is coded that a whole stream will lean on, in qp. What stands still is
+never coded again, so its quality is that of the first frame. Measured on training clips of 19
+frames, for the same quality: 4 saves 8 % of the bits, 8 15, 12 20, 16 23."""
+
+
+def intra_qp(qp: int) -> int:
+    """Return the qp of an intra frame in a stream of delta frames at *qp*."""
+    return max(0, qp - KEY_FINER)
+
+
 class ReferenceChoice(Protocol):
     """What an encoder asks before a frame, and says after it."""
 

@@ -25,6 +25,7 @@ from rtcodec.codec.damage import DamageTracker
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.planner import ReferencePlanner, ReferencePolicy
+from rtcodec.codec.reference import intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import EncodeJob, Engine
 from rtcodec.errors import BitstreamError
@@ -81,7 +82,9 @@ class LatentCall:
 
     def open(self, clip: Clip, setting: float, network: Network) -> tuple[CallSender, CallReceiver]:
         """Start a call."""
-        packer = FramePacker(self.bundle.entropy_tables, self._slicing)
+        packer = FramePacker(
+            self.bundle.entropy_tables, self._slicing, delta_tables=self.bundle.delta_tables
+        )
         sender = _LatentSender(self, packer, clip, int(setting))
         return sender, _LatentReceiver(self, clip)
 
@@ -101,10 +104,12 @@ class _LatentSender:
 
     def encode(self, planes: Planes, *, now_us: int) -> CodedFrame:
         plan = self._planner.plan()
-        job = EncodeJob(self._state, planes, self._qp, _slot(plan.reference), _slot(plan.store))
+        leans = self._engine.info.references > 0
+        qp = intra_qp(self._qp) if leans and plan.reference is None else self._qp
+        job = EncodeJob(self._state, planes, qp, _slot(plan.reference), _slot(plan.store))
         label = FrameLabel(
             frame_number=plan.frame_number & 0xFFFF,
-            qp=self._qp,
+            qp=qp,
             keyframe=plan.keyframe,
             reference=plan.reference,
             store=plan.store,
@@ -127,6 +132,7 @@ class _LatentReceiver:
             clip.width,
             clip.height,
             references=codec.engine.info.references,
+            delta=codec.bundle.delta,
         )
         self._reporter = FrameReporter()
         self._damage = DamageTracker()
@@ -144,14 +150,14 @@ class _LatentReceiver:
             return self._nothing(frame, packets, now_us=now_us)
         header, present = decoded.frame.header, decoded.frame.present
         concealed = 1.0 - float(np.mean(present))
-        is_held = decoded.frame.complete
+        is_held = decoded.whole
         self._reporter.decided(
             header.frame_number, is_held=is_held, concealed=concealed, now_us=now_us
         )
         shown = self._damage.decoded(
             header.frame_number,
             concealed=concealed,
-            is_reference_held=True,
+            is_reference_held=decoded.trusted,
             keyframe=header.keyframe,
             reference=header.reference,
             store=header.store,

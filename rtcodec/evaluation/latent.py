@@ -17,7 +17,7 @@ from rtcodec.bitstream.sequence import MODEL_ID_BYTES, ColorRange, SequenceHeade
 from rtcodec.bundle import SUFFIX, Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
-from rtcodec.codec.reference import NewestReference
+from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, open_engine
@@ -76,7 +76,8 @@ class Latent:
         packer = FramePacker(
             self._bundle.entropy_tables, Slicing(), delta_tables=self._bundle.delta_tables
         )
-        chain = NewestReference() if self._is_inter(clip) else None
+        leans = self._is_inter(clip) and self._keyframe_interval != 1
+        chain = NewestReference() if leans else None
         encoder = FrameEncoder(self._engine, packer, clip.width, clip.height, references=chain)
         out = io.BytesIO()
         sizes_bytes: list[int] = []
@@ -85,7 +86,8 @@ class Latent:
             with RtcWriter(out, self._sequence(clip)) as writer:
                 for number, planes in enumerate(clip.frames):
                     keyframe = number % interval == 0
-                    frame = encoder.encode(planes, qp=setting, pts=number, keyframe=keyframe)
+                    qp = intra_qp(setting) if keyframe and chain is not None else setting
+                    frame = encoder.encode(planes, qp=qp, pts=number, keyframe=keyframe)
                     sizes_bytes.append(writer.write(frame.unit))
         finally:
             encoder.close()

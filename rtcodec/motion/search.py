@@ -9,8 +9,9 @@ from rtcodec.types import QP_MAX
 FINEST_STEP, COARSEST_STEP = 3.0, 160.0
 "Quantiser steps of an orthonormal transform at qp 0 and 63, in 8-bit sample values."
 
-BIT_PRICE = 0.37
-"Sums of differences that a bit may save, in steps; H.264's reference encoder has the same factor."
+BIT_PRICE = 1.0
+"""Sums of differences that a bit may save, in steps. Measured on training clips: 1.0 takes 12 %
+fewer bits than 0.37 (usual for H.264), 1.6 8 % fewer: the networks mend a poor prediction well."""
 
 CALM, CALM_PER_STEP = 0.4, 0.04
 "Mean difference below which a block is left at rest, at step 0 and more for each step."

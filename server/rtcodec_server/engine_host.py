@@ -24,6 +24,7 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.planner import FramePlan
+from rtcodec.codec.reference import intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
@@ -220,6 +221,7 @@ class EngineHost:
         taken_us = monotonic_us()
         requests = [self._requests.pop(job.job_id) for job in batch.jobs]
         plans = [_plan(request) for request in requests]
+        requests = [_finer(*planned) for planned in zip(requests, plans, strict=True)]
         started_us = monotonic_us()
         try:
             outputs = self._run_engine(requests, plans)
@@ -391,6 +393,13 @@ def _plan(request: FrameRequest) -> FramePlan:
     if request.prediction is None:
         return FramePlan(request.frame_number, None, None, keyframe=True)
     return request.prediction.plan()
+
+
+def _finer(request: FrameRequest, plan: FramePlan) -> FrameRequest:
+    """Code a frame finer that others will lean on, unless a rate decides on qp."""
+    if request.prediction is None or plan.reference is not None or request.retry is not None:
+        return request
+    return replace(request, qp=intra_qp(request.qp))
 
 
 def _slot(state: int | None) -> int | None:
