@@ -24,7 +24,7 @@ import numpy as np
 
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.file import RtcWriter
-from rtcodec.bitstream.sequence import SequenceHeader
+from rtcodec.bitstream.sequence import MAX_REFERENCES, SequenceHeader
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
 from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
@@ -119,6 +119,7 @@ class _BitstreamOutput:
                 model_id=self._model_id[:8],
                 geometry=picture.description.geometry,
                 time_base=RTP_TIME_BASE,
+                references=MAX_REFERENCES,  # how many the sender uses shows in its packets
             )
             partial = self._stack.enter_context(atomic_file(self._path))
             self._writer = RtcWriter(self._stack.enter_context(partial.open("wb")), sequence)
