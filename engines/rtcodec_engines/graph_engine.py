@@ -6,7 +6,7 @@ What the CPU engines share: streams, padding, the order of the graphs, buffers k
 
     delta frames, whose prediction comes from a stored picture:
     encode   blocks --motion search--> prediction, differences --> delta_analysis --> z, symbols
-    decode   motion --> prediction; symbols, prediction --> delta_synthesis --> planes
+    decode   motion --> prediction; symbols, prediction --> delta_synthesis, linear path --> planes
 
 A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size, with
 their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 from rtcodec.bundle import Bundle
 from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
-from rtcodec.engine.blocks import fill_blocks, planes_of
+from rtcodec.engine.blocks import BLOCK_SAMPLES, fill_blocks, planes_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError
-from rtcodec.motion.native import Reference, quantise
+from rtcodec.motion.native import LinearPath, Reference, quantise
 from rtcodec.motion.native import differences as take_differences
+from rtcodec.motion.said import Said
 from rtcodec.motion.search import find_motion, nominal_step
 from rtcodec.motion.vectors import motion_symbols, vectors_of
 from rtcodec.types import TILE_PX, Planes, tile_grid
@@ -99,8 +100,8 @@ class Pipeline(ABC):
     @abstractmethod
     def synthesise_delta(
         self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
-        """Return the blocks of symbols [4 Th, 4 Tw, M] and the prediction."""
+    ) -> NDArray[np.float32]:
+        """Return what symbols [4 Th, 4 Tw, M] add beside the linear path, [4 Th, 4 Tw, 384]."""
 
 
 @dataclass(slots=True)
@@ -129,7 +130,12 @@ class GraphEngine(ABC):
         self._net = bundle.scale_net
         self._gains = bundle.gains
         self._delta = bundle.delta
-        self._rest = None if bundle.delta is None else RestDecision(bundle.delta)
+        self._rest: RestDecision | None = None
+        self._linear: LinearPath | None = None
+        if self._delta is not None:
+            self._rest = RestDecision(self._delta)
+            weights = self._delta.tensor("synthesis.linear.weight")
+            self._linear = LinearPath(weights.reshape(BLOCK_SAMPLES, -1))
         self._pool = _PipelinePool(self._compile, self._forget)
         self._states: dict[StateId, _Stream] = {}
         self._ids = count()
@@ -220,11 +226,12 @@ class GraphEngine(ABC):
         quantise(latents, last, self._bundle.tensor("rounding"), symbols)
         symbols[..., latents.shape[2] :] = motion
         assert self._rest is not None
-        spared = self._rest.not_worth(latents, symbols, indices, z, qp)
-        symbols[spared.repeat(4, 0).repeat(4, 1)] = 0
-        still = at_rest(symbols)
-        z[:, still] = 0  # nothing is sent of those tiles
-        painted = self._paint(pipeline, symbols, still, gains) if shown else None
+        said = Said.of(symbols)
+        spared = self._rest.not_worth(latents, symbols, said, indices, z, qp)
+        symbols[spread(spared, symbols)] = 0
+        said = said.without(spared)
+        z.reshape(len(z), -1)[:, said.count() == 0] = 0  # nothing is sent of those tiles
+        painted = self._paint(pipeline, symbols, said, gains) if shown else None
         return z, symbols, indices, painted
 
     def _decode(self, job: DecodeJob) -> Planes:
@@ -239,8 +246,8 @@ class GraphEngine(ABC):
                 _, prediction = pipeline.delta_inputs()
                 vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
                 reference.predict(vectors, intra, prediction)
-                still = at_rest(symbols)
-                painted = self._paint(pipeline, symbols, still, delta.gains[job.qp])
+                symbols = np.ascontiguousarray(symbols)
+                painted = self._paint(pipeline, symbols, Said.of(symbols), delta.gains[job.qp])
             _keep(stream, job.store, painted)
             return cropped(painted, job.width, job.height)
 
@@ -248,18 +255,21 @@ class GraphEngine(ABC):
         self,
         pipeline: Pipeline,
         symbols: NDArray[np.int16],
-        still: NDArray[np.bool_],
+        said: Said,
         gains: NDArray[np.float32],
     ) -> NDArray[np.uint8]:
         """The blocks of symbols with motion; the prediction is in the pipeline."""
+        assert self._linear is not None
         _, prediction = pipeline.delta_inputs()
+        still = said.count() == 0
         if still.all():
             return prediction
-        blocks = pipeline.synthesise_delta(symbols[..., : self._bundle.latent_channels], gains)
-        if still.any():
-            places = still.repeat(4, 0).repeat(4, 1)
-            blocks[places] = prediction[places]
-        return blocks
+        channels, latents = self._bundle.dims["C"], self._bundle.latent_channels
+        corrections = pipeline.synthesise_delta(symbols[..., :latents], gains)
+        decoder_gains = gains[channels + latents : channels + 2 * latents]
+        return self._linear.paint(
+            symbols, said.at, decoder_gains, corrections, prediction, spread(still, symbols)
+        )
 
     def _delta_model(self) -> Bundle:
         if self._delta is None:
@@ -294,11 +304,10 @@ def _keep(stream: _Stream, slot: int | None, blocks: NDArray[np.uint8]) -> None:
     stream.pictures[slot].fill(blocks)
 
 
-def at_rest(symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Tiles of which nothing is said, [Th, Tw]; symbols [4 Th, 4 Tw, M]."""
-    said = symbols.any(2)
-    h, w = said.shape
-    return np.asarray(~said.reshape(h // 4, 4, w // 4, 4).any((1, 3)))
+def spread(tiles: NDArray[np.bool_], symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Return [Th * Tw] for every place of the tiles of *symbols*, [4 Th, 4 Tw]."""
+    rows, columns = symbols.shape[0] // 4, symbols.shape[1] // 4
+    return tiles.reshape(rows, columns).repeat(4, 0).repeat(4, 1)
 
 
 class _PipelinePool:

@@ -142,15 +142,16 @@ class _OnnxRuntimePipeline(Pipeline):
 
     def synthesise_delta(
         self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
-        """Return the blocks."""
+    ) -> NDArray[np.float32]:
+        """Return the corrections."""
         feed: dict[str, NDArray[Any]] = {
             "symbols": symbols[None].astype(np.float32),
             "prediction": self._prediction,
             "gains": gains[None],
         }
-        blocks: NDArray[np.uint8] = self._run("delta_synthesis", ["blocks"], feed)[0][0]
-        return blocks
+        corrections: NDArray[np.float32]
+        corrections = self._run("delta_synthesis", ["corrections"], feed)[0][0]
+        return corrections
 
     def _run(
         self, graph: str, outputs: list[str], feed: Mapping[str, NDArray[Any]]

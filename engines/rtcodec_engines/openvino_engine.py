@@ -179,13 +179,14 @@ class _OpenVinoPipeline(Pipeline):
 
     def synthesise_delta(
         self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
-        """Return a view of the blocks."""
+    ) -> NDArray[np.float32]:
+        """Return a view of the corrections."""
         self._delta_synthesis.get_tensor("symbols").data[0] = symbols
         self._delta_synthesis.get_tensor("gains").data[0] = gains
         self._delta_synthesis.infer()
-        blocks: NDArray[np.uint8] = self._delta_synthesis.get_tensor("blocks").data[0]
-        return blocks
+        corrections: NDArray[np.float32]
+        corrections = self._delta_synthesis.get_tensor("corrections").data[0]
+        return corrections
 
 
 @cache

@@ -13,11 +13,15 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import TileCosts
 from rtcodec.entropy.native import gather_tiles
 from rtcodec.entropy.tile import gather_hyper
+from rtcodec.motion.said import Said
 from rtcodec.motion.search import nominal_step
 
 SQUARES_PER_BIT = 1 / 8
 """Squared steps of error that a bit may save. Training weighs bits against error by 16 / step^2,
 three quarters of it luma's, which gives 1 / 12; 1 / 8 measured a quarter of a per cent better."""
+
+_HYPER_BITS, _SYMBOL_BITS = 150, 16
+"No tile costs more than this, and this for each of its symbols."
 
 _LUMA, _CHROMA_WEIGHT = 256, 2 / 3  # samples of a block; 6:1:1 over planes of 4:1:1 samples
 
@@ -42,41 +46,41 @@ class RestDecision:
         self,
         latents: NDArray[np.float32],
         symbols: NDArray[np.int16],
+        said: Said,
         indices: NDArray[np.uint8],
         z: NDArray[np.int8],
         qp: int,
     ) -> NDArray[np.bool_]:
         """
-        Return which tiles cost more than they bring, bool [Th, Tw].
+        Return which tiles cost more than they bring, bool [Th * Tw].
 
         Tiles that move, or have blocks without a prediction, are never among them.
 
         Args:
             latents: [4 Th, 4 Tw, M'], in steps; M' without motion.
             symbols: [4 Th, 4 Tw, M], the last channels of motion.
+            said: Of *symbols*.
             indices: Scale indices [M, 4 Th, 4 Tw].
             z: [Cz, Th, Tw].
             qp: 0 to 63.
         """
-        rows, columns = z.shape[1:]
         channels = latents.shape[2]
-        coded = _any_in_tiles(symbols) & ~_any_in_tiles(symbols[..., channels:])
-        tiles = np.flatnonzero(coded).astype(np.uint32)
-        worthless = np.zeros((rows, columns), np.bool_)
-        if not tiles.size:
-            return worthless
-        said = gather_tiles(symbols.transpose(2, 0, 1), tiles)
-        bits = self._costs.bits(gather_hyper(z, tiles), said, gather_tiles(indices, tiles), qp)
-        meant = latents.reshape(rows, 4, columns, 4, channels).transpose(0, 2, 4, 1, 3)[coded]
-        symbol = said[:, :channels].astype(np.float32)  # [T, M', 16]
-        mended = (2 * meant.reshape(symbol.shape) - symbol) * symbol
-        gain = mended.sum(2) @ self._energies[qp]
-        worthless[coded] = gain < SQUARES_PER_BIT * nominal_step(qp) ** 2 * bits
+        residual = said.channels < channels
+        counts = said.count(residual)
+        at, of = said.at[residual].astype(np.int64), said.channels[residual]
+        symbol = symbols.reshape(-1)[at].astype(np.float32)
+        places = at // symbols.shape[2]
+        meant = latents.reshape(-1)[places * channels + of]
+        mended = (2 * meant - symbol) * symbol * self._energies[qp][of]
+        gain = np.bincount(said.tiles[residual], mended, said.n_tiles)
+        price = SQUARES_PER_BIT * nominal_step(qp) ** 2
+        # The exact cost is looked up only where it may matter.
+        doubtful = (gain < price * (_HYPER_BITS + _SYMBOL_BITS * counts)) & (counts > 0)
+        doubtful &= said.count(~residual) == 0
+        worthless = np.zeros(said.n_tiles, np.bool_)
+        tiles = np.flatnonzero(doubtful).astype(np.uint32)
+        if tiles.size:
+            coded = gather_tiles(symbols.transpose(2, 0, 1), tiles)
+            bits = self._costs.bits(gather_hyper(z, tiles), coded, gather_tiles(indices, tiles), qp)
+            worthless[tiles] = gain[tiles] < price * bits
         return worthless
-
-
-def _any_in_tiles(symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Whether a tile has any, [Th, Tw]; symbols [4 Th, 4 Tw, K]."""
-    said = symbols.any(2)
-    h, w = said.shape
-    return np.asarray(said.reshape(h // 4, 4, w // 4, 4).any((1, 3)))

@@ -187,21 +187,31 @@ class GraphBuilder:
         return self._int8_conv(x, weight, step, layer.bias)
 
     def of_bytes(
-        self, x: str, weight: Array, bias: Array | None = None, *, zero: float = 127.5
+        self,
+        x: str,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        zero: float = 127.5,
+        exact: bool = True,
     ) -> str:
         """
         A 1x1 layer for (samples - zero) / 255, of samples 0..255 in *x*.
 
         Its weights take two integers of 7 bits each, the second for what the first leaves: two
         products in integers are faster than one in floats, and exact enough for the finest qp.
+        One is enough, *exact* or not, for what a trunk only looks at.
         """
         centre = -zero / 255 * weight.sum((1, 2, 3))
         matrix = weight[:, :, 0, 0] / 255
         coarse, step = int8_weight(matrix, _BYTE_WEIGHT_LIMIT)
+        offset = centre if bias is None else bias + centre
+        if not exact:
+            return self._int8_conv(x, coarse, step, offset)
         fine, fine_step = int8_weight(matrix - coarse * step[:, None], _BYTE_WEIGHT_LIMIT)
         return self.node(
             "Add",
-            self._int8_conv(x, coarse, step, centre if bias is None else bias + centre),
+            self._int8_conv(x, coarse, step, offset),
             self._int8_conv(x, fine, fine_step),
         )
 
@@ -318,7 +328,7 @@ def delta_analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     trunk = g.node(
         "Add",
         g.of_bytes(d, *Layer.of(weights, "analysis.embed"), zero=128),
-        g.of_bytes(prediction, weights["analysis.embed_reference.weight"]),
+        g.of_bytes(prediction, weights["analysis.embed_reference.weight"], exact=False),
     )
     latents = _latents(g, weights, dims, straight, trunk, gains)
     _hyper_analysis(g, weights, g.node("Concat", latents, g.channels_first("motion"), axis=1))
@@ -531,7 +541,11 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     step1 = means.step1(means.anchors_of("symbols", channels_last=True))
     known = g.node("Mul", g.node("Add", symbols, step1), means.before)
     rest = g.node("Mul", g.node("Add", symbols, means.step2(known)), means.after)
-    samples = _paint(g, weights, dims, g.node("Add", known, rest), gains, None)
+    latents = g.node("Mul", g.node("Add", known, rest), gains["decoder"])
+    # Samples: (x + 1/2) * 255, and another 1/2 for rounding by Floor.
+    straight = g.conv(latents, weights["synthesis.linear.weight"] * 255)
+    corrections = _corrections(g, weights, dims, latents, gains, plus=128)
+    samples = g.node("Floor", g.clip(g.node("Add", straight, corrections), 0.0, 255.0))
     g.node("Cast", g.channels_last(samples), to=TensorProto.UINT8, out="blocks")
     return g.model(
         "synthesis",
@@ -541,46 +555,49 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
 
 
 def delta_synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """Symbols, prediction (uint8 blocks) and gains -> blocks (uint8)."""
+    """
+    Symbols, prediction (uint8 blocks) and gains -> corrections, in sample values.
+
+    The prediction and the linear path are added by whoever runs it: nearly all symbols are zero,
+    and looking up those that are not is faster (`rtcodec.motion.native.LinearPath`).
+    """
     g = GraphBuilder()
     gains = g.gains(_gain_sizes(dims))
-    prediction = _samples(g, "prediction")
-    samples = _paint(g, weights, dims, g.channels_first("symbols"), gains, prediction)
-    g.node("Cast", g.channels_last(samples), to=TensorProto.UINT8, out="blocks")
+    context = g.of_bytes(
+        _samples(g, "prediction"), weights["synthesis.embed_reference.weight"], exact=False
+    )
+    latents = g.node("Mul", g.channels_first("symbols"), gains["decoder"])
+    g.channels_last(
+        _corrections(g, weights, dims, latents, gains, context=context), out="corrections"
+    )
     return g.model(
         "delta_synthesis",
         [_at_16("symbols", dims), _blocks("prediction", TensorProto.UINT8), _gains_input(dims)],
-        [_blocks("blocks", TensorProto.UINT8)],
+        [_blocks("corrections", TensorProto.FLOAT)],
     )
 
 
-def _paint(
+def _corrections(
     g: GraphBuilder,
     weights: Weights,
     dims: Mapping[str, int],
     latents: str,
     gains: Mapping[str, str],
-    prediction: str | None,
+    *,
+    context: str = "",
+    plus: float = 0.0,
 ) -> str:
-    """Add the nodes from quantised latents to samples 0..255, as floats that are integers."""
-    latents = g.node("Mul", latents, gains["decoder"])
-    # Samples: (x + 1/2) * 255, and another 1/2 for rounding by Floor.
-    straight = g.conv(latents, weights["synthesis.linear.weight"] * 255)
+    """Add the nodes of the trunk, from scaled latents to sample values and *plus*."""
     embed, out = (int8_unit(weights, f"synthesis.{key}_input") for key in ("embed", "head"))
     trunk = g.product(g.in_units(latents, embed), Layer.of(weights, "synthesis.embed"), embed)
-    if prediction is not None:
-        context = g.of_bytes(prediction, weights["synthesis.embed_reference.weight"])
+    if context:
         trunk = g.node("Add", trunk, context)
     trunk = g.node("Mul", trunk, gains["decoder_trunk"])
     for i in range(dims["decoder_blocks"]):
         trunk = g.block(trunk, weights, f"synthesis.blocks.{i}")
     trunk = g.in_units(g.node("Mul", trunk, gains["decoder_head"]), out)
     head = Layer.of(weights, "synthesis.head").scaled(np.full(PIXEL_CHANNELS, 255, np.float32))
-    corrections = g.product(trunk, head.plus(128 if prediction is None else 0.5), out)
-    samples = g.node("Add", straight, corrections)
-    if prediction is not None:
-        samples = g.node("Add", samples, prediction)
-    return g.node("Floor", g.clip(samples, 0.0, 255.0))
+    return g.product(trunk, head.plus(plus), out)
 
 
 def build_graphs(weights: Weights, dims: Mapping[str, int], rounding: Array) -> dict[str, bytes]:

@@ -59,7 +59,7 @@ typedef struct {
     uint32_t rows, columns; /* blocks */
 } rtc_reference;
 
-static const uint32_t VERSION = 2;
+static const uint32_t VERSION = 3;
 
 EXPORT uint32_t rtc_motion_version(void)
 {
@@ -469,6 +469,74 @@ CLONES EXPORT void rtc_quantise(const float *restrict latents, const uint8_t *re
             modulus = modulus < 0 ? 0 : modulus > 32767 ? 32767 : modulus;
             const int32_t n = (int32_t)modulus;
             out[c] = (int16_t)(x[c] < 0 ? -n : n);
+        }
+    }
+}
+
+/* Where symbols are not 0, in order: their numbers, and how many. `at` has room for all. */
+EXPORT uint32_t rtc_nonzero(const int16_t *symbols, uint32_t size, uint32_t *at)
+{
+    uint32_t count = 0, i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t four[2];
+        memcpy(four, symbols + i, sizeof four);
+        if (!(four[0] | four[1]))
+            continue;
+        for (uint32_t j = i; j < i + 8; j++) {
+            at[count] = j;
+            count += symbols[j] != 0;
+        }
+    }
+    for (; i < size; i++)
+        if (symbols[i])
+            at[count++] = i;
+    return count;
+}
+
+typedef struct {
+    const float *weights;      /* of the linear path, [latents, SAMPLES] */
+    const float *gains;        /* of latents, times 255 */
+    const float *corrections;  /* [places, SAMPLES] */
+    const uint8_t *prediction; /* [places, SAMPLES] */
+    const uint8_t *still;      /* [places], not 0 where the prediction stays as it is */
+    const int16_t *symbols;    /* [places, stride], the first ones are latents */
+    const uint32_t *at;        /* from rtc_nonzero */
+    uint32_t count, places, latents, stride;
+} rtc_painting;
+
+/*
+ * Samples from prediction, corrections and the linear path of those symbols that are not 0: a few
+ * in a hundred, so this is ten times as fast as a matrix product.
+ */
+CLONES EXPORT void rtc_paint(const rtc_painting *p, uint8_t *restrict blocks)
+{
+    float sums[SAMPLES];
+    uint32_t n = 0;
+    for (uint32_t place = 0; place < p->places; place++) {
+        const uint8_t *prediction = p->prediction + (size_t)place * SAMPLES;
+        uint8_t *block = blocks + (size_t)place * SAMPLES;
+        const uint32_t end = (place + 1) * p->stride;
+        if (p->still[place]) {
+            while (n < p->count && p->at[n] < end)
+                n++;
+            memcpy(block, prediction, SAMPLES);
+            continue;
+        }
+        const float *corrections = p->corrections + (size_t)place * SAMPLES;
+        for (int i = 0; i < SAMPLES; i++)
+            sums[i] = corrections[i] + prediction[i] + 0.5f;
+        for (; n < p->count && p->at[n] < end; n++) {
+            const uint32_t channel = p->at[n] - place * p->stride;
+            if (channel >= p->latents)
+                continue;
+            const float factor = p->symbols[p->at[n]] * p->gains[channel];
+            const float *row = p->weights + (size_t)channel * SAMPLES;
+            for (int i = 0; i < SAMPLES; i++)
+                sums[i] += factor * row[i];
+        }
+        for (int i = 0; i < SAMPLES; i++) {
+            const float x = sums[i] < 0 ? 0 : sums[i] > 255 ? 255 : sums[i];
+            block[i] = (uint8_t)(int32_t)x;
         }
     }
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 
-LIBRARY_VERSION = 2
+LIBRARY_VERSION = 3
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -35,12 +35,24 @@ class _Planes(ctypes.Structure):
     _fields_ = (("y", _PTR), ("u", _PTR), ("v", _PTR), ("rows", _U32), ("columns", _U32))
 
 
+class _Painting(ctypes.Structure):
+    """`rtc_painting`."""
+
+    _fields_ = (
+        *((name, _PTR) for name in ("weights", "gains", "corrections", "prediction", "still")),
+        *((name, _PTR) for name in ("symbols", "at")),
+        *((name, _U32) for name in ("count", "places", "latents", "stride")),
+    )
+
+
 _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
     "rtc_motion_version": (_U32, ()),
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
     "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_differences": (None, (_PTR, _PTR, _U32, _PTR)),
+    "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
+    "rtc_paint": (None, (_PTR, _PTR)),
     "rtc_quantise": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR)),
 }
 
@@ -185,6 +197,67 @@ def quantise(
         raise ValueError("latents, indices and rounding do not fit")
     addresses = (_address(a) for a in (latents, indices, np.ascontiguousarray(rounding)))
     _library().rtc_quantise(*addresses, h * w, channels, stride, _address(symbols))
+
+
+def nonzero(symbols: NDArray[np.int16]) -> NDArray[np.uint32]:
+    """Return where *symbols*, in order in memory, are not 0, as `np.flatnonzero`."""
+    if symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
+        raise ValueError(f"symbols are {symbols.dtype} {symbols.shape}, not int16 in order")
+    at = np.empty(symbols.size, np.uint32)
+    return at[: _library().rtc_nonzero(_address(symbols), symbols.size, _address(at))]
+
+
+class LinearPath:
+    """Paints delta frames: prediction, corrections, and symbols through the linear path."""
+
+    def __init__(self, weights: NDArray[np.float32]) -> None:
+        """
+        Args:
+            weights: [384, M], from latents to samples / 255.
+        """
+        self._weights = np.ascontiguousarray(weights.T, np.float32)
+
+    def paint(
+        self,
+        symbols: NDArray[np.int16],
+        at: NDArray[np.uint32],
+        gains: NDArray[np.float32],
+        corrections: NDArray[np.float32],
+        prediction: NDArray[np.uint8],
+        still: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        """
+        Return the blocks of a frame, uint8 [h16, w16, 384].
+
+        Args:
+            symbols: int16 [h16, w16, K], the first M of latents.
+            at: `nonzero(symbols)`.
+            gains: Of the latents, float32 [M].
+            corrections: What the trunk adds, in sample values, float32 [h16, w16, 384].
+            prediction: uint8 [h16, w16, 384].
+            still: Where that stays as it is, bool [h16, w16].
+        """
+        h, w, stride = symbols.shape
+        latents = len(self._weights)
+        fits = (
+            (symbols, np.int16, (h, w, stride)),
+            (gains, np.float32, (latents,)),
+            (corrections, np.float32, (h, w, BLOCK_SAMPLES)),
+            (prediction, np.uint8, (h, w, BLOCK_SAMPLES)),
+            (still, np.bool_, (h, w)),
+            (at, np.uint32, at.shape),
+        )
+        for array, kind, shape in fits:
+            if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+                raise ValueError(f"{array.dtype} {array.shape} is no {kind} {shape} in order")
+        if stride < latents or (at.size and int(at.max()) >= symbols.size):
+            raise ValueError("symbols do not fit")
+        scaled = gains * np.float32(255)
+        blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint8)
+        arrays = (self._weights, scaled, corrections, prediction, still, symbols, at)
+        painting = _Painting(*map(_address, arrays), at.size, h * w, latents, stride)
+        _library().rtc_paint(ctypes.byref(painting), _address(blocks))
+        return blocks
 
 
 def _address(array: NDArray[np.generic]) -> int:

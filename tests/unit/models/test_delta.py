@@ -25,7 +25,7 @@ from rtcodec.models.streams import Streams, to_blocks, to_samples  # noqa: E402
 from rtcodec.models.thaw import thaw, thaw_delta  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
 from rtcodec.models.validation import QPS, ClipValidation  # noqa: E402
-from rtcodec.motion.native import differences, quantise  # noqa: E402
+from rtcodec.motion.native import LinearPath, differences, nonzero, quantise  # noqa: E402
 from rtcodec.motion.vectors import CHANNELS  # noqa: E402
 from support.models import (  # noqa: E402
     TINY,
@@ -157,7 +157,18 @@ def test_exported_graphs_equal_the_torch_networks(int8: bool) -> None:
         "prediction": predicted,
         "gains": gains,
     }
-    (painted,) = run("delta_synthesis", feed)
+    (corrections,) = run("delta_synthesis", feed)
+    linear = LinearPath(net.synthesis.linear.weight.detach().numpy()[:, :, 0, 0])
+    still = np.zeros((4, 8), np.bool_)
+    decoder_gains = dec_gain[:, :, 0, 0].detach().numpy()
+    painted = np.stack(
+        [
+            linear.paint(sent, nonzero(sent), gain, added, basis, still)
+            for sent, gain, added, basis in zip(
+                feed["symbols"].astype(np.int16), decoder_gains, corrections, predicted, strict=True
+            )
+        ]
+    )
     assert np.abs(painted.astype(int) - np.stack(to_blocks(x_hat))).max() <= 1
 
 
