@@ -26,6 +26,7 @@ from rtcodec.models.layer import (
     Int8Input,
     clamp_ste,
     in_float32,
+    int8_weight,
     round_ste,
 )
 from rtcodec.models.network import Analysis, Coded, GainVectors, Synthesis
@@ -40,15 +41,34 @@ from rtcodec.models.prior import (
     quantise,
     rounding_offsets,
 )
-from rtcodec.models.tier import PIXEL_CHANNELS, SCALE_LEVELS, TILE_SIDE, Z_LIMIT, Tier
+from rtcodec.models.tier import (
+    BYTE_WEIGHT_LIMIT,
+    PIXEL_CHANNELS,
+    SCALE_LEVELS,
+    TILE_SIDE,
+    Z_LIMIT,
+    Tier,
+)
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 
 
-def reference_embedding(channels: int) -> Conv1x1:
-    """A 1x1 layer from a prediction to a trunk; starts at zero."""
-    layer = Conv1x1(PIXEL_CHANNELS, channels, bias=False)
-    nn.init.zeros_(layer.weight)
-    return layer
+class ReferenceEmbedding(Conv1x1):
+    """
+    A 1x1 layer from a prediction to a trunk; starts at zero.
+
+    A prediction is bytes, and a trunk only looks at it: the weights are rounded to 7 bits, as the
+    graphs have them, and gradients pass through.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(PIXEL_CHANNELS, channels, bias=False)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, 384, h16, w16] -> [N, channels, h16, w16]."""
+        integers, step = int8_weight(self.weight.flatten(1), BYTE_WEIGHT_LIMIT)
+        rows = F.linear(x.permute(0, 2, 3, 1), integers * step[:, None])
+        return rows.permute(0, 3, 1, 2)
 
 
 class DeltaAnalysis(Analysis):
@@ -56,7 +76,7 @@ class DeltaAnalysis(Analysis):
 
     def __init__(self, tier: Tier) -> None:
         super().__init__(tier)
-        self.embed_reference = reference_embedding(tier.channels)
+        self.embed_reference = ReferenceEmbedding(tier.channels)
 
     def code(
         self, d: Tensor, prediction: Tensor, trunk_gain: Tensor, latent_gain: Tensor
@@ -83,7 +103,7 @@ class DeltaSynthesis(Synthesis):
 
     def __init__(self, tier: Tier) -> None:
         super().__init__(tier)
-        self.embed_reference = reference_embedding(tier.channels)
+        self.embed_reference = ReferenceEmbedding(tier.channels)
 
     def paint(
         self,

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rtcodec.models.tier import (
     ANCHOR,
     ANCHORED,
+    BYTE_WEIGHT_LIMIT,
     PIXEL_CHANNELS,
     TILE_PLACES,
     TILE_SIDE,
@@ -40,9 +41,6 @@ Weights = Mapping[str, NDArray[Any]]
 
 _BLOCK_LAYERS = ("mix_in", "depthwise", "mix_out", "value", "gate", "project")
 _INT8_LIMIT = 127
-_BYTE_WEIGHT_LIMIT = 63
-"""Of weights for bytes up to 255: CPUs without VNNI add pairs of products in 16 bits, and
-2 * 255 * 127 would be cut to 32767 there."""
 
 
 class Layer(NamedTuple):
@@ -202,13 +200,13 @@ class GraphBuilder:
         products in integers are faster than one in floats, and exact enough for the finest qp.
         One is enough, *exact* or not, for what a trunk only looks at.
         """
-        centre = -zero / 255 * weight.sum((1, 2, 3))
         matrix = weight[:, :, 0, 0] / 255
-        coarse, step = int8_weight(matrix, _BYTE_WEIGHT_LIMIT)
-        offset = centre if bias is None else bias + centre
+        coarse, step = int8_weight(matrix, BYTE_WEIGHT_LIMIT)
+        taken = matrix if exact else coarse * step[:, None]
+        offset = -zero * taken.sum(1) + (0 if bias is None else bias)
         if not exact:
             return self._int8_conv(x, coarse, step, offset)
-        fine, fine_step = int8_weight(matrix - coarse * step[:, None], _BYTE_WEIGHT_LIMIT)
+        fine, fine_step = int8_weight(matrix - coarse * step[:, None], BYTE_WEIGHT_LIMIT)
         return self.node(
             "Add",
             self._int8_conv(x, coarse, step, offset),

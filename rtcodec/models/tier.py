@@ -24,6 +24,10 @@ thousand is not zero: index 0 is skipped, and its speed is worth more than those
 PIXEL_CHANNELS = BLOCK_SAMPLES
 "Samples of one 16x16 block in 4:2:0: 256 + 64 + 64."
 
+BYTE_WEIGHT_LIMIT = 63
+"""Of integer weights for bytes up to 255: CPUs without VNNI add pairs of products in 16 bits, and
+2 * 255 * 127 would be cut to 32767 there."""
+
 TILE_SIDE = 4
 "Places at 1/16 on a side of a tile, which has one z at 1/64."
 
