@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,43 +71,57 @@ class Stages:
 
 
 def measure(
-    model: str, engine_name: str, frames: list[Planes], qp: int, runs: int
+    model: str, engine_name: str, frames: list[Planes], qp: int, runs: int, *, delta: bool
 ) -> dict[str, Any]:
-    """Send *runs* frames through one model and time every stage."""
+    """Send *runs* frames, all intra or all delta frames, through one model; time every stage."""
     bundle = find_bundle(model)
     tables, net = bundle.entropy_tables, bundle.scale_net
     engine = open_engine(engine_name, bundle, threads=1)
     width, height = frames[0].width, frames[0].height
-    state = engine.open_state(width, height)
-    packer = FramePacker(tables, Slicing(target_bytes=PACKET_BYTES))
+    sender, receiver = (engine.open_state(width, height) for _ in range(2))
+    packer = FramePacker(
+        tables, Slicing(target_bytes=PACKET_BYTES), delta_tables=bundle.delta_tables
+    )
     description = Description(model_tag(bundle.model_id), Geometry(width, height))
     stages = Stages()
     sizes: list[int] = []
     packets_per_frame: list[int] = []
 
-    def pack(output: EncodeOutput, number: int) -> tuple[Packet, ...]:
-        label = FrameLabel(frame_number=number, qp=qp, keyframe=True, description=description)
+    def pack(output: EncodeOutput, number: int, slot: int | None) -> tuple[Packet, ...]:
+        label = FrameLabel(
+            frame_number=number,
+            qp=qp,
+            keyframe=slot is None,
+            reference=slot,
+            description=description,
+        )
         return packer.pack(output, label, width, height)
 
-    for number, planes in enumerate(islice(cycle(frames), runs + WARM_UP)):
-        job = EncodeJob(state, planes, qp)
+    # To and fro, so that every frame follows the one before it.
+    order = [*frames, *frames[-2:0:-1]]
+    for number, planes in enumerate(islice(cycle(order), runs + WARM_UP)):
+        reference = (number - 1) % 2 if delta and number else None
+        store = number % 2 if delta else None
+        job = EncodeJob(sender, planes, qp, reference, store)
         output = stages.run("engine_encode", lambda job=job: engine.encode([job])[0])  # type: ignore[misc]
-        packets = stages.run("pack", lambda o=output, n=number: pack(o, n))  # type: ignore[misc]
+        packets = stages.run("pack", lambda o=output, n=number, r=reference: pack(o, n, r))  # type: ignore[misc]
         frame = stages.run(
             "unpack",
             lambda p=packets: unpack_frame(  # type: ignore[misc]
-                p, tables=tables, net=net, width=width, height=height
+                p, tables=tables, net=net, width=width, height=height, delta=bundle.delta
             ),
         )
-        shown = DecodeJob(state, frame.z, frame.symbols, qp, width, height)
+        shown = DecodeJob(receiver, frame.z, frame.symbols, qp, width, height, reference, store)
         stages.run("engine_decode", lambda job=shown: engine.decode([job]))  # type: ignore[misc]
-        stages.run("scale_indices", lambda o=output: engine.scale_indices(o.z, qp))  # type: ignore[misc]
+        if not delta:
+            stages.run("scale_indices", lambda o=output: engine.scale_indices(o.z, qp))  # type: ignore[misc]
         sizes.append(sum(len(write_packet(packet)) for packet in packets))
         packets_per_frame.append(len(packets))
     engine.close()
     return {
         "model": model,
         "size": f"{width}x{height}",
+        "frames": "delta" if delta else "intra",
         "engine": engine.info.name,
         "precision": engine.info.precision,
         "versions": dict(engine.info.versions),
@@ -165,12 +179,14 @@ def main(arguments: list[str]) -> int:
     for width, height in SIZES:
         source = fitted(options.input, width, height) if options.input else made_up(width, height)
         frames = list(source)
-        for model in MODELS:
-            result = measure(model, options.engine, frames, options.qp, options.frames)
+        for model, delta in product(MODELS, (False, True)):
+            if delta and find_bundle(model).delta is None:
+                continue
+            result = measure(model, options.engine, frames, options.qp, options.frames, delta=delta)
             results.append(result)
+            kind = f"{model} {result['frames']} {width}x{height}"
             for stage in ("encode", "decode"):
-                times = result["ms"][stage]
-                print(f"{model} {width}x{height} {stage}: {times}", file=sys.stderr, flush=True)
+                print(f"{kind} {stage}: {result['ms'][stage]}", file=sys.stderr, flush=True)
     report = {
         "command": " ".join(["python -m benchmarks.latency", *(Path(a).name for a in arguments)]),
         "machine": machine(),

@@ -19,7 +19,7 @@ from fractions import Fraction
 from math import ceil, floor, log2
 from typing import Final
 
-from rtcodec.size_model import SizeModel, Try
+from rtcodec.size_model import DELTA_SLOPE_RANGE, SizeModel, Try
 from rtcodec.types import QP_MAX
 
 MAX_FRAME_FACTOR: Final = 4.0
@@ -127,7 +127,9 @@ class RateController:
         self._models: Mapping[FrameKind, SizeModel] = {
             FrameKind.KEY: intra,
             FrameKind.INTRA: intra,
-            FrameKind.DELTA: SizeModel(_GUESS_QP, guess - _GUESS_DELTA_OCTAVES),
+            FrameKind.DELTA: SizeModel(
+                _GUESS_QP, guess - _GUESS_DELTA_OCTAVES, slope_range=DELTA_SLOPE_RANGE
+            ),
             FrameKind.CUT: SizeModel(_GUESS_QP, guess),
         }
         self._last_model = intra
@@ -199,6 +201,10 @@ class RateController:
             tries: All tries of it so far, at least one.
         """
         last = tries[-1]
+        too_big = [t for t in tries if t.n_bits > plan.max_bits]
+        too_small = [t for t in tries if t.n_bits < plan.min_bits]
+        if too_big and too_small and (last in too_big or last in too_small):
+            return _between(too_big[-1], too_small[-1], plan)
         model = self._models[self._seen_kind(plan.kind, tries[0])]
         slope = model.slope_through(tries)
         if last.n_bits > plan.max_bits:
@@ -285,3 +291,12 @@ class RateController:
             return kind
         surprise = log2(max(1, first.n_bits) / model.bits(first.qp))
         return FrameKind.CUT if surprise > CUT_OCTAVES else kind
+
+
+def _between(too_big: Try, too_small: Try, plan: Plan) -> int | None:
+    """Return the qp where the line through two tries meets the middle of what is allowed."""
+    low, high = log2(max(1, too_small.n_bits)), log2(too_big.n_bits)
+    aim = (log2(max(1.0, plan.min_bits)) + log2(plan.max_bits)) / 2
+    part = (high - aim) / (high - low)
+    qp = round(too_big.qp + part * (too_small.qp - too_big.qp))
+    return None if qp in (too_big.qp, too_small.qp) else qp

@@ -17,6 +17,10 @@ SLOPE: Final = 0.085
 
 SLOPE_RANGE: Final = (0.04, 0.16)
 
+DELTA_SLOPE_RANGE: Final = (0.04, 0.5)
+"""Of delta frames: a qp finer than what they lean on was coded with mends the whole picture, one
+coarser only what moves. # measured: 0.1 to 0.6 around that qp"""
+
 _LEVEL_GAIN: Final = 0.3  # of a small miss
 _PAIR_GAIN: Final = 0.5  # of the slope through two tries of one frame
 _DRIFT_GAIN: Final = 0.1  # of what frames of different qp suggest, which their content may explain
@@ -35,12 +39,20 @@ class Try(NamedTuple):
 class SizeModel:
     """The line through what one kind of frame costs."""
 
-    def __init__(self, qp: int, log2_bits: float) -> None:
+    def __init__(
+        self,
+        qp: int,
+        log2_bits: float,
+        *,
+        slope_range: tuple[float, float] = SLOPE_RANGE,
+    ) -> None:
         """
         Args:
             qp: Of the guess.
             log2_bits: What a frame may cost there, until one was seen.
+            slope_range: Least and most halvings of the bits per step of qp.
         """
+        self._slope_range = slope_range
         self.slope = SLOPE
         self._trusted_slope = SLOPE
         self.learnt = False
@@ -61,14 +73,14 @@ class SizeModel:
         slope = self.slope
         for one, other in pairwise(tries):
             if one.qp != other.qp:
-                slope = _slope(one, other)
+                slope = self._slope(one, other)
         return slope
 
     def learn(self, tries: Sequence[Try]) -> None:
         """Learn from a frame, coded once or more often; the last try is what was kept."""
         for one, other in pairwise(tries):
             if abs(one.qp - other.qp) > 1:
-                self._trusted_slope += _PAIR_GAIN * (_slope(one, other) - self._trusted_slope)
+                self._trusted_slope += _PAIR_GAIN * (self._slope(one, other) - self._trusted_slope)
                 self.slope = self._trusted_slope
         qp, n_bits = tries[-1]
         seen = log2(max(1, n_bits))
@@ -80,14 +92,13 @@ class SizeModel:
                 fault = max(-_MAX_MISS, min(_MAX_MISS, miss))
                 turn = -_DRIFT_GAIN * fault * steps / (steps**2 + _DRIFT_STEPS**2)
                 self.slope += turn + _TRUST_GAIN * (self._trusted_slope - self.slope)
-                self.slope = max(SLOPE_RANGE[0], min(SLOPE_RANGE[1], self.slope))
+                self.slope = max(self._slope_range[0], min(self._slope_range[1], self.slope))
             gain = min(1.0, _LEVEL_GAIN + (1 - _LEVEL_GAIN) * miss**2)
             seen = foreseen + gain * miss
         self._qp, self._log2_bits = qp, seen
         self.learnt = True
 
-
-def _slope(one: Try, other: Try) -> float:
-    octaves = log2(max(1, one.n_bits)) - log2(max(1, other.n_bits))
-    least, most = SLOPE_RANGE
-    return max(least, min(most, octaves / (other.qp - one.qp)))
+    def _slope(self, one: Try, other: Try) -> float:
+        octaves = log2(max(1, one.n_bits)) - log2(max(1, other.n_bits))
+        least, most = self._slope_range
+        return max(least, min(most, octaves / (other.qp - one.qp)))

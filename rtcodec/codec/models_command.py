@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES
-from rtcodec.bundle import GRAPHS, WEIGHTS_DIR, Bundle, installed_bundles
+from rtcodec.bundle import WEIGHTS_DIR, Bundle, installed_bundles
 from rtcodec.console import print_json
 from rtcodec.errors import ConfigError
 
@@ -54,8 +54,10 @@ def describe(path: Path) -> dict[str, Any]:
 def _problem(bundle: Bundle) -> str | None:
     """Return why a bundle that loads cannot be used, or None."""
     try:
-        _ = bundle.entropy_tables, bundle.scale_net
-        for graph in GRAPHS:
+        for part in (bundle, bundle.delta):
+            if part is not None:
+                _ = part.entropy_tables, part.scale_net
+        for graph in bundle.graphs:
             bundle.read_graph(graph)
     except ConfigError as error:
         return str(error)
@@ -73,4 +75,7 @@ def _line(entry: dict[str, Any]) -> str:
     steps = entry["card"].get("steps")
     if steps is not None:
         text += f", trained for {steps} steps"
+    delta_steps = entry["card"].get("delta", {}).get("steps")
+    if delta_steps is not None:
+        text += f" (delta frames {delta_steps})"
     return text if entry["problem"] is None else f"{text}; unusable: {entry['problem']}"
