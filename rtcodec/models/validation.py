@@ -37,8 +37,8 @@ class Validation:
         """
         paths = [path for path in image_files(folder) if path.suffix.lower() == ".png"]
         crops = [_centre(read_image(path), side) for path in paths]
-        self._pictures = [crop for crop in crops if crop is not None]
-        if not self._pictures:
+        self.pictures = [crop for crop in crops if crop is not None]
+        if not self.pictures:
             raise InputError(f"{folder}: no PNG image of at least 64x64 pixels to validate on")
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ class Validation:
         rows = []
         for qp in QPS:
             bpps, psnrs = [], []
-            for picture in self._pictures:
+            for picture in self.pictures:
                 x = picture.to(device)
                 coded = net(x, torch.full((1,), qp, device=device))
                 bits = (coded.bits_y + coded.bits_z).item()
