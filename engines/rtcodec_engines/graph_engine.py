@@ -32,7 +32,7 @@ from rtcodec.engine.blocks import BLOCK_SAMPLES, fill_blocks, planes_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError
-from rtcodec.motion.native import LinearPath, Reference, quantise
+from rtcodec.motion.native import Fine, LinearPath, Reference, quantise, rounded
 from rtcodec.motion.native import differences as take_differences
 from rtcodec.motion.said import Said
 from rtcodec.motion.search import find_motion, nominal_step
@@ -42,7 +42,9 @@ from rtcodec.types import TILE_PX, Planes, tile_grid
 Size = tuple[int, int]
 "Padded (height, width) in pixels, multiples of 64."
 
-_Coded = tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8] | None]
+_Coded = tuple[
+    NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], Fine | NDArray[np.uint8] | None
+]
 "z, symbols with channels last, indices, and the blocks that a decoder shows, if wanted."
 
 REFERENCES: Final = 8
@@ -197,7 +199,7 @@ class GraphEngine(ABC):
                 _keep(stream, job.store, blocks)
             seen = None
             if blocks is not None and job.reconstruct:
-                seen = cropped(blocks, planes.width, planes.height)
+                seen = cropped(in_samples(blocks), planes.width, planes.height)
         is_delta = job.reference is not None
         return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen, is_delta)
 
@@ -215,9 +217,9 @@ class GraphEngine(ABC):
         blocks, gains = pipeline.inputs(), delta.gains[qp]
         vectors, intra = find_motion(reference, blocks, nominal_step(qp), stream.vectors)
         stream.vectors = vectors
-        differences, prediction = pipeline.delta_inputs()
-        reference.predict(vectors, intra, prediction)
-        take_differences(blocks, prediction, differences)
+        differences, in_bytes = pipeline.delta_inputs()
+        prediction = reference.predict(vectors, intra)
+        take_differences(blocks, rounded(prediction, in_bytes), differences)
         motion = motion_symbols(vectors, intra)
         latents, z = pipeline.analyse_delta(motion, gains)
         indices = scale_indices(delta.scale_net, z, qp)
@@ -231,36 +233,39 @@ class GraphEngine(ABC):
         symbols[spread(spared, symbols)] = 0
         said = said.without(spared)
         z.reshape(len(z), -1)[:, said.count() == 0] = 0  # nothing is sent of those tiles
-        painted = self._paint(pipeline, symbols, said, gains) if shown else None
+        painted = self._paint(pipeline, prediction, symbols, said, gains) if shown else None
         return z, symbols, indices, painted
 
     def _decode(self, job: DecodeJob) -> Planes:
         stream = self._stream(job.state, job.width, job.height)
         symbols = job.symbols.transpose(1, 2, 0)
         with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
+            painted: Fine | NDArray[np.uint8]
             if job.reference is None:
                 painted = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
             else:
                 delta = self._delta_model()
                 reference = _picture(stream, job.reference)
-                _, prediction = pipeline.delta_inputs()
                 vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
-                reference.predict(vectors, intra, prediction)
+                prediction = reference.predict(vectors, intra)
+                rounded(prediction, pipeline.delta_inputs()[1])
                 symbols = np.ascontiguousarray(symbols)
-                painted = self._paint(pipeline, symbols, Said.of(symbols), delta.gains[job.qp])
+                painted = self._paint(
+                    pipeline, prediction, symbols, Said.of(symbols), delta.gains[job.qp]
+                )
             _keep(stream, job.store, painted)
-            return cropped(painted, job.width, job.height)
+            return cropped(in_samples(painted), job.width, job.height)
 
     def _paint(
         self,
         pipeline: Pipeline,
+        prediction: Fine,
         symbols: NDArray[np.int16],
         said: Said,
         gains: NDArray[np.float32],
-    ) -> NDArray[np.uint8]:
-        """The blocks of symbols with motion; the prediction is in the pipeline."""
+    ) -> Fine:
+        """The blocks of symbols with motion; the prediction is in the pipeline, in bytes."""
         assert self._linear is not None
-        _, prediction = pipeline.delta_inputs()
         still = said.count() == 0
         if still.all():
             return prediction
@@ -295,7 +300,12 @@ def _picture(stream: _Stream, slot: int) -> Reference:
         raise LocalProtocolError(f"nothing was stored in slot {slot}") from None
 
 
-def _keep(stream: _Stream, slot: int | None, blocks: NDArray[np.uint8]) -> None:
+def in_samples(blocks: Fine | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Blocks in bytes, whatever they are in."""
+    return rounded(blocks) if blocks.dtype == np.uint16 else blocks.astype(np.uint8, copy=False)
+
+
+def _keep(stream: _Stream, slot: int | None, blocks: Fine | NDArray[np.uint8]) -> None:
     """Store a picture where it is to be found later."""
     if slot is None:
         return

@@ -24,7 +24,7 @@ from rtcodec.errors import InputError
 from rtcodec.models.data import Bytes, Picture, PlaneArrays
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.tier import PIXEL_CHANNELS, QP_COUNT
-from rtcodec.motion.native import Reference
+from rtcodec.motion.native import Reference, rounded
 from rtcodec.motion.search import find_motion
 from rtcodec.motion.vectors import motion_symbols
 
@@ -177,7 +177,7 @@ class Streams:
             rows, columns = self._rectangle()
             intra[rows, columns] = 1
         vectors = np.where(intra[..., None] > 0, np.int16(0), vectors)
-        prediction = self._reference.predict(vectors, intra)
+        prediction = rounded(self._reference.predict(vectors, intra))
         return frame, prediction, motion_symbols(vectors, intra), qp
 
     def _rectangle(self) -> tuple[slice, slice]:

@@ -14,7 +14,7 @@ from rtcodec.models.layer import qp_to_step
 from rtcodec.models.loss import BLOCK_PIXELS, weighted_psnr
 from rtcodec.models.network import Codec, pack_planes
 from rtcodec.models.streams import Blocks, to_blocks, to_samples
-from rtcodec.motion.native import Reference
+from rtcodec.motion.native import Reference, rounded
 from rtcodec.motion.search import find_motion
 from rtcodec.motion.vectors import motion_symbols
 
@@ -115,7 +115,7 @@ class ClipValidation:
             reference.fill(seen)
             step = float(qp_to_step(torch.tensor(float(qp))))
             start, intra = find_motion(reference, frame, step, start)
-            prediction = to_samples([reference.predict(start, intra)]).to(device)
+            prediction = to_samples([rounded(reference.predict(start, intra))]).to(device)
             symbols = torch.from_numpy(motion_symbols(start, intra)[None].astype(np.float32))
             x, motion = to_samples([frame]).to(device), symbols.permute(0, 3, 1, 2).to(device)
             coded = net(x, prediction, motion, torch.full((1,), qp, device=device))

@@ -8,7 +8,9 @@
  * checked from native.py; vectors may be any numbers.
  *
  * A reference is three planes with BORDER repeated samples around (half that for chroma), so that
- * the filters may read beyond the frame.
+ * the filters may read beyond the frame. Samples of references and predictions have 4 bits more
+ * than a byte: devices differ by a rounding here and there, and in bytes those would add up from
+ * frame to frame (docs/adr/019).
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +39,8 @@ enum {
     BORDER = 32, /* of luma; >= BLOCK + 8 taps, so that no clamped block reads outside */
     REACH = BLOCK + 6, /* how far a block may lie outside the frame before nothing changes */
     GREY = 128,
+    FINE = 16,       /* of a sample's steps, in references and predictions */
+    FINE_MAX = 4080, /* 255 of them */
     TILE = 4, /* blocks along the side of a tile */
     TILE_BITS = 24, /* what it costs to say that a tile does not rest: roughly, its z */
     INTRA_BITS = 24, /* what a block costs more without a prediction: its mean, mostly */
@@ -55,11 +59,12 @@ static const int8_t CHROMA_TAPS[8][4] = {
 };
 
 typedef struct {
-    uint8_t *y, *u, *v; /* the sample at row 0, column 0 */
+    uint16_t *y, *u, *v; /* the sample at row 0, column 0 */
+    uint8_t *search;     /* luma again in bytes, for the search */
     uint32_t rows, columns; /* blocks */
 } rtc_reference;
 
-static const uint32_t VERSION = 3;
+static const uint32_t VERSION = 4;
 
 EXPORT uint32_t rtc_motion_version(void)
 {
@@ -73,38 +78,53 @@ INLINE int32_t clamp(int32_t x, int32_t low, int32_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-INLINE void fill_plane(uint8_t *plane, size_t stride, const uint8_t *blocks, uint32_t rows,
+/* Repeat the edges of a plane of samples of `size` bytes all around. */
+INLINE void repeat_edges(uint8_t *plane, size_t stride, uint32_t height, uint32_t width,
+                         uint32_t border, size_t size)
+{
+    for (uint32_t i = 0; i < height; i++) {
+        uint8_t *line = plane + i * stride * size, *end = line + width * size;
+        for (uint32_t j = 1; j <= border; j++) {
+            memcpy(line - j * size, line, size);
+            memcpy(end + (j - 1) * size, end - size, size);
+        }
+    }
+    const size_t whole = (width + 2 * border) * size;
+    uint8_t *first = plane - border * size, *last = first + (height - 1) * stride * size;
+    for (uint32_t i = 1; i <= border; i++) {
+        memcpy(first - i * stride * size, first, whole);
+        memcpy(last + i * stride * size, last, whole);
+    }
+}
+
+INLINE void fill_plane(uint16_t *plane, size_t stride, const uint16_t *blocks, uint32_t rows,
                        uint32_t columns, uint32_t n, uint32_t border)
 {
     for (uint32_t row = 0; row < rows; row++)
         for (uint32_t column = 0; column < columns; column++) {
-            const uint8_t *block = blocks + ((size_t)row * columns + column) * SAMPLES;
-            uint8_t *to = plane + row * n * stride + column * n;
+            const uint16_t *block = blocks + ((size_t)row * columns + column) * SAMPLES;
+            uint16_t *to = plane + row * n * stride + column * n;
             for (uint32_t i = 0; i < n; i++)
-                memcpy(to + i * stride, block + i * n, n);
+                memcpy(to + i * stride, block + i * n, n * sizeof *to);
         }
-    uint32_t height = rows * n, width = columns * n;
-    for (uint32_t i = 0; i < height; i++) {
-        uint8_t *line = plane + i * stride;
-        memset(line - border, line[0], border);
-        memset(line + width, line[width - 1], border);
-    }
-    for (uint32_t i = 1; i <= border; i++) {
-        memcpy(plane - border - i * stride, plane - border, width + 2 * border);
-        memcpy(plane - border + (height - 1 + i) * stride, plane - border + (height - 1) * stride,
-               width + 2 * border);
-    }
+    repeat_edges((uint8_t *)plane, stride, rows * n, columns * n, border, sizeof *plane);
 }
 
 /* Copy blocks [rows, columns, 384] into a reference and repeat its edges. */
-EXPORT void rtc_reference_fill(const rtc_reference *to, const uint8_t *blocks)
+CLONES EXPORT void rtc_reference_fill(const rtc_reference *to, const uint16_t *blocks)
 {
-    fill_plane(to->y, luma_stride(to), blocks, to->rows, to->columns, BLOCK, BORDER);
-    fill_plane(to->u, chroma_stride(to), blocks + 256, to->rows, to->columns, HALF, BORDER / 2);
-    fill_plane(to->v, chroma_stride(to), blocks + 320, to->rows, to->columns, HALF, BORDER / 2);
+    const uint32_t rows = to->rows, columns = to->columns;
+    const size_t stride = luma_stride(to);
+    fill_plane(to->y, stride, blocks, rows, columns, BLOCK, BORDER);
+    fill_plane(to->u, chroma_stride(to), blocks + 256, rows, columns, HALF, BORDER / 2);
+    fill_plane(to->v, chroma_stride(to), blocks + 320, rows, columns, HALF, BORDER / 2);
+    for (uint32_t i = 0; i < rows * BLOCK; i++)
+        for (uint32_t j = 0; j < columns * BLOCK; j++)
+            to->search[i * stride + j] = (uint8_t)((to->y[i * stride + j] + FINE / 2) / FINE);
+    repeat_edges(to->search, stride, rows * BLOCK, columns * BLOCK, BORDER, 1);
 }
 
-/* n x n samples at a place between samples, into rows of n. Two passes of 16 bits each. */
+/* n x n samples at a place between samples, into rows of n; for the search. */
 INLINE void interpolate(const uint8_t *from, size_t stride, const int8_t *across,
                         const int8_t *down, int taps, uint32_t n, uint8_t *restrict to)
 {
@@ -154,30 +174,90 @@ INLINE void sample(const uint8_t *from, size_t stride, const int8_t *across, con
         interpolate(from, stride, across, down, taps, n, to);
 }
 
+/*
+ * The same for predictions, of 12 bits, as ITU-T H.265 8.5.3.3.3 and 8.5.3.3.4.2 have it for that
+ * depth: sums of a pass are cut to 14 bits, the last one is rounded to 12.
+ */
+INLINE uint16_t from_14_bits(int32_t x)
+{
+    return (uint16_t)clamp((x + 2) >> 2, 0, FINE_MAX);
+}
+
+INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *across,
+                        const int8_t *down, int moved_across, int moved_down, int taps, uint32_t n,
+                        uint16_t *restrict to)
+{
+    int16_t lines[(BLOCK + 7) * BLOCK];
+    const int before = taps / 2 - 1;
+    if (!moved_across && !moved_down) {
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(to + i * n, from + i * stride, n * sizeof *to);
+        return;
+    }
+    if (!moved_across || !moved_down) {
+        const size_t next = moved_across ? 1 : stride;
+        const int8_t *filter = moved_across ? across : down;
+        const uint16_t *start = from - before * next;
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t j = 0; j < n; j++) {
+                int32_t sum = 0;
+                for (int k = 0; k < taps; k++)
+                    sum += filter[k] * (int16_t)start[i * stride + j + k * next];
+                to[i * n + j] = from_14_bits(sum >> 4);
+            }
+        return;
+    }
+    const uint16_t *start = from - before * stride - before;
+    for (uint32_t i = 0; i < n + taps - 1; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int32_t sum = 0;
+            for (int k = 0; k < taps; k++)
+                sum += across[k] * (int16_t)start[i * stride + j + k];
+            lines[i * n + j] = (int16_t)(sum >> 4);
+        }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int32_t sum = 0;
+            for (int k = 0; k < taps; k++)
+                sum += down[k] * lines[(i + k) * n + j];
+            to[i * n + j] = from_14_bits(sum >> 6);
+        }
+}
+
 /* Where a block lies, limited to where a further step changes nothing. */
 INLINE int32_t limited(int32_t place, int32_t blocks, int32_t unit)
 {
     return clamp(place, -REACH * unit, (blocks * BLOCK + REACH - BLOCK) * unit);
 }
 
+/* Luma in bytes, for the search. */
 CLONES static void luma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
     const size_t stride = luma_stride(r);
-    const uint8_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
+    const uint8_t *from = r->search + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
     sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, BLOCK, to);
 }
 
-CLONES static void chroma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
+CLONES static void block_at(const rtc_reference *r, int32_t x, int32_t y, uint16_t *restrict to)
+{
+    x = limited(x, (int32_t)r->columns, 4);
+    y = limited(y, (int32_t)r->rows, 4);
+    const size_t stride = luma_stride(r);
+    const uint16_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
+    fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, BLOCK, to);
+}
+
+CLONES static void chroma_at(const rtc_reference *r, int32_t x, int32_t y, uint16_t *restrict to)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
     const size_t stride = chroma_stride(r);
     const ptrdiff_t start = (y >> 3) * (ptrdiff_t)stride + (x >> 3);
     const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
-    sample(r->u + start, stride, across, down, x & 7, y & 7, 4, HALF, to);
-    sample(r->v + start, stride, across, down, x & 7, y & 7, 4, HALF, to + 64);
+    fine_sample(r->u + start, stride, across, down, x & 7, y & 7, 4, HALF, to);
+    fine_sample(r->v + start, stride, across, down, x & 7, y & 7, 4, HALF, to + 64);
 }
 
 /*
@@ -185,19 +265,20 @@ CLONES static void chroma_at(const rtc_reference *r, int32_t x, int32_t y, uint8
  * quarters of a luma sample; GREY where intra [rows, columns] is not 0.
  */
 EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const uint8_t *intra,
-                        uint8_t *blocks)
+                        uint16_t *blocks)
 {
     for (uint32_t row = 0; row < r->rows; row++)
         for (uint32_t column = 0; column < r->columns; column++) {
             const size_t at = (size_t)row * r->columns + column;
-            uint8_t *block = blocks + at * SAMPLES;
+            uint16_t *block = blocks + at * SAMPLES;
             if (intra[at]) {
-                memset(block, GREY, SAMPLES);
+                for (int i = 0; i < SAMPLES; i++)
+                    block[i] = GREY * FINE;
                 continue;
             }
             const int32_t x = (int32_t)(column * BLOCK * 4) + vectors[2 * at];
             const int32_t y = (int32_t)(row * BLOCK * 4) + vectors[2 * at + 1];
-            luma_at(r, x, y, block);
+            block_at(r, x, y, block);
             chroma_at(r, x, y, block + 256);
         }
 }
@@ -262,7 +343,7 @@ INLINE int try_whole(search_state *s, int32_t x, int32_t y)
     if (across != limited(across, (int32_t)r->columns, 4) ||
         down != limited(down, (int32_t)r->rows, 4))
         return 0;
-    const uint8_t *from = r->y + (down >> 2) * (ptrdiff_t)luma_stride(r) + (across >> 2);
+    const uint8_t *from = r->search + (down >> 2) * (ptrdiff_t)luma_stride(r) + (across >> 2);
     uint32_t cost = vector_cost(s, x, y);
     if (cost >= s->cost)
         return 0;
@@ -357,7 +438,7 @@ static void settle(const rtc_reference *r, const uint8_t *blocks, uint32_t least
                 const size_t stride = luma_stride(r);
                 luma_at(r, (int32_t)column * BLOCK * 4 + v[0], (int32_t)row * BLOCK * 4 + v[1],
                         moved);
-                gained += difference(block, r->y + row * BLOCK * stride + column * BLOCK, stride);
+                gained += difference(block, r->search + row * BLOCK * stride + column * BLOCK, stride);
                 gained -= difference(block, moved, BLOCK);
                 keep |= (int32_t)gained > (int32_t)least;
             }
@@ -430,7 +511,15 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
     settle(r, blocks, TILE_BITS * price / 16, vectors, intra);
 }
 
-/* blocks less prediction plus GREY, limited to a byte; size samples. */
+/* A prediction in bytes, as the networks look at it; size samples. */
+CLONES EXPORT void rtc_rounded(const uint16_t *restrict prediction, uint32_t size,
+                               uint8_t *restrict out)
+{
+    for (uint32_t i = 0; i < size; i++)
+        out[i] = (uint8_t)((prediction[i] + FINE / 2) / FINE);
+}
+
+/* blocks less a prediction in bytes plus GREY, limited to a byte; size samples. */
 CLONES EXPORT void rtc_differences(const uint8_t *restrict blocks,
                                    const uint8_t *restrict prediction, uint32_t size,
                                    uint8_t *restrict out)
@@ -495,9 +584,9 @@ EXPORT uint32_t rtc_nonzero(const int16_t *symbols, uint32_t size, uint32_t *at)
 
 typedef struct {
     const float *weights;      /* of the linear path, [latents, SAMPLES] */
-    const float *gains;        /* of latents, times 255 */
-    const float *corrections;  /* [places, SAMPLES] */
-    const uint8_t *prediction; /* [places, SAMPLES] */
+    const float *gains;        /* of latents, times 255 FINE */
+    const float *corrections;  /* [places, SAMPLES], in sample values */
+    const uint16_t *prediction; /* [places, SAMPLES] */
     const uint8_t *still;      /* [places], not 0 where the prediction stays as it is */
     const int16_t *symbols;    /* [places, stride], the first ones are latents */
     const uint32_t *at;        /* from rtc_nonzero */
@@ -508,23 +597,23 @@ typedef struct {
  * Samples from prediction, corrections and the linear path of those symbols that are not 0: a few
  * in a hundred, so this is ten times as fast as a matrix product.
  */
-CLONES EXPORT void rtc_paint(const rtc_painting *p, uint8_t *restrict blocks)
+CLONES EXPORT void rtc_paint(const rtc_painting *p, uint16_t *restrict blocks)
 {
     float sums[SAMPLES];
     uint32_t n = 0;
     for (uint32_t place = 0; place < p->places; place++) {
-        const uint8_t *prediction = p->prediction + (size_t)place * SAMPLES;
-        uint8_t *block = blocks + (size_t)place * SAMPLES;
+        const uint16_t *prediction = p->prediction + (size_t)place * SAMPLES;
+        uint16_t *block = blocks + (size_t)place * SAMPLES;
         const uint32_t end = (place + 1) * p->stride;
         if (p->still[place]) {
             while (n < p->count && p->at[n] < end)
                 n++;
-            memcpy(block, prediction, SAMPLES);
+            memcpy(block, prediction, SAMPLES * sizeof *block);
             continue;
         }
         const float *corrections = p->corrections + (size_t)place * SAMPLES;
         for (int i = 0; i < SAMPLES; i++)
-            sums[i] = corrections[i] + prediction[i] + 0.5f;
+            sums[i] = corrections[i] * FINE + prediction[i] + 0.5f;
         for (; n < p->count && p->at[n] < end; n++) {
             const uint32_t channel = p->at[n] - place * p->stride;
             if (channel >= p->latents)
@@ -535,8 +624,8 @@ CLONES EXPORT void rtc_paint(const rtc_painting *p, uint8_t *restrict blocks)
                 sums[i] += factor * row[i];
         }
         for (int i = 0; i < SAMPLES; i++) {
-            const float x = sums[i] < 0 ? 0 : sums[i] > 255 ? 255 : sums[i];
-            block[i] = (uint8_t)(int32_t)x;
+            const float x = sums[i] < 0 ? 0 : sums[i] > FINE_MAX ? FINE_MAX : sums[i];
+            block[i] = (uint16_t)(int32_t)x;
         }
     }
 }

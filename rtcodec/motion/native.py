@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 
-LIBRARY_VERSION = 3
+LIBRARY_VERSION = 4
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
 BLOCK_PX, BORDER_PX = 16, 32
 _TILE_BLOCKS = 4  # along a side
+
+FINE = 16
+"Steps of a sample of references and predictions in one of a byte's."
+
+Fine = NDArray[np.uint16]
+"Blocks [h16, w16, 384] of samples 0..4080, `FINE` times those of bytes."
 
 Vectors = NDArray[np.int16]
 "int16 [h16, w16, 2]: across and down, in quarters of a luma sample."
@@ -32,7 +38,11 @@ _PTR, _U32 = ctypes.c_void_p, ctypes.c_uint32
 class _Planes(ctypes.Structure):
     """`rtc_reference`."""
 
-    _fields_ = (("y", _PTR), ("u", _PTR), ("v", _PTR), ("rows", _U32), ("columns", _U32))
+    _fields_ = (
+        *((name, _PTR) for name in ("y", "u", "v", "search")),
+        ("rows", _U32),
+        ("columns", _U32),
+    )
 
 
 class _Painting(ctypes.Structure):
@@ -50,6 +60,7 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
     "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
+    "rtc_rounded": (None, (_PTR, _U32, _PTR)),
     "rtc_differences": (None, (_PTR, _PTR, _U32, _PTR)),
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
     "rtc_paint": (None, (_PTR, _PTR)),
@@ -96,34 +107,36 @@ class Reference:
             (rows * n + 2 * border, columns * n + 2 * border, border)
             for n, border in ((BLOCK_PX, BORDER_PX), *((BLOCK_PX // 2, BORDER_PX // 2),) * 2)
         ]
-        self._planes = [np.zeros((height, width), np.uint8) for height, width, _ in sides]
+        sides.append(sides[0])
+        kinds = (np.uint16, np.uint16, np.uint16, np.uint8)
+        self._planes = [
+            np.zeros((height, width), kind)
+            for (height, width, _), kind in zip(sides, kinds, strict=True)
+        ]
         starts = [
-            plane.ctypes.data + border * width + border
+            plane.ctypes.data + (border * width + border) * plane.itemsize
             for plane, (_, width, border) in zip(self._planes, sides, strict=True)
         ]
         self._c = _Planes(*starts, rows, columns)
 
-    def fill(self, blocks: NDArray[np.uint8]) -> None:
-        """Take the picture *blocks*, uint8 [h16, w16, 384]."""
-        self._check(blocks, np.uint8, BLOCK_SAMPLES)
+    def fill(self, blocks: Fine | NDArray[np.uint8]) -> None:
+        """Take the picture *blocks*, [h16, w16, 384], `Fine` or in bytes."""
+        if blocks.dtype == np.uint8:
+            blocks = blocks.astype(np.uint16) * FINE
+        self._check(blocks, np.uint16, BLOCK_SAMPLES)
         self._library.rtc_reference_fill(ctypes.byref(self._c), _address(blocks))
 
-    def predict(
-        self, vectors: Vectors, intra: NDArray[np.uint8], out: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def predict(self, vectors: Vectors, intra: NDArray[np.uint8]) -> Fine:
         """
-        Return the blocks that *vectors* bring, uint8 [h16, w16, 384]; see `predict.predict`.
+        Return the blocks that *vectors* bring; see `predict.predict`.
 
         Args:
             vectors: Any numbers.
             intra: uint8 [h16, w16]; blocks with other than 0 are grey.
-            out: Where to write the result.
         """
-        if out is None:
-            out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint8)
+        out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint16)
         self._check(vectors, np.int16, 2)
         self._check(intra, np.uint8)
-        self._check(out, np.uint8, BLOCK_SAMPLES)
         arguments = (_address(array) for array in (vectors, intra, out))
         self._library.rtc_predict(ctypes.byref(self._c), *arguments)
         return out
@@ -160,6 +173,17 @@ class Reference:
         shape = (*self.shape, *last)
         if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
             raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
+
+
+def rounded(fine: Fine, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Return *fine* samples as bytes, in *out* if that is given."""
+    if out is None:
+        out = np.empty(fine.shape, np.uint8)
+    fits = fine.dtype == np.uint16 and out.dtype == np.uint8 and fine.shape == out.shape
+    if not fits or not fine.flags.c_contiguous or not out.flags.c_contiguous:
+        raise ValueError(f"{fine.dtype} {fine.shape} and {out.dtype} {out.shape} do not fit")
+    _library().rtc_rounded(_address(fine), fine.size, _address(out))
+    return out
 
 
 def differences(
@@ -223,18 +247,18 @@ class LinearPath:
         at: NDArray[np.uint32],
         gains: NDArray[np.float32],
         corrections: NDArray[np.float32],
-        prediction: NDArray[np.uint8],
+        prediction: Fine,
         still: NDArray[np.bool_],
-    ) -> NDArray[np.uint8]:
+    ) -> Fine:
         """
-        Return the blocks of a frame, uint8 [h16, w16, 384].
+        Return the blocks of a frame.
 
         Args:
             symbols: int16 [h16, w16, K], the first M of latents.
             at: `nonzero(symbols)`.
             gains: Of the latents, float32 [M].
             corrections: What the trunk adds, in sample values, float32 [h16, w16, 384].
-            prediction: uint8 [h16, w16, 384].
+            prediction: From `Reference.predict`.
             still: Where that stays as it is, bool [h16, w16].
         """
         h, w, stride = symbols.shape
@@ -243,7 +267,7 @@ class LinearPath:
             (symbols, np.int16, (h, w, stride)),
             (gains, np.float32, (latents,)),
             (corrections, np.float32, (h, w, BLOCK_SAMPLES)),
-            (prediction, np.uint8, (h, w, BLOCK_SAMPLES)),
+            (prediction, np.uint16, (h, w, BLOCK_SAMPLES)),
             (still, np.bool_, (h, w)),
             (at, np.uint32, at.shape),
         )
@@ -252,8 +276,8 @@ class LinearPath:
                 raise ValueError(f"{array.dtype} {array.shape} is no {kind} {shape} in order")
         if stride < latents or (at.size and int(at.max()) >= symbols.size):
             raise ValueError("symbols do not fit")
-        scaled = gains * np.float32(255)
-        blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint8)
+        scaled = gains * np.float32(255 * FINE)
+        blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
         arrays = (self._weights, scaled, corrections, prediction, still, symbols, at)
         painting = _Painting(*map(_address, arrays), at.size, h * w, latents, stride)
         _library().rtc_paint(ctypes.byref(painting), _address(blocks))

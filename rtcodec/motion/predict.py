@@ -1,9 +1,10 @@
 """
 The prediction of blocks from vectors in plain numpy: slow, obvious, and what `native` must equal.
 
-Filters are those of ITU-T H.265 8.5.3.3.3: eight taps for luma at quarters of a sample, four for
-chroma at eighths, horizontally first, rounded once at the end. What lies outside the reference
-is its nearest sample (SPEC.md section 9.2).
+Samples have 12 bits, 16 steps for each of a byte's. Filters and roundings are those of ITU-T H.265
+8.5.3.3.3 and 8.5.3.3.4.2 for that depth: eight taps for luma at quarters of a sample, four for
+chroma at eighths, horizontally first. What lies outside the reference is its nearest sample
+(SPEC.md section 9.2).
 """
 
 import numpy as np
@@ -27,28 +28,28 @@ CHROMA_TAPS = (
     (-2, 16, 54, -4),
     (-2, 10, 58, -2),
 )
-GREY = 128
+GREY = 128 * 16
 "Every sample of a block without a prediction."
 
 
 def predict(
-    planes: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]],
+    planes: tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]],
     vectors: NDArray[np.int16],
     intra: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint16]:
     """
     Predict every block of a picture.
 
     Args:
-        planes: The reference: y [16 h16, 16 w16], u and v half of that.
+        planes: The reference, 0..4080: y [16 h16, 16 w16], u and v half of that.
         vectors: [h16, w16, 2], across and down in quarters of a luma sample.
         intra: [h16, w16]; blocks with other than 0 are grey.
 
     Returns:
-        Blocks, uint8 [h16, w16, 384].
+        Blocks, uint16 [h16, w16, 384], 0..4080.
     """
     rows, columns = intra.shape
-    blocks = np.full((rows, columns, BLOCK_SAMPLES), GREY, np.uint8)
+    blocks = np.full((rows, columns, BLOCK_SAMPLES), GREY, np.uint16)
     for row in range(rows):
         for column in range(columns):
             if not intra[row, column]:
@@ -63,12 +64,12 @@ def predict(
 
 
 def _block(
-    plane: NDArray[np.uint8],
+    plane: NDArray[np.uint16],
     place: tuple[int, int, int, int],
     side: int,
     unit: int,
     filters: tuple[tuple[int, ...], ...],
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint16]:
     """One moved block [side, side] of a plane whose vectors are in 1/unit of its samples."""
     row, column, across, down = place
     x, y = column * side + across // unit, row * side + down // unit
@@ -79,10 +80,22 @@ def _block(
     inside_y = np.clip(np.arange(need) + y - before, 0, height - 1)
     inside_x = np.clip(np.arange(need) + x - before, 0, width - 1)
     patch = plane[np.ix_(inside_y, inside_x)].astype(np.int64)
-    lines = np.zeros((need, side), np.int64)
-    for k, tap in enumerate(horizontal):
-        lines += tap * patch[:, k : k + side]
-    sums = np.full((side, side), 2048, np.int64)
-    for k, tap in enumerate(vertical):
-        sums += tap * lines[k : k + side]
-    return np.asarray(np.clip(sums >> 12, 0, 255), np.uint8)
+    middle = slice(before, before + side)
+    if not across % unit and not down % unit:
+        sums = patch[middle, middle] << 2
+    elif not down % unit:
+        sums = _filtered(patch[middle], horizontal, side) >> 4
+    elif not across % unit:
+        sums = _filtered(patch[:, middle].T, vertical, side).T >> 4
+    else:
+        lines = _filtered(patch, horizontal, side) >> 4
+        sums = _filtered(lines.T, vertical, side).T >> 6
+    return np.asarray(np.clip((sums + 2) >> 2, 0, 4080), np.uint16)
+
+
+def _filtered(lines: NDArray[np.int64], taps: tuple[int, ...], side: int) -> NDArray[np.int64]:
+    """Weighted sums along the last axis, [..., side]."""
+    sums = np.zeros((*lines.shape[:-1], side), np.int64)
+    for k, tap in enumerate(taps):
+        sums += tap * lines[..., k : k + side]
+    return sums

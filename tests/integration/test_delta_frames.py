@@ -151,3 +151,58 @@ def test_a_slot_that_holds_nothing_is_our_fault(engines: dict[str, Engine]) -> N
     with pytest.raises(LocalProtocolError, match="nothing was stored in slot 3"):
         engine.encode([EncodeJob(state, clip()[0], 20, reference=3)])
     engine.close_state(state)
+
+
+def long_clip(count: int, width: int, height: int) -> Iterator[Planes]:
+    """Waves that drift, a square that crosses them, a corner that stands still, and a little noise."""
+    rng = np.random.default_rng(4)
+    rows, columns = np.mgrid[:height, :width]
+    for t in range(count):
+        luma = 120 + 40 * np.sin((rows + 0.7 * t) / 9) + 30 * np.cos((columns - 0.4 * t) / 13)
+        luma[:64, :64] = 90 + 50 * np.sin(columns[:64, :64] / 5)
+        left = 20 + (3 * t) % (width - 60)
+        luma[70:100, left : left + 30] = 220 - (rows[:30, :30] * columns[:30, :30]) % 50
+        luma = luma + rng.normal(0, 1, luma.shape)
+        chroma = 0.3 * luma[::2, ::2] + 80
+        y, u, v = (p.clip(0, 255).astype(np.uint8) for p in (luma, chroma, 255 - chroma))
+        yield Planes(y, u, v)
+
+
+def test_engines_stay_together_over_300_frames() -> None:
+    """float32, bf16 where pictures are painted, and ONNX Runtime: within 0.1 dB at every frame."""
+    from rtcodec_engines.openvino_engine import OpenVinoEngine
+
+    size = (128, 128)
+    bundle = find_bundle("s128")
+    writer = open_engine("openvino", bundle)
+    others: dict[str, Engine] = {
+        "float32": writer,
+        "bf16": OpenVinoEngine(bundle, bf16=("delta_synthesis",)),
+        "onnxruntime": open_engine("onnxruntime", bundle),
+    }
+    packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+    encoder = FrameEncoder(writer, packer, *size, references=NewestReference())
+    decoders = {
+        name: FrameDecoder(
+            engine,
+            bundle.entropy_tables,
+            bundle.scale_net,
+            *size,
+            references=NewestReference.SLOTS,
+            delta=bundle.delta,
+        )
+        for name, engine in others.items()
+    }
+    worst = dict.fromkeys(others, 0.0)
+    for number, planes in enumerate(long_clip(300, *size)):
+        coded = encoder.encode(planes, qp=30, pts=number, keyframe=number == 0)
+        seen = {name: each.decode(coded.unit.packets) for name, each in decoders.items()}
+        exact = picture_psnr(planes, seen["float32"].planes).yuv
+        for name, frame in seen.items():
+            assert np.array_equal(frame.frame.symbols, coded.output.symbols)
+            gap = abs(picture_psnr(planes, frame.planes).yuv - exact)
+            worst[name] = max(worst[name], gap)
+    for engine in others.values():
+        engine.close()
+    assert worst["onnxruntime"] < 0.1, worst
+    assert worst["bf16"] < 0.1, worst

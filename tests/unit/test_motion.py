@@ -5,8 +5,18 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec.engine.blocks import fill_blocks, planes_of
-from rtcodec.motion.native import BLOCK_SAMPLES, Reference, differences, quantise
+from rtcodec.motion.native import (
+    BLOCK_SAMPLES,
+    FINE,
+    LinearPath,
+    Reference,
+    differences,
+    nonzero,
+    quantise,
+    rounded,
+)
 from rtcodec.motion.predict import GREY, predict
+from rtcodec.motion.said import Said
 from rtcodec.motion.search import COARSEST_STEP, FINEST_STEP, find_motion, nominal_step
 from rtcodec.motion.vectors import conceal_motion, motion_symbols, vectors_of
 
@@ -44,8 +54,10 @@ def test_prediction_equals_the_plain_form(reach: int) -> None:
     blocks = noise(reach)
     vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 2)).astype(np.int16)
     intra = (rng.random((ROWS, COLUMNS)) < 0.1).astype(np.uint8)
-    fast = reference(blocks).predict(vectors, intra)
-    assert np.array_equal(fast, predict(planes_of(blocks), vectors, intra))
+    fine = blocks.astype(np.uint16) * FINE + rng.integers(0, 16, blocks.shape, dtype=np.uint16)
+    fine = np.minimum(fine, 255 * FINE)
+    fast = reference(fine).predict(vectors, intra)
+    assert np.array_equal(fast, predict(planes_of(fine), vectors, intra))
     assert (fast[intra > 0] == GREY).all()
 
 
@@ -53,7 +65,49 @@ def test_no_motion_predicts_the_picture_itself() -> None:
     blocks = noise(3)
     still = np.zeros((ROWS, COLUMNS, 2), np.int16)
     nothing = np.zeros((ROWS, COLUMNS), np.uint8)
-    assert np.array_equal(reference(blocks).predict(still, nothing), blocks)
+    assert np.array_equal(reference(blocks).predict(still, nothing), blocks * np.uint16(FINE))
+
+
+def test_fine_samples_are_rounded_to_the_nearest_byte() -> None:
+    fine = np.array([[0, 7, 8, 24, 4079, 4080]], np.uint16)
+    assert rounded(fine).tolist() == [[0, 0, 1, 2, 255, 255]]
+    with pytest.raises(ValueError, match="do not fit"):
+        rounded(fine, np.zeros((1, 5), np.uint8))
+
+
+def test_symbols_that_are_not_zero_are_painted_as_by_a_matrix() -> None:
+    rng = np.random.default_rng(3)
+    weights = rng.normal(0, 0.05, (384, 20)).astype(np.float32)
+    symbols = rng.integers(-3, 4, (ROWS, COLUMNS, 23)) * (rng.random((ROWS, COLUMNS, 23)) < 0.1)
+    symbols = symbols.astype(np.int16)
+    gains = rng.uniform(0.01, 0.2, 20).astype(np.float32)
+    corrections = rng.normal(0, 2, (ROWS, COLUMNS, 384)).astype(np.float32)
+    prediction = noise(2).astype(np.uint16) * FINE
+    still = rng.random((ROWS, COLUMNS)) < 0.3
+    at = nonzero(symbols)
+    assert np.array_equal(at, np.flatnonzero(symbols))
+    painted = LinearPath(weights).paint(symbols, at, gains, corrections, prediction, still)
+    straight = (symbols[..., :20] * gains) @ weights.T * 255
+    wanted = np.clip((straight + corrections) * FINE + prediction, 0, 255 * FINE)
+    wanted[still] = prediction[still]
+    assert np.abs(painted - wanted).max() <= 0.52
+    with pytest.raises(ValueError, match="symbols do not fit"):
+        LinearPath(weights).paint(
+            symbols, np.array([symbols.size], np.uint32), gains, corrections, prediction, still
+        )
+    with pytest.raises(ValueError, match="in order"):
+        LinearPath(weights).paint(symbols, at, gains[:5], corrections, prediction, still)
+
+
+def test_what_is_said_is_counted_by_tile() -> None:
+    symbols = np.zeros((ROWS, COLUMNS, 5), np.int16)
+    symbols[0, 0, 4], symbols[3, 3, 0], symbols[4, 11, 1] = 1, -2, 3
+    said = Said.of(symbols)
+    assert said.count().tolist() == [2, 0, 0, 0, 0, 1]
+    assert said.channels.tolist() == [4, 0, 1]
+    assert said.count(said.channels < 2).tolist() == [1, 0, 0, 0, 0, 1]
+    spared = np.array([True, False, False, False, False, False])
+    assert said.without(spared).count().tolist() == [0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("reach", [1, 20, 32767])
@@ -173,7 +227,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     still, nothing = np.zeros((ROWS, COLUMNS, 2), np.int16), np.zeros((ROWS, COLUMNS), np.uint8)
     with pytest.raises(ValueError, match="no reference of 0 x 4"):
         Reference(0, 4)
-    with pytest.raises(ValueError, match="is no uint8"):
+    with pytest.raises(ValueError, match="is no uint16"):
         picture.fill(noise(1)[:4])
     with pytest.raises(ValueError, match="is no int16"):
         picture.predict(still.astype(np.int32), nothing)

@@ -25,7 +25,14 @@ from rtcodec.models.streams import Streams, to_blocks, to_samples  # noqa: E402
 from rtcodec.models.thaw import thaw, thaw_delta  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
 from rtcodec.models.validation import QPS, ClipValidation  # noqa: E402
-from rtcodec.motion.native import LinearPath, differences, nonzero, quantise  # noqa: E402
+from rtcodec.motion.native import (  # noqa: E402
+    FINE,
+    LinearPath,
+    differences,
+    nonzero,
+    quantise,
+    rounded,
+)
 from rtcodec.motion.vectors import CHANNELS  # noqa: E402
 from support.models import (  # noqa: E402
     TINY,
@@ -163,7 +170,11 @@ def test_exported_graphs_equal_the_torch_networks(int8: bool) -> None:
     decoder_gains = dec_gain[:, :, 0, 0].detach().numpy()
     painted = np.stack(
         [
-            linear.paint(sent, nonzero(sent), gain, added, basis, still)
+            rounded(
+                linear.paint(
+                    sent, nonzero(sent), gain, added, basis.astype(np.uint16) * FINE, still
+                )
+            )
             for sent, gain, added, basis in zip(
                 feed["symbols"].astype(np.int16), decoder_gains, corrections, predicted, strict=True
             )
