@@ -302,7 +302,9 @@ def _picture(stream: _Stream, slot: int) -> Reference:
 
 def in_samples(blocks: Fine | NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Blocks in bytes, whatever they are in."""
-    return rounded(blocks) if blocks.dtype == np.uint16 else blocks.astype(np.uint8, copy=False)
+    if blocks.dtype == np.uint8:
+        return blocks.astype(np.uint8, copy=False)
+    return rounded(blocks.astype(np.uint16, copy=False))
 
 
 def _keep(stream: _Stream, slot: int | None, blocks: Fine | NDArray[np.uint8]) -> None:

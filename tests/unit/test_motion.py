@@ -78,8 +78,8 @@ def test_fine_samples_are_rounded_to_the_nearest_byte() -> None:
 def test_symbols_that_are_not_zero_are_painted_as_by_a_matrix() -> None:
     rng = np.random.default_rng(3)
     weights = rng.normal(0, 0.05, (384, 20)).astype(np.float32)
-    symbols = rng.integers(-3, 4, (ROWS, COLUMNS, 23)) * (rng.random((ROWS, COLUMNS, 23)) < 0.1)
-    symbols = symbols.astype(np.int16)
+    few = rng.random((ROWS, COLUMNS, 23)) < 0.1
+    symbols: NDArray[np.int16] = (rng.integers(-3, 4, few.shape) * few).astype(np.int16)
     gains = rng.uniform(0.01, 0.2, 20).astype(np.float32)
     corrections = rng.normal(0, 2, (ROWS, COLUMNS, 384)).astype(np.float32)
     prediction = noise(2).astype(np.uint16) * FINE
