@@ -57,7 +57,7 @@ def test_prediction_equals_the_plain_form(reach: int) -> None:
     fine = blocks.astype(np.uint16) * FINE + rng.integers(0, 16, blocks.shape, dtype=np.uint16)
     fine = np.minimum(fine, 255 * FINE)
     fast = reference(fine).predict(vectors, intra)
-    y, u, v = (plane.astype(np.uint16) for plane in planes_of(fine))  # type: ignore[arg-type]
+    y, u, v = (plane.astype(np.uint16) for plane in planes_of(fine))
     assert np.array_equal(fast, predict((y, u, v), vectors, intra))
     assert (fast[intra > 0] == GREY).all()
 
