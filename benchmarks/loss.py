@@ -199,7 +199,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a call (default 6)")
     parser.add_argument("--kbps", type=float, default=400.0, help="without loss (default 400)")
     parser.add_argument("--seeds", type=int, default=1, help="networks of a kind (default 1)")
-    parser.add_argument("--codecs", nargs="+", default=[*RIVALS, "n64"], metavar="NAME")
+    parser.add_argument("--codecs", nargs="+", default=[*RIVALS, "s128"], metavar="NAME")
     parser.add_argument("--losses", nargs="+", type=float, default=LOSSES, metavar="SHARE")
     parser.add_argument("--rtts-ms", nargs="+", type=int, default=RTTS_MS, metavar="MS")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "loss.json")
