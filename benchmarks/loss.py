@@ -1,7 +1,7 @@
 """
 Make calls over lossy networks: our models beside x264 and VP8, each with its own recovery.
 
-    python -m benchmarks.loss [CLIP] [--seconds 6] [--kbps 400] [--codecs x264-veryfast vp8 n64]
+    python -m benchmarks.loss [CLIP] [--seconds 6] [--kbps 400] [--codecs x264-veryfast vp8 s128]
 
 A virtual clock, seeded networks, real bitstreams and packets: loss of 0 to 30 %, at random and in
 bursts, round trips of 60 and 200 ms. Every codec is set to the same rate without loss. Writes
