@@ -11,6 +11,8 @@ from safetensors.numpy import save
 
 from rtcodec import bundle as bundle_module
 from rtcodec.bundle import (
+    DELTA_GRAPHS,
+    GRAPHS,
     WEIGHTS_DIR,
     Bundle,
     find_bundle,
@@ -264,7 +266,10 @@ def test_every_shipped_model_is_whole(path: Path) -> None:
     assert bundle.name == path.stem
     assert bundle.scale_net.latent_channels == bundle.latent_channels
     assert bundle.entropy_tables.hyper_channels == bundle.hyper_channels
-    assert sorted(bundle.graph_sha256) == ["analysis", "residual", "synthesis"]
+    assert bundle.delta is not None
+    assert bundle.delta.scale_net.always_coded == bundle.dims["motion"]
+    assert bundle.delta.entropy_tables.hyper_channels == bundle.hyper_channels
+    assert sorted(bundle.graph_sha256) == sorted((*GRAPHS, *DELTA_GRAPHS))
     for graph in bundle.graph_sha256:
         assert bundle.read_graph(graph)
 
