@@ -210,3 +210,27 @@ def test_engines_stay_together_over_300_frames() -> None:
         engine.close()
     assert worst["onnxruntime"] < 1.0, worst
     assert worst["bf16"] == 0, worst
+
+
+def test_a_picture_that_stands_still_costs_its_headers(
+    engines: dict[str, Engine], bundle: Bundle
+) -> None:
+    engine = engines["openvino"]
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(slices=3, dispersed=True),
+        delta_tables=bundle.delta_tables,
+    )
+    encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
+    receiver = decoder(engine, bundle)
+    first = receiver.decode(
+        encoder.encode(picture(WIDTH, HEIGHT), qp=10, pts=0, keyframe=True).unit.packets
+    )
+    for number in range(1, 4):
+        frame = encoder.encode(picture(WIDTH, HEIGHT), qp=60, pts=number, keyframe=False)
+        seen = receiver.decode(frame.unit.packets)
+        assert [len(packet.payload) for packet in frame.unit.slices] == [1, 1, 1]  # still maps
+        assert seen.whole
+        assert same_picture(seen.planes, first.planes)
+    encoder.close()
+    receiver.close()
