@@ -1,13 +1,12 @@
 """
-Which decoded frames each side keeps, and which of them the other side surely has.
+Which decoded frames are predicted from where nothing is lost, and which a decoder holds.
 
-The encoder predicts from frames that receivers acknowledged, so a lost frame never breaks the
-next; the decoder knows from the header alone whether it holds what a frame needs. A state id names
-what a slot holds after one particular store (spec 4.4); no reference at all is the constant one,
-which both sides always have. Bookkeeping only: the states themselves live in the engine.
+Who predicts from what where frames are lost is `planner`'s; the decoder knows from the header alone
+whether it holds what a frame needs. A state id names what a slot holds after one particular store
+(spec 4.4); no reference at all is the constant one, which both sides always have. Bookkeeping
+only: the states themselves live in the engine.
 """
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from rtcodec.bitstream.packet import state_id, state_slot
@@ -15,15 +14,6 @@ from rtcodec.bitstream.sequence import MAX_REFERENCES
 
 CONSTANT: Final = None
 "The reference of intra frames."
-
-
-@dataclass(slots=True)
-class _Kept:
-    state: int
-    "Id of the state in the slot, as headers name it."
-    frame_number: int
-    "Of the frame whose state it is, unwrapped."
-    acknowledged: bool = False
 
 
 KEY_FINER: Final = 14
@@ -78,63 +68,6 @@ class NewestReference:
     def forget(self) -> None:
         """Start from the constant reference."""
         self._newest = CONSTANT
-
-
-class SenderReferences:
-    """
-    The encoder's side: what to predict from, and where to keep the next frame.
-
-    The newest acknowledged frame is never overwritten, so with two slots or more there is
-    always something safe to predict from once anything was acknowledged.
-    """
-
-    def __init__(self, slots: int) -> None:
-        """
-        Args:
-            slots: States that every decoder of the stream keeps, 0 to 15.
-        """
-        if not 0 <= slots <= MAX_REFERENCES:
-            raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
-        self._slots: list[_Kept | None] = [None] * slots
-        self._generations = [0] * slots
-
-    def choose(self) -> int | None:
-        """Return the state id of the newest acknowledged frame, or CONSTANT."""
-        safe = self._safe()
-        return CONSTANT if safe is None else safe.state
-
-    def next_state(self) -> int | None:
-        """Return the state id to keep the next frame as, or None if none is safe to overwrite."""
-        safe = self._safe()
-        free = [
-            (-1 if kept is None else kept.frame_number, slot)
-            for slot, kept in enumerate(self._slots)
-            if kept is None or kept is not safe
-        ]
-        if not free:
-            return None
-        slot = min(free)[1]
-        return state_id(slot, self._generations[slot])
-
-    def stored(self, state: int, frame_number: int) -> None:
-        """Note that the frame was coded with `store` = *state*, as `next_state` gave it."""
-        slot = state_slot(state)
-        self._generations[slot] += 1
-        self._slots[slot] = _Kept(state, frame_number)
-
-    def acknowledge(self, frame_number: int) -> None:
-        """Note that every receiver decoded and kept this frame; unknown ones are ignored."""
-        for kept in self._slots:
-            if kept is not None and kept.frame_number == frame_number:
-                kept.acknowledged = True
-
-    def forget(self) -> None:
-        """Trust nothing: the next frame starts from the constant reference."""
-        self._slots = [None] * len(self._slots)
-
-    def _safe(self) -> _Kept | None:
-        known = [kept for kept in self._slots if kept is not None and kept.acknowledged]
-        return max(known, key=lambda kept: kept.frame_number, default=None)
 
 
 class ReceiverReferences:

@@ -7,54 +7,7 @@ from rtcodec.codec.reference import (
     CONSTANT,
     NewestReference,
     ReceiverReferences,
-    SenderReferences,
 )
-
-
-def test_without_an_acknowledgement_there_is_only_the_constant_reference() -> None:
-    sender = SenderReferences(2)
-    assert sender.choose() is CONSTANT
-    sender.stored(0, 1)
-    assert sender.choose() is CONSTANT
-
-
-def test_the_newest_acknowledged_frame_is_predicted_from() -> None:
-    sender = SenderReferences(3)
-    for slot, frame in enumerate((5, 6, 7)):
-        sender.stored(slot, frame)
-    sender.acknowledge(5)
-    sender.acknowledge(6)
-    sender.acknowledge(99)
-    assert sender.choose() == state_id(1, 0)
-
-
-def test_the_safe_frame_is_never_overwritten() -> None:
-    sender = SenderReferences(2)
-    sender.stored(0, 1)
-    sender.acknowledge(1)
-    assert sender.next_state() == state_id(1, 0)
-    sender.stored(1, 2)
-    assert sender.next_state() == state_id(1, 1)
-
-    sender.acknowledge(2)
-    assert sender.choose() == state_id(1, 0)
-    assert sender.next_state() == state_id(0, 1)
-
-
-def test_the_oldest_frame_gives_way_first() -> None:
-    sender = SenderReferences(3)
-    assert sender.next_state() == state_id(0, 0)
-    for slot, frame in ((0, 9), (1, 8), (2, 10)):
-        sender.stored(slot, frame)
-    assert sender.next_state() == state_id(1, 1)
-
-
-def test_a_single_safe_slot_leaves_no_room() -> None:
-    sender = SenderReferences(1)
-    sender.stored(0, 1)
-    sender.acknowledge(1)
-    assert sender.next_state() is None
-    assert SenderReferences(0).next_state() is None
 
 
 def test_a_receiver_that_missed_a_store_knows_it() -> None:
@@ -62,14 +15,6 @@ def test_a_receiver_that_missed_a_store_knows_it() -> None:
     receiver.decoded(keyframe=True, store=state_id(0, 3), complete=True)
     assert receiver.has(state_id(0, 3))
     assert not receiver.has(state_id(0, 4))
-
-
-def test_forgetting_goes_back_to_the_constant_reference() -> None:
-    sender = SenderReferences(2)
-    sender.stored(0, 1)
-    sender.acknowledge(1)
-    sender.forget()
-    assert sender.choose() is CONSTANT
 
 
 def test_a_receiver_has_what_it_decoded_whole() -> None:
@@ -115,8 +60,6 @@ def test_a_receiver_accepts_only_declared_slots() -> None:
 
 @pytest.mark.parametrize("slots", [-1, 16])
 def test_slots_are_limited(slots: int) -> None:
-    with pytest.raises(ValueError, match="outside 0 to 15"):
-        SenderReferences(slots)
     with pytest.raises(ValueError, match="outside 0 to 15"):
         ReceiverReferences(slots)
 
