@@ -5,8 +5,7 @@ A model as it is shipped: one `.rtcm` file and its ONNX graphs beside it.
     n64.analysis.onnx       what the CPU engines run, named in the .rtcm
     n64.residual.onnx       by SHA-256 and checked each time they are read
     n64.synthesis.onnx
-    n64.delta_analysis.onnx     and two more for delta frames, where the model has those
-    n64.delta_synthesis.onnx
+    n64.delta_hyper.onnx        and one more for delta frames, where the model has those
 
 The model id is a hash of what decides the meaning of a bitstream, so two files with one id
 decode one stream alike. Needs no torch. No pickle: safetensors holds bytes and shapes only.
@@ -30,16 +29,21 @@ from safetensors.numpy import save as write_safetensors
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError
+from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 
 SUFFIX: Final = ".rtcm"
 GRAPHS: Final = ("analysis", "residual", "synthesis")
 "The ONNX graphs of intra frames, in the order in which a frame meets them."
 
-DELTA_GRAPHS: Final = ("delta_analysis", "delta_synthesis")
+DELTA_GRAPHS: Final = ("delta_hyper",)
 "Those of delta frames."
 
 DELTA: Final = "delta"
 "Prefix of the tensors of delta frames."
+
+STEP_MAX: Final = 4096
+DELTA_LATENTS: Final = 384
+"Latents of a place of a delta frame: as many as its samples."
 
 WEIGHTS_DIR: Final = Path(__file__).parent / "models" / "weights"
 "Where the models that come with the package live."
@@ -73,8 +77,8 @@ class Bundle:
     "Tier dimensions; at least `M` (latent channels) and `Cz` (hyper-latent channels)."
 
     tensors: Tensors
-    """`gains` float32 [64, G]; `scale_net.*` int8 / int32; the entropy tables; float weights by
-    state-dict name."""
+    """`gains` float32 [64, G], or `steps` int32 [64, 2] of delta frames; `scale_net.*` int8 or
+    int32; the entropy tables; float weights by state-dict name."""
 
     graph_sha256: Mapping[str, str] = field(default_factory=dict)
     "Graph name to lower-case hexadecimal SHA-256 of its ONNX file."
@@ -97,6 +101,15 @@ class Bundle:
                 raise ConfigError(f"model {self.name}: dimension {key} is missing or out of range")
         frozen = {key: _frozen(self.name, key, value) for key, value in self.tensors.items()}
         object.__setattr__(self, "tensors", frozen)
+        if "steps" in self.tensors:
+            steps = self.steps
+            if (
+                steps.dtype != np.int32
+                or steps.shape != (QP_COUNT, 2)
+                or not (steps.min() > 0 and steps.max() <= STEP_MAX)
+            ):
+                raise ConfigError(f"model {self.name}: steps are not int32 [{QP_COUNT}, 2]")
+            return
         gains = self.tensor("gains")
         if gains.dtype != np.float32 or gains.ndim != 2 or gains.shape[0] != QP_COUNT:
             raise ConfigError(f"model {self.name}: gains are not float32 [{QP_COUNT}, G]")
@@ -125,9 +138,12 @@ class Bundle:
             return None
         dims = {key: self.dims[key] for key in self.dims if key != "motion"}
         motion = self.dims.get("motion", 0)
-        if not 1 <= motion <= 16:
-            raise ConfigError(f"model {self.name}: dimension motion is missing or out of range")
-        dims |= {"M": dims["M"] + motion, "motion": motion}
+        if motion != MOTION_CHANNELS:
+            raise ConfigError(
+                f"model {self.name}: dimension motion is {motion}; this version reads models with "
+                f"{MOTION_CHANNELS}"
+            )
+        dims |= {"M": DELTA_LATENTS + motion, "motion": motion}
         return Bundle(self.name, dims, tensors, self.graph_sha256, directory=self.directory)
 
     @property
@@ -149,6 +165,11 @@ class Bundle:
     def gains(self) -> npt.NDArray[np.float32]:
         """[64, G] float32: row qp is the `gains` input of every graph."""
         return self.tensor("gains")
+
+    @property
+    def steps(self) -> npt.NDArray[np.int32]:
+        """[64, 2] int32: of delta frames, what a symbol of 1 is in luma and chroma, by qp."""
+        return self.tensor("steps")
 
     @cached_property
     def model_id(self) -> bytes:

@@ -5,8 +5,9 @@ What the CPU engines share: streams, padding, the order of the graphs, buffers k
     decode   z, symbols --> synthesis --blocks, crop--> planes
 
     delta frames, whose prediction comes from a stored picture:
-    encode   blocks --motion search--> prediction, differences --> delta_analysis --> z, symbols
-    decode   motion --> prediction; symbols, prediction --> delta_synthesis, linear path --> planes
+    encode   blocks --motion search--> prediction --transform--> latents --> delta_hyper --> z,
+             symbols
+    decode   motion --> prediction; symbols --inverse transform--> added to it: planes, integers
 
 A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size, with
 their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
@@ -28,15 +29,25 @@ from numpy.typing import NDArray
 from rtcodec.bundle import Bundle
 from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
-from rtcodec.engine.blocks import BLOCK_SAMPLES, fill_blocks, planes_of
+from rtcodec.engine.blocks import fill_blocks, planes_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError
-from rtcodec.motion.native import Fine, LinearPath, Reference, quantise, rounded
-from rtcodec.motion.native import differences as take_differences
+from rtcodec.motion.native import (
+    Fine,
+    Reference,
+    Steps,
+    Vectors,
+    paint,
+    quantise,
+    rounded,
+    smooth,
+    transform,
+)
 from rtcodec.motion.said import Said
 from rtcodec.motion.search import find_motion, nominal_step
-from rtcodec.motion.vectors import motion_symbols, vectors_of
+from rtcodec.motion.smoothing import limits
+from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
 from rtcodec.types import TILE_PX, Planes, tile_grid
 
 Size = tuple[int, int]
@@ -81,29 +92,12 @@ class Pipeline(ABC):
         """Return the blocks of z and symbols [4 Th, 4 Tw, M], uint8 [4 Th, 4 Tw, 384]."""
 
     @abstractmethod
-    def delta_inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the differences and the prediction to fill, uint8 [4 Th, 4 Tw, 384] each."""
+    def delta_latents(self) -> NDArray[np.float32]:
+        """Return the latents of a delta frame to fill, float32 [4 Th, 4 Tw, 384]."""
 
     @abstractmethod
-    def analyse_delta(
-        self, motion: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """
-        Run delta_analysis on the differences and the prediction.
-
-        Args:
-            motion: Symbols [4 Th, 4 Tw, K].
-            gains: float32 [G].
-
-        Returns:
-            Latents float32 [4 Th, 4 Tw, M] and z, int8 [Cz, Th, Tw].
-        """
-
-    @abstractmethod
-    def synthesise_delta(
-        self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Return what symbols [4 Th, 4 Tw, M] add beside the linear path, [4 Th, 4 Tw, 384]."""
+    def describe(self, motion: NDArray[np.int16]) -> NDArray[np.int8]:
+        """Run delta_hyper on the latents and motion [4 Th, 4 Tw, K]; z, int8 [Cz, Th, Tw]."""
 
 
 @dataclass(slots=True)
@@ -133,11 +127,8 @@ class GraphEngine(ABC):
         self._gains = bundle.gains
         self._delta = bundle.delta
         self._rest: RestDecision | None = None
-        self._linear: LinearPath | None = None
         if self._delta is not None:
             self._rest = RestDecision(self._delta)
-            weights = self._delta.tensor("synthesis.linear.weight")
-            self._linear = LinearPath(weights.reshape(BLOCK_SAMPLES, -1))
         self._pool = _PipelinePool(self._compile, self._forget)
         self._states: dict[StateId, _Stream] = {}
         self._ids = count()
@@ -214,26 +205,29 @@ class GraphEngine(ABC):
         self, pipeline: Pipeline, stream: _Stream, reference: Reference, qp: int, shown: bool
     ) -> _Coded:
         delta = self._delta_model()
-        blocks, gains = pipeline.inputs(), delta.gains[qp]
+        assert self._rest is not None
+        blocks, latents = pipeline.inputs(), pipeline.delta_latents()
         vectors, intra = find_motion(reference, blocks, nominal_step(qp), stream.vectors)
         stream.vectors = vectors
-        differences, in_bytes = pipeline.delta_inputs()
         prediction = reference.predict(vectors, intra)
-        take_differences(blocks, rounded(prediction, in_bytes), differences)
+        steps = _steps(delta, qp)
+        split = transform(blocks, prediction, steps, latents)
         motion = motion_symbols(vectors, intra)
-        latents, z = pipeline.analyse_delta(motion, gains)
+        motion[..., SPLIT_CHANNEL] = split
+        z = pipeline.describe(motion)
         indices = scale_indices(delta.scale_net, z, qp)
         symbols = np.empty((*latents.shape[:2], delta.latent_channels), np.int16)
         last = np.ascontiguousarray(indices.transpose(1, 2, 0))
-        quantise(latents, last, self._bundle.tensor("rounding"), symbols)
+        quantise(latents, last, delta.tensor("rounding"), symbols)
+        coded = symbols[..., : latents.shape[2]].any(2)
+        motion[..., SPLIT_CHANNEL] *= coded
         symbols[..., latents.shape[2] :] = motion
-        assert self._rest is not None
         said = Said.of(symbols)
         spared = self._rest.not_worth(latents, symbols, said, indices, z, qp)
         symbols[spread(spared, symbols)] = 0
         said = said.without(spared)
         z.reshape(len(z), -1)[:, said.count() == 0] = 0  # nothing is sent of those tiles
-        painted = self._paint(pipeline, prediction, symbols, said, gains) if shown else None
+        painted = _paint(prediction, vectors, intra, symbols, said, steps) if shown else None
         return z, symbols, indices, painted
 
     def _decode(self, job: DecodeJob) -> Planes:
@@ -248,33 +242,12 @@ class GraphEngine(ABC):
                 reference = _picture(stream, job.reference)
                 vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
                 prediction = reference.predict(vectors, intra)
-                rounded(prediction, pipeline.delta_inputs()[1])
                 symbols = np.ascontiguousarray(symbols)
-                painted = self._paint(
-                    pipeline, prediction, symbols, Said.of(symbols), delta.gains[job.qp]
+                painted = _paint(
+                    prediction, vectors, intra, symbols, Said.of(symbols), _steps(delta, job.qp)
                 )
             _keep(stream, job.store, painted)
             return cropped(in_samples(painted), job.width, job.height)
-
-    def _paint(
-        self,
-        pipeline: Pipeline,
-        prediction: Fine,
-        symbols: NDArray[np.int16],
-        said: Said,
-        gains: NDArray[np.float32],
-    ) -> Fine:
-        """The blocks of symbols with motion; the prediction is in the pipeline, in bytes."""
-        assert self._linear is not None
-        still = said.count() == 0
-        if still.all():
-            return prediction
-        channels, latents = self._bundle.dims["C"], self._bundle.latent_channels
-        corrections = pipeline.synthesise_delta(symbols[..., :latents], gains)
-        decoder_gains = gains[channels + latents : channels + 2 * latents]
-        return self._linear.paint(
-            symbols, said.at, decoder_gains, corrections, prediction, spread(still, symbols)
-        )
 
     def _delta_model(self) -> Bundle:
         if self._delta is None:
@@ -291,6 +264,29 @@ class GraphEngine(ABC):
     def _check_open(self) -> None:
         if self._closed:
             raise LocalProtocolError("the engine is closed")
+
+
+def _steps(delta: Bundle, qp: int) -> Steps:
+    luma, chroma = (int(step) for step in delta.steps[qp])
+    return luma, chroma
+
+
+def _paint(
+    prediction: Fine,
+    vectors: Vectors,
+    intra: NDArray[np.uint8],
+    symbols: NDArray[np.int16],
+    said: Said,
+    steps: Steps,
+) -> Fine:
+    """The blocks of symbols with motion: integers, the same everywhere."""
+    still = said.count() == 0
+    if still.all():
+        return prediction
+    resting = spread(still, symbols)
+    blocks, coded = paint(symbols, prediction, resting, steps)
+    smooth(blocks, coded, vectors, intra, resting, limits(steps))
+    return blocks
 
 
 def _picture(stream: _Stream, slot: int) -> Reference:

@@ -85,7 +85,7 @@ class _OnnxRuntimePipeline(Pipeline):
     def __init__(self, sessions: dict[str, ort.InferenceSession], size: Size) -> None:
         self._sessions = sessions
         self._blocks = np.zeros((1, size[0] // 16, size[1] // 16, BLOCK_SAMPLES), np.uint8)
-        self._differences, self._prediction = (np.zeros_like(self._blocks) for _ in range(2))
+        self._delta_latents = np.zeros(self._blocks.shape, np.float32)
         self._latents: NDArray[np.float32] = np.zeros(0, np.float32)
         self._z: NDArray[np.float32] = np.zeros(0, np.float32)
 
@@ -123,35 +123,18 @@ class _OnnxRuntimePipeline(Pipeline):
         blocks: NDArray[np.uint8] = self._run("synthesis", ["blocks"], feed)[0][0]
         return blocks
 
-    def delta_inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the differences and the prediction to fill."""
-        return self._differences[0], self._prediction[0]
+    def delta_latents(self) -> NDArray[np.float32]:
+        """Return the latents of a delta frame to fill."""
+        latents: NDArray[np.float32] = self._delta_latents[0]
+        return latents
 
-    def analyse_delta(
-        self, motion: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """Return the latents and z."""
+    def describe(self, motion: NDArray[np.int16]) -> NDArray[np.int8]:
+        """Run delta_hyper on the latents and return z."""
         feed: dict[str, NDArray[Any]] = {
-            "differences": self._differences,
-            "prediction": self._prediction,
+            "latents": self._delta_latents,
             "motion": motion[None].astype(np.float32),
-            "gains": gains[None],
         }
-        latents, z = self._run("delta_analysis", ["latents", "z"], feed)
-        return np.ascontiguousarray(latents[0]), to_hyper_latents(z[0])
-
-    def synthesise_delta(
-        self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Return the corrections."""
-        feed: dict[str, NDArray[Any]] = {
-            "symbols": symbols[None].astype(np.float32),
-            "prediction": self._prediction,
-            "gains": gains[None],
-        }
-        corrections: NDArray[np.float32]
-        corrections = self._run("delta_synthesis", ["corrections"], feed)[0][0]
-        return corrections
+        return to_hyper_latents(self._run("delta_hyper", ["z"], feed)[0][0])
 
     def _run(
         self, graph: str, outputs: list[str], feed: Mapping[str, NDArray[Any]]

@@ -122,11 +122,8 @@ class _OpenVinoPipeline(Pipeline):
         self._synthesis = graphs["synthesis"].create_infer_request()
         self._residual.set_tensor("latents", self._analysis.get_tensor("latents"))
         self._residual.set_tensor("z", self._analysis.get_tensor("z"))
-        if "delta_analysis" in graphs:
-            self._delta_analysis = graphs["delta_analysis"].create_infer_request()
-            self._delta_synthesis = graphs["delta_synthesis"].create_infer_request()
-            prediction = self._delta_analysis.get_tensor("prediction")
-            self._delta_synthesis.set_tensor("prediction", prediction)
+        if "delta_hyper" in graphs:
+            self._delta_hyper = graphs["delta_hyper"].create_infer_request()
 
     def inputs(self) -> NDArray[np.uint8]:
         """Return the blocks to fill."""
@@ -158,35 +155,16 @@ class _OpenVinoPipeline(Pipeline):
         blocks: NDArray[np.uint8] = self._synthesis.get_tensor("blocks").data[0]
         return blocks
 
-    def delta_inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the differences and the prediction to fill."""
-        request = self._delta_analysis
-        differences, prediction = (
-            request.get_tensor(name).data[0] for name in ("differences", "prediction")
-        )
-        return differences, prediction
+    def delta_latents(self) -> NDArray[np.float32]:
+        """Return the latents of a delta frame to fill."""
+        latents: NDArray[np.float32] = self._delta_hyper.get_tensor("latents").data[0]
+        return latents
 
-    def analyse_delta(
-        self, motion: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """Return a view of the latents, and a copy of z."""
-        request = self._delta_analysis
-        request.get_tensor("motion").data[0] = motion
-        request.get_tensor("gains").data[0] = gains
-        request.infer()
-        latents: NDArray[np.float32] = request.get_tensor("latents").data[0]
-        return latents, np.array(request.get_tensor("z").data[0])
-
-    def synthesise_delta(
-        self, symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Return a view of the corrections."""
-        self._delta_synthesis.get_tensor("symbols").data[0] = symbols
-        self._delta_synthesis.get_tensor("gains").data[0] = gains
-        self._delta_synthesis.infer()
-        corrections: NDArray[np.float32]
-        corrections = self._delta_synthesis.get_tensor("corrections").data[0]
-        return corrections
+    def describe(self, motion: NDArray[np.int16]) -> NDArray[np.int8]:
+        """Run delta_hyper on the latents and return a copy of z."""
+        self._delta_hyper.get_tensor("motion").data[0] = motion
+        self._delta_hyper.infer()
+        return np.array(self._delta_hyper.get_tensor("z").data[0])
 
 
 @cache
@@ -213,13 +191,7 @@ def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:
         "analysis": {"blocks": blocks, "gains": gains},
         "residual": {"latents": latents, "z": hyper, "indices": latents},
         "synthesis": {"z": hyper, "symbols": latents, "gains": gains},
-        "delta_analysis": {
-            "differences": blocks,
-            "prediction": blocks,
-            "motion": motion,
-            "gains": gains,
-        },
-        "delta_synthesis": {"symbols": latents, "prediction": blocks, "gains": gains},
+        "delta_hyper": {"latents": blocks, "motion": motion},
     }[graph]
 
 
@@ -232,7 +204,7 @@ def _with_integers(graph: str, model: Any) -> Any:
         output.postprocess().custom(lambda value: ops.clamp(value, -limit, limit).output(0))
         return output.tensor()
 
-    if graph in ("analysis", "delta_analysis"):
+    if graph in ("analysis", "delta_hyper"):
         clip_output("z", Z_MAX).set_element_type(ov.Type.i8)
     elif graph == "residual":
         steps.input("z").tensor().set_element_type(ov.Type.i8)

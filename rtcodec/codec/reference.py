@@ -16,10 +16,10 @@ CONSTANT: Final = None
 "The reference of intra frames."
 
 
-KEY_FINER: Final = 14
+KEY_FINER: Final = 20
 """How much finer a frame is coded that a whole stream will lean on, in qp. What stands still is
-never coded again, so its quality is that of the first frame. Measured on training clips of 19
-frames, for the same quality: 4 saves 8 % of the bits, 8 15, 12 20, 16 23."""
+never coded again, so its quality is that of the first frame. Measured on clips of 33 frames, for
+the same quality: 18 saves 2 % of the bits against 14, and 22 3 %."""
 
 
 def intra_qp(qp: int) -> int:

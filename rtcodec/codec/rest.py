@@ -3,7 +3,7 @@ Which tiles of a delta frame are better left as they are predicted.
 
 A tile whose few symbols cost more bits than they mend is not coded: the encoder's own decision, by
 rate-distortion as in any video encoder (Sullivan and Wiegand, IEEE SPM 15(6), 1998). What symbols
-mend is estimated in the latents, through the energy that the linear path gives each of them.
+mend is counted in the latents: the transform is orthonormal.
 """
 
 import numpy as np
@@ -13,8 +13,11 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import TileCosts
 from rtcodec.entropy.native import gather_tiles
 from rtcodec.entropy.tile import gather_hyper
+from rtcodec.motion.native import BLOCK_SAMPLES, FINE
 from rtcodec.motion.said import Said
 from rtcodec.motion.search import nominal_step
+from rtcodec.motion.transform import LUMA_PARTS, PARTS
+from rtcodec.motion.vectors import SPLIT_CHANNEL
 
 SQUARES_PER_BIT = 1 / 6
 """Squared steps of error that a bit may save. Training weighs bits against error by 16 / step^2,
@@ -23,7 +26,7 @@ three quarters of it luma's, which gives 1 / 12; 1 / 6 measured half a per cent 
 _HYPER_BITS, _SYMBOL_BITS = 150, 16
 "No tile costs more than this, and this for each of its symbols."
 
-_LUMA, _CHROMA_WEIGHT = 256, 2 / 3  # samples of a block; 6:1:1 over planes of 4:1:1 samples
+_CHROMA_WEIGHT = 2 / 3  # 6:1:1 over planes of 4:1:1 samples
 
 
 class RestDecision:
@@ -35,12 +38,10 @@ class RestDecision:
             delta: `Bundle.delta` of the model.
         """
         self._costs = TileCosts(delta.entropy_tables)
-        channels, latents = delta.dims["C"], delta.dims["M"] - delta.dims["motion"]
-        weights = delta.tensor("synthesis.linear.weight").reshape(-1, latents).astype(np.float64)
-        weights[_LUMA:] *= np.sqrt(_CHROMA_WEIGHT)
-        decoder = delta.gains[:, channels + latents : channels + 2 * latents].astype(np.float64)
-        energies = np.square(decoder * 255) * np.square(weights).sum(0)  # [64, M]
-        self._energies = energies.astype(np.float32)
+        steps = delta.steps.astype(np.float64) / FINE  # the transform is orthonormal
+        by_plane = np.square(steps) * (1, _CHROMA_WEIGHT)
+        by_part = np.repeat(by_plane, (LUMA_PARTS, PARTS - LUMA_PARTS), 1)
+        self._energies = np.tile(by_part, (1, BLOCK_SAMPLES // PARTS)).astype(np.float32)
 
     def not_worth(
         self,
@@ -76,7 +77,8 @@ class RestDecision:
         price = SQUARES_PER_BIT * nominal_step(qp) ** 2
         # The exact cost is looked up only where it may matter.
         doubtful = (gain < price * (_HYPER_BITS + _SYMBOL_BITS * counts)) & (counts > 0)
-        doubtful &= said.count(~residual) == 0
+        moves = (said.channels >= channels) & (said.channels < channels + SPLIT_CHANNEL)
+        doubtful &= said.count(moves) == 0
         worthless = np.zeros(said.n_tiles, np.bool_)
         tiles = np.flatnonzero(doubtful).astype(np.uint32)
         if tiles.size:

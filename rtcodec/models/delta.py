@@ -1,18 +1,15 @@
 """
-Delta frames: what is coded of a frame whose prediction both sides have, in torch.
+Delta frames: the networks that say how likely what is coded of them is, in torch.
 
-    x --minus prediction--> d --linear path-----------------------+
-                            |                                     v
-         prediction --embed-+--embed, blocks, out (trunk)-------> + --> latents * gain
-    latents, motion --HyperAnalysis--> z --ScaleNetwork--> scale indices (exact integers)
+    d = x - prediction --8x8 DCT--> latents, in steps
+    latents cut to integers, motion --HyperAnalysis--> z --ScaleNetwork--> scale indices (exact)
     symbols = round(latents) with a dead zone, zero where the scale index is 0; motion as it is
-    latents_hat --linear path + embed (with the prediction's), blocks, head--> + prediction = x_hat
-    (a tile without any symbol is its prediction, untouched)
+    x_hat = prediction + DCT^-1(symbols); a tile without any symbol is its prediction, untouched
 
-The prediction comes from `rtcodec.motion`: integers, the same on both sides. The layers are those
-of the intra networks with one more input each; there is no mean network, since the prediction
-has said what neighbours could. Grey predictions are allowed anywhere, so a block that nothing
-predicts, or a whole new scene, is coded by the same networks (docs/adr/015).
+The prediction comes from `rtcodec.motion`, and so does the transform: integers, the same on both
+sides and on every machine. There is no network between symbols and samples: docs/adr/020 has the
+measurements. Grey predictions are allowed anywhere, so a block that nothing predicts, or a whole
+new scene, is coded by the same networks.
 """
 
 from dataclasses import replace
@@ -21,144 +18,86 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtcodec.models.layer import (
-    Conv1x1,
-    Int8Input,
-    clamp_ste,
-    in_float32,
-    int8_weight,
-    round_ste,
-)
-from rtcodec.models.network import Analysis, Coded, GainVectors, Synthesis
+from rtcodec.models.layer import clamp_ste, round_ste
+from rtcodec.models.network import Coded
 from rtcodec.models.prior import (
     HyperAnalysis,
     HyperPrior,
     ScaleNetwork,
     coded_bits,
     index_to_scale,
-    logistic_mass,
-    noisy_bits,
     quantise,
+    round_by,
     rounding_offsets,
+    symbol_bits,
 )
 from rtcodec.models.tier import (
-    BYTE_WEIGHT_LIMIT,
+    DELTA_LIKELY_OFFSET,
     PIXEL_CHANNELS,
     SCALE_LEVELS,
     TILE_SIDE,
     Z_LIMIT,
     Tier,
 )
+from rtcodec.motion.native import FINE
+from rtcodec.motion.steps import step_table
+from rtcodec.motion.transform import LUMA_PARTS, PARTS, basis
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
+from rtcodec.motion.vectors import SPLIT_CHANNEL
 
+DEAD_ZONE = 0.07
+"""As `rtcodec.models.prior.DEAD_ZONE`, and much more: what is not coded now may be coded later, and
+noise need not be followed. Measured in closed loop, on calls at 42 dB: offsets near 0 with a finer
+step take 13 % fewer bits than offsets of 1/3."""
 
-class ReferenceEmbedding(Conv1x1):
-    """
-    A 1x1 layer from a prediction to a trunk; starts at zero.
+LEAST_OFFSET = -0.2
 
-    A prediction is bytes, and a trunk only looks at it: the weights are rounded to 7 bits, as the
-    graphs have them, and gradients pass through.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(PIXEL_CHANNELS, channels, bias=False)
-        nn.init.zeros_(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, 384, h16, w16] -> [N, channels, h16, w16]."""
-        integers, step = int8_weight(self.weight.flatten(1), BYTE_WEIGHT_LIMIT)
-        rows = F.linear(x.permute(0, 2, 3, 1), integers * step[:, None])
-        return rows.permute(0, 3, 1, 2)
-
-
-class DeltaAnalysis(Analysis):
-    """Differences to a prediction, and the prediction, to unquantised latents."""
-
-    def __init__(self, tier: Tier) -> None:
-        super().__init__(tier)
-        self.embed_reference = ReferenceEmbedding(tier.channels)
-
-    def code(
-        self, d: Tensor, prediction: Tensor, trunk_gain: Tensor, latent_gain: Tensor
-    ) -> Tensor:
-        """
-        Differences to latents.
-
-        Args:
-            d: [N, 384, h16, w16], differences of sample values / 255.
-            prediction: [N, 384, h16, w16], sample values / 255 - 0.5.
-            trunk_gain: Broadcast to [N, C, h16, w16].
-            latent_gain: Broadcast to [N, M, h16, w16].
-
-        Returns:
-            [N, M, h16, w16] in quantiser steps.
-        """
-        trunk = self.blocks(self.embed(d) + self.embed_reference(prediction)) * trunk_gain
-        (out,) = in_float32(self.out_input, trunk, self.out)
-        return (in_float32(self.linear, d) + out) * latent_gain
-
-
-class DeltaSynthesis(Synthesis):
-    """Latents and a prediction to pixels."""
-
-    def __init__(self, tier: Tier) -> None:
-        super().__init__(tier)
-        self.embed_reference = ReferenceEmbedding(tier.channels)
-
-    def paint(
-        self,
-        latents: Tensor,
-        prediction: Tensor,
-        latent_gain: Tensor,
-        trunk_gain: Tensor,
-        head_gain: Tensor,
-    ) -> Tensor:
-        """latents [N, M, h16, w16], prediction -> x [N, 384, h16, w16] / 255 - 0.5."""
-        latents = latents * latent_gain
-        (trunk,) = self.embed_input(latents, self.embed)
-        trunk = trunk + self.embed_reference(prediction)
-        trunk = self.blocks(trunk * trunk_gain) * head_gain
-        (head,) = in_float32(self.head_input, trunk, self.head)
-        return prediction + in_float32(self.linear, latents) + head
+MODE_OFFSET, MODE_PRICE, MODE_BITS = 0.15, 0.3, 5
+"What chooses a transform: as in `_motion.c`."
 
 
 def with_motion(tier: Tier) -> Tier:
     """The tier as the hyper and scale networks of delta frames see it: latents and motion."""
-    return replace(tier, latents=tier.latents + MOTION_CHANNELS)
+    return replace(tier, latents=PIXEL_CHANNELS + MOTION_CHANNELS)
 
 
 class DeltaCodec(nn.Module):
-    """The networks of one tier's delta frames, and the differentiable pass that trains them."""
+    """The networks of one tier's delta frames, and the pass that trains them."""
 
     def __init__(self, tier: Tier) -> None:
         super().__init__()
         self.tier = tier
         wide = with_motion(tier)
-        self.analysis = DeltaAnalysis(tier)
-        self.synthesis = DeltaSynthesis(tier)
         self.hyper_analysis = HyperAnalysis(wide)
         self.scale_network = ScaleNetwork(wide)
         self.hyper_prior = HyperPrior(tier)
-        self.gain_vectors = GainVectors(tier)
+        with torch.no_grad():
+            self.scale_network.bias3.fill_(0.6)  # nearly all symbols are zero
         self.rounding: Tensor
-        self.register_buffer("rounding", rounding_offsets(), persistent=False)
+        self.basis: Tensor
+        self.steps: Tensor
+        offsets = rounding_offsets(DEAD_ZONE, LEAST_OFFSET)
+        self.register_buffer("rounding", offsets, persistent=False)
+        both = [torch.from_numpy(basis(split=split)).float() for split in (False, True)]
+        self.register_buffer("basis", torch.stack(both), persistent=False)
+        steps = torch.from_numpy(step_table()).float() / FINE
+        self.register_buffer("steps", steps, persistent=False)
 
-    def start_from(self, intra: dict[str, Tensor]) -> None:
-        """Take the weights of a tier's intra codec: a coder of differences as of pictures."""
-        own = self.state_dict()
-        for module in self.modules():
-            if isinstance(module, Int8Input):
-                module.log_range = None
-        own = {name: value for name, value in own.items() if not name.endswith("log_range")}
-        for name, value in own.items():
-            if name not in intra:
-                continue
-            there = intra[name]
-            if there.shape == value.shape:
-                value.copy_(there)
-            else:  # motion is new at the end of an input or an output
-                value[tuple(slice(n) for n in there.shape)] = there
-        self.load_state_dict(own)
+    def latents(self, x: Tensor, prediction: Tensor, qp: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        What of *x* is not in *prediction*; see `forward`.
+
+        Returns:
+            Latents [N, 384, h16, w16] in steps, and [N, 1, h16, w16], 1 where luma's are of 4x4
+            transforms: where that is cheaper, as `rtcodec.motion.native.transform` has it.
+        """
+        difference = ((x - prediction) * 255.0).permute(0, 2, 3, 1)
+        whole, small = (
+            F.linear(difference, rows).permute(0, 3, 1, 2) / self._steps_at(qp)
+            for rows in self.basis
+        )
+        split = _cost(small) < _cost(whole)
+        return torch.where(split, small, whole), split.to(x.dtype)
 
     def forward(self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor) -> Coded:
         """
@@ -167,33 +106,32 @@ class DeltaCodec(nn.Module):
         Args:
             x: [N, 384, h16, w16], sample values / 255 - 0.5.
             prediction: Like *x*.
-            motion: Symbols of `rtcodec.motion.vectors`, [N, 3, h16, w16] float.
+            motion: Symbols of `rtcodec.motion.vectors`, [N, 10, h16, w16] float, the last 0.
             qp: [N] in 0..63.
         """
-        enc_trunk, enc_gain, dec_gain, dec_trunk, dec_head = (
-            g[:, :, None, None] for g in self.gain_vectors(qp)
-        )
-        d = (x - prediction).clamp(-128 / 255, 127 / 255)  # as engines store it: a byte
-        latents = self.analysis.code(d, prediction, enc_trunk, enc_gain)
         with torch.autocast(x.device.type, enabled=False):
-            latents = latents.float()
-            z_raw = self.hyper_analysis(torch.cat((latents, motion), 1))
+            latents, split = self.latents(x, prediction, qp)
+            motion = torch.cat((motion[:, :SPLIT_CHANNEL], split), 1)
+            # What is below a step's threshold is nothing that the scales need know of.
+            likely = round_by(latents, DELTA_LIKELY_OFFSET)
+            z_raw = self.hyper_analysis(torch.cat((likely, motion), 1))
             z = clamp_ste(round_ste(z_raw), -Z_LIMIT, Z_LIMIT)
             index = self.scale_network(z, qp)
             index, of_motion = index.split((latents.shape[1], MOTION_CHANNELS), 1)
             symbols = quantise(latents, index, self.rounding)
             scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
             still = at_rest(symbols, motion)  # of those tiles one bit is sent, and no more
-            coded_y = coded_bits(symbols, scale, index, 1 - spread(still))
-            bits_y = noisy_bits(latents, scale) if self.training else coded_y
+            told = 1 - spread(still)
+            coded_y = coded_bits(symbols, scale, index, told)
+            bits_y = coded_y
+            if self.training:
+                bits_y = (symbol_bits(likely, scale) * told).sum((1, 2, 3))
             # Motion is never skipped: its index is at least 1, and its symbols are given.
             motion_scale = index_to_scale(clamp_ste(of_motion, 1.0, 63.0))
-            bits_motion = symbol_bits(motion, motion_scale) * (1 - spread(still))
+            bits_motion = symbol_bits(motion, motion_scale) * told
             bits_motion = bits_motion.sum((1, 2, 3)) + still[0].numel()
             bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp, 1 - still)
-        x_hat = self.synthesis.paint(symbols, prediction, dec_gain, dec_trunk, dec_head)
-        # Gradients as if it were not.
-        x_hat = x_hat + ((prediction - x_hat) * spread(still)).detach()
+            x_hat = self._paint(symbols.detach(), split, prediction, qp)
         return Coded(
             x_hat,
             bits_y + bits_motion,
@@ -204,12 +142,33 @@ class DeltaCodec(nn.Module):
             torch.cat((index, of_motion.clamp_min(1)), 1),
         )
 
+    def _steps_at(self, qp: Tensor) -> Tensor:
+        """[N, 384, 1, 1], in sample values."""
+        luma, chroma = self.steps[qp.long()].unbind(1)
+        parts = torch.stack((luma,) * LUMA_PARTS + (chroma,) * (PARTS - LUMA_PARTS), 1)
+        return parts.repeat(1, PIXEL_CHANNELS // PARTS)[:, :, None, None]
+
+    def _paint(self, symbols: Tensor, split: Tensor, prediction: Tensor, qp: Tensor) -> Tensor:
+        """As `rtcodec.motion.transform.paint`, but for rounding."""
+        rows = (symbols * self._steps_at(qp) / 255.0).permute(0, 2, 3, 1)
+        whole, small = (F.linear(rows, basis.T).permute(0, 3, 1, 2) for basis in self.basis)
+        return prediction + torch.where(split > 0, small, whole)
+
+
+def _cost(latents: Tensor) -> Tensor:
+    """About what luma costs, error and bits, in squared steps: [N, 1, h16, w16]."""
+    n, _, h, w = latents.shape
+    luma = latents.reshape(n, -1, PARTS, h, w)[:, :, :LUMA_PARTS].abs()
+    symbols = (luma + MODE_OFFSET).floor()
+    bits = torch.where(symbols > 0, MODE_BITS + symbols, 0.0)
+    return ((luma - symbols).square() + MODE_PRICE * bits).sum((1, 2))[:, None]
+
 
 def at_rest(symbols: Tensor, motion: Tensor) -> Tensor:
     """
     1 in tiles of which nothing is said, as [N, 1, h64, w64]: their prediction stays as it is.
 
-    A still background is then the same to the last bit on every engine, however long it stands.
+    A still background then costs nothing, however long it stands.
     """
     said = torch.cat((symbols, motion), 1).detach().abs().amax(1, keepdim=True)
     return (F.max_pool2d(said, TILE_SIDE) == 0).to(symbols.dtype)
@@ -218,9 +177,3 @@ def at_rest(symbols: Tensor, motion: Tensor) -> Tensor:
 def spread(tiles: Tensor) -> Tensor:
     """[N, 1, h64, w64] to every place of the tiles, [N, 1, h16, w16]."""
     return F.interpolate(tiles, scale_factor=TILE_SIDE, mode="nearest")
-
-
-def symbol_bits(symbols: Tensor, scale: Tensor) -> Tensor:
-    """Bits of given symbols, elementwise; gradients reach the scale."""
-    bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
-    return bits + (symbols.abs() - 20 * scale).clamp_min(0) * 0.02

@@ -30,6 +30,7 @@ from rtcodec.models.supply import CropSupply, Supply, stream_supply
 from rtcodec.models.tables import fit_tables
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import QP_COUNT
+from rtcodec.motion.steps import step_table
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 
 SHIPPED_DATA = (
@@ -75,7 +76,7 @@ def integer_scale_network(net: Codec | DeltaCodec, *, always_coded: int = 0) -> 
         raise ConfigError(f"{_SCALE_NET_ERROR}: {error}") from None
 
 
-def gains_table(net: Codec | DeltaCodec) -> NDArray[np.float32]:
+def gains_table(net: Codec) -> NDArray[np.float32]:
     """[64, G] float32, one row per qp, in the order the graphs slice it."""
     with torch.no_grad():
         table: NDArray[np.float32] = (
@@ -142,7 +143,7 @@ def export_delta(
     network = integer_scale_network(net, always_coded=MOTION_CHANNELS)
     parts = integer_tensors(fit_tables(net, supply, batches), network)
     weights = float_weights(net)
-    parts |= {"gains": gains_table(net), **weights}
+    parts |= {"steps": step_table(), "rounding": net.rounding.cpu().numpy(), **weights}
     name, dims = intra.name, {**intra.dims, "motion": MOTION_CHANNELS}
     if net.tier.dims != {key: intra.dims[key] for key in net.tier.dims}:
         raise ConfigError(f"delta frames of tier {net.tier.name} do not fit model {name}")

@@ -1,5 +1,5 @@
 """
-The ONNX graphs of a model, written node by node from its weights: three of intra frames, and two of
+The ONNX graphs of a model, written node by node from its weights: three of intra frames, and one of
 delta frames where a model has those.
 
 A graph built by hand keeps the batch, height and width dynamic, holds only operators that
@@ -24,6 +24,7 @@ from rtcodec.models.graph_builder import END, Array, GraphBuilder, Layer, Weight
 from rtcodec.models.tier import (
     ANCHOR,
     ANCHORED,
+    DELTA_LIKELY_OFFSET,
     PIXEL_CHANNELS,
     TILE_PLACES,
     TILE_SIDE,
@@ -80,30 +81,23 @@ def analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     )
 
 
-def delta_analysis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """
-    Differences, prediction (uint8 blocks), motion and gains -> latents and hyper-latents.
-
-    A difference of 0 is the byte 128; see `rtcodec.motion.native.differences`.
-    """
+def delta_hyper_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
+    """Latents and motion of a delta frame -> hyper-latents."""
     g = GraphBuilder()
-    gains = g.gains(_gain_sizes(dims))
-    d, prediction = _samples(g, "differences"), _samples(g, "prediction")
-    straight = g.of_bytes(d, weights["analysis.linear.weight"], zero=128)
-    trunk = g.node(
-        "Add",
-        g.of_bytes(d, *Layer.of(weights, "analysis.embed"), zero=128),
-        g.of_bytes(prediction, weights["analysis.embed_reference.weight"], exact=False),
-    )
-    latents = _latents(g, weights, dims, straight, trunk, gains)
-    _hyper_analysis(g, weights, g.node("Concat", latents, g.channels_first("motion"), axis=1))
-    blocks = [_blocks(name, TensorProto.UINT8) for name in ("differences", "prediction")]
+    # Matrix products with channels last: fewer of them are left to be turned.
+    weight = weights["hyper_analysis.first.weight"][:, :, 0, 0].T.astype(np.float32)
+    parts = [
+        g.node("MatMul", _soft(g, x), g.constant(rows))
+        for x, rows in (
+            (g.cut("latents", g.scalar(DELTA_LIKELY_OFFSET)), weight[:PIXEL_CHANNELS]),
+            ("motion", weight[PIXEL_CHANNELS:]),
+        )
+    ]
+    bias = g.constant(weights["hyper_analysis.first.bias"].astype(np.float32))
+    _hyper_latents(g, weights, g.channels_first(g.node("Add", g.node("Add", *parts), bias)))
+    latents = _value("latents", TensorProto.FLOAT, ["N", "h16", "w16", PIXEL_CHANNELS])
     motion = _value("motion", TensorProto.FLOAT, ["N", "h16", "w16", dims["motion"]])
-    return g.model(
-        "delta_analysis",
-        [*blocks, motion, _gains_input(dims)],
-        [_at_16("latents", dims), _at_64(dims)],
-    )
+    return g.model("delta_hyper", [latents, motion], [_at_64(dims)])
 
 
 def _samples(g: GraphBuilder, blocks: str) -> str:
@@ -133,8 +127,18 @@ def _latents(
 
 def _hyper_analysis(g: GraphBuilder, weights: Weights, latents: str) -> None:
     """Add the nodes from *latents* to the output `z`."""
-    soft = g.node("Add", g.node("Mul", g.node("Abs", latents), g.scalar(1 / 8)), g.scalar(1.0))
-    h = g.leaky(g.layer(g.node("Div", latents, soft), weights, "hyper_analysis.first"), -0.5)
+    _hyper_latents(g, weights, g.layer(_soft(g, latents), weights, "hyper_analysis.first"))
+
+
+def _soft(g: GraphBuilder, x: str) -> str:
+    """Add the nodes that compress the range of latents."""
+    soft = g.node("Add", g.node("Mul", g.node("Abs", x), g.scalar(1 / 8)), g.scalar(1.0))
+    return g.node("Div", x, soft)
+
+
+def _hyper_latents(g: GraphBuilder, weights: Weights, h: str) -> None:
+    """Add the nodes from the first layer's outputs to the output `z`."""
+    h = g.leaky(h, -0.5)
     for name in ("second", "third"):
         weight = _from_space_to_depth(weights[f"hyper_analysis.{name}.weight"])
         h = g.conv(
@@ -273,12 +277,7 @@ def residual_graph(weights: Weights, dims: Mapping[str, int], rounding: Array) -
     offset = g.node("Gather", g.constant(rounding.astype(np.float32)), index, axis=0)
 
     def quantised(latents: str, means: str, offset: str) -> str:
-        residual = g.node("Sub", latents, means)
-        # Offsets are at most 1/2, so one of the two sides is always zero. (No Sign or Abs: Sign
-        # made OpenVINO change layouts, 3 ms a frame.)
-        up = g.node("Relu", g.node("Floor", g.node("Add", offset, residual)))
-        down = g.node("Relu", g.node("Floor", g.node("Sub", offset, residual)))
-        return g.node("Sub", up, down)
+        return g.cut(g.node("Sub", latents, means), offset)
 
     latents, offsets = (means.anchors_of(x, channels_last=True) for x in ("latents", offset))
     step1 = means.step1(quantised(latents, means.at_anchors(), offsets))
@@ -319,29 +318,6 @@ def synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
     )
 
 
-def delta_synthesis_graph(weights: Weights, dims: Mapping[str, int]) -> bytes:
-    """
-    Symbols, prediction (uint8 blocks) and gains -> corrections, in sample values.
-
-    The prediction and the linear path are added by whoever runs it: nearly all symbols are zero,
-    and looking up those that are not is faster (`rtcodec.motion.native.LinearPath`).
-    """
-    g = GraphBuilder()
-    gains = g.gains(_gain_sizes(dims))
-    context = g.of_bytes(
-        _samples(g, "prediction"), weights["synthesis.embed_reference.weight"], exact=False
-    )
-    latents = g.node("Mul", g.channels_first("symbols"), gains["decoder"])
-    g.channels_last(
-        _corrections(g, weights, dims, latents, gains, context=context), out="corrections"
-    )
-    return g.model(
-        "delta_synthesis",
-        [_at_16("symbols", dims), _blocks("prediction", TensorProto.UINT8), _gains_input(dims)],
-        [_blocks("corrections", TensorProto.FLOAT)],
-    )
-
-
 def _corrections(
     g: GraphBuilder,
     weights: Weights,
@@ -349,14 +325,11 @@ def _corrections(
     latents: str,
     gains: Mapping[str, str],
     *,
-    context: str = "",
-    plus: float = 0.0,
+    plus: float,
 ) -> str:
     """Add the nodes of the trunk, from scaled latents to sample values and *plus*."""
     embed, out = (int8_unit(weights, f"synthesis.{key}_input") for key in ("embed", "head"))
     trunk = g.product(g.in_units(latents, embed), Layer.of(weights, "synthesis.embed"), embed)
-    if context:
-        trunk = g.node("Add", trunk, context)
     trunk = g.node("Mul", trunk, gains["decoder_trunk"])
     for i in range(dims["decoder_blocks"]):
         trunk = g.block(trunk, weights, f"synthesis.blocks.{i}")
@@ -382,8 +355,5 @@ def build_graphs(weights: Weights, dims: Mapping[str, int], rounding: Array) -> 
 
 
 def build_delta_graphs(weights: Weights, dims: Mapping[str, int]) -> dict[str, bytes]:
-    """The graphs of a model's delta frames by name; *dims* with M less motion's symbols."""
-    return {
-        "delta_analysis": delta_analysis_graph(weights, dims),
-        "delta_synthesis": delta_synthesis_graph(weights, dims),
-    }
+    """The graphs of a model's delta frames by name."""
+    return {"delta_hyper": delta_hyper_graph(weights, dims)}

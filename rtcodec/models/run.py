@@ -49,7 +49,6 @@ class Run:
         device: torch.device,
         *,
         crops: Crops | None = None,
-        intra: Codec | None = None,
         init: Path | None = None,
         compiled: bool | None = None,
     ) -> None:
@@ -60,7 +59,6 @@ class Run:
             supply: Training batches, of the kind that *config* trains on.
             device: Where to train.
             crops: What intra networks that start from nothing fit their transform to.
-            intra: The tier's intra networks, which those of delta frames start from.
             init: Weights to start from where *out* has no checkpoint: an `ema.safetensors`, or
                 the `.rtcm` of a model of the tier.
             compiled: Whether to use `torch.compile`; by default on CUDA only.
@@ -72,8 +70,8 @@ class Run:
         checkpoint = out / CHECKPOINT
         saved = read_tensors(checkpoint, config.tier) if checkpoint.exists() else None
         if saved is None:
-            self._begin(crops, intra, init)
-            if config.int8 and not is_int8(self.net):
+            self._begin(crops, init)
+            if config.int8 and isinstance(self.net, Codec) and not is_int8(self.net):
                 set_ranges(self.net, supply)
         else:
             self._load_weights(checkpoint, saved[1])
@@ -89,16 +87,13 @@ class Run:
         if on_cuda:
             torch.set_float32_matmul_precision("high")
 
-    def _begin(self, crops: Crops | None, intra: Codec | None, init: Path | None) -> None:
+    def _begin(self, crops: Crops | None, init: Path | None) -> None:
         """The first weights of a new run."""
         if init is not None and init.suffix == SUFFIX:
             self.net = (thaw_delta if self.config.delta else thaw)(init, self.net.tier)
         elif init is not None:
             self.net.load_state_dict(read_averages(init, self.config.tier)[0])
-        elif isinstance(self.net, DeltaCodec):
-            assert intra is not None
-            self.net.start_from(intra.state_dict())
-        else:
+        elif isinstance(self.net, Codec):
             assert crops is not None
             start_as_transform(self.net, crops)
 
@@ -121,7 +116,7 @@ class Run:
                 optimiser.step()
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        self.supply.done(coded.x_hat)
+        self.supply.done(coded.x_hat, coded.symbols.detach())
         self._average()
         self.step += 1
         return figures | {"norm": norm.item(), "rate": rate}

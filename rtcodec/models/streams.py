@@ -24,8 +24,11 @@ from rtcodec.errors import InputError
 from rtcodec.models.data import Bytes, Picture, PlaneArrays
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.tier import PIXEL_CHANNELS, QP_COUNT
-from rtcodec.motion.native import Reference, rounded
+from rtcodec.motion.native import FINE, Reference, rounded, smooth
 from rtcodec.motion.search import find_motion
+from rtcodec.motion.smoothing import limits
+from rtcodec.motion.steps import step_table
+from rtcodec.motion.transform import PARTS
 from rtcodec.motion.vectors import motion_symbols
 
 Blocks = NDArray[np.uint8]
@@ -42,6 +45,9 @@ LIFE_FRAMES = (4, 24)
 
 QP_JITTER = 4
 "Of a frame's qp around its stream's, either way."
+
+FIRST_FINER = (0, 6, 12, 18, 18)
+"How much finer a stream's first frame is coded, in qp; `rtcodec.codec.reference.KEY_FINER` mostly."
 
 STRIDES = (1, 1, 1, 1, 1, 1, 2, 2, 3)
 "Frames of the clip from one of the stream to the next."
@@ -85,7 +91,8 @@ class Stream:
     seen: Blocks | None = None
     "The last reconstruction."
     vectors: NDArray[np.int16] | None = None
-    "Of the last frame."
+    "Of the last frame; so is *intra*, where it had no prediction."
+    intra: NDArray[np.uint8] | None = None
 
     def advance(self) -> None:
         """Go on to the next frame of the clip, to and fro."""
@@ -147,9 +154,24 @@ class Streams:
         )
         return Draw(sample, out)
 
-    def give_back(self, draw: Draw, x_hat: Tensor) -> None:
-        """Take what the frames of *draw* were decoded to, [N, 384, h16, w16]."""
-        for stream, blocks in zip(draw.streams, to_blocks(x_hat), strict=True):
+    def give_back(self, draw: Draw, x_hat: Tensor, symbols: Tensor | None = None) -> None:
+        """
+        Take what the frames of *draw* were decoded to.
+
+        Args:
+            draw: From `take`.
+            x_hat: [N, 384, h16, w16].
+            symbols: Of latents, like *x_hat*: edges are smoothed by them as a decoder would.
+        """
+        decoded = to_blocks(x_hat)
+        if symbols is not None:
+            said = symbols.permute(0, 2, 3, 1).cpu().numpy()
+            qps = draw.sample.qp.tolist()
+            decoded = [
+                smoothed(blocks, sent, qp, stream.vectors, stream.intra)
+                for blocks, sent, qp, stream in zip(decoded, said, qps, draw.streams, strict=True)
+            ]
+        for stream, blocks in zip(draw.streams, decoded, strict=True):
             if self._random.random() < DAMAGED_SHARE:
                 self._conceal(stream, blocks)
             stream.seen = blocks
@@ -160,7 +182,8 @@ class Streams:
     def _next(self, stream: Stream) -> tuple[Blocks, Blocks, NDArray[np.int16], int]:
         rng = self._random
         if stream.seen is None:
-            stream.seen = self._code_intra(stream.frames[stream.place], stream.qp)
+            finer = rng.choice(FIRST_FINER)
+            stream.seen = self._code_intra(stream.frames[stream.place], max(0, stream.qp - finer))
         stream.advance()
         if rng.random() < SKIP_SHARE:
             stream.advance()
@@ -169,14 +192,14 @@ class Streams:
         self._reference.fill(stream.seen)
         step = float(qp_to_step(torch.tensor(float(qp))))
         vectors, intra = find_motion(self._reference, frame, step, stream.vectors)
-        stream.vectors = vectors
         kind = rng.random()
         if kind < CUT_SHARE:
             intra[...] = 1
         elif kind < CUT_SHARE + GREY_SHARE:
             rows, columns = self._rectangle()
             intra[rows, columns] = 1
-        vectors = np.where(intra[..., None] > 0, np.int16(0), vectors)
+        vectors = np.where(intra[..., None, None] > 0, np.int16(0), vectors)
+        stream.vectors, stream.intra = vectors, intra
         prediction = rounded(self._reference.predict(vectors, intra))
         return frame, prediction, motion_symbols(vectors, intra), qp
 
@@ -312,6 +335,37 @@ def _blocks_of(planes: Sequence[Bytes]) -> Blocks:
     blocks = np.empty((side, side, PIXEL_CHANNELS), np.uint8)
     fill_blocks(planes, blocks)
     return blocks
+
+
+def smoothed(
+    blocks: Blocks,
+    symbols: NDArray[np.float32],
+    qp: int,
+    vectors: NDArray[np.int16] | None,
+    intra: NDArray[np.uint8] | None,
+) -> Blocks:
+    """
+    A decoded frame with its edges smoothed, as a decoder does it.
+
+    Args:
+        blocks: As decoded.
+        symbols: Of latents, [h16, w16, 384].
+        qp: 0..63.
+        vectors: Of its prediction.
+        intra: Of its prediction.
+    """
+    assert vectors is not None
+    assert intra is not None
+    h, w = intra.shape
+    by_part = symbols.reshape(h, w, -1, PARTS).any(2)
+    coded = (by_part << np.arange(PARTS)).sum(2).astype(np.uint8)
+    said = (coded > 0) | (intra > 0) | vectors.any((2, 3))
+    by_tile = said.reshape(h // 4, 4, w // 4, 4).any((1, 3))
+    still = ~by_tile.repeat(4, 0).repeat(4, 1)
+    fine = blocks.astype(np.uint16) * np.uint16(FINE)
+    luma, chroma = (int(step) for step in step_table()[qp])
+    smooth(fine, coded, vectors, intra, still, limits((luma, chroma)))
+    return rounded(fine)
 
 
 def to_samples(blocks: Sequence[Blocks]) -> Tensor:

@@ -26,8 +26,8 @@ class Supply(Protocol):
     def next(self) -> tuple[Tensor, ...]:
         """The inputs of the networks for one step, on the CPU; x comes first and qp last."""
 
-    def done(self, x_hat: Tensor) -> None:
-        """What the batch was decoded to, [N, 384, h16, w16]."""
+    def done(self, x_hat: Tensor, symbols: Tensor | None = None) -> None:
+        """What the batch was decoded to, [N, 384, h16, w16], and from which symbols."""
 
 
 class CropSupply:
@@ -46,7 +46,7 @@ class CropSupply:
         self._turn += 1
         return x, (spread + self._turn - 1) % QP_COUNT
 
-    def done(self, x_hat: Tensor) -> None:
+    def done(self, x_hat: Tensor, symbols: Tensor | None = None) -> None:
         """Nothing depends on it."""
 
 
@@ -64,11 +64,11 @@ class StreamSupply:
         self._ahead = self._pool.submit(self._streams.take, self._batch)
         return self._now.sample
 
-    def done(self, x_hat: Tensor) -> None:
-        """The streams go on from *x_hat*."""
+    def done(self, x_hat: Tensor, symbols: Tensor | None = None) -> None:
+        """The streams go on from *x_hat*, smoothed where *symbols* are given."""
         assert self._now is not None
         self._ahead.result()  # or the order of random choices would depend on the threads
-        self._streams.give_back(self._now, x_hat)
+        self._streams.give_back(self._now, x_hat, symbols)
 
 
 @contextmanager

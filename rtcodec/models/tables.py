@@ -45,7 +45,7 @@ def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tupl
     for _ in range(batches):
         inputs = supply.next()
         coded = net(*inputs)
-        supply.done(coded.x_hat)
+        supply.done(coded.x_hat, coded.symbols)
         symbols, index, qp = coded.symbols, coded.index, inputs[-1].long()
         coded_tiles = torch.ones_like(coded.z[:, :1], dtype=torch.bool)
         if isinstance(net, DeltaCodec):

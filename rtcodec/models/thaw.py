@@ -69,8 +69,9 @@ def _fill(net: Codec | DeltaCodec, bundle: Bundle, refusal: str) -> None:
     state = {
         name: _tensor(value) for name, value in tensors.items() if name.startswith(FLOAT_MODULES)
     }
-    state |= _scale_network(net, tensors) | _gains(net, tensors["gains"])
-    state |= _hyper_prior(tensors["z_cdf"])
+    state |= _scale_network(net, tensors) | _hyper_prior(tensors["z_cdf"])
+    if isinstance(net, Codec):
+        state |= _gains(net, tensors["gains"])
     try:
         net.load_state_dict(state)
     except RuntimeError:
@@ -107,7 +108,7 @@ def _scale_network(
     return {f"scale_network.{name}": value for name, value in state.items()}
 
 
-def _gains(net: Codec | DeltaCodec, table: NDArray[np.generic]) -> dict[str, Tensor]:
+def _gains(net: Codec, table: NDArray[np.generic]) -> dict[str, Tensor]:
     """Invert `GainVectors` at the anchors."""
     step = qp_to_step(torch.from_numpy(_ANCHOR_QPS).float())[:, None]
     root = (step / 20.0).sqrt()

@@ -126,7 +126,6 @@ def train(
             supply,
             device,
             crops=Crops(pictures, size=config.crop_px, seed=seed),
-            intra=coder,
             init=init,
             compiled=compiled,
         )
@@ -225,6 +224,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--batch is at least 1, --screens 0 and --crop a multiple of 64")
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: not a folder")
+    if args.delta and args.int8:
+        raise ConfigError("delta frames have no trunk that --int8 could round")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainConfig(

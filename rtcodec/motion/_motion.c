@@ -3,8 +3,8 @@
  * need sample by sample.
  *
  * One freestanding C11 source (GCC or Clang), for Python through ctypes and for wasm32. It
- * allocates nothing and calls nothing but memcpy and memset. `rtc_predict` is normative (SPEC.md
- * section 9) and equals predict.py; `rtc_search` is the encoder's own affair. Arguments come
+ * allocates nothing and calls nothing but memcpy and memset. `rtc_predict` and `rtc_paint` are normative (SPEC.md
+ * section 9) and equal predict.py and transform.py; `rtc_search` is the encoder's own affair. Arguments come
  * checked from native.py; vectors may be any numbers.
  *
  * A reference is three planes with BORDER repeated samples around (half that for chroma), so that
@@ -33,9 +33,13 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memset(void *to, int value, size_t size);
 
 enum {
+    SAMPLES = 384, /* of a block: luma, u, v */
     BLOCK = 16,
-    HALF = BLOCK / 2,
-    SAMPLES = 384,
+    HALF = BLOCK / 2, /* a quarter of a block; and a block of chroma */
+    QUARTERS = 4,     /* each has a vector: top left, top right, bottom left, bottom right */
+    SIDE = 8,         /* of what is transformed: quarters of luma, all of u, all of v */
+    PARTS = SAMPLES / 64,
+    MODE_BITS = 5, /* of a coefficient's place and sign, roughly */
     BORDER = 32, /* of luma; >= BLOCK + 8 taps, so that no clamped block reads outside */
     REACH = BLOCK + 6, /* how far a block may lie outside the frame before nothing changes */
     GREY = 128,
@@ -44,7 +48,14 @@ enum {
     TILE = 4, /* blocks along the side of a tile */
     TILE_BITS = 24, /* what it costs to say that a tile does not rest: roughly, its z */
     INTRA_BITS = 24, /* what a block costs more without a prediction: its mean, mostly */
+    SPLIT_BITS = 6,  /* what it costs to say that a block's vectors differ, but for themselves */
+    SPLIT_FROM = 40, /* bits that a block's differences must be worth for that to be tried */
 };
+
+/* What chooses between transforms: rounding, and squared steps that a bit may save. */
+#define MODE_OFFSET 0.15f
+#define MODE_PRICE 0.3f
+#define LEAST_ENERGY 0.25f
 
 /* ITU-T H.265 8.5.3.3.3: luma at quarters of a sample, chroma at eighths. */
 static const int8_t LUMA_TAPS[4][8] = {
@@ -64,7 +75,7 @@ typedef struct {
     uint32_t rows, columns; /* blocks */
 } rtc_reference;
 
-static const uint32_t VERSION = 4;
+static const uint32_t VERSION = 5;
 
 EXPORT uint32_t rtc_motion_version(void)
 {
@@ -124,9 +135,10 @@ CLONES EXPORT void rtc_reference_fill(const rtc_reference *to, const uint16_t *b
     repeat_edges(to->search, stride, rows * BLOCK, columns * BLOCK, BORDER, 1);
 }
 
-/* n x n samples at a place between samples, into rows of n; for the search. */
+/* n x n samples at a place between samples, into rows `pitch` apart; for the search. */
 INLINE void interpolate(const uint8_t *from, size_t stride, const int8_t *across,
-                        const int8_t *down, int taps, uint32_t n, uint8_t *restrict to)
+                        const int8_t *down, int taps, uint32_t n, uint8_t *restrict to,
+                        size_t pitch)
 {
     int16_t lines[(BLOCK + 7) * BLOCK];
     const int before = taps / 2 - 1;
@@ -143,12 +155,13 @@ INLINE void interpolate(const uint8_t *from, size_t stride, const int8_t *across
             int32_t sum = 2048;
             for (int k = 0; k < taps; k++)
                 sum += down[k] * lines[(i + k) * n + j];
-            to[i * n + j] = (uint8_t)clamp(sum >> 12, 0, 255);
+            to[i * pitch + j] = (uint8_t)clamp(sum >> 12, 0, 255);
         }
 }
 
 INLINE void interpolate_one_way(const uint8_t *from, size_t stride, size_t next,
-                                const int8_t *filter, int taps, uint32_t n, uint8_t *restrict to)
+                                const int8_t *filter, int taps, uint32_t n, uint8_t *restrict to,
+                                size_t pitch)
 {
     const uint8_t *start = from - (taps / 2 - 1) * next;
     for (uint32_t i = 0; i < n; i++)
@@ -156,22 +169,23 @@ INLINE void interpolate_one_way(const uint8_t *from, size_t stride, size_t next,
             int16_t sum = 32;
             for (int k = 0; k < taps; k++)
                 sum = (int16_t)(sum + filter[k] * start[i * stride + j + k * next]);
-            to[i * n + j] = (uint8_t)clamp(sum >> 6, 0, 255);
+            to[i * pitch + j] = (uint8_t)clamp(sum >> 6, 0, 255);
         }
 }
 
 INLINE void sample(const uint8_t *from, size_t stride, const int8_t *across, const int8_t *down,
-                   int moved_across, int moved_down, int taps, uint32_t n, uint8_t *restrict to)
+                   int moved_across, int moved_down, int taps, uint32_t n, uint8_t *restrict to,
+                   size_t pitch)
 {
     if (!moved_across && !moved_down)
         for (uint32_t i = 0; i < n; i++)
-            memcpy(to + i * n, from + i * stride, n);
+            memcpy(to + i * pitch, from + i * stride, n);
     else if (!moved_down)
-        interpolate_one_way(from, stride, 1, across, taps, n, to);
+        interpolate_one_way(from, stride, 1, across, taps, n, to, pitch);
     else if (!moved_across)
-        interpolate_one_way(from, stride, stride, down, taps, n, to);
+        interpolate_one_way(from, stride, stride, down, taps, n, to, pitch);
     else
-        interpolate(from, stride, across, down, taps, n, to);
+        interpolate(from, stride, across, down, taps, n, to, pitch);
 }
 
 /*
@@ -185,13 +199,13 @@ INLINE uint16_t from_14_bits(int32_t x)
 
 INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *across,
                         const int8_t *down, int moved_across, int moved_down, int taps, uint32_t n,
-                        uint16_t *restrict to)
+                        uint16_t *restrict to, size_t pitch)
 {
     int16_t lines[(BLOCK + 7) * BLOCK];
     const int before = taps / 2 - 1;
     if (!moved_across && !moved_down) {
         for (uint32_t i = 0; i < n; i++)
-            memcpy(to + i * n, from + i * stride, n * sizeof *to);
+            memcpy(to + i * pitch, from + i * stride, n * sizeof *to);
         return;
     }
     if (!moved_across || !moved_down) {
@@ -203,7 +217,7 @@ INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *acros
                 int32_t sum = 0;
                 for (int k = 0; k < taps; k++)
                     sum += filter[k] * (int16_t)start[i * stride + j + k * next];
-                to[i * n + j] = from_14_bits(sum >> 4);
+                to[i * pitch + j] = from_14_bits(sum >> 4);
             }
         return;
     }
@@ -220,7 +234,7 @@ INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *acros
             int32_t sum = 0;
             for (int k = 0; k < taps; k++)
                 sum += down[k] * lines[(i + k) * n + j];
-            to[i * n + j] = from_14_bits(sum >> 6);
+            to[i * pitch + j] = from_14_bits(sum >> 6);
         }
 }
 
@@ -230,39 +244,68 @@ INLINE int32_t limited(int32_t place, int32_t blocks, int32_t unit)
     return clamp(place, -REACH * unit, (blocks * BLOCK + REACH - BLOCK) * unit);
 }
 
-/* Luma in bytes, for the search. */
-CLONES static void luma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
+/* n x n of luma in bytes, for the search. */
+INLINE void luma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n, uint8_t *restrict to,
+                    size_t pitch)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
     const size_t stride = luma_stride(r);
     const uint8_t *from = r->search + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
-    sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, BLOCK, to);
+    sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, n, to, pitch);
 }
 
-CLONES static void block_at(const rtc_reference *r, int32_t x, int32_t y, uint16_t *restrict to)
+CLONES static void luma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
+{
+    luma_of(r, x, y, BLOCK, to, BLOCK);
+}
+
+CLONES static void quarter_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to,
+                              size_t pitch)
+{
+    luma_of(r, x, y, HALF, to, pitch);
+}
+
+/* n x n of luma, and a quarter as many of each chroma plane, of a prediction. */
+INLINE void samples_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
+                       uint16_t *restrict luma, uint16_t *restrict chroma)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
-    const size_t stride = luma_stride(r);
+    const size_t stride = luma_stride(r), half = chroma_stride(r);
     const uint16_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
-    fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, BLOCK, to);
+    fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, n, luma, BLOCK);
+    const ptrdiff_t start = (y >> 3) * (ptrdiff_t)half + (x >> 3);
+    const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
+    fine_sample(r->u + start, half, across, down, x & 7, y & 7, 4, n / 2, chroma, HALF);
+    fine_sample(r->v + start, half, across, down, x & 7, y & 7, 4, n / 2, chroma + 64, HALF);
 }
 
-CLONES static void chroma_at(const rtc_reference *r, int32_t x, int32_t y, uint16_t *restrict to)
+CLONES static void predict_block(const rtc_reference *r, int32_t x, int32_t y, uint16_t *block)
 {
-    x = limited(x, (int32_t)r->columns, 4);
-    y = limited(y, (int32_t)r->rows, 4);
-    const size_t stride = chroma_stride(r);
-    const ptrdiff_t start = (y >> 3) * (ptrdiff_t)stride + (x >> 3);
-    const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
-    fine_sample(r->u + start, stride, across, down, x & 7, y & 7, 4, HALF, to);
-    fine_sample(r->v + start, stride, across, down, x & 7, y & 7, 4, HALF, to + 64);
+    samples_of(r, x, y, BLOCK, block, block + 256);
+}
+
+CLONES static void predict_quarter(const rtc_reference *r, int32_t x, int32_t y, int quarter,
+                                   uint16_t *block)
+{
+    const int across = quarter & 1, down = quarter >> 1;
+    samples_of(r, x, y, HALF, block + (down * BLOCK + across) * HALF,
+               block + 256 + (down * HALF + across) * (HALF / 2));
+}
+
+/* Whether the four vectors of a block, two numbers each, are one. */
+INLINE int is_whole(const int16_t *v)
+{
+    int differ = 0;
+    for (int i = 2; i < 2 * QUARTERS; i++)
+        differ |= v[i] ^ v[i & 1];
+    return !differ;
 }
 
 /*
- * Predicted blocks [rows, columns, 384] from vectors int16 [rows, columns, 2], across and down in
- * quarters of a luma sample; GREY where intra [rows, columns] is not 0.
+ * Predicted blocks [rows, columns, 384] from vectors int16 [rows, columns, 4, 2], across and down
+ * in quarters of a luma sample; GREY where intra [rows, columns] is not 0.
  */
 EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const uint8_t *intra,
                         uint16_t *blocks)
@@ -270,38 +313,42 @@ EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const ui
     for (uint32_t row = 0; row < r->rows; row++)
         for (uint32_t column = 0; column < r->columns; column++) {
             const size_t at = (size_t)row * r->columns + column;
+            const int16_t *v = vectors + 2 * QUARTERS * at;
             uint16_t *block = blocks + at * SAMPLES;
-            if (intra[at]) {
+            const int32_t x = (int32_t)(column * BLOCK * 4), y = (int32_t)(row * BLOCK * 4);
+            if (intra[at])
                 for (int i = 0; i < SAMPLES; i++)
                     block[i] = GREY * FINE;
-                continue;
-            }
-            const int32_t x = (int32_t)(column * BLOCK * 4) + vectors[2 * at];
-            const int32_t y = (int32_t)(row * BLOCK * 4) + vectors[2 * at + 1];
-            block_at(r, x, y, block);
-            chroma_at(r, x, y, block + 256);
+            else if (is_whole(v))
+                predict_block(r, x + v[0], y + v[1], block);
+            else
+                for (int k = 0; k < QUARTERS; k++)
+                    predict_quarter(r, x + (k & 1) * HALF * 4 + v[2 * k],
+                                    y + (k >> 1) * HALF * 4 + v[2 * k + 1], k, block);
         }
 }
 
-/* Sum of absolute differences of a block's luma and what is at a place. */
+/* Sum of absolute differences of n x n samples of a block's luma and what is at a place. */
 #if defined(__x86_64__)
 #include <emmintrin.h>
-INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride)
+INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride, int n)
 {
     __m128i sum = _mm_setzero_si128();
-    for (int i = 0; i < BLOCK; i++) {
-        __m128i a = _mm_loadu_si128((const __m128i *)(block + i * BLOCK));
-        __m128i b = _mm_loadu_si128((const __m128i *)(from + i * stride));
+    for (int i = 0; i < n; i++) {
+        const void *one = block + i * BLOCK, *other = from + i * stride;
+        const int whole = n == BLOCK;
+        __m128i a = whole ? _mm_loadu_si128(one) : _mm_loadl_epi64(one);
+        __m128i b = whole ? _mm_loadu_si128(other) : _mm_loadl_epi64(other);
         sum = _mm_add_epi32(sum, _mm_sad_epu8(a, b));
     }
     return (uint32_t)(_mm_cvtsi128_si32(sum) + _mm_extract_epi16(sum, 4));
 }
 #else
-INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride)
+INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride, int n)
 {
     uint32_t sum = 0;
-    for (int i = 0; i < BLOCK; i++)
-        for (int j = 0; j < BLOCK; j++) {
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
             int d = block[i * BLOCK + j] - from[i * stride + j];
             sum += (uint32_t)(d < 0 ? -d : d);
         }
@@ -326,6 +373,7 @@ typedef struct {
     int32_t left, top;    /* of the block, in quarters */
     int32_t expect_x, expect_y;
     uint32_t price;       /* of a sixteenth of a bit, in 1/256 of a sample's difference */
+    int side;             /* of what moves: BLOCK or HALF */
     int32_t x, y;         /* the best vector, in quarters */
     uint32_t cost;
 } search_state;
@@ -336,7 +384,7 @@ INLINE uint32_t vector_cost(const search_state *s, int32_t x, int32_t y)
 }
 
 /* Whether a whole-sample vector is better than the best so far, which it then becomes. */
-INLINE int try_whole(search_state *s, int32_t x, int32_t y)
+static int try_whole(search_state *s, int32_t x, int32_t y)
 {
     const rtc_reference *r = s->r;
     int32_t across = s->left + x, down = s->top + y;
@@ -347,21 +395,27 @@ INLINE int try_whole(search_state *s, int32_t x, int32_t y)
     uint32_t cost = vector_cost(s, x, y);
     if (cost >= s->cost)
         return 0;
-    cost += difference(s->block, from, luma_stride(r));
+    cost += s->side == BLOCK ? difference(s->block, from, luma_stride(r), BLOCK)
+                             : difference(s->block, from, luma_stride(r), HALF);
     if (cost >= s->cost)
         return 0;
     s->cost = cost, s->x = x, s->y = y;
     return 1;
 }
 
-INLINE int try_part(search_state *s, int32_t x, int32_t y)
+static int try_part(search_state *s, int32_t x, int32_t y)
 {
     uint8_t moved[BLOCK * BLOCK];
     uint32_t cost = vector_cost(s, x, y);
     if (cost >= s->cost)
         return 0;
-    luma_at(s->r, s->left + x, s->top + y, moved);
-    cost += difference(s->block, moved, BLOCK);
+    if (s->side == BLOCK) {
+        luma_at(s->r, s->left + x, s->top + y, moved);
+        cost += difference(s->block, moved, BLOCK, BLOCK);
+    } else {
+        quarter_at(s->r, s->left + x, s->top + y, moved, BLOCK);
+        cost += difference(s->block, moved, BLOCK, HALF);
+    }
     if (cost >= s->cost)
         return 0;
     s->cost = cost, s->x = x, s->y = y;
@@ -405,15 +459,85 @@ static void refine(search_state *s, int32_t unit)
         try_part(s, across, y + unit);
 }
 
-/* What vectors.py expects of a vector from those before it in its tile, place (i, j). */
+/* Whole samples around the best vector so far, then halves and quarters. */
+static void descend(search_state *s, int steps)
+{
+    for (int step = 0; step < steps; step++) {
+        const int32_t x = s->x, y = s->y;
+        int better = 0;
+        for (int i = 0; i < 6; i++)
+            better |= try_whole(s, x + 4 * HEXAGON[i][0], y + 4 * HEXAGON[i][1]);
+        if (!better)
+            break;
+    }
+    const int32_t x = s->x, y = s->y;
+    for (int i = 0; i < 8; i++)
+        try_whole(s, x + 4 * AROUND[i][0], y + 4 * AROUND[i][1]);
+    for (int unit = 2; unit; unit /= 2)
+        refine(s, unit);
+}
+
+/* The vector of a quarter of the block so many rows up and columns left of `own`'s. */
+INLINE const int16_t *before(const int16_t *own, uint32_t columns, int up, int left, int quarter)
+{
+    const ptrdiff_t blocks = up * (ptrdiff_t)columns + left;
+    return own - 2 * QUARTERS * blocks + 2 * quarter;
+}
+
+/* What vectors.py expects of a block's first vector, at place (i, j) of its tile. */
 static void expected(const int16_t *own, uint32_t columns, uint32_t i, uint32_t j, int16_t out[2])
 {
     for (int k = 0; k < 2; k++) {
-        const int32_t left = j ? own[k - 2] : 0;
-        const int32_t up = i ? own[k - 2 * (ptrdiff_t)columns] : 0;
-        const int32_t corner = i && j ? own[k - 2 - 2 * (ptrdiff_t)columns] : 0;
+        const int32_t left = j ? before(own, columns, 0, 1, 1)[k] : 0;
+        const int32_t up = i ? before(own, columns, 1, 0, 2)[k] : 0;
+        const int32_t corner = i && j ? before(own, columns, 1, 1, 3)[k] : 0;
         out[k] = (int16_t)(i && j ? median(left, up, left + up - corner) : i ? up : left);
     }
+}
+
+INLINE void set_all(int16_t *own, int32_t x, int32_t y)
+{
+    for (int k = 0; k < QUARTERS; k++)
+        own[2 * k] = (int16_t)x, own[2 * k + 1] = (int16_t)y;
+}
+
+/*
+ * Look for a vector of each quarter around the block's and those beside it. Returns what the four
+ * cost together, in the units of `whole->cost`, and writes them to `found`.
+ */
+static uint32_t split(const search_state *whole, const int16_t *const guesses[], int count,
+                      int16_t found[2 * QUARTERS])
+{
+    uint32_t cost = (SPLIT_BITS * 16 * whole->price) >> 8;
+    for (int k = 0; k < QUARTERS && cost < whole->cost; k++) {
+        search_state s = *whole;
+        s.block += ((k >> 1) * BLOCK + (k & 1)) * HALF;
+        s.left += (k & 1) * HALF * 4;
+        s.top += (k >> 1) * HALF * 4;
+        s.side = HALF;
+        /* The first one is coded like the block's; the others lean on it. */
+        if (k)
+            s.expect_x = found[0], s.expect_y = found[1];
+        s.cost = UINT32_MAX;
+        try_part(&s, whole->x, whole->y);
+        for (int i = 0; i < count; i++)
+            try_part(&s, guesses[i][0], guesses[i][1]);
+        for (int i = 0; i < k; i++)
+            try_part(&s, found[2 * i], found[2 * i + 1]);
+        /* From whole samples again, unless it stays there anyway. */
+        const int32_t x = s.x, y = s.y;
+        const uint32_t best = s.cost;
+        s.cost = UINT32_MAX;
+        try_whole(&s, (x + 2) & ~3, (y + 2) & ~3);
+        if (s.cost == UINT32_MAX)
+            s.x = x, s.y = y;
+        descend(&s, 4);
+        if (best <= s.cost)
+            s.x = x, s.y = y, s.cost = best;
+        found[2 * k] = (int16_t)s.x, found[2 * k + 1] = (int16_t)s.y;
+        cost += s.cost;
+    }
+    return cost;
 }
 
 /*
@@ -430,27 +554,29 @@ static void settle(const rtc_reference *r, const uint8_t *blocks, uint32_t least
             for (uint32_t k = 0; k < TILE * TILE && !keep; k++) {
                 const uint32_t row = top + k / TILE, column = first + k % TILE;
                 const size_t at = (size_t)row * r->columns + column;
-                const int16_t *v = vectors + 2 * at;
-                keep |= intra[at];
-                if (!(v[0] | v[1]))
+                const int16_t *v = vectors + 2 * QUARTERS * at;
+                keep |= intra[at] | !is_whole(v);
+                if (keep || !(v[0] | v[1]))
                     continue;
                 const uint8_t *block = blocks + at * SAMPLES;
                 const size_t stride = luma_stride(r);
+                const uint8_t *here = r->search + row * BLOCK * stride + column * BLOCK;
                 luma_at(r, (int32_t)column * BLOCK * 4 + v[0], (int32_t)row * BLOCK * 4 + v[1],
                         moved);
-                gained += difference(block, r->search + row * BLOCK * stride + column * BLOCK, stride);
-                gained -= difference(block, moved, BLOCK);
+                gained += difference(block, here, stride, BLOCK);
+                gained -= difference(block, moved, BLOCK, BLOCK);
                 keep |= (int32_t)gained > (int32_t)least;
             }
-            for (uint32_t k = 0; k < TILE * TILE && !keep; k++)
-                memset(vectors + 2 * ((size_t)(top + k / TILE) * r->columns + first + k % TILE), 0,
-                       2 * sizeof *vectors);
+            for (uint32_t k = 0; k < TILE * TILE && !keep; k++) {
+                const size_t at = (size_t)(top + k / TILE) * r->columns + first + k % TILE;
+                set_all(vectors + 2 * QUARTERS * at, 0, 0);
+            }
         }
 }
 
 /*
- * Vectors [rows, columns, 2] that take *r* to *blocks*, whole tiles, and intra [rows, columns], 1 where nothing
- * does; the vectors there on entry are tried first.
+ * Vectors [rows, columns, 4, 2] that take *r* to *blocks*, whole tiles, and intra [rows, columns],
+ * 1 where nothing does; the vectors there on entry are tried first.
  *
  * price: of a bit, in 1/16 of a sample's difference. calm: a block whose mean difference to the
  * reference at rest is below this (in 1/16 of a sample) is left at rest without a search.
@@ -461,52 +587,60 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
     const uint32_t columns = r->columns;
     for (uint32_t row = 0; row < r->rows; row++)
         for (uint32_t column = 0; column < columns; column++) {
-            int16_t *own = vectors + 2 * ((size_t)row * columns + column);
-            const int16_t zero[2] = {0, 0};
-            const int16_t *left = column ? own - 2 : zero;
-            const int16_t *up = row ? own - 2 * columns : zero;
-            const int16_t *corner = row && column ? up - 2 : zero;
+            const size_t at = (size_t)row * columns + column;
+            int16_t *own = vectors + 2 * QUARTERS * at;
             int16_t expect[2];
             expected(own, columns, row % TILE, column % TILE, expect);
             search_state s = {
                 .r = r,
-                .block = blocks + ((size_t)row * columns + column) * SAMPLES,
+                .block = blocks + at * SAMPLES,
                 .left = (int32_t)column * BLOCK * 4,
                 .top = (int32_t)row * BLOCK * 4,
                 .expect_x = expect[0],
                 .expect_y = expect[1],
                 .price = price,
+                .side = BLOCK,
                 .cost = UINT32_MAX,
             };
-            intra[(size_t)row * columns + column] = 0;
+            intra[at] = 0;
             try_whole(&s, 0, 0);
             if (s.cost < calm * 16) {
-                own[0] = own[1] = 0;
+                set_all(own, 0, 0);
                 continue;
             }
-            const int16_t *guesses[4] = {own, left, up, corner};
-            for (int i = 0; i < 4; i++) {
+            /* Those of the last frame here, and of the blocks before this one. */
+            const int16_t *guesses[2 * QUARTERS];
+            int count = 0;
+            for (int k = 0; k < QUARTERS; k++)
+                guesses[count++] = own + 2 * k;
+            if (column)
+                guesses[count++] = before(own, columns, 0, 1, 1);
+            if (row)
+                guesses[count++] = before(own, columns, 1, 0, 2);
+            if (row && column)
+                guesses[count++] = before(own, columns, 1, 1, 3);
+            for (int i = 0; i < count; i++) {
                 int32_t x = (guesses[i][0] + 2) & ~3, y = (guesses[i][1] + 2) & ~3;
                 if (x | y)
                     try_whole(&s, x, y);
             }
             try_whole(&s, (s.expect_x + 2) & ~3, (s.expect_y + 2) & ~3);
-            for (int step = 0; step < 12; step++) {
-                int32_t x = s.x, y = s.y, better = 0;
-                for (int i = 0; i < 6; i++)
-                    better |= try_whole(&s, x + 4 * HEXAGON[i][0], y + 4 * HEXAGON[i][1]);
-                if (!better)
-                    break;
-            }
-            for (int i = 0, x = s.x, y = s.y; i < 8; i++)
-                try_whole(&s, x + 4 * AROUND[i][0], y + 4 * AROUND[i][1]);
-            for (int unit = 2; unit; unit /= 2)
-                refine(&s, unit);
-            own[0] = (int16_t)s.x, own[1] = (int16_t)s.y;
+            descend(&s, 12);
+            int16_t found[2 * QUARTERS];
+            const uint32_t of_vector = vector_cost(&s, s.x, s.y);
+            if (s.cost - of_vector > SPLIT_FROM * price / 16) {
+                const uint32_t cost = split(&s, guesses + QUARTERS, count - QUARTERS, found);
+                if (cost < s.cost)
+                    s.cost = cost;
+                else
+                    set_all(found, s.x, s.y);
+            } else
+                set_all(found, s.x, s.y);
             if (s.cost > INTRA_BITS * price / 16 + spread(s.block)) {
-                own[0] = own[1] = 0;
-                intra[(size_t)row * columns + column] = 1;
+                set_all(found, 0, 0);
+                intra[at] = 1;
             }
+            memcpy(own, found, sizeof found);
         }
     settle(r, blocks, TILE_BITS * price / 16, vectors, intra);
 }
@@ -519,15 +653,323 @@ CLONES EXPORT void rtc_rounded(const uint16_t *restrict prediction, uint32_t siz
         out[i] = (uint8_t)((prediction[i] + FINE / 2) / FINE);
 }
 
-/* blocks less a prediction in bytes plus GREY, limited to a byte; size samples. */
-CLONES EXPORT void rtc_differences(const uint8_t *restrict blocks,
-                                   const uint8_t *restrict prediction, uint32_t size,
-                                   uint8_t *restrict out)
+/* The DCT-II of eight samples, times 4096: rows are frequencies. */
+static const int16_t DCT[SIDE][SIDE] = {
+    {1448, 1448, 1448, 1448, 1448, 1448, 1448, 1448},
+    {2009, 1703, 1138, 400, -400, -1138, -1703, -2009},
+    {1892, 784, -784, -1892, -1892, -784, 784, 1892},
+    {1703, -400, -2009, -1138, 1138, 2009, 400, -1703},
+    {1448, -1448, -1448, 1448, 1448, -1448, -1448, 1448},
+    {1138, -2009, 400, 1703, -1703, -400, 2009, -1138},
+    {784, -1892, 1892, -784, -784, 1892, -1892, 784},
+    {400, -1138, 1703, -2009, 2009, -1703, 1138, -400},
+};
+
+/* The same of four. */
+static const int16_t DCT4[4][4] = {
+    {2048, 2048, 2048, 2048},
+    {2676, 1108, -1108, -2676},
+    {2048, -2048, -2048, 2048},
+    {1108, -2676, 2676, -1108},
+};
+
+/*
+ * Which coefficient, 8 * vertical + horizontal frequency, is the k-th of a part: by their sum. Latent
+ * k of part p of a place is its channel k * PARTS + p.
+ */
+static const uint8_t ORDER[SIDE * SIDE] = {
+    0, 1, 8, 2, 9, 16, 3, 10, 17, 24, 4, 11, 18, 25, 32, 5,
+    12, 19, 26, 33, 40, 6, 13, 20, 27, 34, 41, 48, 7, 14, 21, 28,
+    35, 42, 49, 56, 15, 22, 29, 36, 43, 50, 57, 23, 30, 37, 44, 51,
+    58, 31, 38, 45, 52, 59, 39, 46, 53, 60, 47, 54, 61, 55, 62, 63,
+};
+
+/* Where in a block the samples of its part k begin, and how far apart their rows are. */
+INLINE uint32_t part_start(uint32_t k) { return k < 4 ? (k >> 1) * 128 + (k & 1) * 8 : 64 * k; }
+INLINE uint32_t part_stride(uint32_t k) { return k < 4 ? BLOCK : HALF; }
+
+typedef float eight __attribute__((vector_size(32))); /* GCC and Clang make SIMD of it anywhere */
+
+typedef struct {
+    eight rows[SIDE], columns[SIDE];   /* the transform of eight and its transpose */
+    eight rows4[SIDE], columns4[SIDE]; /* two of four, side by side, interleaved */
+} matrices;
+
+static void fill_matrices(matrices *m)
 {
-    for (uint32_t i = 0; i < size; i++) {
-        int16_t d = (int16_t)(blocks[i] - prediction[i] + GREY);
-        out[i] = (uint8_t)(d < 0 ? 0 : d > 255 ? 255 : d);
+    memset(m, 0, sizeof *m);
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++) {
+            m->rows[i][j] = m->columns[j][i] = DCT[i][j] / 4096.0f;
+            if ((i & 1) == j >> 2) /* row 2 k + b: frequency k of half b */
+                m->rows4[i][j] = m->columns4[j][i] = DCT4[i >> 1][j & 3] / 4096.0f;
+        }
+}
+
+/* c = rows d columns, all 8x8. */
+INLINE void both_ways(const eight *rows, const eight *columns, const eight *d, eight *c)
+{
+    for (int v = 0; v < SIDE; v++) {
+        eight down = rows[v][0] * d[0];
+        for (int y = 1; y < SIDE; y++)
+            down += rows[v][y] * d[y];
+        eight sum = down[0] * columns[0];
+        for (int x = 1; x < SIDE; x++)
+            sum += down[x] * columns[x];
+        c[v] = sum;
     }
+}
+
+/* About what coefficients cost, error and bits, in squared steps. */
+INLINE float cost_of(const eight *c)
+{
+    typedef int32_t integers __attribute__((vector_size(32)));
+    eight cost = {0};
+    for (int v = 0; v < SIDE; v++) {
+        const eight x = (eight)((integers)c[v] & 0x7fffffff); /* the modulus */
+        const integers whole = __builtin_convertvector(x + MODE_OFFSET, integers);
+        const eight n = __builtin_convertvector(whole, eight);
+        /* Bits of an n that is not 0: those of its place and sign, and of its size. */
+        const eight bits = (eight)((integers)(n + MODE_BITS) & (n > 0));
+        cost += (x - n) * (x - n) + MODE_PRICE * bits;
+    }
+    float sum = 0;
+    for (int i = 0; i < SIDE; i++)
+        sum += cost[i];
+    return sum;
+}
+
+/*
+ * Latents [places, 384] of blocks less their prediction, divided by their step: of each part the
+ * 8x8 DCT, or of all luma of a place four 4x4 DCTs where that is cheaper. split: [places], 1 for those.
+ * steps: of luma and of chroma, in units of a prediction's.
+ */
+CLONES EXPORT void rtc_transform(const uint8_t *restrict blocks,
+                                 const uint16_t *restrict prediction, const float *steps,
+                                 uint32_t places, float *restrict latents,
+                                 uint8_t *restrict split)
+{
+    matrices m;
+    fill_matrices(&m);
+    const float scales[2] = {1 / steps[0], 1 / steps[1]};
+    for (uint32_t place = 0; place < places; place++) {
+        eight d[PARTS][SIDE], c[PARTS][SIDE], small[4][SIDE];
+        eight energy = {0};
+        for (uint32_t k = 0; k < PARTS; k++) {
+            const size_t start = (size_t)place * SAMPLES + part_start(k);
+            const uint32_t stride = part_stride(k);
+            for (int y = 0; y < SIDE; y++) {
+                const uint8_t *block = blocks + start + y * stride;
+                const uint16_t *expect = prediction + start + y * stride;
+                for (int x = 0; x < SIDE; x++)
+                    d[k][y][x] = (float)(block[x] * FINE - expect[x]);
+                d[k][y] *= scales[k >= 4];
+                energy += d[k][y] * d[k][y];
+            }
+        }
+        float *out = latents + (size_t)place * SAMPLES;
+        float sum = 0;
+        for (int i = 0; i < SIDE; i++)
+            sum += energy[i];
+        split[place] = 0;
+        if (sum < LEAST_ENERGY) { /* no latent can be as much as half a step */
+            memset(out, 0, SAMPLES * sizeof *out);
+            continue;
+        }
+        float whole = 0, parted = 0;
+        for (uint32_t k = 0; k < PARTS; k++) {
+            both_ways(m.rows, m.columns, d[k], c[k]);
+            if (k < 4) {
+                both_ways(m.rows4, m.columns4, d[k], small[k]);
+                whole += cost_of(c[k]);
+                parted += cost_of(small[k]);
+            }
+        }
+        split[place] = parted < whole;
+        if (split[place])
+            memcpy(c, small, sizeof small);
+        for (uint32_t i = 0; i < SIDE * SIDE; i++)
+            for (uint32_t k = 0; k < PARTS; k++)
+                out[i * PARTS + k] = ((const float *)c[k])[ORDER[i]];
+    }
+}
+
+/*
+ * Add the inverse transform of coefficients to a prediction; normative, SPEC.md 9.3. rows: bit v says
+ * whether row v of `c` has any that is not 0.
+ */
+INLINE void add_part(int32_t c[SIDE][SIDE], uint32_t rows, int split, const uint16_t *prediction,
+                     uint32_t stride, uint16_t *restrict out)
+{
+    int32_t down[SIDE][SIDE] = {{0}};
+    for (int v = 0; v < SIDE; v++) {
+        if (!(rows >> v & 1))
+            continue;
+        for (int y = 0; y < SIDE; y++) {
+            const int32_t f = !split ? DCT[v][y] : (v & 1) == y >> 2 ? DCT4[v >> 1][y & 3] : 0;
+            for (int h = 0; h < SIDE; h++)
+                down[y][h] += f * c[v][h];
+        }
+    }
+    for (int y = 0; y < SIDE; y++) {
+        int32_t sums[SIDE] = {0};
+        for (int h = 0; h < SIDE; h++) {
+            const int32_t t = clamp((down[y][h] + 1024) >> 11, -131071, 131071);
+            if (!t)
+                continue;
+            for (int x = 0; x < SIDE; x++)
+                sums[x] += t * (!split ? DCT[h][x] : (h & 1) == x >> 2 ? DCT4[h >> 1][x & 3] : 0);
+        }
+        for (int x = 0; x < SIDE; x++) {
+            const int32_t sample = prediction[y * stride + x] + ((sums[x] + 4096) >> 13);
+            out[y * stride + x] = (uint16_t)clamp(sample, 0, FINE_MAX);
+        }
+    }
+}
+
+/*
+ * Blocks from a prediction and symbols [places, stride], the first 384 of latents; luma's are of
+ * 4x4 DCTs where the one at `split` is not 0. still: [places], not 0 where the prediction stays as it
+ * is. steps: of luma and of chroma, in units of a prediction's. coded: [places], bit k says whether
+ * part k has a symbol that is not 0.
+ */
+CLONES EXPORT void rtc_paint(const uint16_t *restrict prediction, const int16_t *restrict symbols,
+                             const uint8_t *restrict still, const int32_t *steps, uint32_t places,
+                             uint32_t stride, uint32_t split, uint16_t *restrict blocks,
+                             uint8_t *restrict coded)
+{
+    memcpy(blocks, prediction, (size_t)places * SAMPLES * sizeof *blocks);
+    for (uint32_t place = 0; place < places; place++) {
+        coded[place] = 0;
+        if (still[place])
+            continue;
+        const int16_t *own = symbols + (size_t)place * stride;
+        int32_t c[PARTS][SIDE][SIDE];
+        uint32_t rows[PARTS] = {0};
+        int touched = 0;
+        for (uint32_t i = 0; i < SAMPLES; i += 4) {
+            uint64_t four;
+            memcpy(&four, own + i, sizeof four);
+            if (!four)
+                continue;
+            if (!touched)
+                memset(c, 0, sizeof c);
+            touched = 1;
+            for (uint32_t j = i; j < i + 4; j++) {
+                if (!own[j])
+                    continue;
+                const uint32_t k = j % PARTS, at = ORDER[j / PARTS];
+                c[k][at / SIDE][at % SIDE] = clamp(own[j] * steps[k >= 4], -65535, 65535);
+                rows[k] |= 1u << at / SIDE;
+            }
+        }
+        for (uint32_t k = 0; k < PARTS && touched; k++)
+            if (rows[k]) {
+                coded[place] |= (uint8_t)(1u << k);
+                const size_t start = (size_t)place * SAMPLES + part_start(k);
+                const uint32_t apart = part_stride(k);
+                if (k < 4 && own[split])
+                    add_part(c[k], rows[k], 1, prediction + start, apart, blocks + start);
+                else
+                    add_part(c[k], rows[k], 0, prediction + start, apart, blocks + start);
+            }
+    }
+}
+
+/* ---- smoothing of edges ------------------------------------------------------------------- */
+
+typedef struct {
+    int32_t alpha, beta, most; /* differences across and beside an edge, and the largest change */
+} limits;
+
+INLINE int32_t modulus(int32_t x) { return x < 0 ? -x : x; }
+
+/* One line across an edge: p on one side, q on the other, `step` from one sample to the next. */
+INLINE void smooth_line(uint16_t *p, uint16_t *q, ptrdiff_t step, const limits *l, int luma)
+{
+    const int32_t p0 = p[0], p1 = p[-step], q0 = q[0], q1 = q[step];
+    if (modulus(p0 - q0) >= l->alpha || modulus(p1 - p0) >= l->beta ||
+        modulus(q1 - q0) >= l->beta)
+        return;
+    if (luma) {
+        const int32_t p2 = p[-2 * step], q2 = q[2 * step], middle = (p0 + q0 + 1) >> 1;
+        if (modulus(p2 - p0) < l->beta)
+            p[-step] = (uint16_t)(p1 + clamp((p2 + middle - 2 * p1) >> 1, -l->most, l->most));
+        if (modulus(q2 - q0) < l->beta)
+            q[step] = (uint16_t)(q1 + clamp((q2 + middle - 2 * q1) >> 1, -l->most, l->most));
+    }
+    const int32_t change = clamp((4 * (q0 - p0) + p1 - q1 + 4) >> 3, -2 * l->most, 2 * l->most);
+    p[0] = (uint16_t)clamp(p0 + change, 0, FINE_MAX);
+    q[0] = (uint16_t)clamp(q0 - change, 0, FINE_MAX);
+}
+
+typedef struct {
+    uint16_t *blocks;
+    const uint8_t *coded, *intra, *still;
+    const int16_t *vectors;
+    uint32_t rows, columns;
+} picture;
+
+/* Whether the edge between quarter a of place m and quarter b of place n is to be smoothed. */
+INLINE int is_edge(const picture *p, size_t m, int a, size_t n, int b)
+{
+    if (p->still[m] | p->still[n])
+        return 0;
+    const int16_t *v = p->vectors + 2 * (QUARTERS * m + a), *w = p->vectors + 2 * (QUARTERS * n + b);
+    return (p->coded[m] >> a & 1) | (p->coded[n] >> b & 1) | (p->intra[m] | p->intra[n]) |
+           (modulus(v[0] - w[0]) >= 4) | (modulus(v[1] - w[1]) >= 4);
+}
+
+/* The edges of a picture's quarters that run down, or those that run across. */
+INLINE void smooth_edges(const picture *p, int down, const limits *luma, const limits *chroma)
+{
+    /* From a sample to the next one across the edge, and along it. */
+    const ptrdiff_t over = down ? 1 : BLOCK, along = down ? BLOCK : 1;
+    const ptrdiff_t over_chroma = down ? 1 : HALF, along_chroma = down ? HALF : 1;
+    for (uint32_t row = 0; row < p->rows; row++)
+        for (uint32_t column = 0; column < p->columns; column++) {
+            const size_t at = (size_t)row * p->columns + column;
+            uint16_t *own = p->blocks + at * SAMPLES;
+            const int outer = down ? column > 0 : row > 0;
+            const size_t last = outer ? at - (down ? 1 : p->columns) : at;
+            uint16_t *other = p->blocks + last * SAMPLES;
+            for (int half = 0; half < 2; half++) { /* along the edge */
+                const int near = down ? 2 * half : half, far = near + (down ? 1 : 2);
+                const ptrdiff_t first = half * HALF * along;
+                if (outer && is_edge(p, last, far, at, near)) {
+                    for (int i = 0; i < HALF; i++) {
+                        const ptrdiff_t line = first + i * along;
+                        smooth_line(other + line + (BLOCK - 1) * over, own + line, over, luma, 1);
+                    }
+                    for (int i = 0; i < 2 * (HALF / 2); i++) { /* u, then v */
+                        const ptrdiff_t line = 256 + (i >> 2) * 64 +
+                                               (half * (HALF / 2) + (i & 3)) * along_chroma;
+                        smooth_line(other + line + (HALF - 1) * over_chroma, own + line,
+                                    over_chroma, chroma, 0);
+                    }
+                }
+                if (is_edge(p, at, near, at, far))
+                    for (int i = 0; i < HALF; i++) {
+                        uint16_t *line = own + first + i * along + HALF * over;
+                        smooth_line(line - over, line, over, luma, 1);
+                    }
+            }
+        }
+}
+
+/*
+ * Smooth the edges of 8x8 parts of `blocks` [rows, columns, 384], in place: first those that run down,
+ * then those that run across; normative, SPEC.md 9.4. After ITU-T H.264 8.7.2. Only where both sides
+ * are of tiles that are coded, and something is coded, moves differently or has no prediction.
+ */
+CLONES EXPORT void rtc_smooth(uint16_t *blocks, const uint8_t *coded, const int16_t *vectors,
+                              const uint8_t *intra, const uint8_t *still, const int32_t *all,
+                              uint32_t rows, uint32_t columns)
+{
+    const picture p = {blocks, coded, intra, still, vectors, rows, columns};
+    const limits luma = {all[0], all[1], all[2]}, chroma = {all[3], all[4], all[5]};
+    smooth_edges(&p, 1, &luma, &chroma);
+    smooth_edges(&p, 0, &luma, &chroma);
 }
 
 /*
@@ -544,10 +986,16 @@ CLONES EXPORT void rtc_quantise(const float *restrict latents, const uint8_t *re
         int16_t *out = symbols + (size_t)place * stride;
         memset(out, 0, channels * sizeof *out);
         for (uint32_t c = 0; c < channels; c++) {
-            if (c % 8 == 0 && c + 8 <= channels) { /* most are skipped, and not alone */
-                uint64_t eight;
-                memcpy(&eight, index + c, 8);
-                if (!eight) {
+            if (c % 8 == 0 && c + 8 <= channels) { /* most are skipped, or small, and not alone */
+                uint64_t coded;
+                uint32_t bits[8], largest = 0;
+                memcpy(&coded, index + c, 8);
+                memcpy(bits, x + c, sizeof bits);
+                for (int i = 0; i < 8; i++) {
+                    bits[i] &= 0x7fffffff; /* as numbers in the order of the moduli */
+                    largest = largest < bits[i] ? bits[i] : largest;
+                }
+                if (!coded || largest < 0x3f000000) { /* 1/2: offsets are not above that */
                     c += 7;
                     continue;
                 }
@@ -580,52 +1028,4 @@ EXPORT uint32_t rtc_nonzero(const int16_t *symbols, uint32_t size, uint32_t *at)
         if (symbols[i])
             at[count++] = i;
     return count;
-}
-
-typedef struct {
-    const float *weights;      /* of the linear path, [latents, SAMPLES] */
-    const float *gains;        /* of latents, times 255 FINE */
-    const float *corrections;  /* [places, SAMPLES], in sample values */
-    const uint16_t *prediction; /* [places, SAMPLES] */
-    const uint8_t *still;      /* [places], not 0 where the prediction stays as it is */
-    const int16_t *symbols;    /* [places, stride], the first ones are latents */
-    const uint32_t *at;        /* from rtc_nonzero */
-    uint32_t count, places, latents, stride;
-} rtc_painting;
-
-/*
- * Samples from prediction, corrections and the linear path of those symbols that are not 0: a few
- * in a hundred, so this is ten times as fast as a matrix product.
- */
-CLONES EXPORT void rtc_paint(const rtc_painting *p, uint16_t *restrict blocks)
-{
-    float sums[SAMPLES];
-    uint32_t n = 0;
-    for (uint32_t place = 0; place < p->places; place++) {
-        const uint16_t *prediction = p->prediction + (size_t)place * SAMPLES;
-        uint16_t *block = blocks + (size_t)place * SAMPLES;
-        const uint32_t end = (place + 1) * p->stride;
-        if (p->still[place]) {
-            while (n < p->count && p->at[n] < end)
-                n++;
-            memcpy(block, prediction, SAMPLES * sizeof *block);
-            continue;
-        }
-        const float *corrections = p->corrections + (size_t)place * SAMPLES;
-        for (int i = 0; i < SAMPLES; i++)
-            sums[i] = corrections[i] * FINE + prediction[i] + 0.5f;
-        for (; n < p->count && p->at[n] < end; n++) {
-            const uint32_t channel = p->at[n] - place * p->stride;
-            if (channel >= p->latents)
-                continue;
-            const float factor = p->symbols[p->at[n]] * p->gains[channel];
-            const float *row = p->weights + (size_t)channel * SAMPLES;
-            for (int i = 0; i < SAMPLES; i++)
-                sums[i] += factor * row[i];
-        }
-        for (int i = 0; i < SAMPLES; i++) {
-            const float x = sums[i] < 0 ? 0 : sums[i] > FINE_MAX ? FINE_MAX : sums[i];
-            block[i] = (uint16_t)(int32_t)x;
-        }
-    }
 }

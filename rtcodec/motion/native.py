@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 
-LIBRARY_VERSION = 4
+LIBRARY_VERSION = 5
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -29,8 +29,14 @@ FINE = 16
 Fine = NDArray[np.uint16]
 "Blocks [h16, w16, 384] of samples 0..4080, `FINE` times those of bytes."
 
+Steps = tuple[int, int]
+"What a symbol of 1 is in luma and in chroma, in steps of `Fine` times those of the transform."
+
 Vectors = NDArray[np.int16]
-"int16 [h16, w16, 2]: across and down, in quarters of a luma sample."
+"""int16 [h16, w16, 4, 2]: across and down, in quarters of a luma sample, of the quarters of each
+block: top left, top right, bottom left, bottom right."""
+
+QUARTERS = 4
 
 _PTR, _U32 = ctypes.c_void_p, ctypes.c_uint32
 
@@ -45,25 +51,16 @@ class _Planes(ctypes.Structure):
     )
 
 
-class _Painting(ctypes.Structure):
-    """`rtc_painting`."""
-
-    _fields_ = (
-        *((name, _PTR) for name in ("weights", "gains", "corrections", "prediction", "still")),
-        *((name, _PTR) for name in ("symbols", "at")),
-        *((name, _U32) for name in ("count", "places", "latents", "stride")),
-    )
-
-
 _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
     "rtc_motion_version": (_U32, ()),
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
     "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_rounded": (None, (_PTR, _U32, _PTR)),
-    "rtc_differences": (None, (_PTR, _PTR, _U32, _PTR)),
+    "rtc_transform": (None, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR)),
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
-    "rtc_paint": (None, (_PTR, _PTR)),
+    "rtc_paint": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
+    "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
     "rtc_quantise": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR)),
 }
 
@@ -135,7 +132,7 @@ class Reference:
             intra: uint8 [h16, w16]; blocks with other than 0 are grey.
         """
         out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint16)
-        self._check(vectors, np.int16, 2)
+        self._check(vectors, np.int16, QUARTERS, 2)
         self._check(intra, np.uint8)
         arguments = (_address(array) for array in (vectors, intra, out))
         self._library.rtc_predict(ctypes.byref(self._c), *arguments)
@@ -160,8 +157,8 @@ class Reference:
         if any(side % _TILE_BLOCKS for side in self.shape):
             raise ValueError(f"{self.shape} blocks are not whole tiles")
         self._check(blocks, np.uint8, BLOCK_SAMPLES)
-        vectors = np.zeros((*self.shape, 2), np.int16) if start is None else start.copy()
-        self._check(vectors, np.int16, 2)
+        vectors = np.zeros((*self.shape, QUARTERS, 2), np.int16) if start is None else start.copy()
+        self._check(vectors, np.int16, QUARTERS, 2)
         intra = np.empty(self.shape, np.uint8)
         price, rest = (max(0, min(1 << 16, round(16 * x))) for x in (bit_price, calm))
         self._library.rtc_search(
@@ -186,14 +183,105 @@ def rounded(fine: Fine, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint
     return out
 
 
-def differences(
-    blocks: NDArray[np.uint8], prediction: NDArray[np.uint8], out: NDArray[np.uint8]
+def transform(
+    blocks: NDArray[np.uint8], prediction: Fine, steps: Steps, latents: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """
+    Write the latents of *blocks* less their *prediction*, in steps, in the cheaper transform.
+
+    Args:
+        blocks: uint8 [h16, w16, 384].
+        prediction: From `Reference.predict`.
+        steps: Of luma and of chroma.
+        latents: float32 [h16, w16, 384].
+
+    Returns:
+        Which one, uint8 [h16, w16]: 1 where luma is in 4x4.
+    """
+    places = blocks.shape[:2]
+    for array, kind in ((blocks, np.uint8), (prediction, np.uint16), (latents, np.float32)):
+        _check_blocks(array, kind, places)
+    split = np.empty(places, np.uint8)
+    as_floats = np.asarray(steps, np.float32)
+    _library().rtc_transform(
+        _address(blocks), _address(prediction), _address(as_floats), places[0] * places[1],
+        _address(latents), _address(split),
+    )  # fmt: skip
+    return split
+
+
+def paint(
+    symbols: NDArray[np.int16], prediction: Fine, still: NDArray[np.bool_], steps: Steps
+) -> tuple[Fine, NDArray[np.uint8]]:
+    """
+    Return the blocks that symbols make of a prediction, and which parts have any of those.
+
+    See `transform.paint`; the second array is uint8 [h16, w16], bit k for part k.
+
+    Args:
+        symbols: int16 [h16, w16, K], K > 384; the first 384 are of latents, the last one is not 0
+            where luma is in 4x4.
+        prediction: From `Reference.predict`.
+        still: Where that stays as it is, bool [h16, w16].
+        steps: Of luma and of chroma.
+    """
+    h, w, stride = symbols.shape
+    _check_blocks(prediction, np.uint16, (h, w))
+    for array, kind in ((symbols, np.int16), (still, np.bool_)):
+        if array.dtype != kind or not array.flags.c_contiguous or array.shape[:2] != (h, w):
+            raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} in order")
+    if stride <= BLOCK_SAMPLES or still.ndim != 2:
+        raise ValueError("symbols do not fit")
+    blocks, coded = np.empty((h, w, BLOCK_SAMPLES), np.uint16), np.empty((h, w), np.uint8)
+    as_integers = np.asarray(steps, np.int32)
+    _library().rtc_paint(
+        _address(prediction), _address(symbols), _address(still), _address(as_integers),
+        h * w, stride, stride - 1, _address(blocks), _address(coded),
+    )  # fmt: skip
+    return blocks, coded
+
+
+def smooth(
+    blocks: Fine,
+    coded: NDArray[np.uint8],
+    vectors: Vectors,
+    intra: NDArray[np.uint8],
+    still: NDArray[np.bool_],
+    limits: NDArray[np.int32],
 ) -> None:
-    """Write *blocks* less *prediction* plus 128, limited to a byte, into *out*; one shape."""
-    for array in (blocks, prediction, out):
-        if array.dtype != np.uint8 or array.shape != out.shape or not array.flags.c_contiguous:
-            raise ValueError(f"{array.dtype} {array.shape} is no uint8 {out.shape} in order")
-    _library().rtc_differences(_address(blocks), _address(prediction), out.size, _address(out))
+    """
+    Smooth the edges between the quarters of *blocks*, in place; see `smoothing.smooth`.
+
+    Args:
+        blocks: From `paint`.
+        coded: From `paint`.
+        vectors: Of the prediction.
+        intra: Of the prediction.
+        still: As for `paint`.
+        limits: int32 [2, 3], from `smoothing.limits`.
+    """
+    h, w = still.shape
+    _check_blocks(blocks, np.uint16, (h, w))
+    fits = (
+        (coded, np.uint8, (h, w)),
+        (vectors, np.int16, (h, w, QUARTERS, 2)),
+        (intra, np.uint8, (h, w)),
+        (still, np.bool_, (h, w)),
+        (limits, np.int32, (2, 3)),
+    )
+    for array, kind, shape in fits:
+        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+            raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
+    addresses = [_address(array) for array, _, _ in fits]
+    _library().rtc_smooth(_address(blocks), *addresses, h, w)
+
+
+def _check_blocks(
+    array: NDArray[np.generic], kind: type[np.generic], places: tuple[int, ...]
+) -> None:
+    shape = (*places, BLOCK_SAMPLES)
+    if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+        raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
 
 
 def quantise(
@@ -229,59 +317,6 @@ def nonzero(symbols: NDArray[np.int16]) -> NDArray[np.uint32]:
         raise ValueError(f"symbols are {symbols.dtype} {symbols.shape}, not int16 in order")
     at = np.empty(symbols.size, np.uint32)
     return at[: _library().rtc_nonzero(_address(symbols), symbols.size, _address(at))]
-
-
-class LinearPath:
-    """Paints delta frames: prediction, corrections, and symbols through the linear path."""
-
-    def __init__(self, weights: NDArray[np.float32]) -> None:
-        """
-        Args:
-            weights: [384, M], from latents to samples / 255.
-        """
-        self._weights = np.ascontiguousarray(weights.T, np.float32)
-
-    def paint(
-        self,
-        symbols: NDArray[np.int16],
-        at: NDArray[np.uint32],
-        gains: NDArray[np.float32],
-        corrections: NDArray[np.float32],
-        prediction: Fine,
-        still: NDArray[np.bool_],
-    ) -> Fine:
-        """
-        Return the blocks of a frame.
-
-        Args:
-            symbols: int16 [h16, w16, K], the first M of latents.
-            at: `nonzero(symbols)`.
-            gains: Of the latents, float32 [M].
-            corrections: What the trunk adds, in sample values, float32 [h16, w16, 384].
-            prediction: From `Reference.predict`.
-            still: Where that stays as it is, bool [h16, w16].
-        """
-        h, w, stride = symbols.shape
-        latents = len(self._weights)
-        fits = (
-            (symbols, np.int16, (h, w, stride)),
-            (gains, np.float32, (latents,)),
-            (corrections, np.float32, (h, w, BLOCK_SAMPLES)),
-            (prediction, np.uint16, (h, w, BLOCK_SAMPLES)),
-            (still, np.bool_, (h, w)),
-            (at, np.uint32, at.shape),
-        )
-        for array, kind, shape in fits:
-            if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
-                raise ValueError(f"{array.dtype} {array.shape} is no {kind} {shape} in order")
-        if stride < latents or (at.size and int(at.max()) >= symbols.size):
-            raise ValueError("symbols do not fit")
-        scaled = gains * np.float32(255 * FINE)
-        blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
-        arrays = (self._weights, scaled, corrections, prediction, still, symbols, at)
-        painting = _Painting(*map(_address, arrays), at.size, h * w, latents, stride)
-        _library().rtc_paint(ctypes.byref(painting), _address(blocks))
-        return blocks
 
 
 def _address(array: NDArray[np.generic]) -> int:

@@ -42,7 +42,8 @@ def predict(
 
     Args:
         planes: The reference, 0..4080: y [16 h16, 16 w16], u and v half of that.
-        vectors: [h16, w16, 2], across and down in quarters of a luma sample.
+        vectors: [h16, w16, 4, 2], across and down in quarters of a luma sample, of the quarters of
+            each block: top left, top right, bottom left, bottom right.
         intra: [h16, w16]; blocks with other than 0 are grey.
 
     Returns:
@@ -50,17 +51,27 @@ def predict(
     """
     rows, columns = intra.shape
     blocks = np.full((rows, columns, BLOCK_SAMPLES), GREY, np.uint16)
+    quarter = BLOCK_PX // 2
     for row in range(rows):
         for column in range(columns):
-            if not intra[row, column]:
-                across, down = (int(v) for v in vectors[row, column])
-                place = (row, column, across, down)
-                parts = [_block(planes[0], place, BLOCK_PX, 4, LUMA_TAPS)]
-                parts += [
-                    _block(plane, place, BLOCK_PX // 2, 8, CHROMA_TAPS) for plane in planes[1:]
-                ]
-                blocks[row, column] = np.concatenate([part.ravel() for part in parts])
+            if intra[row, column]:
+                continue
+            luma = np.empty((BLOCK_PX, BLOCK_PX), np.uint16)
+            chroma = [np.empty((quarter, quarter), np.uint16) for _ in planes[1:]]
+            for i, j in np.ndindex(2, 2):
+                across, down = (int(v) for v in vectors[row, column, 2 * i + j])
+                place = (2 * row + i, 2 * column + j, across, down)
+                _part(luma, i, j)[...] = _block(planes[0], place, quarter, 4, LUMA_TAPS)
+                for out, plane in zip(chroma, planes[1:], strict=True):
+                    _part(out, i, j)[...] = _block(plane, place, quarter // 2, 8, CHROMA_TAPS)
+            blocks[row, column] = np.concatenate([part.ravel() for part in (luma, *chroma)])
     return blocks
+
+
+def _part(block: NDArray[np.uint16], i: int, j: int) -> NDArray[np.uint16]:
+    """A view of one quarter of a block."""
+    side = len(block) // 2
+    return block[i * side : (i + 1) * side, j * side : (j + 1) * side]
 
 
 def _block(

@@ -9,11 +9,11 @@ from rtcodec.types import QP_MAX
 FINEST_STEP, COARSEST_STEP = 3.0, 160.0
 "Quantiser steps of an orthonormal transform at qp 0 and 63, in 8-bit sample values."
 
-BIT_PRICE = 1.0
-"""Sums of differences that a bit may save, in steps. Measured on training clips: 1.0 takes 12 %
-fewer bits than 0.37 (usual for H.264), 1.6 8 % fewer: the networks mend a poor prediction well."""
+BIT_PRICE = 0.55
+"""Sums of differences that a bit may save, in steps. Measured: 0.5 to 0.7 take 3.5 % fewer bits
+than 1.0, 0.35 1.5 %."""
 
-CALM, CALM_PER_STEP = 0.1, 0.03
+CALM, CALM_PER_STEP = 0.1, 0.015
 "Mean difference below which a block is left at rest, at step 0 and more for each step."
 
 
@@ -35,7 +35,7 @@ def find_motion(
         start: Vectors to try first.
 
     Returns:
-        int16 [h16, w16, 2], and uint8 [h16, w16].
+        int16 [h16, w16, 4, 2], and uint8 [h16, w16].
     """
     calm = CALM + CALM_PER_STEP * step
     return reference.search(blocks, bit_price=BIT_PRICE * step, calm=calm, start=start)

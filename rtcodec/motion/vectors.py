@@ -1,40 +1,58 @@
 """
 Vectors as symbols: each less what its neighbours in the same tile let expect.
 
-Nothing outside the tile is looked at, so a packet parses alone. Within it the first vector stands
-for itself, those of the first row lean on their left, those of the first column on the one above,
-and all others on the median of left, above and left + above - corner (the LOCO-I predictor,
-ISO/IEC 14495-1 A.4.2). Differences wrap at 16 bits.
+Nothing outside the tile is looked at, so a packet parses alone. A block has four vectors, one for
+each quarter. Its first one leans on the nearest quarters of the blocks beside it: in a tile's first
+block it stands for itself, in the first row it leans on the left, in the first column on the one
+above, and elsewhere on the median of left, above and left + above - corner (the LOCO-I predictor,
+ISO/IEC 14495-1 A.4.2). The second and third quarters lean on the first, and the fourth on the
+median of the three: a block that moves as one says so in zeros. Differences wrap at 16 bits.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-CHANNELS = 3
-"Symbols of motion at each place: across, down, and 1 where the block has no prediction."
+from rtcodec.motion.native import QUARTERS
+
+CHANNELS = 4 + 2 * (QUARTERS - 1)
+"""Symbols beside the latents at a place: across, down, 1 where the block has no prediction, across
+and down for each further quarter, and 1 where luma's latents are of 4x4 transforms."""
+
+INTRA_CHANNEL, SPLIT_CHANNEL = 2, 9
 
 _SIDE = 4  # blocks along a tile
 
 
 def motion_symbols(vectors: NDArray[np.int16], intra: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Vectors [h16, w16, 2] and intra [h16, w16] as symbols int16 [h16, w16, 3]."""
-    expected = np.zeros_like(vectors)
-    tiles, guesses = _tiles(vectors), _tiles(expected)
+    """Vectors [h16, w16, 4, 2] and intra [h16, w16] as symbols int16 [h16, w16, 10], the last 0."""
+    symbols = np.zeros((*intra.shape, CHANNELS), np.int16)
+    tiles, out = _tiles(vectors), _tiles(symbols)
     for row in range(_SIDE):
         for column in range(_SIDE):
-            guesses[:, row, :, column] = _expected(tiles, row, column)
-    return np.concatenate(((vectors - expected), intra[..., None].astype(np.int16)), 2)
+            own = tiles[:, row, :, column]
+            out[:, row, :, column, :2] = own[..., 0, :] - _expected(tiles, row, column)
+    first, right, below = (vectors[..., quarter, :] for quarter in range(3))
+    symbols[..., 2] = intra
+    symbols[..., 3:5] = right - first
+    symbols[..., 5:7] = below - first
+    symbols[..., 7:9] = vectors[..., 3, :] - _median(right, below, first)
+    return symbols
 
 
 def vectors_of(symbols: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """Invert `motion_symbols`; any symbols give some vectors."""
-    vectors = np.ascontiguousarray(symbols[..., :2])
-    if vectors.any():
-        tiles = _tiles(vectors)
+    vectors = np.zeros((*symbols.shape[:2], QUARTERS, 2), np.int16)
+    intra = (symbols[..., INTRA_CHANNEL] != 0).astype(np.uint8)
+    if symbols[..., :2].any() or symbols[..., 3:SPLIT_CHANNEL].any():
+        tiles, said = _tiles(vectors), _tiles(symbols)
         for row in range(_SIDE):
             for column in range(_SIDE):
-                tiles[:, row, :, column] += _expected(tiles, row, column)
-    return vectors, (symbols[..., 2] != 0).astype(np.uint8)
+                own, of_block = tiles[:, row, :, column], said[:, row, :, column]
+                first = of_block[..., :2] + _expected(tiles, row, column)
+                right, below = (first + of_block[..., k : k + 2] for k in (3, 5))
+                own[..., 0, :], own[..., 1, :], own[..., 2, :] = first, right, below
+                own[..., 3, :] = _median(right, below, first) + of_block[..., 7:9]
+    return vectors, intra
 
 
 def conceal_motion(symbols: NDArray[np.int16], present: NDArray[np.bool_]) -> None:
@@ -42,14 +60,14 @@ def conceal_motion(symbols: NDArray[np.int16], present: NDArray[np.bool_]) -> No
     Give missing tiles the mean motion of those beside them that are there.
 
     Args:
-        symbols: int16 [4 Th, 4 Tw, 3], changed in place; zeros where a tile is missing.
+        symbols: int16 [4 Th, 4 Tw, 10], changed in place; zeros where a tile is missing.
         present: Which tiles are there, bool [Th, Tw].
     """
     if present.all() or not present.any():
         return
     vectors, _ = vectors_of(np.ascontiguousarray(symbols))
     rows, columns = present.shape
-    means = vectors.reshape(rows, _SIDE, columns, _SIDE, 2).mean((1, 3))
+    means = vectors.reshape(rows, _SIDE, columns, _SIDE, QUARTERS, 2).mean((1, 3, 4))
     known = np.pad(present, 1)
     padded = np.pad(means, ((1, 1), (1, 1), (0, 0)))
     for row, column in zip(*np.nonzero(~present), strict=True):
@@ -61,22 +79,28 @@ def conceal_motion(symbols: NDArray[np.int16], present: NDArray[np.bool_]) -> No
             symbols[row * _SIDE, column * _SIDE, :2] = np.rint(first)
 
 
-def _tiles(vectors: NDArray[np.int16]) -> NDArray[np.int16]:
-    """A view [Th, 4, Tw, 4, 2]."""
-    h, w, _ = vectors.shape
-    return vectors.reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, 2)
+def _tiles(places: NDArray[np.int16]) -> NDArray[np.int16]:
+    """A view [Th, 4, Tw, 4, ...]."""
+    h, w, *rest = places.shape
+    return places.reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, *rest)
 
 
 def _expected(tiles: NDArray[np.int16], row: int, column: int) -> NDArray[np.int16]:
-    """What the vectors before it in the tile let expect at one place, [Th, Tw, 2]."""
+    """What the vectors before it in the tile let expect of a block's first one, [Th, Tw, 2]."""
     if not row and not column:
-        return np.zeros_like(tiles[:, 0, :, 0])
+        return np.zeros_like(tiles[:, 0, :, 0, 0])
     if not row:
-        return tiles[:, 0, :, column - 1]
+        return tiles[:, row, :, column - 1, 1]
     if not column:
-        return tiles[:, row - 1, :, 0]
-    left, above = tiles[:, row, :, column - 1], tiles[:, row - 1, :, column]
-    corner = tiles[:, row - 1, :, column - 1]
+        return tiles[:, row - 1, :, 0, 2]
+    left, above = tiles[:, row, :, column - 1, 1], tiles[:, row - 1, :, column, 2]
+    return _median(left, above, tiles[:, row - 1, :, column - 1, 3])
+
+
+def _median(
+    left: NDArray[np.int16], above: NDArray[np.int16], corner: NDArray[np.int16]
+) -> NDArray[np.int16]:
+    """The middle one of left, above and left + above - corner."""
     low, high = np.minimum(left, above), np.maximum(left, above)
     # min and max first: in 16 bits left + above - corner may wrap, and does so alike everywhere
     return np.asarray(np.maximum(low, np.minimum(high, left + above - corner)))

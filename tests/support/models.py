@@ -69,19 +69,14 @@ def codec(seed: int = 0, *, int8: bool = False) -> Codec:
     return net
 
 
-def delta_codec(seed: int = 0, *, int8: bool = False) -> DeltaCodec:
+def delta_codec(seed: int = 0) -> DeltaCodec:
     """Tiny networks of delta frames as if trained."""
     torch.manual_seed(seed)
     net = DeltaCodec(TINY)
-    net.start_from(codec(seed).state_dict())
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.03)
-    net.eval()
-    if int8:
-        with delta_supply() as supply_:
-            set_ranges(net, supply_, batches=4)
-    return net
+    return net.eval()
 
 
 def clip(seed: int = 0, *, frames: int = 4, side: int = 64) -> list[PlaneArrays]:
@@ -108,8 +103,9 @@ def delta_bundle(folder: Path, *, int8: bool = False) -> Bundle:
     """A tiny model of both kinds of frames."""
     intra = export(codec(int8=int8), crops(), folder, batches=2, card={"note": "tiny"})
     with delta_supply() as feed:
-        net = delta_codec(int8=int8)
-        return export_delta(net, intra, feed, folder, batches=2, card={"note": "tiny too"})
+        return export_delta(
+            delta_codec(), intra, feed, folder, batches=2, card={"note": "tiny too"}
+        )
 
 
 def assert_go_on_alike(run: Run, resumed: Run) -> None:

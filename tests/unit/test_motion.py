@@ -5,20 +5,30 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec.engine.blocks import fill_blocks, planes_of
+from rtcodec.motion import smoothing
+from rtcodec.motion import transform as plain
 from rtcodec.motion.native import (
     BLOCK_SAMPLES,
     FINE,
-    LinearPath,
     Reference,
-    differences,
     nonzero,
+    paint,
     quantise,
     rounded,
+    smooth,
+    transform,
 )
 from rtcodec.motion.predict import GREY, predict
 from rtcodec.motion.said import Said
 from rtcodec.motion.search import COARSEST_STEP, FINEST_STEP, find_motion, nominal_step
-from rtcodec.motion.vectors import conceal_motion, motion_symbols, vectors_of
+from rtcodec.motion.vectors import (
+    CHANNELS,
+    INTRA_CHANNEL,
+    SPLIT_CHANNEL,
+    conceal_motion,
+    motion_symbols,
+    vectors_of,
+)
 
 ROWS, COLUMNS = 8, 12
 CALM_STEP = 8.0
@@ -29,7 +39,7 @@ def noise(seed: int) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (ROWS, COLUMNS, BLOCK_SAMPLES), dtype=np.uint8)
 
 
-def smooth(offset_x: float, offset_y: float) -> NDArray[np.uint8]:
+def waves(offset_x: float, offset_y: float) -> NDArray[np.uint8]:
     """Blocks of waves that are moved by an offset in luma samples."""
     planes = []
     for scale in (1, 2, 2):
@@ -52,10 +62,11 @@ def reference(blocks: NDArray[np.uint8]) -> Reference:
 def test_prediction_equals_the_plain_form(reach: int) -> None:
     rng = np.random.default_rng(reach)
     blocks = noise(reach)
-    vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 2)).astype(np.int16)
+    vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
     intra = (rng.random((ROWS, COLUMNS)) < 0.1).astype(np.uint8)
     fine = blocks.astype(np.uint16) * FINE + rng.integers(0, 16, blocks.shape, dtype=np.uint16)
     fine = np.minimum(fine, 255 * FINE)
+    vectors[::2] = vectors[::2, :, :1]  # those that move as one are predicted as one
     fast = reference(fine).predict(vectors, intra)
     y, u, v = (plane.astype(np.uint16) for plane in planes_of(fine))
     assert np.array_equal(fast, predict((y, u, v), vectors, intra))
@@ -64,7 +75,7 @@ def test_prediction_equals_the_plain_form(reach: int) -> None:
 
 def test_no_motion_predicts_the_picture_itself() -> None:
     blocks = noise(3)
-    still = np.zeros((ROWS, COLUMNS, 2), np.int16)
+    still = np.zeros((ROWS, COLUMNS, 4, 2), np.int16)
     nothing = np.zeros((ROWS, COLUMNS), np.uint8)
     assert np.array_equal(reference(blocks).predict(still, nothing), blocks * np.uint16(FINE))
 
@@ -76,28 +87,99 @@ def test_fine_samples_are_rounded_to_the_nearest_byte() -> None:
         rounded(fine, np.zeros((1, 5), np.uint8))
 
 
-def test_symbols_that_are_not_zero_are_painted_as_by_a_matrix() -> None:
-    rng = np.random.default_rng(3)
-    weights = rng.normal(0, 0.05, (384, 20)).astype(np.float32)
-    few = rng.random((ROWS, COLUMNS, 23)) < 0.1
-    symbols: NDArray[np.int16] = (rng.integers(-3, 4, few.shape) * few).astype(np.int16)
-    gains = rng.uniform(0.01, 0.2, 20).astype(np.float32)
-    corrections = rng.normal(0, 2, (ROWS, COLUMNS, 384)).astype(np.float32)
-    prediction = noise(2).astype(np.uint16) * FINE
+@pytest.mark.parametrize("largest", [2, 500, 32767])
+def test_painting_equals_the_plain_form(largest: int) -> None:
+    rng = np.random.default_rng(largest)
+    few = rng.random((ROWS, COLUMNS, 384 + CHANNELS)) < 0.05
+    symbols = (rng.integers(-largest, largest + 1, few.shape) * few).astype(np.int16)
+    symbols[..., -1] = rng.random((ROWS, COLUMNS)) < 0.5
+    symbols[0, :, :384] = 0
+    prediction = rng.integers(0, 255 * FINE + 1, (ROWS, COLUMNS, 384)).astype(np.uint16)
     still = rng.random((ROWS, COLUMNS)) < 0.3
-    at = nonzero(symbols)
-    assert np.array_equal(at, np.flatnonzero(symbols))
-    painted = LinearPath(weights).paint(symbols, at, gains, corrections, prediction, still)
-    straight = (symbols[..., :20] * gains) @ weights.T * 255
-    wanted = np.clip((straight + corrections) * FINE + prediction, 0, 255 * FINE)
-    wanted[still] = prediction[still]
-    assert np.abs(painted - wanted).max() <= 0.52
+    painted, coded = paint(symbols, prediction, still, (190, 4096))
+    assert np.array_equal(painted, plain.paint(symbols, prediction, still, (190, 4096)))
+    assert np.array_equal(painted[still], prediction[still])
+    by_part = symbols[..., :384].reshape(ROWS, COLUMNS, 64, 6).any(2) & ~still[..., None]
+    assert np.array_equal(coded, (by_part << np.arange(6)).sum(2))
     with pytest.raises(ValueError, match="symbols do not fit"):
-        LinearPath(weights).paint(
-            symbols, np.array([symbols.size], np.uint32), gains, corrections, prediction, still
-        )
+        paint(np.ascontiguousarray(symbols[..., :300]), prediction, still, (190, 190))
     with pytest.raises(ValueError, match="in order"):
-        LinearPath(weights).paint(symbols, at, gains[:5], corrections, prediction, still)
+        paint(symbols, prediction[:4], still, (190, 190))
+
+
+def test_latents_are_those_of_the_cheaper_basis() -> None:
+    blocks, prediction = noise(1) // 8, noise(2) // 8 * np.uint16(FINE)
+    blocks[:, ::2, :4] += 90  # a corner
+    blocks[:2] = prediction[:2] // FINE
+    latents = np.empty(blocks.shape, np.float32)
+    split = transform(blocks, prediction, (100, 80), latents)
+    assert split[2:, ::2].mean() > 0.5
+    assert not split[:2].any()
+    assert not latents[:2].any()
+    steps = np.tile(np.repeat([100, 80], [4, 2]), 64)
+    for chosen in (0, 1):
+        basis = plain.basis(split=bool(chosen))
+        assert np.abs(basis @ basis.T - np.eye(384)).max() < 1e-3
+        wanted = (blocks * 16.0 - prediction) @ basis.T / steps
+        assert np.abs(latents - wanted)[split == chosen].max() < 1e-3
+    with pytest.raises(ValueError, match="in order"):
+        transform(blocks, prediction, (100, 80), latents[:4])
+
+
+def test_fine_steps_bring_a_picture_back() -> None:
+    blocks, prediction = noise(1), noise(2).astype(np.uint16) * FINE
+    latents = np.empty(blocks.shape, np.float32)
+    split = transform(blocks, prediction, (8, 8), latents)
+    symbols = np.zeros((ROWS, COLUMNS, 384 + CHANNELS), np.int16)
+    symbols[..., :384] = np.rint(latents)
+    symbols[..., -1] = split
+    painted, _ = paint(symbols, prediction, np.zeros((ROWS, COLUMNS), np.bool_), (8, 8))
+    assert np.abs(rounded(painted).astype(int) - blocks).max() <= 1
+
+
+@pytest.mark.parametrize("contrast", [4, 40, 400, 40000])
+def test_smoothing_equals_the_plain_form(contrast: int) -> None:
+    rng = np.random.default_rng(contrast)
+    blocks = np.clip(2000 + rng.normal(0, contrast, (ROWS, COLUMNS, 384)), 0, 255 * FINE)
+    fast, slow = blocks.astype(np.uint16), blocks.astype(np.uint16)
+    coded = rng.integers(0, 64, (ROWS, COLUMNS)).astype(np.uint8)
+    coded[rng.random((ROWS, COLUMNS)) < 0.5] = 0
+    vectors = rng.integers(-5, 6, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
+    vectors[::2] = vectors[::2, :, :1]
+    vectors[:, ::3] = 0
+    intra = (rng.random((ROWS, COLUMNS)) < 0.1).astype(np.uint8)
+    still = np.zeros((ROWS, COLUMNS), np.bool_)
+    still[:4, 4:8] = True
+    bounds = smoothing.limits((300, 200))
+    smooth(fast, coded, vectors, intra, still, bounds)
+    smoothing.smooth(slow, coded, vectors, intra, still, bounds)
+    assert np.array_equal(fast, slow)
+    assert np.array_equal(fast[still], blocks.astype(np.uint16)[still])
+    with pytest.raises(ValueError, match="in order"):
+        smooth(fast, coded[:1], vectors, intra, still, bounds)
+
+
+def test_a_step_at_an_edge_is_smoothed_and_a_contour_is_not() -> None:
+    for height, changes in ((40, True), (900, False)):
+        blocks = np.full((ROWS, COLUMNS, 384), 2000, np.uint16)
+        blocks[:, 1::2] += height
+        was = blocks.copy()
+        coded = np.full((ROWS, COLUMNS), 63, np.uint8)
+        vectors = np.zeros((ROWS, COLUMNS, 4, 2), np.int16)
+        nothing = np.zeros((ROWS, COLUMNS), np.uint8)
+        still = np.zeros((ROWS, COLUMNS), np.bool_)
+        smooth(blocks, coded, vectors, nothing, still, smoothing.limits((300, 300)))
+        assert (blocks != was).any() == changes
+        luma = blocks[..., :256].reshape(ROWS, COLUMNS, 16, 16).swapaxes(1, 2)
+        lines = luma.reshape(ROWS * 16, COLUMNS * 16).astype(int)
+        steps = np.abs(np.diff(lines, axis=1)).max()
+        assert (steps < height) == changes
+
+
+def test_symbols_that_are_not_zero_are_found() -> None:
+    symbols = np.zeros((ROWS, COLUMNS, 5), np.int16)
+    symbols[1, 2], symbols[-1, -1, -1] = -3, 9
+    assert np.array_equal(nonzero(symbols), np.flatnonzero(symbols))
 
 
 def test_what_is_said_is_counted_by_tile() -> None:
@@ -114,7 +196,7 @@ def test_what_is_said_is_counted_by_tile() -> None:
 @pytest.mark.parametrize("reach", [1, 20, 32767])
 def test_vectors_come_back_from_their_symbols(reach: int) -> None:
     rng = np.random.default_rng(reach)
-    vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 2)).astype(np.int16)
+    vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
     intra = rng.integers(0, 2, (ROWS, COLUMNS)).astype(np.uint8)
     back, back_intra = vectors_of(motion_symbols(vectors, intra))
     assert np.array_equal(back, vectors)
@@ -123,7 +205,7 @@ def test_vectors_come_back_from_their_symbols(reach: int) -> None:
 
 def test_symbols_of_a_tile_depend_on_that_tile_alone() -> None:
     rng = np.random.default_rng(1)
-    vectors = rng.integers(-90, 90, (ROWS, COLUMNS, 2)).astype(np.int16)
+    vectors = rng.integers(-90, 90, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
     intra = np.zeros((ROWS, COLUMNS), np.uint8)
     before = motion_symbols(vectors, intra)
     vectors[:4, :4] += 7
@@ -134,15 +216,25 @@ def test_symbols_of_a_tile_depend_on_that_tile_alone() -> None:
     assert not changed[:, 4:].any()
 
 
+def test_any_symbols_are_some_vectors() -> None:
+    rng = np.random.default_rng(5)
+    symbols = rng.integers(-(2**15), 2**15, (ROWS, COLUMNS, CHANNELS)).astype(np.int16)
+    symbols[..., INTRA_CHANNEL] &= 1
+    symbols[..., SPLIT_CHANNEL] = 0
+    vectors, intra = vectors_of(symbols)
+    assert np.array_equal(motion_symbols(vectors, intra), symbols)
+
+
 def test_a_pan_costs_one_vector_a_tile() -> None:
-    vectors = np.full((ROWS, COLUMNS, 2), 13, np.int16)
+    vectors = np.full((ROWS, COLUMNS, 4, 2), 13, np.int16)
     symbols = motion_symbols(vectors, np.zeros((ROWS, COLUMNS), np.uint8))
     assert np.count_nonzero(symbols[..., 0]) == ROWS // 4 * COLUMNS // 4
+    assert np.count_nonzero(symbols) == 2 * np.count_nonzero(symbols[..., 0])
 
 
 @pytest.mark.parametrize("moved", [(0, 0), (3, 0), (-5, 4), (2.25, -1.5), (0.5, 0.75), (14, -9)])
 def test_the_search_finds_what_moved(moved: tuple[float, float]) -> None:
-    before, now = smooth(0, 0), smooth(*moved)
+    before, now = waves(0, 0), waves(*moved)
     vectors, intra = find_motion(reference(before), now, FINEST_STEP, None)
     inner = vectors[2:-2, 2:-2].reshape(-1, 2)
     # To a quarter: the waves are rounded to bytes.
@@ -151,9 +243,27 @@ def test_the_search_finds_what_moved(moved: tuple[float, float]) -> None:
     assert not intra[2:-2, 2:-2].any()
 
 
+def test_two_motions_in_a_block_are_found_for_its_quarters() -> None:
+    still, moving = waves(0, 0), waves(6, 0)
+    now = still.copy()
+    shape = (ROWS, COLUMNS, 16, 16)
+    top_left = (..., slice(0, 8), slice(0, 8))
+    now[..., :256].reshape(shape)[top_left] = moving[..., :256].reshape(shape)[top_left]
+    picture = reference(still)
+    vectors, intra = find_motion(picture, now, FINEST_STEP, None)
+
+    def error(vectors: NDArray[np.int16]) -> float:
+        luma = rounded(picture.predict(vectors, intra))[2:-2, 2:-2, :256].astype(int)
+        return float(np.abs(luma - now[2:-2, 2:-2, :256]).mean())
+
+    as_one = np.repeat(vectors[:, :, 3:], 4, axis=2)
+    assert error(vectors) < 0.25 * error(as_one)
+    assert (vectors[2:-2, 2:-2, 0] != vectors[2:-2, 2:-2, 3]).any(2).mean() > 0.8
+
+
 def test_what_rests_is_left_at_rest() -> None:
     rng = np.random.default_rng(2)
-    before = smooth(0, 0)
+    before = waves(0, 0)
     noisy = np.clip(before + rng.normal(0, 0.4, before.shape), 0, 255).round().astype(np.uint8)
     vectors, intra = find_motion(reference(before), noisy, COARSEST_STEP, None)
     assert not vectors.any()
@@ -161,10 +271,10 @@ def test_what_rests_is_left_at_rest() -> None:
 
 
 def test_the_search_begins_where_the_last_one_ended() -> None:
-    before, now = smooth(0, 0), smooth(30, 0)
-    start = np.tile(np.array([-120, 0], np.int16), (ROWS, COLUMNS, 1))
+    before, now = waves(0, 0), waves(30, 0)
+    start = np.tile(np.array([-120, 0], np.int16), (ROWS, COLUMNS, 4, 1))
     led, _ = find_motion(reference(before), now, FINEST_STEP, start)
-    assert (np.abs(led[2:-2, 3:-2] - (-120, 0)).max(2) <= 1).mean() > 0.9
+    assert (np.abs(led[2:-2, 3:-2] - (-120, 0)).max(3) <= 1).mean() > 0.9
     assert (start == (-120, 0)).all()  # it is read, not written
 
 
@@ -178,14 +288,6 @@ def test_steps_span_the_range_evenly() -> None:
     assert nominal_step(0) == pytest.approx(FINEST_STEP)
     assert nominal_step(63) == pytest.approx(COARSEST_STEP)
     assert nominal_step(20) / nominal_step(10) == pytest.approx(nominal_step(50) / nominal_step(40))
-
-
-def test_differences_are_bytes_around_128() -> None:
-    blocks, prediction = noise(1), noise(2)
-    out = np.empty_like(blocks)
-    differences(blocks, prediction, out)
-    wanted = np.clip(blocks.astype(np.int16) - prediction + 128, 0, 255)
-    assert np.array_equal(out, wanted)
 
 
 def test_latents_are_cut_as_in_training() -> None:
@@ -206,7 +308,7 @@ def test_latents_are_cut_as_in_training() -> None:
 
 
 def test_missing_tiles_move_with_their_neighbours() -> None:
-    vectors = np.zeros((ROWS, COLUMNS, 2), np.int16)
+    vectors = np.zeros((ROWS, COLUMNS, 4, 2), np.int16)
     vectors[:, :4], vectors[:, 4:] = (8, -4), (16, -4)
     symbols = motion_symbols(vectors, np.zeros((ROWS, COLUMNS), np.uint8))
     present = np.ones((2, 3), np.bool_)
@@ -214,9 +316,9 @@ def test_missing_tiles_move_with_their_neighbours() -> None:
     symbols[:4, 4:8] = 0
     conceal_motion(symbols, present)
     moved, _ = vectors_of(symbols)
-    assert (moved[:4, 4:8] == moved[0, 4]).all()
-    assert 8 < moved[0, 4, 0] < 16
-    assert moved[0, 4, 1] == -4
+    assert (moved[:4, 4:8] == moved[0, 4, 0]).all()
+    assert 8 < moved[0, 4, 0, 0] < 16
+    assert moved[0, 4, 0, 1] == -4
     present[...] = False
     untouched = symbols.copy()
     conceal_motion(symbols, present)  # nothing to go by
@@ -225,7 +327,7 @@ def test_missing_tiles_move_with_their_neighbours() -> None:
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
     picture = Reference(ROWS, COLUMNS)
-    still, nothing = np.zeros((ROWS, COLUMNS, 2), np.int16), np.zeros((ROWS, COLUMNS), np.uint8)
+    still, nothing = np.zeros((ROWS, COLUMNS, 4, 2), np.int16), np.zeros((ROWS, COLUMNS), np.uint8)
     with pytest.raises(ValueError, match="no reference of 0 x 4"):
         Reference(0, 4)
     with pytest.raises(ValueError, match="is no uint16"):
@@ -234,8 +336,6 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         picture.predict(still.astype(np.int32), nothing)
     with pytest.raises(ValueError, match="in order"):
         picture.predict(still, np.asfortranarray(nothing))
-    with pytest.raises(ValueError, match="is no uint8"):
-        differences(noise(1), noise(2)[:1], np.empty_like(noise(1)))
     floats = np.zeros((ROWS, COLUMNS, 4), np.float32)
     with pytest.raises(ValueError, match="do not fit"):
         quantise(floats, nothing[..., None], np.zeros(64, np.float32), still)

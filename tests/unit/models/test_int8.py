@@ -150,6 +150,7 @@ def test_a_run_in_8_bits_begins_from_floats_and_resumes(
     out.mkdir()
     config = replace(config, int8=True)
     run = started(config, out, init=tmp_path / "ema.safetensors")
+    assert isinstance(run.net, Codec)
     before = range_of(run.net.analysis.out_input)
     run.advance(0.0)
     assert not torch.equal(range_of(run.net.analysis.out_input), before)
