@@ -38,6 +38,8 @@ _AIM_RANGE: Final = (0.5, 2.0)  # of the even share
 _FIRST_SHARES: Final = 3.0  # of the first frame, which later ones may lean on
 _MARGIN: Final = 0.85  # of the most a frame may have, to aim at; once more for each try
 _SLOPE_TRUST: Final = 0.85  # of a slope that this frame has not shown itself
+_AFTER_CUT: Final = 1 / 8  # of a cut's bits, a delta frame's right after it at the same qp
+_CUT_LEAST: Final = 0.5  # of the most that a cut may have, below which it is tried again
 _MAX_STEP: Final = 8  # of qp between frames, while the bucket allows it
 _PERIOD_GAIN: Final = 0.3
 _MAX_GAP: Final = 4  # periods; a longer gap is a pause and not a frame rate
@@ -202,9 +204,12 @@ class RateController:
         """
         last = tries[-1]
         too_big = [t for t in tries if t.n_bits > plan.max_bits]
-        too_small = [t for t in tries if t.n_bits < plan.min_bits]
+        least = plan.min_bits
+        if self._seen_kind(plan.kind, tries[0]) is FrameKind.CUT:
+            least = max(least, _CUT_LEAST * plan.max_bits)  # all that follows will lean on it
+        too_small = [t for t in tries if t.n_bits < least]
         if too_big and too_small and (last in too_big or last in too_small):
-            return _between(too_big[-1], too_small[-1], plan)
+            return _between(too_big[-1], too_small[-1], least, plan.max_bits)
         model = self._models[self._seen_kind(plan.kind, tries[0])]
         slope = model.slope_through(tries)
         if last.n_bits > plan.max_bits:
@@ -230,14 +235,17 @@ class RateController:
             tries: How often it was coded; the last one is what was sent.
             kind: What it turned out to be, if not what was planned.
         """
-        kind = kind or plan.kind
-        kind = self._seen_kind(kind, tries[0])
+        if plan.kind is FrameKind.DELTA and kind is FrameKind.INTRA:
+            kind = FrameKind.CUT  # the engine found a new scene
+        else:
+            kind = self._seen_kind(kind or plan.kind, tries[0])
         self._last_was_cut = kind is FrameKind.CUT
         self._last_model = self._models[kind]
         self._last_model.learn(tries)
         sent = tries[-1]
-        if kind is not FrameKind.CUT or self._last_qp is None:  # later ones go on as before a cut
-            self._last_qp = sent.qp
+        self._last_qp = sent.qp
+        if kind is FrameKind.CUT:  # what comes leans on it: cheap at its qp, dear at a finer one
+            self._models[FrameKind.DELTA].restart(sent.qp, sent.n_bits * _AFTER_CUT)
         debt = self._debt_bits + sent.n_bits - plan.expected_bits
         if sent.qp == 0:  # what cannot be spent is not owed
             debt = max(debt, self.share_bits - _UNDER * self._bucket_bits)
@@ -293,10 +301,10 @@ class RateController:
         return FrameKind.CUT if surprise > CUT_OCTAVES else kind
 
 
-def _between(too_big: Try, too_small: Try, plan: Plan) -> int | None:
+def _between(too_big: Try, too_small: Try, min_bits: float, max_bits: float) -> int | None:
     """Return the qp where the line through two tries meets the middle of what is allowed."""
     low, high = log2(max(1, too_small.n_bits)), log2(too_big.n_bits)
-    aim = (log2(max(1.0, plan.min_bits)) + log2(plan.max_bits)) / 2
+    aim = (log2(max(1.0, min_bits)) + log2(max_bits)) / 2
     part = (high - aim) / (high - low)
     qp = round(too_big.qp + part * (too_small.qp - too_big.qp))
     return None if qp in (too_big.qp, too_small.qp) else qp

@@ -68,6 +68,10 @@ class SizeModel:
         """Return the qp at which the next frame would cost *n_bits*; may be out of range."""
         return self._qp + (self._log2_bits - log2(n_bits)) / self.slope
 
+    def restart(self, qp: int, n_bits: float) -> None:
+        """Take it that the next frame would cost *n_bits* at *qp*; the slope stays."""
+        self._qp, self._log2_bits = qp, log2(max(1.0, n_bits))
+
     def slope_through(self, tries: Sequence[Try]) -> float:
         """Return the slope for one frame, by its own tries where there are two."""
         slope = self.slope

@@ -109,13 +109,16 @@ class FramePacker:
         Returns:
             The frame's packets in increasing order of tiles, the last one marked.
         """
+        reference = label.reference
+        if self._delta is not None and not output.is_delta:
+            reference = None  # the engine found a new scene
         every = np.arange(output.z[0].size, dtype=np.uint32)
         header = PacketHeader(
             frame_number=label.frame_number,
             qp=label.qp,
             keyframe=label.keyframe,
             last=False,
-            reference=label.reference,
+            reference=reference,
             store=label.store,
             layer=label.layer,
             description=label.description,
@@ -123,7 +126,7 @@ class FramePacker:
         z = gather_hyper(output.z, every)
         symbols = gather_tiles(output.symbols, every)
         indices = gather_tiles(output.indices, every)
-        tables, costs = self._tables_of(label.reference)
+        tables, costs = self._tables_of(reference)
         tile_bytes = self._tile_bytes(costs, z, symbols, indices, label.qp)
         coded = None
         if tables is not self._intra[0]:

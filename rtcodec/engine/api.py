@@ -99,7 +99,8 @@ class EncodeOutput:
     "What a decoder shows, if it was asked for."
 
     is_delta: bool = False
-    "Whether it is predicted from another frame."
+    """Whether it is predicted from another frame. A job with a reference may come back without:
+    where a frame shows another scene it is coded alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,12 +39,11 @@ from rtcodec.models.prior import (
     ScaleNetwork,
     coded_bits,
     index_to_scale,
+    noisy_bits,
     quantise,
-    round_by,
     rounding_offsets,
-    split_bits,
 )
-from rtcodec.models.tier import LIKELY_OFFSET, PIXEL_CHANNELS, SCALE_LEVELS, Z_LIMIT, Tier
+from rtcodec.models.tier import PIXEL_CHANNELS, SCALE_LEVELS, Z_LIMIT, Tier
 
 Gains = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 "Encoder trunk [N, C], encoder [N, M], decoder [N, M], decoder trunk [N, C], decoder head [N, C]."
@@ -193,9 +192,7 @@ class Codec(nn.Module):
             symbols = quantise(residual, index, self.rounding)
             scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
             coded_y = coded_bits(symbols, scale, index)
-            bits_y = coded_y
-            if self.training:
-                bits_y = split_bits(residual, round_by(residual, LIKELY_OFFSET), scale)
+            bits_y = noisy_bits(residual, scale) if self.training else coded_y
             bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp)
         x_hat = self.synthesis(symbols + means, dec_gain, dec_trunk, dec_head)
         return Coded(x_hat, bits_y, bits_z, coded_y, symbols, z, index)

@@ -262,18 +262,6 @@ def symbol_bits(symbols: Tensor, scale: Tensor) -> Tensor:
     return bits + (symbols.abs() - 20 * scale).clamp_min(0) * 0.02
 
 
-def split_bits(residual: Tensor, symbols: Tensor, scale: Tensor) -> Tensor:
-    """
-    Bits [N] of *symbols*, with gradients to the scale as they are and to *residual* as with noise.
-
-    Scales that learn from noise expect it: where most symbols are zero, those were a fifth to a
-    third too wide, and hyper-latents two to three times as dear as they needed to be.
-    """
-    given = symbol_bits(symbols.detach(), scale).sum((1, 2, 3))
-    noisy = noisy_bits(residual, scale.detach())
-    return given + noisy - noisy.detach()
-
-
 @torch.no_grad()
 def coded_bits(
     symbols: Tensor, scale: Tensor, index: Tensor, share: Tensor | float = 1.0

@@ -33,11 +33,8 @@ TILE_SIDE = 4
 
 TILE_PLACES = TILE_SIDE**2
 
-LIKELY_OFFSET = 0.36
-"What latents are rounded with before their scales are known: a usual one of those after."
-
 DELTA_LIKELY_OFFSET = 0.2
-"The same for delta frames, whose dead zone is wider."
+"What delta latents are rounded with before their scales are known: a usual one of those after."
 
 ANCHOR = 1
 "Row and column, in a tile, of the place whose latents are coded first."

@@ -172,7 +172,8 @@ def test_engines_stay_together_over_300_frames() -> None:
     """
     float32, bf16 as it is shipped, and ONNX Runtime, on a picture all in motion.
 
-    The wish is 0.1 dB for all; what holds, and why, is in docs/adr/019.
+    Delta frames are integers: what differs is what the first frame left. (With bf16 in the
+    synthesis of that frame as well, which is not shipped, the largest gap measured is 0.14 dB.)
     """
     from rtcodec_engines.openvino_engine import OpenVinoEngine
 
@@ -208,8 +209,7 @@ def test_engines_stay_together_over_300_frames() -> None:
             worst[name] = max(worst[name], gap)
     for engine in others.values():
         engine.close()
-    assert worst["onnxruntime"] < 1.0, worst
-    assert worst["bf16"] == 0, worst
+    assert max(worst.values()) < 0.1, worst
 
 
 def test_a_picture_that_stands_still_costs_its_headers(
