@@ -175,28 +175,16 @@ class GraphBuilder:
             layer, step = layer.in_units(out), step / out
         return self._int8_conv(x, weight, step, layer.bias)
 
-    def of_bytes(
-        self,
-        x: str,
-        weight: Array,
-        bias: Array | None = None,
-        *,
-        zero: float = 127.5,
-        exact: bool = True,
-    ) -> str:
+    def of_bytes(self, x: str, weight: Array, bias: Array | None = None) -> str:
         """
-        A 1x1 layer for (samples - zero) / 255, of samples 0..255 in *x*.
+        A 1x1 layer for sample / 255 - 1/2, of samples 0..255 in *x*.
 
         Its weights take two integers of 7 bits each, the second for what the first leaves: two
         products in integers are faster than one in floats, and exact enough for the finest qp.
-        One is enough, *exact* or not, for what a trunk only looks at.
         """
         matrix = weight[:, :, 0, 0] / 255
+        offset = -127.5 * matrix.sum(1) + (0 if bias is None else bias)
         coarse, step = int8_weight(matrix, BYTE_WEIGHT_LIMIT)
-        taken = matrix if exact else coarse * step[:, None]
-        offset = -zero * taken.sum(1) + (0 if bias is None else bias)
-        if not exact:
-            return self._int8_conv(x, coarse, step, offset)
         fine, fine_step = int8_weight(matrix - coarse * step[:, None], BYTE_WEIGHT_LIMIT)
         return self.node(
             "Add",

@@ -141,9 +141,9 @@ def is_int8(net: nn.Module) -> bool:
     return any(isinstance(m, Int8Input) and m.log_range is not None for m in net.modules())
 
 
-def int8_weight(weight: Tensor, limit: int = Int8Input.LIMIT) -> tuple[Tensor, Tensor]:
-    """*weight* [O, I] as integers up to *limit*, and what 1 is in each row, [O]."""
-    step = weight.detach().abs().amax(1).clamp_min(1e-12) / limit
+def int8_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """*weight* [O, I] as integers up to the limit, and what 1 is in each row, [O]."""
+    step = weight.detach().abs().amax(1).clamp_min(1e-12) / Int8Input.LIMIT
     return round_ste(weight / step[:, None]), step
 
 

@@ -92,6 +92,31 @@ def test_frames_after_the_first_are_predicted(engines: dict[str, Engine], bundle
         assert not frames[2].output.symbols[:, :, -4:].any()  # the right side stands still
 
 
+def test_a_new_scene_is_coded_alone(engines: dict[str, Engine], bundle: Bundle) -> None:
+    rng = np.random.default_rng(4)
+    noise = [rng.integers(0, 256, (HEIGHT // s, WIDTH // s), dtype=np.uint8) for s in (1, 2, 2)]
+    scenes = [Planes(*noise), picture(WIDTH, HEIGHT), picture(WIDTH, HEIGHT)]
+    for engine in engines.values():
+        packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+        encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
+        receiver = decoder(engine, bundle)
+        frames = [
+            encoder.encode(planes, qp=30, pts=t, keyframe=t == 0, reconstruct=True)
+            for t, planes in enumerate(scenes)
+        ]
+        headers = [frame.unit.header for frame in frames]
+        assert [h.keyframe for h in headers] == [True, False, False]
+        assert [frame.output.is_delta for frame in frames] == [False, False, True]
+        assert headers[1].reference is None
+        assert headers[2].reference == headers[1].store is not None
+        for frame in frames:
+            own = frame.output.reconstruction
+            assert own is not None
+            assert same_picture(receiver.decode(frame.unit.packets).planes, own)
+        encoder.close()
+        receiver.close()
+
+
 def test_every_engine_reads_what_another_wrote(engines: dict[str, Engine], bundle: Bundle) -> None:
     for writer, engine in engines.items():
         frames = encode(engine, bundle, slices=2)
