@@ -22,9 +22,14 @@ never coded again, so its quality is that of the first frame. Measured on clips 
 the same quality: 18 saves 2 % of the bits against 14, and 22 3 %."""
 
 
-def intra_qp(qp: int) -> int:
-    """Return the qp of an intra frame in a stream of delta frames at *qp*."""
-    return max(0, qp - KEY_FINER)
+RECOVERY_FINER: Final = 4
+"""The same for intra frames later in a stream. They come where much was lost: the larger they are, the
+surer they are lost as well. # measured: with KEY_FINER a loss of 30 % never ended"""
+
+
+def intra_qp(qp: int, *, first: bool = True) -> int:
+    """Return the qp of an intra frame, a stream's *first* or a later one, in one at *qp*."""
+    return max(0, qp - (KEY_FINER if first else RECOVERY_FINER))
 
 
 class ReferenceChoice(Protocol):

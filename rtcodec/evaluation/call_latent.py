@@ -105,7 +105,9 @@ class _LatentSender:
     def encode(self, planes: Planes, *, now_us: int) -> CodedFrame:
         plan = self._planner.plan()
         leans = self._engine.info.references > 0
-        qp = intra_qp(self._qp) if leans and plan.reference is None else self._qp
+        qp = self._qp
+        if leans and plan.reference is None:
+            qp = intra_qp(qp, first=plan.frame_number == 0)
         job = EncodeJob(self._state, planes, qp, _slot(plan.reference), _slot(plan.store))
         label = FrameLabel(
             frame_number=plan.frame_number & 0xFFFF,

@@ -399,7 +399,7 @@ def _finer(request: FrameRequest, plan: FramePlan) -> FrameRequest:
     """Code a frame finer that others will lean on, unless a rate decides on qp."""
     if request.prediction is None or plan.reference is not None or request.retry is not None:
         return request
-    return replace(request, qp=intra_qp(request.qp))
+    return replace(request, qp=intra_qp(request.qp, first=plan.frame_number == 0))
 
 
 def _slot(state: int | None) -> int | None:
