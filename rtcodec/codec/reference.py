@@ -23,8 +23,8 @@ the same quality: 18 saves 2 % of the bits against 14, and 22 3 %."""
 
 
 RECOVERY_FINER: Final = 4
-"""The same for intra frames later in a stream. They come where much was lost: the larger they are, the
-surer they are lost as well. # measured: with KEY_FINER a loss of 30 % never ended"""
+"""The same for intra frames later in a stream. They come where much was lost: the larger they are,
+the surer they are lost as well. # measured: with KEY_FINER a loss of 30 % never ended"""
 
 
 def intra_qp(qp: int, *, first: bool = True) -> int:
