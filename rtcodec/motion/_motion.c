@@ -49,6 +49,7 @@ enum {
     TILE_BITS = 24, /* what it costs to say that a tile does not rest: roughly, its z */
     INTRA_BITS = 24, /* what a block costs more without a prediction: its mean, mostly */
     SPLIT_BITS = 6,  /* what it costs to say that a block's vectors differ, but for themselves */
+    QUIET_BITS = 12, /* a quarter whose differences are worth less is not looked at further */
     SPLIT_FROM = 40, /* bits that a block's differences must be worth for that to be tried */
 };
 
@@ -509,6 +510,7 @@ static uint32_t split(const search_state *whole, const int16_t *const guesses[],
                       int16_t found[2 * QUARTERS])
 {
     uint32_t cost = (SPLIT_BITS * 16 * whole->price) >> 8;
+    const uint32_t quiet = (QUIET_BITS * 16 * whole->price) >> 8;
     for (int k = 0; k < QUARTERS && cost < whole->cost; k++) {
         search_state s = *whole;
         s.block += ((k >> 1) * BLOCK + (k & 1)) * HALF;
@@ -520,10 +522,19 @@ static uint32_t split(const search_state *whole, const int16_t *const guesses[],
             s.expect_x = found[0], s.expect_y = found[1];
         s.cost = UINT32_MAX;
         try_part(&s, whole->x, whole->y);
-        for (int i = 0; i < count; i++)
-            try_part(&s, guesses[i][0], guesses[i][1]);
-        for (int i = 0; i < k; i++)
-            try_part(&s, found[2 * i], found[2 * i + 1]);
+        if (s.cost > quiet) {
+            for (int i = 0; i < count; i++)
+                if (guesses[i][0] != whole->x || guesses[i][1] != whole->y)
+                    try_part(&s, guesses[i][0], guesses[i][1]);
+            for (int i = 0; i < k; i++)
+                if (found[2 * i] != whole->x || found[2 * i + 1] != whole->y)
+                    try_part(&s, found[2 * i], found[2 * i + 1]);
+        }
+        if (s.cost <= quiet) { /* little is left to gain */
+            found[2 * k] = (int16_t)s.x, found[2 * k + 1] = (int16_t)s.y;
+            cost += s.cost;
+            continue;
+        }
         /* From whole samples again, unless it stays there anyway. */
         const int32_t x = s.x, y = s.y;
         const uint32_t best = s.cost;
