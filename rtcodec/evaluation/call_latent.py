@@ -25,7 +25,7 @@ from rtcodec.codec.damage import DamageTracker
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.planner import ReferencePlanner, ReferencePolicy
-from rtcodec.codec.reference import intra_qp
+from rtcodec.codec.reference import live_intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import EncodeJob, Engine
 from rtcodec.errors import BitstreamError
@@ -107,7 +107,7 @@ class _LatentSender:
         leans = self._engine.info.references > 0
         qp = self._qp
         if leans and plan.reference is None:
-            qp = intra_qp(qp, first=plan.frame_number == 0)
+            qp = live_intra_qp(qp, first=plan.frame_number == 0)
         job = EncodeJob(self._state, planes, qp, _slot(plan.reference), _slot(plan.store))
         label = FrameLabel(
             frame_number=plan.frame_number & 0xFFFF,

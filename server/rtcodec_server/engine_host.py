@@ -24,7 +24,7 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.planner import FramePlan
-from rtcodec.codec.reference import intra_qp
+from rtcodec.codec.reference import live_intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
@@ -399,7 +399,7 @@ def _finer(request: FrameRequest, plan: FramePlan) -> FrameRequest:
     """Code a frame finer that others will lean on, unless a rate decides on qp."""
     if request.prediction is None or plan.reference is not None or request.retry is not None:
         return request
-    return replace(request, qp=intra_qp(request.qp, first=plan.frame_number == 0))
+    return replace(request, qp=live_intra_qp(request.qp, first=plan.frame_number == 0))
 
 
 def _slot(state: int | None) -> int | None:
