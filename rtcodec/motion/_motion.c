@@ -49,6 +49,8 @@ enum {
     TILE_BITS = 24, /* what it costs to say that a tile does not rest: roughly, its z */
     INTRA_BITS = 24, /* what a block costs more without a prediction: its mean, mostly */
     SPLIT_BITS = 6,  /* what it costs to say that a block's vectors differ, but for themselves */
+    SPECK_LEAST = 20, /* what a sample of chroma may be off; or most of a step of the quantiser */
+    SMOOTH = 10,      /* mean difference to the mean of a block's luma, at most */
     QUIET_BITS = 12, /* a quarter whose differences are worth less is not looked at further */
     SPLIT_FROM = 40, /* bits that a block's differences must be worth for that to be tried */
 };
@@ -304,6 +306,19 @@ INLINE int is_whole(const int16_t *v)
     return !differ;
 }
 
+/* A block predicted with vectors [4, 2]; x, y: of the block, in quarters of a sample. */
+INLINE void predict_with(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
+                         uint16_t *block)
+{
+    if (is_whole(v)) {
+        predict_block(r, x + v[0], y + v[1], block);
+        return;
+    }
+    for (int k = 0; k < QUARTERS; k++)
+        predict_quarter(r, x + (k & 1) * HALF * 4 + v[2 * k],
+                        y + (k >> 1) * HALF * 4 + v[2 * k + 1], k, block);
+}
+
 /*
  * Predicted blocks [rows, columns, 384] from vectors int16 [rows, columns, 4, 2], across and down
  * in quarters of a luma sample; GREY where intra [rows, columns] is not 0.
@@ -320,12 +335,8 @@ EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const ui
             if (intra[at])
                 for (int i = 0; i < SAMPLES; i++)
                     block[i] = GREY * FINE;
-            else if (is_whole(v))
-                predict_block(r, x + v[0], y + v[1], block);
             else
-                for (int k = 0; k < QUARTERS; k++)
-                    predict_quarter(r, x + (k & 1) * HALF * 4 + v[2 * k],
-                                    y + (k >> 1) * HALF * 4 + v[2 * k + 1], k, block);
+                predict_with(r, v, x, y, block);
         }
 }
 
@@ -552,6 +563,25 @@ static uint32_t split(const search_state *whole, const int16_t *const guesses[],
 }
 
 /*
+ * Whether vectors bring a speck of colour into a smooth block, such as what moved away left behind. A
+ * transform spreads it over all coefficients, each too small for the dead zone, and it would stay.
+ */
+CLONES static int has_speck(const search_state *s, const int16_t *v, uint32_t price)
+{
+    uint16_t predicted[SAMPLES];
+    int32_t most = 0, sum = 0;
+    predict_with(s->r, v, s->left, s->top, predicted);
+    for (int i = BLOCK * BLOCK; i < SAMPLES; i++) {
+        const int32_t d = s->block[i] * FINE - predicted[i], size = d < 0 ? -d : d;
+        most = most < size ? size : most;
+        sum += size;
+    }
+    const int32_t least = price / 12 < SPECK_LEAST ? SPECK_LEAST : (int32_t)(price / 12);
+    return most > least * FINE && sum < most * (SAMPLES - BLOCK * BLOCK) / 8 &&
+           spread(s->block) < SMOOTH * BLOCK * BLOCK;
+}
+
+/*
  * Let tiles rest whose motion is not worth what it costs to say that they move at all: a change of
  * the sum of differences below `least`.
  */
@@ -617,6 +647,7 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
             try_whole(&s, 0, 0);
             if (s.cost < calm * 16) {
                 set_all(own, 0, 0);
+                intra[at] = (uint8_t)has_speck(&s, own, price);
                 continue;
             }
             /* Those of the last frame here, and of the blocks before this one. */
@@ -647,7 +678,7 @@ EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t p
                     set_all(found, s.x, s.y);
             } else
                 set_all(found, s.x, s.y);
-            if (s.cost > INTRA_BITS * price / 16 + spread(s.block)) {
+            if (s.cost > INTRA_BITS * price / 16 + spread(s.block) || has_speck(&s, found, price)) {
                 set_all(found, 0, 0);
                 intra[at] = 1;
             }

@@ -261,6 +261,15 @@ def test_two_motions_in_a_block_are_found_for_its_quarters() -> None:
     assert (vectors[2:-2, 2:-2, 0] != vectors[2:-2, 2:-2, 3]).any(2).mean() > 0.8
 
 
+def test_a_speck_of_colour_in_a_smooth_block_is_not_kept() -> None:
+    now = np.full((ROWS, COLUMNS, BLOCK_SAMPLES), 90, np.uint8)
+    before = now.copy()
+    before[2, 3, 256 + 9] += 60  # one sample of u
+    vectors, intra = find_motion(reference(before), now, nominal_step(34), None)
+    assert not vectors.any()
+    assert np.argwhere(intra).tolist() == [[2, 3]]
+
+
 def test_what_rests_is_left_at_rest() -> None:
     rng = np.random.default_rng(2)
     before = waves(0, 0)
