@@ -1,7 +1,7 @@
 """
 Delta frames: the networks that say how likely what is coded of them is, in torch.
 
-    d = x - prediction --8x8 DCT--> latents, in steps
+    d = x - prediction --DCT, 8x8 or 4x4--> latents, in steps
     latents cut to integers, motion --HyperAnalysis--> z --ScaleNetwork--> scale indices (exact)
     symbols = round(latents) with a dead zone, zero where the scale index is 0; motion as it is
     x_hat = prediction + DCT^-1(symbols); a tile without any symbol is its prediction, untouched
