@@ -3,9 +3,10 @@
  * need sample by sample.
  *
  * One freestanding C11 source (GCC or Clang), for Python through ctypes and for wasm32. It
- * allocates nothing and calls nothing but memcpy and memset. `rtc_predict` and `rtc_paint` are normative (SPEC.md
- * section 9) and equal predict.py and transform.py; `rtc_search` is the encoder's own affair. Arguments come
- * checked from native.py; vectors may be any numbers.
+ * allocates nothing and calls nothing but memcpy and memset. Normative (SPEC.md section 9) are
+ * `rtc_predict`, `rtc_paint` and `rtc_smooth`; they equal predict.py, transform.py and smoothing.py.
+ * The rest is the encoder's own affair. Arguments come checked from native.py; vectors may be any
+ * numbers.
  *
  * A reference is three planes with BORDER repeated samples around (half that for chroma), so that
  * the filters may read beyond the frame. Samples of references and predictions have 4 bits more
