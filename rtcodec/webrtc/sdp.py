@@ -15,10 +15,15 @@ from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 
 MAX_SDP_BYTES: Final = 64 * 1024
 MAX_SDP_LINES: Final = 2000
+MAX_LINE_CHARS: Final = 2048
+MAX_SDP_MEDIA: Final = 8
+MAX_SDP_CANDIDATES: Final = 32
 MIN_MODEL_DIGITS: Final = 16
 "Hex digits of a model id that must be given: the 8 bytes that sequence headers carry."
 
-_LINE: Final = re.compile(r"[a-z]=[^\x00]*")
+# Nothing that str.splitlines, which aiortc reads with, takes for the end of a line: what is
+# looked for here at the start of lines would be there for aiortc and not for us.
+_LINE: Final = re.compile(r"[a-z]=[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*")
 _MODEL: Final = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -69,9 +74,15 @@ def read_sdp(text: str) -> Description:
     if len(lines) > MAX_SDP_LINES:
         raise RemoteProtocolError(f"the SDP has more than {MAX_SDP_LINES} lines")
     for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE_CHARS:
+            raise RemoteProtocolError(f"line {number} is longer than {MAX_LINE_CHARS} characters")
         if not _LINE.fullmatch(line):
             raise RemoteProtocolError(f"line {number} of the SDP is malformed")
     starts = [index for index, line in enumerate(lines) if line.startswith("m=")]
+    if len(starts) > MAX_SDP_MEDIA:
+        raise RemoteProtocolError(f"the SDP has more than {MAX_SDP_MEDIA} media sections")
+    if sum(line.startswith("a=candidate:") for line in lines) > MAX_SDP_CANDIDATES:
+        raise RemoteProtocolError(f"the SDP has more than {MAX_SDP_CANDIDATES} candidates")
     sections = [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
     session_direction = _direction(lines[: starts[0] if starts else len(lines)], "sendrecv")
     ufrags = [line[12:] for line in lines if line.startswith("a=ice-ufrag:")]

@@ -16,7 +16,9 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.sdp import candidate_from_sdp
 
 from rtcodec.errors import RemoteProtocolError
-from rtcodec.session.message import IceFragment
+from rtcodec.session.candidate import CandidatePolicy, filter_candidates
+from rtcodec.session.message import MAX_CANDIDATES, IceFragment
+from rtcodec.session.rate_limit import TokenBucket
 from rtcodec.webrtc import (
     DecodedFrame,
     LatentSender,
@@ -32,6 +34,7 @@ from rtcodec.webrtc import (
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_receiver import VIDEO_CODECS
+from rtcodec_server.config import PublisherLimits
 from rtcodec_server.report import report_frames
 from rtcodec_server.stream import Stream
 
@@ -44,6 +47,11 @@ class Unprocessable(RemoteProtocolError):
     """The offer is well-formed, but not one that this endpoint can answer."""
 
 
+def frame_pace(max_fps: int) -> TokenBucket:
+    """Return what frames are thinned by: a clock may be 2 % fast, and jitter bunches frames."""
+    return TokenBucket(max_fps * 1.02, max(2.0, max_fps / 4))
+
+
 class Peer(ABC):
     """What publishers and subscribers have in common."""
 
@@ -52,6 +60,7 @@ class Peer(ABC):
         *,
         ice_servers: Sequence[str],
         loopback_only: bool,
+        candidates: CandidatePolicy,
         on_connected: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
@@ -59,11 +68,14 @@ class Peer(ABC):
         Args:
             ice_servers: STUN and TURN URLs.
             loopback_only: Whether to offer 127.0.0.1 and nothing else.
+            candidates: Which of the peer's candidates may be tried.
             on_connected: Called once, when media can flow.
             on_lost: Called when the connection failed or was closed.
         """
         self.remote_ufrag: str | None = None
         self._loopback_only = loopback_only
+        self._candidates = candidates
+        self._n_candidates = 0
         self._on_connected = on_connected
         self._on_lost = on_lost
         self.connection: RTCPeerConnection = new_connection(ice_servers)
@@ -87,15 +99,20 @@ class Peer(ABC):
         """
         if fragment.ufrag is not None and fragment.ufrag != self.remote_ufrag:
             raise Unprocessable("ICE restarts are not supported")
+        is_complete = fragment.is_complete
         default_mid = self.connection.getTransceivers()[0].mid
         for entry in fragment.candidates:
+            if self._n_candidates >= MAX_CANDIDATES or not self._candidates.permits(entry.text):
+                is_complete = False  # the peer's own checks may still come from there
+                continue
+            self._n_candidates += 1
             try:
                 candidate = candidate_from_sdp(entry.text)
                 candidate.sdpMid = entry.mid or default_mid
                 await self.connection.addIceCandidate(candidate)
             except (ValueError, IndexError, AssertionError, OSError) as error:
                 _log.debug("candidate ignored: %s", error)
-        if fragment.is_complete:
+        if is_complete:
             await self.connection.addIceCandidate(None)
 
     async def close(self) -> None:
@@ -109,6 +126,8 @@ class Peer(ABC):
 
     async def _negotiate(self, offer: str, description: Description, model: str | None) -> str:
         self.remote_ufrag = description.ice_ufrag
+        offer = filter_candidates(offer, self._candidates)
+        self._n_candidates = offer.count("a=candidate:")
         await accept_offer(self.connection, offer)
         for transceiver in self.connection.getTransceivers():
             if transceiver.kind == "audio":
@@ -143,16 +162,23 @@ class PublisherPeer(Peer):
         *,
         ice_servers: Sequence[str],
         loopback_only: bool,
+        candidates: CandidatePolicy,
         on_connected: Callable[[], None],
         on_lost: Callable[[], None],
+        limits: PublisherLimits,
+        on_too_large: Callable[[], None],
     ) -> None:
         super().__init__(
             ice_servers=ice_servers,
             loopback_only=loopback_only,
+            candidates=candidates,
             on_connected=on_connected,
             on_lost=on_lost,
         )
         self.stream = stream
+        self._limits = limits
+        self._on_too_large = on_too_large
+        self._pace = frame_pace(limits.max_fps)
         self.video: VideoReceiver | None = None
         self.requests_noted = (0, 0)
         "NACKs and PLIs sent to it that the relay's figures hold already."
@@ -218,7 +244,11 @@ class PublisherPeer(Peer):
             t.receiver for t in self.connection.getTransceivers() if t.receiver.track is track
         )
         self.video = VideoReceiver(
-            receiver, on_received=self.stream.receive, on_drop=self.stream.drop
+            receiver,
+            on_received=self.stream.receive,
+            on_drop=self.stream.drop,
+            max_size=self._limits.max_size,
+            on_too_large=self._on_too_large,
         )
         self._reader = asyncio.ensure_future(self._read(self.video))
 
@@ -228,7 +258,10 @@ class PublisherPeer(Peer):
                 frame = await video.recv()
             except QueueClosed:
                 break
-            self.stream.put(frame)
+            if self._pace.take(now_us=frame.arrived_us):
+                self.stream.drop("frame_rate")
+            else:
+                self.stream.put(frame)
         self._on_lost()
 
 
@@ -241,12 +274,14 @@ class SubscriberPeer(Peer):
         *,
         ice_servers: Sequence[str],
         loopback_only: bool,
+        candidates: CandidatePolicy,
         on_connected: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
         super().__init__(
             ice_servers=ice_servers,
             loopback_only=loopback_only,
+            candidates=candidates,
             on_connected=on_connected,
             on_lost=on_lost,
         )

@@ -9,17 +9,12 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from rtcodec.errors import RtcodecError
 from rtcodec.packet.feedback import FrameReport
-from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.lobby import (
     CloseReason,
-    Limits,
     Lobby,
     RelayFull,
     Role,
@@ -32,68 +27,33 @@ from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.event import RelayEvent
 from rtcodec_server.live_rate import LiveRate
+from rtcodec_server.logs import log_event
 from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
-from rtcodec_server.report import RateMeter
+from rtcodec_server.report import RateMeter, report_stats
+from rtcodec_server.room import SESSION_SHOWN, RelaySettings, Room, Session, UnknownSession
 from rtcodec_server.stream import Stream
 
 _log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
-SESSION_SHOWN: Final = 8
-"Characters of a session id that logs and figures show: the whole of it would end the session."
-
 _REPORTS_EXPECTED_US: Final = 2_000_000
-
-
-class UnknownSession(RtcodecError):
-    """No session of that name is in that room."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelaySettings:
-    """What the relay needs to know."""
-
-    qp: int = 32
-    bitrate_bps: int | None = None
-    max_frame_factor: float = MAX_FRAME_FACTOR
-    follow_remb: bool = False
-    frame_deadline_us: int = 200_000
-    ice_servers: tuple[str, ...] = ()
-    loopback_only: bool = False
-    tap: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(slots=True)
-class Room:
-    """What the relay keeps of a room beside the lobby's view of it."""
-
-    name: str
-    stats: StreamStats = field(default_factory=StreamStats)
-    "Of the room's present publisher, or its last."
-
-    rates: RateMeter = field(default_factory=RateMeter)
-    stream: Stream | None = None
-
-
-@dataclass(slots=True)
-class Session:
-    """One peer's stay in a room."""
-
-    name: str
-    room: Room
-    role: Role
-    etag: str
-    peer: Peer
-    closing: asyncio.Task[None] | None = None
 
 
 class Relay:
     """All rooms of one process. Belongs to the event loop."""
 
-    def __init__(self, settings: RelaySettings) -> None:
+    def __init__(self, settings: RelaySettings, *, draining: asyncio.Event | None = None) -> None:
+        """
+        Args:
+            settings: See there.
+            draining: Nobody is let in any more once it is set.
+        """
         self.settings = settings
+        self.draining = draining or asyncio.Event()
+        self.on_event: Callable[[RelayEvent], None] = lambda event: None
+        "Called with what webhooks are for; must return at once."
         self.host: EngineHost | None = None
         "None until the engine is ready; peers are turned away until then."
         self.stats = StreamStats()
@@ -106,6 +66,8 @@ class Relay:
         self._sessions: dict[str, Session] = {}
         self._rooms: dict[str, Room] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self.publisher_nacks = 0
         self.publisher_plis = 0
         "Retransmissions and key frames that publishers were asked for."
@@ -116,7 +78,7 @@ class Relay:
     @property
     def is_ready(self) -> bool:
         """Whether peers can come in."""
-        return self.host is not None and self.host.is_alive
+        return self.host is not None and self.host.is_alive and not self.draining.is_set()
 
     @property
     def rooms(self) -> tuple[Room, ...]:
@@ -150,6 +112,15 @@ class Relay:
         """Return the peers that watch *room*."""
         sessions = (self._sessions.get(name) for name in self._lobby.subscribers(room))
         return tuple(s.peer for s in sessions if s and isinstance(s.peer, SubscriberPeer))
+
+    def report_publisher(self, room: str) -> dict[str, Any] | None:
+        """Return the figures of who publishes to *room*, or None."""
+        name, peer = self._lobby.publisher(room), self.publisher_of(room)
+        return (
+            None
+            if name is None or peer is None
+            else {"session": name[:SESSION_SHOWN], **peer.report()}
+        )
 
     def report_subscribers(self, room: str) -> list[dict[str, Any]]:
         """Return the figures of each, with what tells a session apart but does not end it."""
@@ -194,8 +165,11 @@ class Relay:
             stream,
             ice_servers=self.settings.ice_servers,
             loopback_only=self.settings.loopback_only,
+            candidates=self.settings.candidates,
             on_connected=lambda: self._on_connected(name),
             on_lost=lambda: self._leave(name, CloseReason.LOST),
+            limits=self.settings.publisher,
+            on_too_large=lambda: self._leave(name, CloseReason.TOO_LARGE),
         )
         return await self._admit(name, room, Role.PUBLISHER, peer, peer.negotiate(offer))
 
@@ -223,6 +197,7 @@ class Relay:
             sender,
             ice_servers=self.settings.ice_servers,
             loopback_only=self.settings.loopback_only,
+            candidates=self.settings.candidates,
             on_connected=lambda: self._on_connected(name),
             on_lost=lambda: self._leave(name, CloseReason.LOST),
         )
@@ -245,12 +220,46 @@ class Relay:
             await session.closing
         return session.peer.report()
 
+    async def end(self, room: str, session: str | None = None, *, note: str | None = None) -> int:
+        """
+        Let everybody out of a room, or one of them, because the operator wants it.
+
+        Args:
+            room: Its name.
+            session: The part of a session's name that is shown.
+            note: What the log shall say of it.
+
+        Returns:
+            How many that were.
+
+        Raises:
+            UnknownSession: If there is nobody like that.
+        """
+        ended = [
+            entry
+            for entry in self._sessions.values()
+            if entry.room.name == room and session in (None, entry.shown)
+        ]
+        if not ended:
+            raise UnknownSession("no such room" if session is None else "no such session")
+        for entry in ended:
+            entry.note = note
+            self._leave(entry.name, CloseReason.KICKED)
+        await asyncio.gather(*(e.closing for e in ended if e.closing is not None))
+        return len(ended)
+
+    async def until_empty(self) -> None:
+        """Wait until nobody is inside."""
+        await self._is_empty.wait()
+        await self._wait_closed()
+
     async def close(self) -> None:
         """
         Let everybody out, finish every frame, stop the engine.
 
         Publishers go first, so that their last frames still reach subscribers.
         """
+        self.draining.set()
         self._lobby.close_publishers()
         self._act()
         await self._wait_closed()
@@ -272,6 +281,10 @@ class Relay:
     # ---- coming in
 
     def _ready_host(self) -> EngineHost:
+        if self.draining.is_set():
+            raise RelayFull(
+                "the relay is draining", retry_after_s=self.settings.limits.retry_after_s
+            )
         if self.host is None or not self.host.is_alive:
             raise RelayFull("the engine is not ready yet", retry_after_s=1)
         return self.host
@@ -289,7 +302,12 @@ class Relay:
     def _open(self, room: str, role: Role) -> str:
         name = secrets.token_urlsafe(16)
         self._lobby.open_session(name, room, role, now_us=monotonic_us())
-        self._rooms.setdefault(room, Room(room))
+        entry = self._rooms.get(room)
+        if entry is None:
+            entry = self._rooms[room] = Room(room)
+            self._tell(RelayEvent(name="room_started", room=room, room_id=entry.id))
+        entry.n_open += 1
+        self._is_empty.clear()
         self._act()
         return name
 
@@ -308,9 +326,7 @@ class Relay:
             raise RelayFull("the relay is shutting down", retry_after_s=1)
         if isinstance(peer, SubscriberPeer) and entry.stream is not None:
             entry.stream.add_subscriber(name, peer.sender)
-        _log.info(
-            "session opened room=%s role=%s session=%s", room, role.value, name[:SESSION_SHOWN]
-        )
+        log_event(_log, "session_opened", room=room, role=role.value, session=session.shown)
         return session, answer
 
     def _watching(self, room: str) -> list[tuple[str, SubscriberPeer]]:
@@ -325,7 +341,12 @@ class Relay:
         self._lobby.connect(name, now_us=monotonic_us())
         self._act()
         session = self._sessions.get(name)
-        if session is not None and session.role is Role.SUBSCRIBER and session.room.stream:
+        if session is None:
+            return
+        if not session.has_joined:
+            session.has_joined = True
+            self._tell(self._about(session, "joined"))
+        if session.role is Role.SUBSCRIBER and session.room.stream:
             session.room.stream.restart(name)  # what was sent before went nowhere
 
     # ---- going out
@@ -339,7 +360,10 @@ class Relay:
             if isinstance(event, SessionClosed):
                 self._dismiss(event)
             elif isinstance(event, RoomLive | RoomQuiet):
-                _log.info("room %s is %s", event.room, type(event).__name__[4:].lower())
+                name = f"room_{type(event).__name__[4:].lower()}"
+                log_event(_log, name, room=event.room)
+        if not self._lobby.n_sessions:
+            self._is_empty.set()
 
     def _dismiss(self, event: SessionClosed) -> None:
         reason = event.reason.value
@@ -349,28 +373,66 @@ class Relay:
         session = self._sessions.pop(event.session, None)
         if session is None:
             return
-        _log.info(
-            "session closed room=%s role=%s session=%s reason=%s",
-            event.room,
-            event.role.value,
-            event.session[:SESSION_SHOWN],
-            reason,
+        log_event(
+            _log,
+            "session_closed",
+            room=event.room,
+            role=event.role.value,
+            session=session.shown,
+            reason=reason,
+            note=session.note,
         )
         if session.room.stream is not None:
             session.room.stream.remove_subscriber(session.name)
-        session.closing = asyncio.ensure_future(self._close(session))
+        session.closing = asyncio.ensure_future(self._close(session, reason))
         self._closing.add(session.closing)
         session.closing.add_done_callback(self._closing.discard)
 
-    async def _close(self, session: Session) -> None:
+    async def _close(self, session: Session, reason: str) -> None:
         try:
             await session.peer.close()
         except Exception:  # a peer that cannot be closed must not keep the others
-            _log.exception("closing session=%s failed", session.name[:SESSION_SHOWN])
+            _log.exception("close_failed", extra={"fields": {"session": session.shown}})
         if isinstance(session.peer, PublisherPeer):
             self._note_publisher(session.peer)
             if session.room.stream is session.peer.stream:
                 session.room.stream = None
+        room = session.room
+        if session.has_joined:
+            figures = session.peer.report()
+            self._tell(self._about(session, "left", reason=reason, figures=figures))
+        room.n_open -= 1
+        if room.n_open == 0:
+            figures = report_stats(room.stats)
+            self._tell(
+                RelayEvent(name="room_ended", room=room.name, room_id=room.id, figures=figures)
+            )
+
+    @staticmethod
+    def _about(
+        session: Session,
+        what: str,
+        *,
+        reason: str | None = None,
+        figures: dict[str, Any] | None = None,
+    ) -> RelayEvent:
+        return RelayEvent(
+            name=f"{session.role.value}_{what}",
+            room=session.room.name,
+            room_id=session.room.id,
+            session=session.shown,
+            role=session.role.value,
+            reason=reason,
+            note=session.note,
+            figures=figures,
+        )
+
+    def _tell(self, event: RelayEvent) -> None:
+        log_event(
+            _log, event.name, room=event.room, room_id=event.room_id, session=event.session,
+            role=event.role, reason=event.reason,
+        )  # fmt: skip
+        self.on_event(event)
 
     # ---- ten times a second
 
