@@ -31,6 +31,7 @@ METADATA: Final[frozenset[Address]] = frozenset(
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 2.1
 _HOST_FIELD: Final = 4  # RFC 8839 5.1: foundation component transport priority address port
+_PORT_FIELD: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,8 @@ class CandidatePolicy:
         Args:
             candidate: What follows `a=candidate:`; may be anything.
         """
-        fields = candidate.split(maxsplit=_HOST_FIELD + 1)
-        if len(fields) <= _HOST_FIELD:
+        fields = candidate.split(maxsplit=_PORT_FIELD + 1)
+        if len(fields) <= _PORT_FIELD or not _is_port(fields[_PORT_FIELD]):
             return False
         try:
             address = ipaddress.ip_address(fields[_HOST_FIELD])
@@ -105,6 +106,10 @@ def filter_candidates(sdp: str, policy: CandidatePolicy) -> str:
     if len(kept) == len(lines):
         return sdp
     return "\n".join(line for line in kept if line.rstrip("\r") != "a=end-of-candidates")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535
 
 
 def _embedded(address: Address) -> ipaddress.IPv4Address | None:

@@ -4,8 +4,13 @@ How often somebody may do something: token buckets, one or a bounded table of th
 No clock: time is an argument, in microseconds of any origin.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
+
+_ROUNDING: Final = 1e-6
+"Part of a token that is forgiven, so that whoever waits as long as told is let through."
 
 
 @dataclass(slots=True)
@@ -33,10 +38,12 @@ class TokenBucket:
         """
         level = self._level_at(now_us)
         self.filled_us = max(now_us, self.filled_us)
-        # A microsecond's worth is forgiven: whoever waits as long as told must not be refused.
-        missing = 1 - level - self.rate_per_s / 1e6
-        self.level = level if missing > 0 else max(level - 1, 0.0)
-        return 0 if missing <= 0 else int(missing / self.rate_per_s * 1e6) + 1
+        missing = 1 - level
+        if missing > _ROUNDING:
+            self.level = level
+            return math.ceil(missing / self.rate_per_s * 1e6)
+        self.level = max(level - 1, 0.0)
+        return 0
 
     def _level_at(self, now_us: int) -> float:
         if self.level is None:

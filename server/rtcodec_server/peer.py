@@ -153,6 +153,43 @@ def _only_video(description: Description, *, wanted: tuple[str, str], role: str)
         )
 
 
+def read_publisher_offer(offer: str) -> Description:
+    """
+    Read a WHIP offer, before anything is set up for it.
+
+    Raises:
+        Unprocessable: If there is not exactly one video section that sends VP8 or H.264.
+        RemoteProtocolError: If the offer is malformed.
+    """
+    description = read_sdp(offer)
+    _only_video(description, wanted=("sendonly", "sendrecv"), role="publisher")
+    if not set(VIDEO_CODECS) & set(description.of_kind("video")[0].codecs):
+        raise Unprocessable("the offer has neither VP8 nor H264 video")
+    return description
+
+
+def read_subscriber_offer(offer: str, *, model_id: str) -> Description:
+    """
+    Read a WHEP offer, before anything is set up for it.
+
+    Raises:
+        Unprocessable: If the peer cannot decode what the relay sends.
+        RemoteProtocolError: If the offer is malformed.
+    """
+    description = read_sdp(offer)
+    _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
+    parameters = description.of_kind("video")[0].latent_parameters
+    if parameters is None:
+        raise Unprocessable(
+            f"the offer does not have {LATENT_CODEC_NAME}, the only codec sent here"
+        )
+    try:
+        check_latent_offer(parameters, model_id)
+    except RemoteProtocolError as error:
+        raise Unprocessable(str(error)) from error
+    return description
+
+
 class PublisherPeer(Peer):
     """Receives VP8 or H.264 and feeds a stream."""
 
@@ -189,18 +226,17 @@ class PublisherPeer(Peer):
         """When the last packet or report arrived; a paused publisher still reports."""
         return self.video.last_heard_us if self.video is not None else None
 
-    async def negotiate(self, offer: str) -> str:
+    async def negotiate(self, offer: str, description: Description) -> str:
         """
         Answer a WHIP offer.
 
+        Args:
+            offer: The SDP.
+            description: What `read_publisher_offer` found in it.
+
         Raises:
-            Unprocessable: If there is not exactly one video section that sends VP8 or H.264.
-            RemoteProtocolError: If the offer is malformed.
+            RemoteProtocolError: If the offer cannot be answered.
         """
-        description = read_sdp(offer)
-        _only_video(description, wanted=("sendonly", "sendrecv"), role="publisher")
-        if not set(VIDEO_CODECS) & set(description.of_kind("video")[0].codecs):
-            raise Unprocessable("the offer has neither VP8 nor H264 video")
         transceiver = self.connection.addTransceiver("video", direction="recvonly")
         known = RTCRtpReceiver.getCapabilities("video")
         assert known is not None
@@ -292,25 +328,18 @@ class SubscriberPeer(Peer):
         """When the last report arrived."""
         return self.sender.counters.last_rtcp_us
 
-    async def negotiate(self, offer: str, *, model_id: str) -> str:
+    async def negotiate(self, offer: str, description: Description, *, model_id: str) -> str:
         """
         Answer a WHEP offer.
 
+        Args:
+            offer: The SDP.
+            description: What `read_subscriber_offer` found in it.
+            model_id: Of the model whose latents will be sent.
+
         Raises:
-            Unprocessable: If the peer cannot decode what the relay sends.
-            RemoteProtocolError: If the offer is malformed.
+            RemoteProtocolError: If the offer cannot be answered.
         """
-        description = read_sdp(offer)
-        _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
-        parameters = description.of_kind("video")[0].latent_parameters
-        if parameters is None:
-            raise Unprocessable(
-                f"the offer does not have {LATENT_CODEC_NAME}, the only codec sent here"
-            )
-        try:
-            check_latent_offer(parameters, model_id)
-        except RemoteProtocolError as error:
-            raise Unprocessable(str(error)) from error
         self.sender.attach(self.connection)
         return await self._negotiate(offer, description, model_id)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from rtcodec.errors import RemoteProtocolError
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.session.lobby import (
     CloseReason,
@@ -30,7 +31,13 @@ from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.logs import log_event
-from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
+from rtcodec_server.peer import (
+    Peer,
+    PublisherPeer,
+    SubscriberPeer,
+    read_publisher_offer,
+    read_subscriber_offer,
+)
 from rtcodec_server.report import RateMeter, report_stats
 from rtcodec_server.room import SESSION_SHOWN, RelaySettings, Room, Session, UnknownSession
 from rtcodec_server.stream import Stream
@@ -145,6 +152,8 @@ class Relay:
             RemoteProtocolError: If the offer cannot be answered.
         """
         host = self._ready_host()
+        self._lobby.check_open(room, Role.PUBLISHER)
+        description = read_publisher_offer(offer)
         name = self._open(room, Role.PUBLISHER)
         entry = self._rooms[room]
         entry.stats, entry.rates = StreamStats(), RateMeter()
@@ -171,7 +180,9 @@ class Relay:
             limits=self.settings.publisher,
             on_too_large=lambda: self._leave(name, CloseReason.TOO_LARGE),
         )
-        return await self._admit(name, room, Role.PUBLISHER, peer, peer.negotiate(offer))
+        return await self._admit(
+            name, room, Role.PUBLISHER, peer, peer.negotiate(offer, description)
+        )
 
     async def subscribe(self, room: str, offer: str) -> tuple[Session, str]:
         """
@@ -185,6 +196,9 @@ class Relay:
             RemoteProtocolError: If the offer cannot be answered.
         """
         host = self._ready_host()
+        self._lobby.check_open(room, Role.SUBSCRIBER)
+        model_id = host.info.model_id.hex()[:16]
+        description = read_subscriber_offer(offer, model_id=model_id)
         name = self._open(room, Role.SUBSCRIBER)
         sender = LatentSender(
             on_sent=_report_sent,
@@ -201,7 +215,7 @@ class Relay:
             on_connected=lambda: self._on_connected(name),
             on_lost=lambda: self._leave(name, CloseReason.LOST),
         )
-        answer = peer.negotiate(offer, model_id=host.info.model_id.hex()[:16])
+        answer = peer.negotiate(offer, description, model_id=model_id)
         return await self._admit(name, room, Role.SUBSCRIBER, peer, answer)
 
     async def trickle(self, session: Session, fragment: IceFragment) -> None:
@@ -323,7 +337,9 @@ class Relay:
             self._leave(name, CloseReason.LEFT)
             raise
         if name not in self._sessions:
-            raise RelayFull("the relay is shutting down", retry_after_s=1)
+            if self.draining.is_set():
+                raise RelayFull("the relay is shutting down", retry_after_s=1)
+            raise RemoteProtocolError("the connection failed while the offer was answered")
         if isinstance(peer, SubscriberPeer) and entry.stream is not None:
             entry.stream.add_subscriber(name, peer.sender)
         log_event(_log, "session_opened", room=room, role=role.value, session=session.shown)
