@@ -13,6 +13,7 @@ from aiohttp import web
 
 import rtcodec
 from rtcodec.session.message import check_room_name
+from rtcodec_server.cors import PREFLIGHT
 from rtcodec_server.gate import Gate
 from rtcodec_server.metrics import CONTENT_TYPE, MetricsPage
 from rtcodec_server.page import PAGE, PAGE_HEADERS
@@ -42,6 +43,10 @@ class OperatorApi:
         router.add_delete("/api/rooms/{room}", self._end)
         router.add_delete("/api/rooms/{room}/sessions/{session}", self._end)
         router.add_post("/api/drain", self._drain)
+        router.add_route("OPTIONS", "/api/{_:.*}", self._options)
+
+    async def _options(self, request: web.Request) -> web.Response:
+        return web.Response(headers=PREFLIGHT)
 
     async def _index(self, request: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html", headers=PAGE_HEADERS)

@@ -22,7 +22,7 @@ from rtcodec_server.config import ServerConfig
 from rtcodec_server.cors import PREFLIGHT, Cors
 from rtcodec_server.gate import Gate
 from rtcodec_server.metrics import MetricsPage
-from rtcodec_server.peer import Unprocessable
+from rtcodec_server.offer import Unprocessable
 from rtcodec_server.problem import REFUSED, Problem, answer_problems
 from rtcodec_server.relay import Relay
 from rtcodec_server.room import Session

@@ -15,7 +15,6 @@ from typing import Any
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.sdp import candidate_from_sdp
 
-from rtcodec.errors import RemoteProtocolError
 from rtcodec.session.candidate import CandidatePolicy, filter_candidates
 from rtcodec.session.message import MAX_CANDIDATES, IceFragment
 from rtcodec.session.rate_limit import TokenBucket
@@ -25,26 +24,20 @@ from rtcodec.webrtc import (
     QueueClosed,
     VideoReceiver,
     accept_offer,
-    check_latent_offer,
     create_answer,
     new_connection,
-    read_sdp,
     to_unix_us,
 )
-from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_receiver import VIDEO_CODECS
 from rtcodec_server.config import PublisherLimits
+from rtcodec_server.offer import Unprocessable
 from rtcodec_server.report import report_frames
 from rtcodec_server.stream import Stream
 
 _log = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT_S = 5.0
-
-
-class Unprocessable(RemoteProtocolError):
-    """The offer is well-formed, but not one that this endpoint can answer."""
 
 
 def frame_pace(max_fps: int) -> TokenBucket:
@@ -140,54 +133,6 @@ class Peer(ABC):
             self._on_connected()
         elif state in ("failed", "closed"):
             self._on_lost()
-
-
-def _only_video(description: Description, *, wanted: tuple[str, str], role: str) -> None:
-    """Check that there is exactly one video section that goes the right way."""
-    sections = description.of_kind("video")
-    if len(sections) != 1:
-        raise Unprocessable(f"the offer has {len(sections)} video sections, 1 is needed")
-    if sections[0].direction not in wanted:
-        raise Unprocessable(
-            f"a {role} offers video {' or '.join(wanted)}, not {sections[0].direction}"
-        )
-
-
-def read_publisher_offer(offer: str) -> Description:
-    """
-    Read a WHIP offer, before anything is set up for it.
-
-    Raises:
-        Unprocessable: If there is not exactly one video section that sends VP8 or H.264.
-        RemoteProtocolError: If the offer is malformed.
-    """
-    description = read_sdp(offer)
-    _only_video(description, wanted=("sendonly", "sendrecv"), role="publisher")
-    if not set(VIDEO_CODECS) & set(description.of_kind("video")[0].codecs):
-        raise Unprocessable("the offer has neither VP8 nor H264 video")
-    return description
-
-
-def read_subscriber_offer(offer: str, *, model_id: str) -> Description:
-    """
-    Read a WHEP offer, before anything is set up for it.
-
-    Raises:
-        Unprocessable: If the peer cannot decode what the relay sends.
-        RemoteProtocolError: If the offer is malformed.
-    """
-    description = read_sdp(offer)
-    _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
-    parameters = description.of_kind("video")[0].latent_parameters
-    if parameters is None:
-        raise Unprocessable(
-            f"the offer does not have {LATENT_CODEC_NAME}, the only codec sent here"
-        )
-    try:
-        check_latent_offer(parameters, model_id)
-    except RemoteProtocolError as error:
-        raise Unprocessable(str(error)) from error
-    return description
 
 
 class PublisherPeer(Peer):

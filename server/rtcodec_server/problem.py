@@ -15,7 +15,7 @@ from aiohttp import web
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.session.lobby import RelayFull, RoomTaken
 from rtcodec_server.logs import log_event
-from rtcodec_server.peer import Unprocessable
+from rtcodec_server.offer import Unprocessable
 from rtcodec_server.room import UnknownSession
 
 _log = logging.getLogger(__name__)

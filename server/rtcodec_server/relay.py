@@ -8,7 +8,6 @@ subscribers and keeps the figures of rooms and of the whole.
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -29,18 +28,15 @@ from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.event import RelayEvent
+from rtcodec_server.happening import about_room, about_session, log_happening
 from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.logs import log_event
-from rtcodec_server.peer import (
-    Peer,
-    PublisherPeer,
-    SubscriberPeer,
-    read_publisher_offer,
-    read_subscriber_offer,
-)
-from rtcodec_server.report import RateMeter, report_stats
+from rtcodec_server.offer import read_publisher_offer, read_subscriber_offer
+from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
+from rtcodec_server.report import RateMeter
 from rtcodec_server.room import SESSION_SHOWN, RelaySettings, Room, Session, UnknownSession
 from rtcodec_server.stream import Stream
+from rtcodec_server.ticker import Ticker
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +63,6 @@ class Relay:
         "Of all streams together, since the start."
         self.sessions_closed: dict[str, int] = {}
         "Reason -> sessions that ended."
-        self.loop_lag_s = 0.0
-        "Longest delay of the event loop within the last second."
         self._lobby = Lobby(settings.limits)
         self._sessions: dict[str, Session] = {}
         self._rooms: dict[str, Room] = {}
@@ -78,7 +72,7 @@ class Relay:
         self.publisher_nacks = 0
         self.publisher_plis = 0
         "Retransmissions and key frames that publishers were asked for."
-        self._ticker = asyncio.ensure_future(self._tick())
+        self._ticker = Ticker(lambda: self._listen(monotonic_us()))
 
     # ---- for HTTP
 
@@ -91,6 +85,11 @@ class Relay:
     def rooms(self) -> tuple[Room, ...]:
         """Rooms with somebody in them."""
         return tuple(self._rooms[name] for name in self._lobby.rooms if name in self._rooms)
+
+    @property
+    def loop_lag_s(self) -> float:
+        """Longest delay of the event loop within the last second."""
+        return self._ticker.lag_s
 
     @property
     def n_sessions(self) -> int:
@@ -280,8 +279,7 @@ class Relay:
         self._lobby.close()
         self._act()
         await self._wait_closed()
-        self._ticker.cancel()
-        await asyncio.gather(self._ticker, return_exceptions=True)
+        await self._ticker.close()
         if self.host is not None:
             host, self.host = self.host, None
             await host.close()
@@ -319,7 +317,7 @@ class Relay:
         entry = self._rooms.get(room)
         if entry is None:
             entry = self._rooms[room] = Room(room)
-            self._tell(RelayEvent(name="room_started", room=room, room_id=entry.id))
+            self._tell(about_room(entry, "started"))
         entry.n_open += 1
         self._is_empty.clear()
         self._act()
@@ -361,7 +359,7 @@ class Relay:
             return
         if not session.has_joined:
             session.has_joined = True
-            self._tell(self._about(session, "joined"))
+            self._tell(about_session(session, "joined"))
         if session.role is Role.SUBSCRIBER and session.room.stream:
             session.room.stream.restart(name)  # what was sent before went nowhere
 
@@ -384,10 +382,13 @@ class Relay:
     def _dismiss(self, event: SessionClosed) -> None:
         reason = event.reason.value
         self.sessions_closed[reason] = self.sessions_closed.get(reason, 0) + 1
+        room = self._rooms.get(event.room)
         if event.room not in self._lobby.rooms:
             self._rooms.pop(event.room, None)  # the last of many that leave at once finds it gone
         session = self._sessions.pop(event.session, None)
-        if session is None:
+        if session is None:  # its peer could not even be made
+            if room is not None:
+                self._let_go(room)
             return
         log_event(
             _log,
@@ -415,56 +416,19 @@ class Relay:
                 session.room.stream = None
         room = session.room
         if session.has_joined:
-            figures = session.peer.report()
-            self._tell(self._about(session, "left", reason=reason, figures=figures))
+            self._tell(about_session(session, "left", reason=reason))
+        self._let_go(room)
+
+    def _let_go(self, room: Room) -> None:
         room.n_open -= 1
         if room.n_open == 0:
-            figures = report_stats(room.stats)
-            self._tell(
-                RelayEvent(name="room_ended", room=room.name, room_id=room.id, figures=figures)
-            )
-
-    @staticmethod
-    def _about(
-        session: Session,
-        what: str,
-        *,
-        reason: str | None = None,
-        figures: dict[str, Any] | None = None,
-    ) -> RelayEvent:
-        return RelayEvent(
-            name=f"{session.role.value}_{what}",
-            room=session.room.name,
-            room_id=session.room.id,
-            session=session.shown,
-            role=session.role.value,
-            reason=reason,
-            note=session.note,
-            figures=figures,
-        )
+            self._tell(about_room(room, "ended"))
 
     def _tell(self, event: RelayEvent) -> None:
-        log_event(
-            _log, event.name, room=event.room, room_id=event.room_id, session=event.session,
-            role=event.role, reason=event.reason,
-        )  # fmt: skip
+        log_happening(event)
         self.on_event(event)
 
     # ---- ten times a second
-
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        lags_s: deque[float] = deque(maxlen=round(1 / TICK_S))
-        due_s = loop.time()
-        while True:
-            due_s = max(due_s + TICK_S, loop.time())
-            await asyncio.sleep(due_s - loop.time())
-            lags_s.append(max(loop.time() - due_s, 0.0))
-            self.loop_lag_s = max(lags_s)
-            try:
-                self._listen(monotonic_us())
-            except Exception:  # without a tick nobody would ever be let out
-                _log.exception("tick failed")
 
     def _listen(self, now_us: int) -> None:
         for session in self._sessions.values():

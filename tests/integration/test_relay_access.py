@@ -1,6 +1,8 @@
 """Who is let in by HTTP, what is said to the others, and that no token is ever logged."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -193,10 +195,23 @@ async def cors(client: RelayClient, origin: str, path: str = "/whip/room") -> st
         return response.headers.get("Access-Control-Allow-Origin")
 
 
+async def test_the_page_runs_its_own_script_and_no_other(client: RelayClient) -> None:
+    async with aiohttp.ClientSession(url_of(client)) as http, http.get("/") as response:
+        policy = response.headers["Content-Security-Policy"]
+        text = await response.text()
+    assert "default-src 'none'" in policy
+    for tag in ("script", "style"):
+        assert text.count(f"<{tag}>") == 1
+        content = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
 async def test_with_keys_every_page_may_ask_for_its_token_says_what_it_may(
     client: RelayClient,
 ) -> None:
-    assert await cors(client, "https://example.org") == "*"
+    for path in ("/whip/room", "/whep/room/session", "/api/rooms", "/api/rooms/a/sessions/b"):
+        assert await cors(client, "https://example.org", path) == "*"
     async with client.http.get("/nothing", headers={"Origin": "https://a.example"}) as response:
         assert response.status == 404
         assert response.headers["Access-Control-Allow-Origin"] == "*"

