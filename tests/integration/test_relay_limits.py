@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import re
+import socket
 
 import aiohttp
 import pytest
@@ -208,6 +209,44 @@ async def test_trickled_candidates_are_held_to_the_same_rule() -> None:
         addresses = remote_addresses(peer.connection)
         assert "169.254.169.254" not in addresses
         assert len(addresses) == 32
+
+
+# ---------------------------------------------------------------------- datagrams
+
+FATAL_ALERT = bytes.fromhex("15feff000000000000000000020228")
+"A DTLS record that ends a handshake: 40, handshake failure, not encrypted."
+
+
+def ports_of(answer: str) -> list[int]:
+    """Return where a relay on loopback listens for media."""
+    return [int(port) for port in re.findall(r"a=candidate:.* 127\.0\.0\.1 (\d+) typ", answer)]
+
+
+async def test_strangers_cannot_end_a_handshake_or_fill_a_queue() -> None:
+    async with relay() as (server, client):
+        connection, offer = await client.publisher_offer()
+        status, answer = await post(client, "/whip/room", offer)
+        assert status == 201
+        (port,) = ports_of(answer)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+
+            async def flood() -> None:
+                while True:
+                    for _ in range(3):
+                        stranger.sendto(FATAL_ALERT, ("127.0.0.1", port))
+                        stranger.sendto(b"\x80" * 1200, ("127.0.0.1", port))
+                    await asyncio.sleep(0.005)
+
+            flooding = asyncio.ensure_future(flood())
+            try:
+                await accept_answer(connection, answer)
+                await until(lambda: connection.connectionState not in ("new", "connecting"))
+                assert connection.connectionState == "connected"
+                await until(lambda: server.relay.stats.frames.encoded > 3)
+            finally:
+                flooding.cancel()
+                await asyncio.gather(flooding, return_exceptions=True)
+        assert server.relay.sessions_closed == {}
 
 
 # ---------------------------------------------------------------------- publishers
