@@ -5,7 +5,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")
     add("bitrate", "aim at this rate for each stream instead of a qp", type=int, metavar="KBPS")
     add("psnr", "which frames to measure; auto: those there is time for", choices=PSNR_MODES)
+    _add_operation(add, parser)
+    add(
+        "warm",
+        "frame size to get ready for, WIDTHxHEIGHT; may be repeated (default 640x360)",
+        action="append",
+    )
+    add("tap", "folder for raw frames that a subscriber here measures against", type=Path)
+    parser.add_argument(
+        "--json", action="store_true", help="print the figures of the run at the end"
+    )
+    parser.add_argument("--verbose", action="store_true", help="the same as --log-level info")
+
+
+def _add_operation(add: Callable[..., None], parser: argparse.ArgumentParser) -> None:
     add("token", argparse.SUPPRESS, metavar="SECRET")  # gone: `settings` says what to do instead
     add("tls-cert", "PEM file of a certificate; makes it https", type=Path, metavar="FILE")
     add("tls-key", "PEM file of its key", type=Path, metavar="FILE")
@@ -57,16 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="let everybody in without keys although the address is not a loopback one",
     )
-    add(
-        "warm",
-        "frame size to get ready for, WIDTHxHEIGHT; may be repeated (default 640x360)",
-        action="append",
-    )
-    add("tap", "folder for raw frames that a subscriber here measures against", type=Path)
-    parser.add_argument(
-        "--json", action="store_true", help="print the figures of the run at the end"
-    )
-    parser.add_argument("--verbose", action="store_true", help="the same as --log-level info")
 
 
 def run(args: argparse.Namespace) -> int:
