@@ -1,6 +1,6 @@
 # The relay and every command on a CPU. Build from the root of the checkout:
 #   docker build -f docker/cpu.Dockerfile -t rtcodec .
-#   docker run --network host rtcodec serve --host 0.0.0.0
+#   docker run --network host -e RTCODEC_KEYS rtcodec serve --host 0.0.0.0
 
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*

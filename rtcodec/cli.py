@@ -64,6 +64,7 @@ COMMANDS: dict[str, Entry] = {
         "rtcodec_client.demo_command", "relay, publish and watch a clip on this machine, live"
     ),
     "serve": Entry("rtcodec_server.serve_command", "run the relay"),
+    "token": Entry("rtcodec_server.token_command", "make a token that a relay with keys accepts"),
     "publish": Entry(
         "rtcodec_client.publish_command", "publish a file, a camera or a pattern to a relay"
     ),

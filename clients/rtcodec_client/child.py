@@ -52,7 +52,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
-                env=_SINGLE_THREADED | os.environ | _import_path(),
+                env=_SINGLE_THREADED | _environment() | _import_path(),
                 start_new_session=True,
             )
         return cls(name, process, log)
@@ -125,6 +125,11 @@ class Child:
         text = f"the {self.name} ended early: {last or 'no reason given'} (exit code {code})"
         kinds: dict[int, type[RtcodecError]] = {1: InputError, 2: ConfigError}
         return kinds.get(code, EngineError)(text)
+
+
+def _environment() -> dict[str, str]:
+    """Return ours without RTCODEC_*: the demo's own relay has nobody's keys and settings."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("RTCODEC_")}
 
 
 def _import_path() -> dict[str, str]:

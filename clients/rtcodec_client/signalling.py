@@ -119,7 +119,7 @@ class SignallingClient:
 
         Raises:
             RelayUnreachable: If nobody answers.
-            RelayBusy: If the relay answers 503.
+            RelayBusy: If the relay answers 503, or 429 to too many requests.
             RemoteProtocolError: If the relay refuses, or answers nonsense.
         """
         try:
@@ -127,7 +127,7 @@ class SignallingClient:
                 self.url, data=sdp.encode(), headers={"Content-Type": _SDP}
             ) as response:
                 body = await _read(response)
-                if response.status == 503:
+                if response.status in (429, 503):
                     raise RelayBusy(_refusal(response, body), retry_after_s=_retry_after(response))
                 if response.status != 201:
                     raise RemoteProtocolError(_refusal(response, body))

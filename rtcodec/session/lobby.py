@@ -39,6 +39,12 @@ class CloseReason(Enum):
     SILENT = "silent"
     "Nothing was heard for too long."
 
+    TOO_LARGE = "too_large"
+    "A publisher's picture is larger than the relay takes."
+
+    KICKED = "kicked"
+    "The operator ended it."
+
     SHUTDOWN = "shutdown"
     "The relay is going away."
 

@@ -11,7 +11,7 @@ from typing import Final
 from rtcodec.errors import RemoteProtocolError
 
 MAX_FRAGMENT_BYTES: Final = 16 * 1024
-MAX_CANDIDATES: Final = 64
+MAX_CANDIDATES: Final = 32
 
 _ROOM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LINE: Final = re.compile(r"[a-z]=[^\x00-\x1f]*")
@@ -59,7 +59,7 @@ def read_ice_fragment(text: str) -> IceFragment:
     Read the body of a PATCH.
 
     Raises:
-        RemoteProtocolError: If it is not a fragment, or holds more than 64 candidates.
+        RemoteProtocolError: If it is not a fragment, or holds more than 32 candidates.
     """
     if len(text) > MAX_FRAGMENT_BYTES:
         raise RemoteProtocolError(f"the fragment is longer than {MAX_FRAGMENT_BYTES} bytes")

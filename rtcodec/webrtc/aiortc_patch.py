@@ -45,6 +45,9 @@ LATENT_PAYLOAD_TYPE: Final = 103  # aiortc itself uses 96 to 102
 RTP_HISTORY_PACKETS: Final = 1024
 "Packets kept for retransmission; aiortc's 128 are a quarter of a second at 500 packets/s."
 
+MAX_DATAGRAMS_WAITING: Final = 2048
+"Datagrams that wait for DTLS and SRTP; aioice has no bound."
+
 LOOPBACK_ADDRESS: Final = "127.0.0.1"
 
 _CONNECTION: Final = "_RTCPeerConnection"
@@ -77,6 +80,7 @@ _loopback_only: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "rtcodec_loopback_only", default=False
 )
 _stock_host_addresses = aioice.ice.get_host_addresses
+_stock_datagram_received = aioice.ice.StunProtocol.datagram_received
 _stock_decoder_worker = aiortc.rtcrtpreceiver.decoder_worker
 
 
@@ -96,6 +100,7 @@ def install() -> None:
     _rebind(aiortc.rtcrtpsender, RTP_HISTORY_SIZE=RTP_HISTORY_PACKETS)
     _rebind(aiortc.rtcrtpreceiver, decoder_worker=_decoder_worker)
     _rebind(aioice.ice, get_host_addresses=_host_addresses)
+    aioice.ice.StunProtocol.datagram_received = _datagram_received  # type: ignore[method-assign]
     _is_installed = True
 
 
@@ -179,6 +184,8 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (RTCPeerConnection.setLocalDescription, _private(_CONNECTION, "connect")),
     (RTCPeerConnection.setRemoteDescription, _private(_CONNECTION, "connect")),
     (aioice.ice.Connection.gather_candidates, ("get_host_addresses",)),
+    (aioice.ice.Connection.data_received, ("_queue", "put_nowait")),
+    (aioice.ice.Connection._find_pair, ("_check_list", "protocol")),
 )
 "Functions and the names they must use for the patches below to have their effect."
 
@@ -221,6 +228,35 @@ def gathering(*, loopback_only: bool) -> Iterator[None]:
         yield
     finally:
         _loopback_only.reset(token)
+
+
+def _datagram_received(
+    self: aioice.ice.StunProtocol, data: bytes | str, addr: tuple[Any, ...]
+) -> None:
+    """
+    Take a datagram, if it is a check or comes from where one was exchanged with.
+
+    aioice hands DTLS and RTP on from any address: whoever finds the port could
+    end a handshake with an alert of his own, or fill a queue without end.
+    """
+    is_check = len(data) > 0 and cast(bytes, data)[0] <= 3  # RFC 7983 7
+    if not is_check:
+        if not _is_peer(self, (addr[0], addr[1])):
+            return
+        if self.receiver._queue.qsize() >= MAX_DATAGRAMS_WAITING:
+            return
+    _stock_datagram_received(self, data, addr)
+
+
+def _is_peer(protocol: aioice.ice.StunProtocol, address: tuple[str, int]) -> bool:
+    """Return whether an address is of a candidate pair: offered, or found by a signed check."""
+    known: set[tuple[str, int]] = vars(protocol).setdefault("rtcodec_peers", set())
+    if address not in known and any(
+        pair.protocol is protocol and pair.remote_addr == address
+        for pair in protocol.receiver._check_list
+    ):
+        known.add(address)
+    return address in known
 
 
 def _decoder_worker(

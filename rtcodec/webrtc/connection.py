@@ -149,8 +149,17 @@ async def create_answer(
         connection: After `accept_offer`.
         model: Id of the model whose latents will be sent.
         loopback_only: Offer 127.0.0.1 and nothing else.
+
+    Raises:
+        RemoteProtocolError: If the offer turns out to be one that cannot be answered.
+        TimeoutError, OSError: If our own side cannot be set up.
     """
-    await _set_local(connection, loopback_only=loopback_only)
+    try:
+        await _set_local(connection, loopback_only=loopback_only)
+    except (TimeoutError, OSError):
+        raise
+    except Exception as error:  # aiortc notices some of what is missing in an offer only here
+        raise RemoteProtocolError(f"the offer cannot be answered: {_reason(error)}") from error
     return _finish(connection, [model] if model is not None else [])
 
 
@@ -164,9 +173,12 @@ async def _set_remote(connection: RTCPeerConnection, sdp: str, kind: str) -> Des
     try:
         await connection.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
     except Exception as error:  # aiortc raises whatever its parser stumbles over
-        reason = str(error) or type(error).__name__
-        raise RemoteProtocolError(f"the {kind} cannot be used: {reason}") from error
+        raise RemoteProtocolError(f"the {kind} cannot be used: {_reason(error)}") from error
     return description
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _finish(connection: RTCPeerConnection, models: Sequence[str]) -> str:

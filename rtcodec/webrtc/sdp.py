@@ -15,10 +15,23 @@ from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 
 MAX_SDP_BYTES: Final = 64 * 1024
 MAX_SDP_LINES: Final = 2000
+MAX_LINE_CHARS: Final = 2048
+MAX_SDP_MEDIA: Final = 8
+MAX_SDP_CANDIDATES: Final = 32
+MAX_REPEATS: Final = 128
+"Lines of one attribute in one section; there are as many payload types."
+
+_MAX_REPEATS: Final = {"a=rtcp-fb": 512}  # browsers send half a dozen for each codec
 MIN_MODEL_DIGITS: Final = 16
 "Hex digits of a model id that must be given: the 8 bytes that sequence headers carry."
 
-_LINE: Final = re.compile(r"[a-z]=[^\x00]*")
+# Nothing that str.splitlines, which aiortc reads with, takes for the end of a line: what is
+# looked for here at the start of lines would be there for aiortc and not for us.
+_TEXT: Final = r"[a-z]=[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]"
+_LINE: Final = re.compile(f"{_TEXT}*")
+_LINES: Final = re.compile(
+    f"{_TEXT}{{0,{MAX_LINE_CHARS - 2}}}(?:\n{_TEXT}{{0,{MAX_LINE_CHARS - 2}}})*"
+)
 _MODEL: Final = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -68,17 +81,42 @@ def read_sdp(text: str) -> Description:
         raise RemoteProtocolError("the SDP does not start with v=0")
     if len(lines) > MAX_SDP_LINES:
         raise RemoteProtocolError(f"the SDP has more than {MAX_SDP_LINES} lines")
-    for number, line in enumerate(lines, 1):
-        if not _LINE.fullmatch(line):
-            raise RemoteProtocolError(f"line {number} of the SDP is malformed")
+    if not _LINES.fullmatch("\n".join(lines)):
+        _find_malformed(lines)
     starts = [index for index, line in enumerate(lines) if line.startswith("m=")]
+    if len(starts) > MAX_SDP_MEDIA:
+        raise RemoteProtocolError(f"the SDP has more than {MAX_SDP_MEDIA} media sections")
+    if sum(line.startswith("a=candidate:") for line in lines) > MAX_SDP_CANDIDATES:
+        raise RemoteProtocolError(f"the SDP has more than {MAX_SDP_CANDIDATES} candidates")
     sections = [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
+    for section in sections:
+        _check_repeats(section)
     session_direction = _direction(lines[: starts[0] if starts else len(lines)], "sendrecv")
     ufrags = [line[12:] for line in lines if line.startswith("a=ice-ufrag:")]
     return Description(
         media=tuple(_read_media(section, session_direction) for section in sections),
         ice_ufrag=ufrags[0] if ufrags else None,
     )
+
+
+def _find_malformed(lines: list[str]) -> None:
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE_CHARS:
+            raise RemoteProtocolError(f"line {number} is longer than {MAX_LINE_CHARS} characters")
+        if not _LINE.fullmatch(line):
+            raise RemoteProtocolError(f"line {number} of the SDP is malformed")
+    raise AssertionError("a line is malformed and none is")
+
+
+def _check_repeats(section: list[str]) -> None:
+    """Bound what aiortc compares with each other: 1900 rtpmap lines would take it 0.3 s."""
+    counts: dict[str, int] = {}
+    for line in section:
+        name = line[: line.find(":")] if ":" in line else line
+        counts[name] = counts.get(name, 0) + 1
+    for name, n_lines in counts.items():
+        if n_lines > _MAX_REPEATS.get(name, MAX_REPEATS):
+            raise RemoteProtocolError(f"the SDP has {n_lines} lines {name[:20]}: in one section")
 
 
 def _read_media(section: list[str], session_direction: str) -> Media:

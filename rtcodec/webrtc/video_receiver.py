@@ -21,6 +21,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
+from rtcodec.packet.video_size import Size, fits, read_frame_size
 from rtcodec.timebase import unwrap
 from rtcodec.webrtc.aiortc_patch import new_decoder, payload_data
 from rtcodec.webrtc.clock import monotonic_us
@@ -182,8 +183,8 @@ class VideoReceiver(Intake[bytes]):
 
     `frames_received` counts frames of which at least one packet arrived; each
     is later returned by `recv` or reported to `on_drop` with a reason:
-    incomplete, no_keyframe, backlog, decode_error, no_picture, superseded or
-    closing.
+    incomplete, no_keyframe, too_large, backlog, decode_error, no_picture,
+    superseded or closing.
     """
 
     def __init__(
@@ -194,6 +195,8 @@ class VideoReceiver(Intake[bytes]):
         config: JitterConfig | None = None,
         on_received: Callable[[], None] = lambda: None,
         on_drop: Callable[[str], None] = lambda reason: None,
+        max_size: Size | None = None,
+        on_too_large: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Take over *receiver*; call it in the connection's `track` event.
@@ -204,7 +207,12 @@ class VideoReceiver(Intake[bytes]):
             config: Patience of the jitter buffer.
             on_received: Called for every frame that arrives, on the loop.
             on_drop: Called for every frame that does not come out, on the loop.
+            max_size: Largest picture, width and height, lying or standing; a larger one is
+                dropped, if possible before it is decoded.
+            on_too_large: Called for every such picture, on the loop.
         """
+        self._max_size = max_size
+        self._on_too_large = on_too_large
         self.frames_received = 0
         self._on_received = on_received
         self._on_drop = on_drop
@@ -242,7 +250,20 @@ class VideoReceiver(Intake[bytes]):
         self._queue.close()
 
     def _put(self, frame: DecodedFrame) -> None:
-        self._queue.put(frame)
+        if self._is_too_large((frame.picture.width, frame.picture.height)):
+            self._drop_too_large()
+        else:
+            self._queue.put(frame)
+
+    def _is_too_large(self, size: Size | None, *, slack_px: int = 0) -> bool:
+        if size is None or self._max_size is None:
+            return False
+        width, height = self._max_size
+        return not fits(size, (width + slack_px, height + slack_px))
+
+    def _drop_too_large(self) -> None:
+        self._on_drop("too_large")
+        self._on_too_large()
 
     def _drop_encoded(self, reason: str) -> None:
         if reason == "decode_error":
@@ -277,6 +298,10 @@ class VideoReceiver(Intake[bytes]):
         codec = self._port.codec(self._payload_type)
         is_keyframe = _is_keyframe(codec.name, data)
         if is_keyframe:
+            # H.264 codes multiples of 16, of 32 interlaced: exactly it is known when decoded
+            if self._is_too_large(read_frame_size(codec.name, data), slack_px=31):
+                self._drop_too_large()
+                return
             self._needs_keyframe_since_us = None
         elif (since_us := self._needs_keyframe_since_us) is not None:
             if frame.last_us < since_us + FREEZE_LIMIT_US:

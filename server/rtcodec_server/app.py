@@ -7,11 +7,10 @@ The composition root: the only place that chooses what the relay is made of.
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -20,15 +19,25 @@ from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import open_engine
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import ConfigError
+from rtcodec.session.candidate import CandidatePolicy
 from rtcodec.webrtc import install
+from rtcodec_server import malformed
 from rtcodec_server.config import ServerConfig
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.http import make_app
+from rtcodec_server.logs import log_event
 from rtcodec_server.measure import MeasureGate
-from rtcodec_server.relay import Relay, RelaySettings
+from rtcodec_server.relay import Relay
 from rtcodec_server.report import report_engine, report_stats
+from rtcodec_server.room import RelaySettings
+from rtcodec_server.signals import Signals
+from rtcodec_server.tls import Tls
+from rtcodec_server.webhook import WebhookSender
 
 _log = logging.getLogger(__name__)
+
+_WEBHOOK_PATIENCE_S: Final = 2.0
+"How long the last events may take to be sent, once everybody has left."
 
 EngineFactory = Callable[[ServerConfig], tuple[Engine, Bundle]]
 
@@ -43,6 +52,9 @@ class RunningServer:
 
     ready: asyncio.Future[None]
     "Done when the engine is ready; fails with what kept it from starting."
+
+    tls: Tls | None = None
+    "The certificate, with https."
 
 
 def load_engine(config: ServerConfig) -> tuple[Engine, Bundle]:
@@ -63,7 +75,10 @@ def load_engine(config: ServerConfig) -> tuple[Engine, Bundle]:
 
 @asynccontextmanager
 async def running_server(
-    config: ServerConfig, *, engine_factory: EngineFactory = load_engine
+    config: ServerConfig,
+    *,
+    engine_factory: EngineFactory = load_engine,
+    draining: asyncio.Event | None = None,
 ) -> AsyncIterator[RunningServer]:
     """
     Listen, get the engine ready meanwhile, and at the end leave nothing behind.
@@ -71,31 +86,50 @@ async def running_server(
     Args:
         config: The settings.
         engine_factory: Called on a thread of its own.
+        draining: Nobody is let in any more once it is set.
 
     Raises:
-        ConfigError: If the address cannot be listened on, or the tap's folder is missing.
+        ConfigError: If the address cannot be listened on, would let everybody in by accident,
+            or a file or folder is missing.
     """
     install()
+    malformed.install()
+    config.check_reachable()
     if config.tap is not None and not config.tap.is_dir():
         raise ConfigError(f"{config.tap}: no such directory for the frame tap")
-    relay = Relay(_relay_settings(config))
+    tls = None
+    if config.tls_cert is not None and config.tls_key is not None:
+        tls = Tls(config.tls_cert, config.tls_key)
+    relay = Relay(_relay_settings(config), draining=draining)
+    webhooks = WebhookSender(config.webhook) if config.webhook.url is not None else None
+    if webhooks is not None:
+        relay.on_event = webhooks.put
     runner = web.AppRunner(
-        make_app(relay, token=config.token), access_log=None, shutdown_timeout=2.0
+        make_app(relay, config, webhooks=webhooks),
+        access_log=None,
+        shutdown_timeout=2.0,
     )
     await runner.setup()
     ready = asyncio.ensure_future(_start_engine(relay, config, engine_factory))
     try:
-        site = web.TCPSite(runner, config.host, config.port)
-        try:
-            await site.start()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
-        yield RunningServer(relay, _url(runner), ready)
+        await _listen(runner, config, tls)
+        yield RunningServer(relay, _url(runner, tls), ready, tls)
     finally:
         await asyncio.gather(ready, return_exceptions=True)
         await relay.close()
         await runner.cleanup()
+        if webhooks is not None:
+            await webhooks.close(patience_s=_WEBHOOK_PATIENCE_S)
+
+
+async def _listen(runner: web.AppRunner, config: ServerConfig, tls: Tls | None) -> None:
+    context = tls.context if tls is not None else None
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=context)
+    try:
+        await site.start()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
 
 
 async def serve(
@@ -105,7 +139,10 @@ async def serve(
     on_start: Callable[[RunningServer], None] = lambda server: None,
 ) -> dict[str, Any]:
     """
-    Run a relay until SIGTERM or SIGINT.
+    Run a relay until it is told to end.
+
+    SIGTERM drains: nobody is let in any more, and it ends with the last
+    session or after `drain_s`. SIGINT, or a second SIGTERM, ends it now.
 
     Args:
         config: The settings.
@@ -118,27 +155,47 @@ async def serve(
     Raises:
         ConfigError, EngineError: If it does not start.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
     engine: dict[str, Any] = {}
-    try:
-        async with running_server(config, engine_factory=engine_factory) as server:
+    with Signals() as signals:
+        async with running_server(
+            config, engine_factory=engine_factory, draining=signals.draining
+        ) as server:
+            signals.on_hangup(server.tls)
             on_start(server)
-            stopping = asyncio.ensure_future(stop.wait())
-            first: set[asyncio.Future[Any]] = {stopping, server.ready}
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            if server.ready.done():
-                server.ready.result()
-                await stopping
-            stopping.cancel()
+            ending = asyncio.ensure_future(_until_end(server.relay, signals, config.drain_s))
+            first: set[asyncio.Future[Any]] = {ending, server.ready}
+            try:
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+                if server.ready.done():
+                    server.ready.result()
+                    await ending
+            finally:
+                ending.cancel()
             if server.relay.host is not None:
                 engine = report_engine(server.relay.host.info)
         return {**report_stats(server.relay.stats), **engine}
+
+
+async def _until_end(relay: Relay, signals: Signals, drain_s: float) -> None:
+    """Wait until the relay should end: told to, or drained."""
+    stopping = asyncio.ensure_future(signals.stop.wait())
+    draining = asyncio.ensure_future(_drained(relay, drain_s))
+    try:
+        await asyncio.wait({stopping, draining}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(name)
+        for task in (stopping, draining):
+            task.cancel()
+        await asyncio.gather(stopping, draining, return_exceptions=True)
+
+
+async def _drained(relay: Relay, drain_s: float) -> None:
+    await relay.draining.wait()
+    log_event(_log, "draining", sessions=relay.n_sessions, patience_s=drain_s)
+    try:
+        async with asyncio.timeout(drain_s):
+            await relay.until_empty()
+    except TimeoutError:
+        log_event(_log, "drain_timed_out", sessions=relay.n_sessions)
 
 
 async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFactory) -> None:
@@ -151,13 +208,11 @@ async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFacto
         await host.close()
         raise
     relay.host = host
-    _log.info(
-        "engine ready name=%s model=%s precision=%s device=%s",
-        engine.info.name,
-        engine.info.model,
-        engine.info.precision,
-        engine.info.device,
-    )
+    info = engine.info
+    log_event(
+        _log, "engine_ready", engine=info.name, model=info.model, precision=info.precision,
+        device=info.device,
+    )  # fmt: skip
 
 
 def _relay_settings(config: ServerConfig) -> RelaySettings:
@@ -171,9 +226,12 @@ def _relay_settings(config: ServerConfig) -> RelaySettings:
         loopback_only=config.loopback_only,
         tap=config.tap,
         limits=config.limits,
+        publisher=config.publisher,
+        candidates=CandidatePolicy.of(config.allow_candidates, loopback=config.loopback_only),
     )
 
 
-def _url(runner: web.AppRunner) -> str:
+def _url(runner: web.AppRunner, tls: Tls | None) -> str:
     host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,23 +1,98 @@
 """
-The relay's settings: defaults, a TOML file, the command line, in that order.
+The relay's settings: what there is, the defaults, and what each may be.
 
-Nothing is read from the environment.
+Where they come from is `settings`' business. Secrets are kept out of `repr`.
 """
 
-import tomllib
+import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_args, get_type_hints
+from typing import Final
+from urllib.parse import urlsplit
 
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError
 from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.lobby import Limits
 from rtcodec.types import MAX_SIDE_PX, QP_MAX
+from rtcodec_server.access import SECRET_MIN_BYTES, check_keys
 
 PSNR_MODES: Final = ("auto", "all", "off")
 ENGINES: Final = (*ENGINE_NAMES, "null")
+LOG_FORMATS: Final = ("text", "json")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """How many POST and PATCH one client address may send."""
+
+    per_s: float = 20.0
+    "On average; 0 switches the limit off."
+
+    burst: int = 100
+    "At once, after a pause."
+
+    max_clients: int = 4096
+    "Addresses remembered; beyond that the one not heard of for longest is forgotten."
+
+    def __post_init__(self) -> None:
+        _check(self.per_s >= 0, f"{self.per_s} requests a second")
+        _check(self.burst >= 1, f"a burst of {self.burst} requests")
+        _check(self.max_clients >= 1, f"{self.max_clients} clients remembered")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublisherLimits:
+    """How much one publisher may send."""
+
+    max_size: tuple[int, int] = (3840, 2160)
+    "Largest picture, lying or standing; a larger one ends the session."
+
+    max_fps: int = 60
+    "Frames beyond this rate are dropped, evenly."
+
+    def __post_init__(self) -> None:
+        width, height = self.max_size
+        _check(
+            1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX,
+            f"max_size {width}x{height} is outside 1x1 to {MAX_SIDE_PX}x{MAX_SIDE_PX}",
+        )
+        _check(self.max_fps >= 1, f"at most {self.max_fps} frames per second")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """Where rooms' and peers' events are sent."""
+
+    url: str | None = None
+    "Gets a POST for each event; none sends nothing."
+
+    secret: str | None = field(default=None, repr=False)
+    "Signs every request, so that the receiver knows it is ours; at least 32 bytes."
+
+    timeout_s: float = 5.0
+    "Longest wait for an answer."
+
+    attempts: int = 5
+    "How often an event is sent before it is given up; pauses double from half a second."
+
+    max_queue: int = 256
+    "Events that may wait; beyond that the oldest is dropped."
+
+    def __post_init__(self) -> None:
+        if self.url is not None:
+            _check(_is_http(self.url), "the webhook's url is not an http or https URL")
+            _check(self.secret is not None, "a webhook needs a secret to sign with")
+        n_bytes = len((self.secret or "").encode())
+        _check(
+            self.secret is None or n_bytes >= SECRET_MIN_BYTES,
+            f"the webhook's secret is shorter than {SECRET_MIN_BYTES} bytes",
+        )
+        _check(self.timeout_s > 0, f"a webhook's timeout of {self.timeout_s} s")
+        _check(self.attempts >= 1, f"{self.attempts} attempts at a webhook")
+        _check(self.max_queue >= 1, f"a queue of {self.max_queue} webhooks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +132,38 @@ class ServerConfig:
     psnr: str = "auto"
     "Which frames' PSNR is measured: all, off, or auto: those there is time for."
 
-    token: str | None = None
-    "Shared secret that clients send as a bearer token; none lets everybody in."
+    open: bool = False
+    "Whether to let everybody in without keys although the address is not a loopback one."
+
+    issuer: str | None = None
+    "What tokens' claim `iss` must be; none accepts any."
+
+    metrics_open: bool = False
+    "Whether /metrics answers without a token although there are keys."
+
+    cors_origins: tuple[str, ...] | None = None
+    "Origins of web pages that may call; none: all (`*`) with keys, those of loopback without."
+
+    trusted_proxies: tuple[str, ...] = ()
+    "Networks of proxies whose X-Forwarded-For is believed."
+
+    allow_candidates: tuple[str, ...] = ()
+    "Networks that ICE may reach although they are loopback, link-local, multicast or metadata."
+
+    tls_cert: Path | None = None
+    "PEM file of the certificate and its chain; makes it https. Read again on SIGHUP."
+
+    tls_key: Path | None = None
+    "PEM file of the certificate's key."
+
+    log_format: str = "text"
+    "text, or json: one object a line."
+
+    log_level: str = "warning"
+    "Least that is logged: debug, info, warning or error. Sessions come and go at info."
+
+    drain_s: float = 8.0
+    "How long sessions may go on after SIGTERM; it ends at once when there are none."
 
     frame_deadline_ms: int = 200
     "A frame that waited this long for the engine is dropped."
@@ -75,7 +180,13 @@ class ServerConfig:
     tap: Path | None = None
     "Folder for rings of raw frames that a subscriber on this machine measures against."
 
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    "Key id -> secret of at least 32 bytes; with any, tokens are asked for."
+
     limits: Limits = field(default_factory=Limits)
+    requests: RequestLimits = field(default_factory=RequestLimits)
+    publisher: PublisherLimits = field(default_factory=PublisherLimits)
+    webhook: WebhookConfig = field(default_factory=WebhookConfig)
 
     def __post_init__(self) -> None:
         """
@@ -96,83 +207,73 @@ class ServerConfig:
         _check(self.workers == 1, f"{self.workers} workers are not supported, 1 is")
         _check(self.frame_deadline_ms >= 1, f"a deadline of {self.frame_deadline_ms} ms")
         _check(self.max_batch >= 1, f"a batch of at most {self.max_batch} frames")
-        _check(self.token is None or self.token != "", "the token is empty")
+        self._check_access()
         for width, height in self.warm:
             _check(
                 1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX,
                 f"{width}x{height} is outside 1x1 to {MAX_SIDE_PX}x{MAX_SIDE_PX}",
             )
 
+    def _check_access(self) -> None:
+        check_keys(self.keys)
+        has_cert, has_key = self.tls_cert is not None, self.tls_key is not None
+        _check(has_cert == has_key, "tls_cert and tls_key: both or none of them")
+        _check(
+            self.log_format in LOG_FORMATS,
+            f"log format {self.log_format!r} is none of {', '.join(LOG_FORMATS)}",
+        )
+        _check(
+            self.log_level in LOG_LEVELS,
+            f"log level {self.log_level!r} is none of {', '.join(LOG_LEVELS)}",
+        )
+        _check(0 <= self.drain_s <= 86_400, f"{self.drain_s:g} s to drain")
+        for network in (*self.trusted_proxies, *self.allow_candidates):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ConfigError(f"{network!r} is not a network such as 10.0.0.0/8") from None
+        for origin in self.cors_origins or ():
+            _check(_is_origin(origin), f"{origin!r} is neither '*' nor such as https://example.org")
+
     @property
     def loopback_only(self) -> bool:
         """Whether media should stay on 127.0.0.1, as HTTP does."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return is_loopback(self.host)
+
+    def check_reachable(self) -> None:
+        """
+        Check that whoever can reach the relay has to show a token, or that this is meant so.
+
+        Raises:
+            ConfigError: If everybody could come in by accident.
+        """
+        _check(
+            bool(self.keys) or self.open or self.loopback_only,
+            f"listening on {self.host} without keys would let everybody in: set RTCODEC_KEYS or "
+            "[keys] in the file, or say --open",
+        )
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """
-    Read settings from a TOML file; the table `limits` holds those of `Limits`.
-
-    Returns:
-        Values by the names of `ServerConfig`'s fields, only those in the file.
-
-    Raises:
-        ConfigError: If the file cannot be read, or a name or type is wrong.
-    """
+def is_loopback(host: str) -> bool:
+    """Return whether *host* is this machine and nothing else, by its name or address."""
+    if host == "localhost":
+        return True
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    limits = table.pop("limits", {})
-    if not isinstance(limits, dict):
-        raise ConfigError(f"{path}: limits is not a table")
-    values = _typed(table, ServerConfig, where=str(path))
-    if limits:
-        values["limits"] = replace(Limits(), **_typed(limits, Limits, where=f"{path}: limits"))
-    return values
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # 127.example.org is anybody's
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """
-    Read `WIDTHxHEIGHT`.
-
-    Raises:
-        ConfigError: If it is something else.
-    """
-    width, x, height = text.partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise ConfigError(f"{text!r} is not WIDTHxHEIGHT")
-    return int(width), int(height)
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _typed(table: Mapping[str, Any], cls: type, *, where: str) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)} - {"limits"}
-    hints = get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        if name not in names:
-            raise ConfigError(f"{where}: unknown setting {name!r}")
-        values[name] = _convert(name, value, hints[name], where=where)
-    return values
-
-
-def _convert(name: str, value: Any, hint: Any, *, where: str) -> Any:
-    if name in ("warm", "ice_servers"):
-        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-            return tuple(parse_size(entry) if name == "warm" else entry for entry in value)
-    elif name == "tap":
-        if isinstance(value, str):
-            return Path(value)
-    elif isinstance(value, bool) or hint is bool:
-        if isinstance(value, bool) and hint is bool:
-            return value
-    elif hint is float and isinstance(value, int):
-        return float(value)
-    elif isinstance(value, get_args(hint) or hint):
-        return value
-    raise ConfigError(f"{where}: {name} has the wrong type")
+def _is_origin(text: str) -> bool:
+    return text == "*" or (_is_http(text) and text.count("/") == 2)
 
 
 def _check(condition: bool, message: str) -> None:

@@ -5,7 +5,7 @@ The only importer of prometheus_client. Nothing is counted here: a collector
 reads the cores' stats when it is asked. No label names a peer or a room.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -34,8 +34,12 @@ _BPP_BOUNDS: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0,
 class RelayCollector(Collector):
     """Turns a relay's figures into metric families."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(
+        self, relay: Relay, refused: Mapping[int, int], webhooks: Mapping[str, int]
+    ) -> None:
         self._relay = relay
+        self._refused = refused
+        self._webhooks = webhooks
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, those without values too."""
@@ -47,6 +51,7 @@ class RelayCollector(Collector):
         yield from self._engine()
         yield from self._rates()
         yield from self._people()
+        yield from self._signalling()
 
     def _requests(self) -> Iterator[Metric]:
         relay = self._relay
@@ -129,13 +134,37 @@ class RelayCollector(Collector):
             "rtcodec_ready", "Whether peers can come in.", value=float(relay.is_ready)
         )
 
+    def _signalling(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "rtcodec_requests_refused",
+            "Requests without a right, a place or patience, by status.",
+            labels=["status"],
+        )
+        for status, n_requests in sorted(dict(self._refused).items()):
+            refused.add_metric([str(status)], n_requests)
+        yield refused
+        webhooks = CounterMetricFamily(
+            "rtcodec_webhooks", "Webhook events by what became of them.", labels=["outcome"]
+        )
+        for outcome, n_events in sorted(self._webhooks.items()):
+            webhooks.add_metric([outcome], n_events)
+        yield webhooks
+
 
 class MetricsPage:
     """What `/metrics` answers."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(
+        self, relay: Relay, *, refused: Mapping[int, int], webhooks: Mapping[str, int]
+    ) -> None:
+        """
+        Args:
+            relay: Whose figures these are.
+            refused: HTTP status -> requests.
+            webhooks: Outcome -> events.
+        """
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(RelayCollector(relay))
+        self._registry.register(RelayCollector(relay, refused, webhooks))
 
     def render(self) -> bytes:
         """Return the text; safe to call on another thread than the event loop's."""

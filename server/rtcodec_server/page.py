@@ -1,5 +1,12 @@
-"""The page at `/`: what goes on in the rooms, refreshed every second. No scripts from elsewhere."""
+"""
+The page at `/`: what goes on in the rooms, refreshed every second.
 
+No scripts from elsewhere. Where the relay asks for a token, so does the page:
+it keeps it for as long as its tab is open and sends it in the header.
+"""
+
+import base64
+import hashlib
 from typing import Final
 
 PAGE: Final = """<!doctype html>
@@ -18,6 +25,8 @@ PAGE: Final = """<!doctype html>
 </style>
 <h1>rtcodec relay</h1>
 <p id="state">loading</p>
+<form id="ask" hidden><label>admin token <input id="token" type="password" size="40"
+  autocomplete="off"></label> <button>show</button></form>
 <table>
   <thead><tr><th>room</th><th>size</th><th>fps</th><th>kb/s</th><th>PSNR dB</th>
   <th>latency p50 / p95 ms</th><th>received</th><th>encoded</th><th>dropped</th><th>sent</th>
@@ -28,11 +37,22 @@ PAGE: Final = """<!doctype html>
 <code>rtcodec watch</code>. Figures: <a href="/api/rooms">/api/rooms</a>,
 <a href="/metrics">/metrics</a>.</p>
 <script>
+const ask = document.getElementById("ask");
+ask.addEventListener("submit", event => {
+  event.preventDefault();
+  sessionStorage.setItem("token", document.getElementById("token").value.trim());
+  refresh();
+});
 const show = (value, digits) => value === null ? "-" : value.toFixed(digits);
 async function refresh() {
   const state = document.getElementById("state"), body = document.getElementById("rooms");
   try {
-    const report = await (await fetch("/api/rooms")).json();
+    const token = sessionStorage.getItem("token");
+    const headers = token ? {Authorization: `Bearer ${token}`} : {};
+    const answer = await fetch("/api/rooms", {headers});
+    const report = await answer.json();
+    ask.hidden = answer.ok;
+    if (!answer.ok) { state.textContent = report.detail; body.replaceChildren(); return; }
     const engine = report.engine;
     state.textContent = engine
       ? `${engine.model} on ${engine.engine} (${engine.precision}, ${engine.hardware})`
@@ -53,3 +73,19 @@ setInterval(refresh, 1000);
 </script>
 </html>
 """
+
+
+def _digest_of(tag: str) -> str:
+    content = PAGE.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; connect-src 'self'; script-src 'sha256-{_digest_of('script')}'; "
+        f"style-src 'sha256-{_digest_of('style')}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}

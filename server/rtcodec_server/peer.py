@@ -15,23 +15,23 @@ from typing import Any
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.sdp import candidate_from_sdp
 
-from rtcodec.errors import RemoteProtocolError
-from rtcodec.session.message import IceFragment
+from rtcodec.session.candidate import CandidatePolicy, filter_candidates
+from rtcodec.session.message import MAX_CANDIDATES, IceFragment
+from rtcodec.session.rate_limit import TokenBucket
 from rtcodec.webrtc import (
     DecodedFrame,
     LatentSender,
     QueueClosed,
     VideoReceiver,
     accept_offer,
-    check_latent_offer,
     create_answer,
     new_connection,
-    read_sdp,
     to_unix_us,
 )
-from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_receiver import VIDEO_CODECS
+from rtcodec_server.config import PublisherLimits
+from rtcodec_server.offer import Unprocessable
 from rtcodec_server.report import report_frames
 from rtcodec_server.stream import Stream
 
@@ -40,8 +40,9 @@ _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 5.0
 
 
-class Unprocessable(RemoteProtocolError):
-    """The offer is well-formed, but not one that this endpoint can answer."""
+def frame_pace(max_fps: int) -> TokenBucket:
+    """Return what frames are thinned by: a clock may be 2 % fast, and jitter bunches frames."""
+    return TokenBucket(max_fps * 1.02, max(2.0, max_fps / 4))
 
 
 class Peer(ABC):
@@ -52,6 +53,7 @@ class Peer(ABC):
         *,
         ice_servers: Sequence[str],
         loopback_only: bool,
+        candidates: CandidatePolicy,
         on_connected: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
@@ -59,11 +61,14 @@ class Peer(ABC):
         Args:
             ice_servers: STUN and TURN URLs.
             loopback_only: Whether to offer 127.0.0.1 and nothing else.
+            candidates: Which of the peer's candidates may be tried.
             on_connected: Called once, when media can flow.
             on_lost: Called when the connection failed or was closed.
         """
         self.remote_ufrag: str | None = None
         self._loopback_only = loopback_only
+        self._candidates = candidates
+        self._n_candidates = 0
         self._on_connected = on_connected
         self._on_lost = on_lost
         self.connection: RTCPeerConnection = new_connection(ice_servers)
@@ -87,15 +92,20 @@ class Peer(ABC):
         """
         if fragment.ufrag is not None and fragment.ufrag != self.remote_ufrag:
             raise Unprocessable("ICE restarts are not supported")
+        is_complete = fragment.is_complete
         default_mid = self.connection.getTransceivers()[0].mid
         for entry in fragment.candidates:
+            if self._n_candidates >= MAX_CANDIDATES or not self._candidates.permits(entry.text):
+                is_complete = False  # the peer's own checks may still come from there
+                continue
+            self._n_candidates += 1
             try:
                 candidate = candidate_from_sdp(entry.text)
                 candidate.sdpMid = entry.mid or default_mid
                 await self.connection.addIceCandidate(candidate)
             except (ValueError, IndexError, AssertionError, OSError) as error:
                 _log.debug("candidate ignored: %s", error)
-        if fragment.is_complete:
+        if is_complete:
             await self.connection.addIceCandidate(None)
 
     async def close(self) -> None:
@@ -109,6 +119,8 @@ class Peer(ABC):
 
     async def _negotiate(self, offer: str, description: Description, model: str | None) -> str:
         self.remote_ufrag = description.ice_ufrag
+        offer = filter_candidates(offer, self._candidates)
+        self._n_candidates = offer.count("a=candidate:")
         await accept_offer(self.connection, offer)
         for transceiver in self.connection.getTransceivers():
             if transceiver.kind == "audio":
@@ -123,17 +135,6 @@ class Peer(ABC):
             self._on_lost()
 
 
-def _only_video(description: Description, *, wanted: tuple[str, str], role: str) -> None:
-    """Check that there is exactly one video section that goes the right way."""
-    sections = description.of_kind("video")
-    if len(sections) != 1:
-        raise Unprocessable(f"the offer has {len(sections)} video sections, 1 is needed")
-    if sections[0].direction not in wanted:
-        raise Unprocessable(
-            f"a {role} offers video {' or '.join(wanted)}, not {sections[0].direction}"
-        )
-
-
 class PublisherPeer(Peer):
     """Receives VP8 or H.264 and feeds a stream."""
 
@@ -143,16 +144,23 @@ class PublisherPeer(Peer):
         *,
         ice_servers: Sequence[str],
         loopback_only: bool,
+        candidates: CandidatePolicy,
         on_connected: Callable[[], None],
         on_lost: Callable[[], None],
+        limits: PublisherLimits,
+        on_too_large: Callable[[], None],
     ) -> None:
         super().__init__(
             ice_servers=ice_servers,
             loopback_only=loopback_only,
+            candidates=candidates,
             on_connected=on_connected,
             on_lost=on_lost,
         )
         self.stream = stream
+        self._limits = limits
+        self._on_too_large = on_too_large
+        self._pace = frame_pace(limits.max_fps)
         self.video: VideoReceiver | None = None
         self.requests_noted = (0, 0)
         "NACKs and PLIs sent to it that the relay's figures hold already."
@@ -163,18 +171,17 @@ class PublisherPeer(Peer):
         """When the last packet or report arrived; a paused publisher still reports."""
         return self.video.last_heard_us if self.video is not None else None
 
-    async def negotiate(self, offer: str) -> str:
+    async def negotiate(self, offer: str, description: Description) -> str:
         """
         Answer a WHIP offer.
 
+        Args:
+            offer: The SDP.
+            description: What `read_publisher_offer` found in it.
+
         Raises:
-            Unprocessable: If there is not exactly one video section that sends VP8 or H.264.
-            RemoteProtocolError: If the offer is malformed.
+            RemoteProtocolError: If the offer cannot be answered.
         """
-        description = read_sdp(offer)
-        _only_video(description, wanted=("sendonly", "sendrecv"), role="publisher")
-        if not set(VIDEO_CODECS) & set(description.of_kind("video")[0].codecs):
-            raise Unprocessable("the offer has neither VP8 nor H264 video")
         transceiver = self.connection.addTransceiver("video", direction="recvonly")
         known = RTCRtpReceiver.getCapabilities("video")
         assert known is not None
@@ -218,7 +225,11 @@ class PublisherPeer(Peer):
             t.receiver for t in self.connection.getTransceivers() if t.receiver.track is track
         )
         self.video = VideoReceiver(
-            receiver, on_received=self.stream.receive, on_drop=self.stream.drop
+            receiver,
+            on_received=self.stream.receive,
+            on_drop=self.stream.drop,
+            max_size=self._limits.max_size,
+            on_too_large=self._on_too_large,
         )
         self._reader = asyncio.ensure_future(self._read(self.video))
 
@@ -228,7 +239,10 @@ class PublisherPeer(Peer):
                 frame = await video.recv()
             except QueueClosed:
                 break
-            self.stream.put(frame)
+            if self._pace.take(now_us=frame.arrived_us):
+                self.stream.drop("frame_rate")
+            else:
+                self.stream.put(frame)
         self._on_lost()
 
 
@@ -241,12 +255,14 @@ class SubscriberPeer(Peer):
         *,
         ice_servers: Sequence[str],
         loopback_only: bool,
+        candidates: CandidatePolicy,
         on_connected: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
         super().__init__(
             ice_servers=ice_servers,
             loopback_only=loopback_only,
+            candidates=candidates,
             on_connected=on_connected,
             on_lost=on_lost,
         )
@@ -257,25 +273,18 @@ class SubscriberPeer(Peer):
         """When the last report arrived."""
         return self.sender.counters.last_rtcp_us
 
-    async def negotiate(self, offer: str, *, model_id: str) -> str:
+    async def negotiate(self, offer: str, description: Description, *, model_id: str) -> str:
         """
         Answer a WHEP offer.
 
+        Args:
+            offer: The SDP.
+            description: What `read_subscriber_offer` found in it.
+            model_id: Of the model whose latents will be sent.
+
         Raises:
-            Unprocessable: If the peer cannot decode what the relay sends.
-            RemoteProtocolError: If the offer is malformed.
+            RemoteProtocolError: If the offer cannot be answered.
         """
-        description = read_sdp(offer)
-        _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
-        parameters = description.of_kind("video")[0].latent_parameters
-        if parameters is None:
-            raise Unprocessable(
-                f"the offer does not have {LATENT_CODEC_NAME}, the only codec sent here"
-            )
-        try:
-            check_latent_offer(parameters, model_id)
-        except RemoteProtocolError as error:
-            raise Unprocessable(str(error)) from error
         self.sender.attach(self.connection)
         return await self._negotiate(offer, description, model_id)
 

@@ -8,18 +8,13 @@ subscribers and keeps the figures of rooms and of the whole.
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from rtcodec.errors import RtcodecError
+from rtcodec.errors import RemoteProtocolError
 from rtcodec.packet.feedback import FrameReport
-from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.lobby import (
     CloseReason,
-    Limits,
     Lobby,
     RelayFull,
     Role,
@@ -32,96 +27,69 @@ from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.event import RelayEvent
+from rtcodec_server.happening import about_room, about_session, log_happening
 from rtcodec_server.live_rate import LiveRate
+from rtcodec_server.logs import log_event
+from rtcodec_server.offer import read_publisher_offer, read_subscriber_offer
 from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
 from rtcodec_server.report import RateMeter
+from rtcodec_server.room import SESSION_SHOWN, RelaySettings, Room, Session, UnknownSession
 from rtcodec_server.stream import Stream
+from rtcodec_server.ticker import Ticker
 
 _log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
-SESSION_SHOWN: Final = 8
-"Characters of a session id that logs and figures show: the whole of it would end the session."
-
 _REPORTS_EXPECTED_US: Final = 2_000_000
-
-
-class UnknownSession(RtcodecError):
-    """No session of that name is in that room."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelaySettings:
-    """What the relay needs to know."""
-
-    qp: int = 32
-    bitrate_bps: int | None = None
-    max_frame_factor: float = MAX_FRAME_FACTOR
-    follow_remb: bool = False
-    frame_deadline_us: int = 200_000
-    ice_servers: tuple[str, ...] = ()
-    loopback_only: bool = False
-    tap: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(slots=True)
-class Room:
-    """What the relay keeps of a room beside the lobby's view of it."""
-
-    name: str
-    stats: StreamStats = field(default_factory=StreamStats)
-    "Of the room's present publisher, or its last."
-
-    rates: RateMeter = field(default_factory=RateMeter)
-    stream: Stream | None = None
-
-
-@dataclass(slots=True)
-class Session:
-    """One peer's stay in a room."""
-
-    name: str
-    room: Room
-    role: Role
-    etag: str
-    peer: Peer
-    closing: asyncio.Task[None] | None = None
 
 
 class Relay:
     """All rooms of one process. Belongs to the event loop."""
 
-    def __init__(self, settings: RelaySettings) -> None:
+    def __init__(self, settings: RelaySettings, *, draining: asyncio.Event | None = None) -> None:
+        """
+        Args:
+            settings: See there.
+            draining: Nobody is let in any more once it is set.
+        """
         self.settings = settings
+        self.draining = draining or asyncio.Event()
+        self.on_event: Callable[[RelayEvent], None] = lambda event: None
+        "Called with what webhooks are for; must return at once."
         self.host: EngineHost | None = None
         "None until the engine is ready; peers are turned away until then."
         self.stats = StreamStats()
         "Of all streams together, since the start."
         self.sessions_closed: dict[str, int] = {}
         "Reason -> sessions that ended."
-        self.loop_lag_s = 0.0
-        "Longest delay of the event loop within the last second."
         self._lobby = Lobby(settings.limits)
         self._sessions: dict[str, Session] = {}
         self._rooms: dict[str, Room] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self.publisher_nacks = 0
         self.publisher_plis = 0
         "Retransmissions and key frames that publishers were asked for."
-        self._ticker = asyncio.ensure_future(self._tick())
+        self._ticker = Ticker(lambda: self._listen(monotonic_us()))
 
     # ---- for HTTP
 
     @property
     def is_ready(self) -> bool:
         """Whether peers can come in."""
-        return self.host is not None and self.host.is_alive
+        return self.host is not None and self.host.is_alive and not self.draining.is_set()
 
     @property
     def rooms(self) -> tuple[Room, ...]:
         """Rooms with somebody in them."""
         return tuple(self._rooms[name] for name in self._lobby.rooms if name in self._rooms)
+
+    @property
+    def loop_lag_s(self) -> float:
+        """Longest delay of the event loop within the last second."""
+        return self._ticker.lag_s
 
     @property
     def n_sessions(self) -> int:
@@ -151,6 +119,15 @@ class Relay:
         sessions = (self._sessions.get(name) for name in self._lobby.subscribers(room))
         return tuple(s.peer for s in sessions if s and isinstance(s.peer, SubscriberPeer))
 
+    def report_publisher(self, room: str) -> dict[str, Any] | None:
+        """Return the figures of who publishes to *room*, or None."""
+        name, peer = self._lobby.publisher(room), self.publisher_of(room)
+        return (
+            None
+            if name is None or peer is None
+            else {"session": name[:SESSION_SHOWN], **peer.report()}
+        )
+
     def report_subscribers(self, room: str) -> list[dict[str, Any]]:
         """Return the figures of each, with what tells a session apart but does not end it."""
         return [
@@ -174,6 +151,8 @@ class Relay:
             RemoteProtocolError: If the offer cannot be answered.
         """
         host = self._ready_host()
+        self._lobby.check_open(room, Role.PUBLISHER)
+        description = read_publisher_offer(offer)
         name = self._open(room, Role.PUBLISHER)
         entry = self._rooms[room]
         entry.stats, entry.rates = StreamStats(), RateMeter()
@@ -194,10 +173,15 @@ class Relay:
             stream,
             ice_servers=self.settings.ice_servers,
             loopback_only=self.settings.loopback_only,
+            candidates=self.settings.candidates,
             on_connected=lambda: self._on_connected(name),
             on_lost=lambda: self._leave(name, CloseReason.LOST),
+            limits=self.settings.publisher,
+            on_too_large=lambda: self._leave(name, CloseReason.TOO_LARGE),
         )
-        return await self._admit(name, room, Role.PUBLISHER, peer, peer.negotiate(offer))
+        return await self._admit(
+            name, room, Role.PUBLISHER, peer, peer.negotiate(offer, description)
+        )
 
     async def subscribe(self, room: str, offer: str) -> tuple[Session, str]:
         """
@@ -211,6 +195,9 @@ class Relay:
             RemoteProtocolError: If the offer cannot be answered.
         """
         host = self._ready_host()
+        self._lobby.check_open(room, Role.SUBSCRIBER)
+        model_id = host.info.model_id.hex()[:16]
+        description = read_subscriber_offer(offer, model_id=model_id)
         name = self._open(room, Role.SUBSCRIBER)
         sender = LatentSender(
             on_sent=_report_sent,
@@ -223,10 +210,11 @@ class Relay:
             sender,
             ice_servers=self.settings.ice_servers,
             loopback_only=self.settings.loopback_only,
+            candidates=self.settings.candidates,
             on_connected=lambda: self._on_connected(name),
             on_lost=lambda: self._leave(name, CloseReason.LOST),
         )
-        answer = peer.negotiate(offer, model_id=host.info.model_id.hex()[:16])
+        answer = peer.negotiate(offer, description, model_id=model_id)
         return await self._admit(name, room, Role.SUBSCRIBER, peer, answer)
 
     async def trickle(self, session: Session, fragment: IceFragment) -> None:
@@ -245,20 +233,53 @@ class Relay:
             await session.closing
         return session.peer.report()
 
+    async def end(self, room: str, session: str | None = None, *, note: str | None = None) -> int:
+        """
+        Let everybody out of a room, or one of them, because the operator wants it.
+
+        Args:
+            room: Its name.
+            session: The part of a session's name that is shown.
+            note: What the log shall say of it.
+
+        Returns:
+            How many that were.
+
+        Raises:
+            UnknownSession: If there is nobody like that.
+        """
+        ended = [
+            entry
+            for entry in self._sessions.values()
+            if entry.room.name == room and session in (None, entry.shown)
+        ]
+        if not ended:
+            raise UnknownSession("no such room" if session is None else "no such session")
+        for entry in ended:
+            entry.note = note
+            self._leave(entry.name, CloseReason.KICKED)
+        await asyncio.gather(*(e.closing for e in ended if e.closing is not None))
+        return len(ended)
+
+    async def until_empty(self) -> None:
+        """Wait until nobody is inside."""
+        await self._is_empty.wait()
+        await self._wait_closed()
+
     async def close(self) -> None:
         """
         Let everybody out, finish every frame, stop the engine.
 
         Publishers go first, so that their last frames still reach subscribers.
         """
+        self.draining.set()
         self._lobby.close_publishers()
         self._act()
         await self._wait_closed()
         self._lobby.close()
         self._act()
         await self._wait_closed()
-        self._ticker.cancel()
-        await asyncio.gather(self._ticker, return_exceptions=True)
+        await self._ticker.close()
         if self.host is not None:
             host, self.host = self.host, None
             await host.close()
@@ -272,6 +293,10 @@ class Relay:
     # ---- coming in
 
     def _ready_host(self) -> EngineHost:
+        if self.draining.is_set():
+            raise RelayFull(
+                "the relay is draining", retry_after_s=self.settings.limits.retry_after_s
+            )
         if self.host is None or not self.host.is_alive:
             raise RelayFull("the engine is not ready yet", retry_after_s=1)
         return self.host
@@ -289,7 +314,12 @@ class Relay:
     def _open(self, room: str, role: Role) -> str:
         name = secrets.token_urlsafe(16)
         self._lobby.open_session(name, room, role, now_us=monotonic_us())
-        self._rooms.setdefault(room, Room(room))
+        entry = self._rooms.get(room)
+        if entry is None:
+            entry = self._rooms[room] = Room(room)
+            self._tell(about_room(entry, "started"))
+        entry.n_open += 1
+        self._is_empty.clear()
         self._act()
         return name
 
@@ -305,12 +335,12 @@ class Relay:
             self._leave(name, CloseReason.LEFT)
             raise
         if name not in self._sessions:
-            raise RelayFull("the relay is shutting down", retry_after_s=1)
+            if self.draining.is_set():
+                raise RelayFull("the relay is shutting down", retry_after_s=1)
+            raise RemoteProtocolError("the connection failed while the offer was answered")
         if isinstance(peer, SubscriberPeer) and entry.stream is not None:
             entry.stream.add_subscriber(name, peer.sender)
-        _log.info(
-            "session opened room=%s role=%s session=%s", room, role.value, name[:SESSION_SHOWN]
-        )
+        log_event(_log, "session_opened", room=room, role=role.value, session=session.shown)
         return session, answer
 
     def _watching(self, room: str) -> list[tuple[str, SubscriberPeer]]:
@@ -325,7 +355,12 @@ class Relay:
         self._lobby.connect(name, now_us=monotonic_us())
         self._act()
         session = self._sessions.get(name)
-        if session is not None and session.role is Role.SUBSCRIBER and session.room.stream:
+        if session is None:
+            return
+        if not session.has_joined:
+            session.has_joined = True
+            self._tell(about_session(session, "joined"))
+        if session.role is Role.SUBSCRIBER and session.room.stream:
             session.room.stream.restart(name)  # what was sent before went nowhere
 
     # ---- going out
@@ -339,54 +374,61 @@ class Relay:
             if isinstance(event, SessionClosed):
                 self._dismiss(event)
             elif isinstance(event, RoomLive | RoomQuiet):
-                _log.info("room %s is %s", event.room, type(event).__name__[4:].lower())
+                name = f"room_{type(event).__name__[4:].lower()}"
+                log_event(_log, name, room=event.room)
+        if not self._lobby.n_sessions:
+            self._is_empty.set()
 
     def _dismiss(self, event: SessionClosed) -> None:
         reason = event.reason.value
         self.sessions_closed[reason] = self.sessions_closed.get(reason, 0) + 1
+        room = self._rooms.get(event.room)
         if event.room not in self._lobby.rooms:
             self._rooms.pop(event.room, None)  # the last of many that leave at once finds it gone
         session = self._sessions.pop(event.session, None)
-        if session is None:
+        if session is None:  # its peer could not even be made
+            if room is not None:
+                self._let_go(room)
             return
-        _log.info(
-            "session closed room=%s role=%s session=%s reason=%s",
-            event.room,
-            event.role.value,
-            event.session[:SESSION_SHOWN],
-            reason,
+        log_event(
+            _log,
+            "session_closed",
+            room=event.room,
+            role=event.role.value,
+            session=session.shown,
+            reason=reason,
+            note=session.note,
         )
         if session.room.stream is not None:
             session.room.stream.remove_subscriber(session.name)
-        session.closing = asyncio.ensure_future(self._close(session))
+        session.closing = asyncio.ensure_future(self._close(session, reason))
         self._closing.add(session.closing)
         session.closing.add_done_callback(self._closing.discard)
 
-    async def _close(self, session: Session) -> None:
+    async def _close(self, session: Session, reason: str) -> None:
         try:
             await session.peer.close()
         except Exception:  # a peer that cannot be closed must not keep the others
-            _log.exception("closing session=%s failed", session.name[:SESSION_SHOWN])
+            _log.exception("close_failed", extra={"fields": {"session": session.shown}})
         if isinstance(session.peer, PublisherPeer):
             self._note_publisher(session.peer)
             if session.room.stream is session.peer.stream:
                 session.room.stream = None
+        room = session.room
+        if session.has_joined:
+            self._tell(about_session(session, "left", reason=reason))
+        self._let_go(room)
+
+    def _let_go(self, room: Room) -> None:
+        room.n_open -= 1
+        if room.n_open == 0:
+            self._tell(about_room(room, "ended"))
+
+    def _tell(self, event: RelayEvent) -> None:
+        log_happening(event)
+        self.on_event(event)
 
     # ---- ten times a second
-
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        lags_s: deque[float] = deque(maxlen=round(1 / TICK_S))
-        due_s = loop.time()
-        while True:
-            due_s = max(due_s + TICK_S, loop.time())
-            await asyncio.sleep(due_s - loop.time())
-            lags_s.append(max(loop.time() - due_s, 0.0))
-            self.loop_lag_s = max(lags_s)
-            try:
-                self._listen(monotonic_us())
-            except Exception:  # without a tick nobody would ever be let out
-                _log.exception("tick failed")
 
     def _listen(self, now_us: int) -> None:
         for session in self._sessions.values():

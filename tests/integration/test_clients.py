@@ -25,7 +25,7 @@ from rtcodec_client.watch import Watcher, WatchOptions
 from rtcodec_server.app import load_engine, running_server
 from rtcodec_server.config import ServerConfig
 from support.command import outcome, relay_process, run, said, start
-from support.relay import relay, until
+from support.relay import KEYS, relay, token_for, until
 
 PATTERN = "pattern:160x96@30"
 
@@ -183,11 +183,12 @@ async def test_a_second_publisher_is_turned_away() -> None:
 
 
 async def test_a_token_opens_the_door_and_its_lack_does_not() -> None:
-    async with relay(token="secret") as (server, _):
+    token = token_for("*", publish=True)
+    async with relay(keys=KEYS) as (server, _):
         async with publisher(server.url) as stranger:
             with pytest.raises(RemoteProtocolError, match="401"):
                 await stranger.run()
-        async with publisher(server.url, seconds=0.2, token="secret") as friend:
+        async with publisher(server.url, seconds=0.2, token=token) as friend:
             stats = await asyncio.wait_for(friend.run(), 60)
     assert stats.frames + stats.skipped == 6
 

@@ -1,20 +1,16 @@
 """FFmpeg's own WHIP muxer, through PyAV in a process of its own, publishes to the relay."""
 
 import asyncio
-import datetime
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from rtcodec.engine.null import NullEngine
 from rtcodec_client.picture_decoder import PictureDecoder
-from support.relay import relay, until
+from support.certificate import write_certificate
+from support.relay import KEYS, relay, token_for, until
 
 N_FRAMES = 90
 
@@ -45,36 +41,10 @@ with av.open(url, "w", format="whip", options=options) as out:
 """
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a self-signed ECDSA certificate; the muxer's own kind fails in DTLS."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "publisher")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
-    cert_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_path, key_path
-
-
 async def publish(url: str, folder: Path, token: str = "") -> tuple[int, str]:
     """Run FFmpeg's publisher to its end; return exit code and what it said."""
-    cert, key = certificate(folder)
+    # self-signed, ECDSA: the muxer's own kind fails in DTLS
+    cert, key = write_certificate(folder, "publisher")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PUBLISHER, url, str(cert), str(key), token, str(N_FRAMES)),
         stderr=asyncio.subprocess.PIPE,
@@ -89,13 +59,14 @@ async def publish(url: str, folder: Path, token: str = "") -> tuple[int, str]:
     return process.returncode, err.decode()
 
 
-@pytest.mark.parametrize("token", [None, "secret"])
+@pytest.mark.parametrize("token", [None, token_for("room", publish=True, subscribe=True)])
 async def test_ffmpeg_publishes_and_its_frames_come_out_decoded(
     tmp_path: Path, token: str | None
 ) -> None:
+    keys = {} if token is None else KEYS
     engine = NullEngine()
     decoder = PictureDecoder(engine, engine.bundle)
-    async with relay(token=token) as (server, client):
+    async with relay(keys=keys, token=token) as (server, client):
         watch = await client.watch("room")
         code, err = await publish(f"{server.url}/whip/room", tmp_path, token or "")
         assert code == 0, err
@@ -112,7 +83,7 @@ async def test_ffmpeg_publishes_and_its_frames_come_out_decoded(
 
 
 async def test_ffmpeg_without_the_token_is_refused(tmp_path: Path) -> None:
-    async with relay(token="secret") as (server, _):
+    async with relay(keys=KEYS) as (server, _):
         code, err = await publish(f"{server.url}/whip/room", tmp_path)
         assert code != 0
         assert server.relay.n_sessions == 0

@@ -25,7 +25,6 @@ async def client() -> AsyncIterator[RelayClient]:
 
 async def problem(response: aiohttp.ClientResponse) -> str:
     assert response.content_type == "application/problem+json"
-    assert response.headers["Access-Control-Allow-Origin"] == "*"
     document = json.loads(await response.text())
     assert document["status"] == response.status
     detail: str = document["detail"]
@@ -49,7 +48,6 @@ async def test_an_offer_is_answered_with_201_location_and_etag(client: RelayClie
         assert response.content_type == "application/sdp"
         assert response.headers["Location"].startswith("/whip/room/")
         assert response.headers["ETag"].startswith('"')
-        assert "Location" in response.headers["Access-Control-Expose-Headers"]
         answer = await response.text()
         location = response.headers["Location"]
     assert answer.count("a=rtcp-mux-only") == answer.count("m=")
@@ -307,26 +305,6 @@ async def test_a_patch_is_refused(
         await problem(response)
     async with client.http.get(watch.path) as response:
         assert response.status == 200  # a refused PATCH ends nothing
-
-
-async def test_a_token_is_needed_where_one_is_set() -> None:
-    async with relay(token="secret") as (server, client):
-        path = await client.publish("room")
-        async with aiohttp.ClientSession(server.url) as http:
-            for method, url in (
-                ("POST", "/whip/x"), ("GET", "/whep/x"), ("DELETE", path), ("PATCH", path),
-            ):  # fmt: skip
-                async with http.request(method, url, headers=SDP) as response:
-                    assert response.status == 401
-                    assert response.headers["WWW-Authenticate"] == "Bearer"
-            wrong = SDP | {"Authorization": "Bearer wrong"}
-            async with http.post("/whip/x", data="v=0", headers=wrong) as response:
-                assert response.status == 401
-                assert "invalid_token" in response.headers["WWW-Authenticate"]
-            async with http.options("/whip/x") as response:
-                assert response.status == 200
-            async with http.get("/healthz") as response:
-                assert response.status == 200
 
 
 async def test_the_small_pages_answer(client: RelayClient) -> None:

@@ -48,7 +48,8 @@ async def test_it_serves_until_it_is_told_to_stop(
     request: pytest.FixtureRequest, how: signal.Signals
 ) -> None:
     options = ("--port", "0", "--engine", "null", "--qp", "20", "--warm", "160x96", "--json")
-    async with serving(request.config.rootpath, *options) as (process, line):
+    patience = ("--drain-s", "0.1")
+    async with serving(request.config.rootpath, *options, *patience) as (process, line):
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line
         async with RelayClient(found[0]) as client:
@@ -89,8 +90,14 @@ async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureReques
         (["--engine", "nothing", "--port", "0"], 2, "engine 'nothing' is none of auto,"),
         (["--workers", "2"], 2, "2 workers are not supported, 1 is"),
         (["--config", "missing.toml"], 2, "missing.toml: No such file"),
+        (["--token", "secret"], 2, "the setting 'token' is gone"),
         (["--warm", "big"], 2, "'big' is not WIDTHxHEIGHT"),
-        (["--host", "192.0.2.1", "--engine", "null"], 2, "cannot listen on 192.0.2.1:8080"),
+        (["--host", "192.0.2.1", "--engine", "null"], 2, "without keys would let everybody in"),
+        (
+            ["--host", "192.0.2.1", "--engine", "null", "--open"],
+            2,
+            "cannot listen on 192.0.2.1:8080",
+        ),
         (["--tap", "/nothing/here", "--port", "0"], 2, "/nothing/here: no such directory"),
     ],
 )

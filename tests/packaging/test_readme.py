@@ -44,10 +44,33 @@ def test_an_example_of_the_readme_runs(example: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/adr/README.md"]
+    "document",
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/operating.md",
+        "docs/adr/README.md",
+    ],
 )
 def test_links_in_a_document_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if "://" not in target:
             assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_every_test_that_security_names_is_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    files = {path.name: path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    names = set(re.findall(r"\btest_\w+(?:\.py)?", text))
+    assert len(names) > 20
+    for name in names:
+        if name.endswith(".py"):
+            assert name in files, name
+        else:
+            assert any(re.search(rf"def {name}\(", code) for code in files.values()), name
+    for row in re.findall(r"^\| (?!attempt|---).*\|$", text, flags=re.MULTILINE):
+        last = row.strip("| ").rpartition("|")[2]
+        assert "test" in last or last.strip() == "aiortc's", f"no test is named: {row}"

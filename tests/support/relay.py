@@ -1,10 +1,11 @@
 """A relay in this process, and peers to talk to it, all on loopback."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import aiohttp
@@ -23,12 +24,21 @@ from rtcodec.webrtc import (
     create_offer,
     new_connection,
 )
+from rtcodec_server.access import Grant, Keyring
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import ServerConfig
+
+KEYS = {"main": "0123456789abcdef" * 4}
+"For relays under test that ask for tokens."
 
 SDP = {"Content-Type": "application/sdp"}
 TIMEOUT_S = 10.0
 TICK_S = 0.02
+
+
+def token_for(room: str = "*", *, valid_s: int = 600, **may: bool) -> str:
+    """Make a token of `KEYS`; *may* are publish, subscribe and admin."""
+    return Keyring(KEYS).sign(Grant(room=room, **may), now_s=int(time.time()), valid_s=valid_s)
 
 
 class MovingTrack(MediaStreamTrack):
@@ -150,20 +160,21 @@ async def until(condition: Callable[[], object], *, timeout_s: float = TIMEOUT_S
 async def relay(
     *,
     limits: Limits | None = None,
-    token: str | None = None,
     psnr: str = "auto",
     qp: int = 20,
     bitrate_kbps: int | None = None,
+    token: str | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[RunningServer, RelayClient]]:
-    """Run a relay with the null engine, and a client for it."""
+    """Run a relay with the null engine, and a client for it that sends *token*."""
     config = ServerConfig(
         port=0,
         engine="null",
-        token=token,
         psnr=psnr,
         qp=qp,
         bitrate_kbps=bitrate_kbps,
         limits=limits or Limits(),
+        **settings,
     )
     async with running_server(config) as server:
         await server.ready

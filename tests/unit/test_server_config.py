@@ -1,15 +1,22 @@
 """Settings: what is read, what is refused."""
 
 import argparse
-from dataclasses import fields
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
 from rtcodec.errors import ConfigError
 from rtcodec.session.lobby import Limits
-from rtcodec_server.config import ServerConfig, parse_size, read_config
+from rtcodec_server.config import PublisherLimits, RequestLimits, ServerConfig, WebhookConfig
 from rtcodec_server.serve_command import add_arguments, settings
+from rtcodec_server.settings import parse_size, read_config, read_settings
+
+TABLES = ("limits", "requests", "publisher", "webhook")
+SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def test_a_file_gives_only_what_it_holds(tmp_path: Path) -> None:
@@ -78,6 +85,10 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("ice_servers = [1]", "ice_servers has the wrong type"),
         ("tap = 1", "tap has the wrong type"),
         ("limits = 1", "limits is not a table"),
+        ("keys = 1", "keys is not a table"),
+        ("[keys]\na = 1", "the secret of key a is not a string"),
+        ("cors_origins = '*'", "cors_origins has the wrong type"),
+        ("[publisher]\nmax_size = 5", "publisher: max_size has the wrong type"),
         ("[limits]\nrooms = 1", "limits: unknown setting 'rooms'"),
         ('[limits]\nmax_rooms = "1"', "limits: max_rooms has the wrong type"),
     ],
@@ -111,7 +122,18 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ({"workers": 2}, "2 workers are not supported"),
         ({"frame_deadline_ms": 0}, "deadline of 0 ms"),
         ({"max_batch": 0}, "at most 0 frames"),
-        ({"token": ""}, "token is empty"),
+        ({"keys": {"a b": SECRET}}, "key id 'a b' is not"),
+        ({"keys": {"a": SECRET[:31]}}, "secret of key a is shorter than 32 bytes"),
+        ({"cors_origins": ("example.org",)}, "'example.org' is neither"),
+        ({"cors_origins": ("https://example.org/",)}, "is neither"),
+        ({"cors_origins": ("http://[",)}, "is neither"),
+        ({"trusted_proxies": ("10.0.0.1/8",)}, "'10.0.0.1/8' is not a network"),
+        ({"allow_candidates": ("me",)}, "'me' is not a network"),
+        ({"tls_cert": Path("a")}, "tls_cert and tls_key: both"),
+        ({"log_format": "xml"}, "log format 'xml'"),
+        ({"log_level": "loud"}, "log level 'loud'"),
+        ({"drain_s": -1.0}, "-1 s to drain"),
+        ({"drain_s": float("nan")}, "nan s to drain"),
         ({"warm": ((0, 5),)}, "0x5 is outside"),
         ({"warm": ((5, 16385),)}, "5x16385 is outside"),
     ],
@@ -119,6 +141,29 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_value_out_of_range_is_refused(setting: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ServerConfig(**setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RequestLimits(per_s=-1.0), "-1.0 requests a second"),
+        (lambda: RequestLimits(burst=0), "burst of 0"),
+        (lambda: RequestLimits(max_clients=0), "0 clients"),
+        (lambda: PublisherLimits(max_size=(0, 1)), "max_size 0x1 is outside"),
+        (lambda: PublisherLimits(max_fps=0), "at most 0 frames"),
+        (lambda: WebhookConfig(url="https://a.example"), "needs a secret"),
+        (lambda: WebhookConfig(url="ftp://a", secret=SECRET), "not an http or https URL"),
+        (lambda: WebhookConfig(secret="short"), "shorter than 32 bytes"),
+        (lambda: WebhookConfig(timeout_s=0), "timeout of 0 s"),
+        (lambda: WebhookConfig(attempts=0), "0 attempts"),
+        (lambda: WebhookConfig(max_queue=0), "queue of 0"),
+    ],
+)
+def test_a_value_out_of_range_in_a_table_is_refused(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
 
 
 def test_a_size_is_two_numbers() -> None:
@@ -130,18 +175,152 @@ def test_a_size_is_two_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)],
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("127.example.org", False),
+    ],
 )
 def test_a_loopback_address_keeps_media_on_loopback(host: str, loopback: bool) -> None:
     assert ServerConfig(host=host).loopback_only is loopback
 
 
-def test_the_example_file_holds_the_defaults_and_names_every_setting(
-    request: pytest.FixtureRequest,
-) -> None:
-    path = request.config.rootpath / "server" / "relay.example.toml"
+EXAMPLE = "server/config.example.toml"
+_UNSET = re.compile(r"^# (\w+ = (?:\"[^\"]*\"|\[[^\]]*\]|[\w.]+)).*$", re.MULTILINE)
+
+
+def test_the_example_file_holds_the_defaults(request: pytest.FixtureRequest) -> None:
+    path = request.config.rootpath / EXAMPLE
     assert ServerConfig(**read_config(path)) == ServerConfig()
-    text = path.read_text("utf-8")
-    for cls in (ServerConfig, Limits):
-        for setting in fields(cls):
-            assert f"{setting.name} = " in text or setting.name == "limits", setting.name
+
+
+def test_the_example_file_has_every_key_of_every_table_and_no_other(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    text = (request.config.rootpath / EXAMPLE).read_text("utf-8")
+    given = tomllib.loads(text)
+    whole = tomllib.loads(_UNSET.sub(r"\1", text))
+    default = ServerConfig()
+    tables = {"": default, **{name: getattr(default, name) for name in TABLES}}
+    for name, table in tables.items():
+        there, everything = (given[name], whole[name]) if name else (given, whole)
+        for setting in fields(table):
+            value = getattr(table, setting.name)
+            if is_dataclass(value) or setting.name == "keys":
+                continue
+            assert setting.name in everything, f"{name} {setting.name} is not in the file"
+            is_set = setting.name in there
+            assert is_set == (value is not None), f"{name} {setting.name} is not as by default"
+        names = {setting.name for setting in fields(table)}
+        assert set(everything) <= names, f"{name} has keys that are no settings"
+    # what is commented out is right too, and each key of a table is its default by itself
+    file = tmp_path / "whole.toml"
+    file.write_text(_UNSET.sub(r"\1", text).replace("put 64", "x" * 32))
+    assert ServerConfig(**read_config(file)).webhook.url == "https://example.org/hook"
+
+
+def test_each_key_of_the_example_file_is_its_default(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    lines = (request.config.rootpath / EXAMPLE).read_text("utf-8").splitlines()
+    table, n_keys = "", 0
+    for line in lines:
+        if line.startswith("["):
+            table = line.partition("]")[0] + "]"
+        elif line and not line.startswith("#"):
+            file = tmp_path / "one.toml"
+            file.write_text(f"{table}\n{line}\n")
+            assert ServerConfig(**read_config(file)) == ServerConfig(), line
+            n_keys += 1
+    assert n_keys > 30
+
+
+def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text("port = 1\nqp = 1\nmodel = 'a'\n[limits]\nmax_rooms = 1\nmax_sessions = 2\n")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = parser.parse_args(["--config", str(file), "--port", "3"])
+    environ = {"RTCODEC_PORT": "2", "RTCODEC_QP": "2", "RTCODEC_LIMITS_MAX_ROOMS": "9"}
+    config = settings(arguments, environ)
+    assert (config.port, config.qp, config.model) == (3, 2, "a")
+    assert config.limits == Limits(max_rooms=9, max_sessions=2)
+
+
+def test_every_kind_of_setting_can_come_from_the_environment() -> None:
+    values = read_settings(
+        None,
+        {
+            "RTCODEC_OPEN": "true",
+            "RTCODEC_FOLLOW_REMB": "0",
+            "RTCODEC_WARM": "640x360, 17x23",
+            "RTCODEC_CORS_ORIGINS": "https://a.example,https://b.example",
+            "RTCODEC_TLS_CERT": "/etc/cert.pem",
+            "RTCODEC_DRAIN_S": "2.5",
+            "RTCODEC_BITRATE_KBPS": "300",
+            "RTCODEC_PUBLISHER_MAX_SIZE": "640x360",
+            "RTCODEC_REQUESTS_PER_S": "1",
+            "RTCODEC_KEYS": f"a:{SECRET}, b:{SECRET}:with:colons",
+            "RTCODEC_TOKEN": "for clients",
+            "RTCODEC_SERVICE_HOST": "what an orchestrator adds",
+        },
+    )
+    assert values == {
+        "open": True,
+        "follow_remb": False,
+        "warm": ((640, 360), (17, 23)),
+        "cors_origins": ("https://a.example", "https://b.example"),
+        "tls_cert": Path("/etc/cert.pem"),
+        "drain_s": 2.5,
+        "bitrate_kbps": 300,
+        "publisher": PublisherLimits(max_size=(640, 360)),
+        "requests": RequestLimits(per_s=1.0),
+        "keys": {"a": SECRET, "b": f"{SECRET}:with:colons"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("RTCODEC_PORT", "tcp://10.0.0.1:80", "RTCODEC_PORT is not a number"),
+        ("RTCODEC_OPEN", "maybe", "RTCODEC_OPEN is neither true nor false"),
+        ("RTCODEC_LIMITS_MAX_ROOMS", "", "RTCODEC_LIMITS_MAX_ROOMS is not a number"),
+        ("RTCODEC_PUBLISHER_MAX_SIZE", "big", "'big' is not WIDTHxHEIGHT"),
+        ("RTCODEC_KEYS", "secret-without-id", "key 1 is not KID:SECRET"),
+        ("RTCODEC_KEYS", f"a:{SECRET},a:{SECRET}", "key 2 has the id of an earlier one"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_refused(variable: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refusal:
+        read_settings(None, {variable: text})
+    assert SECRET not in str(refusal.value)
+    assert "secret-without-id" not in str(refusal.value)
+
+
+def test_the_shared_secret_of_earlier_versions_is_refused_and_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('token = "old-word"\n')
+    for fails in (lambda: read_config(file), lambda: parsed("--token", "old-word")):
+        with pytest.raises(ConfigError, match="make tokens with `rtcodec token`") as refusal:
+            fails()
+        assert "old-word" not in str(refusal.value)
+
+
+def test_without_keys_only_loopback_is_listened_on_unless_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0 without keys would let everybody in"):
+        ServerConfig(host="0.0.0.0").check_reachable()
+    ServerConfig(host="127.0.0.1").check_reachable()
+    ServerConfig(host="0.0.0.0", open=True).check_reachable()
+    ServerConfig(host="0.0.0.0", keys={"a": SECRET}).check_reachable()
+    parsed("--host", "0.0.0.0", "--open").check_reachable()
+
+
+def test_no_secret_is_in_what_a_config_looks_like() -> None:
+    hook = WebhookConfig(url="https://example.org", secret=SECRET)
+    assert SECRET not in repr(ServerConfig(keys={"a": SECRET}, webhook=hook))

@@ -51,5 +51,5 @@ def test_too_long_a_fragment_is_refused() -> None:
 
 
 def test_too_many_candidates_are_refused() -> None:
-    with pytest.raises(RemoteProtocolError, match="more than 64"):
+    with pytest.raises(RemoteProtocolError, match="more than 32"):
         read_ice_fragment(f"a=candidate:{CANDIDATE}\n" * (MAX_CANDIDATES + 1))

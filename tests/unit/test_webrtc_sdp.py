@@ -61,6 +61,35 @@ def test_too_much_is_refused() -> None:
         read_sdp("v=0\n" * 2001)
 
 
+@pytest.mark.parametrize("n_more", [0, 1])
+@pytest.mark.parametrize(
+    ("line", "n_allowed", "message"),
+    [
+        ("m=audio 9 UDP/TLS/RTP/SAVPF 0", 8, "more than 8 media sections"),
+        ("a=candidate:1 1 udp 1 192.0.2.1 9 typ host", 32, "more than 32 candidates"),
+        ("a=" + "x" * 2046, 1, "line 3 is longer than 2048 characters"),
+    ],
+)
+def test_more_than_anybody_needs_is_refused(
+    line: str, n_allowed: int, message: str, n_more: int
+) -> None:
+    long = line + "x" if n_allowed == 1 and n_more else line
+    text = "v=0\r\ns=-\r\n" + f"{long}\r\n" * (n_allowed + (n_more if n_allowed > 1 else 0))
+    if not n_more:
+        read_sdp(text)
+        return
+    with pytest.raises(RemoteProtocolError, match=message):
+        read_sdp(text)
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_line_that_others_would_take_for_two_is_refused(end: str) -> None:
+    hidden = f"a=x{end}a=candidate:1 1 udp 1 127.0.0.1 9 typ host"
+    assert len(hidden.splitlines()) == 2
+    with pytest.raises(RemoteProtocolError, match="line 2 of the SDP is malformed"):
+        read_sdp(f"v=0\r\n{hidden}\r\n")
+
+
 def test_models_are_written_at_our_codec_only() -> None:
     bare = OFFER.replace(";model=00112233aabbccdd", "")
     written = write_latent_fmtp(bare, ["aa", "bb"])

@@ -1,0 +1,81 @@
+"""What the relay is told and what it keeps: settings, rooms, sessions. No deeds."""
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rtcodec.errors import RtcodecError
+from rtcodec.rate_control import MAX_FRAME_FACTOR
+from rtcodec.session.candidate import CandidatePolicy
+from rtcodec.session.lobby import Limits, Role
+from rtcodec.stats import StreamStats
+from rtcodec_server.config import PublisherLimits
+from rtcodec_server.peer import Peer
+from rtcodec_server.report import RateMeter
+from rtcodec_server.stream import Stream
+
+SESSION_SHOWN: Final = 8
+"Characters of a session id that logs and figures show: the whole of it would end the session."
+
+
+class UnknownSession(RtcodecError):
+    """No session of that name is in that room, or no such room is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """What the relay needs to know."""
+
+    qp: int = 32
+    bitrate_bps: int | None = None
+    max_frame_factor: float = MAX_FRAME_FACTOR
+    follow_remb: bool = False
+    frame_deadline_us: int = 200_000
+    ice_servers: tuple[str, ...] = ()
+    loopback_only: bool = False
+    tap: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    publisher: PublisherLimits = field(default_factory=PublisherLimits)
+    candidates: CandidatePolicy = field(default_factory=CandidatePolicy)
+
+
+@dataclass(slots=True)
+class Room:
+    """What the relay keeps of a room beside the lobby's view of it."""
+
+    name: str
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    "Tells apart stays of the same name."
+
+    stats: StreamStats = field(default_factory=StreamStats)
+    "Of the room's present publisher, or its last."
+
+    rates: RateMeter = field(default_factory=RateMeter)
+    stream: Stream | None = None
+    n_open: int = 0
+    "Sessions that came in and are not yet closed for good."
+
+
+@dataclass(slots=True)
+class Session:
+    """One peer's stay in a room."""
+
+    name: str
+    room: Room
+    role: Role
+    etag: str
+    peer: Peer
+    has_joined: bool = False
+    "Whether its media connection ever stood."
+
+    note: str | None = None
+    "What the operator said when ending it."
+
+    closing: asyncio.Task[None] | None = None
+
+    @property
+    def shown(self) -> str:
+        """The part of its name that may be shown."""
+        return self.name[:SESSION_SHOWN]

@@ -1,0 +1,51 @@
+"""The certificate of https: checked at the start, read again when told."""
+
+import ssl
+from pathlib import Path
+
+from rtcodec.errors import ConfigError
+
+
+class Tls:
+    """A context whose certificate can be replaced while it is in use."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        """
+        Args:
+            cert: PEM file of the certificate and its chain.
+            key: PEM file of its key, without a passphrase.
+
+        Raises:
+            ConfigError: If they cannot be read, or do not belong together.
+        """
+        self._cert, self._key = cert, key
+        self.context = _load(cert, key)
+
+    def reload(self) -> None:
+        """
+        Read the files again; new connections get what is in them.
+
+        Raises:
+            ConfigError: If they cannot be used; the old certificate stays.
+        """
+        _load(self._cert, self._key)
+        self.context.load_cert_chain(self._cert, self._key)
+
+
+def _load(cert: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for path in (cert, key):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+    try:
+        context.load_cert_chain(cert, key, password=_no_passphrase)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{cert} and {key}: {error.reason or 'no certificate and key'}") from None
+    except OSError as error:
+        raise ConfigError(f"{cert} and {key}: {error.strerror or error}") from error
+    return context
+
+
+def _no_passphrase() -> str:
+    raise ConfigError("the TLS key has a passphrase; nobody is here to type it")
