@@ -52,10 +52,15 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
-                env=_SINGLE_THREADED | os.environ | _import_path(),
+                env=child_environment(),
                 start_new_session=True,
             )
         return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -125,6 +130,11 @@ class Child:
         text = f"the {self.name} ended early: {last or 'no reason given'} (exit code {code})"
         kinds: dict[int, type[RtcodecError]] = {1: InputError, 2: ConfigError}
         return kinds.get(code, EngineError)(text)
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for a Python of ours: it finds what this process found."""
+    return _SINGLE_THREADED | os.environ | _import_path()
 
 
 def _import_path() -> dict[str, str]:
