@@ -4,7 +4,8 @@ A relay to measure: as `rtcodec serve`, and it says how many tasks its event loo
     python -m benchmarks._relay TASKS_FILE [--engine null|free]
 
 `free` is an engine that sees grey whatever comes: it costs nothing, nor does coding what
-it says, so what is left is receiving, decoding and sending. Appends a line with the number of tasks every second.
+it says, so what is left is receiving, decoding and sending. The number of tasks is appended
+to TASKS_FILE every second.
 """
 
 from __future__ import annotations

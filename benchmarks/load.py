@@ -4,7 +4,7 @@ Load a relay on this machine with `rtcodec loadtest` and keep what it found.
     python -m benchmarks.load [fanout] [ingest] [viewers] [churn] [loss]
 
 fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
-ingest   publishers of 360p that one core holds, with the null engine and with one that costs nothing
+ingest   publishers of 360p that one core holds, with the null engine and one that costs nothing
 viewers  100 subscribers of one 360p stream, for longer
 churn    joins and leaves for five minutes: memory, descriptors, threads and tasks at the end
 loss     0 to 10 % each way of the subscribers, with 20 ms of delay

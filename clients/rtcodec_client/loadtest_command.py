@@ -23,6 +23,7 @@ from rtcodec.bundle import find_bundle
 from rtcodec.console import available_cores
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError, RemoteProtocolError
+from rtcodec_client.barcode import HEIGHT_PX, WIDTH_PX
 from rtcodec_client.child import Child
 from rtcodec_client.connection import BUSY_PATIENCE_S, wait_set
 from rtcodec_client.load.conductor import Conductor, RelayFacts
@@ -172,6 +173,10 @@ def settings_of(args: argparse.Namespace) -> LoadSettings:
         ConfigError: If one makes no sense.
     """
     width, height = parse_size(args.size)
+    if width < WIDTH_PX or height < HEIGHT_PX:
+        raise ConfigError(f"{args.size} is too small for a {WIDTH_PX}x{HEIGHT_PX} barcode")
+    if args.codec == "h264" and (width % 2 or height % 2):
+        raise ConfigError(f"h264 carries even sizes only, not {args.size}; use vp8")
     if not 1 <= args.fps <= 120:
         raise ConfigError(f"{args.fps:g} frames per second is outside 1..120")
     if args.bitrate is not None and not 1 <= args.bitrate <= 100_000:

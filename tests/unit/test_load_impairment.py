@@ -34,7 +34,7 @@ def test_the_same_seed_loses_the_same_datagrams_whatever_their_sizes_and_times()
 def test_a_datagram_that_overflows_does_not_change_what_happens_to_the_next() -> None:
     tight = Way(Impairment(jitter_us=9000, rate_bps=1_000_000, queue_us=0), seed="a")
     wide = Way(Impairment(jitter_us=9000), seed="a")
-    late_us = dict((n, at - n * 1000) for at, n in sent(wide, 100))
+    late_us = {n: at - n * 1000 for at, n in sent(wide, 100)}
     for at_us, number in sent(tight, 100):
         assert at_us - number * 1000 == late_us[number]
     assert tight.n_overflowed > 50

@@ -43,7 +43,7 @@ def test_a_requirement_is_read_as_it_is_written(name: str, comparison: str, boun
         ("freezes==none", "is not a number"),
         ("freezes==nan", "bounds nothing"),
         ("freezes<=inf", "bounds nothing"),
-        ("latency.total.p96<=3", "did you mean latency.total.p95"),
+        ("latency.totl.p95<=3", "did you mean latency.total.p95"),
         ("nonsense<=3", "There are: churn.cycles, fps, "),
     ],
 )

@@ -32,7 +32,9 @@ _FORM: Final = re.compile(
 PERCENTILES: Final = ("p50", "p95", "p99", "max")
 LOAD_STAGES: Final = (*STAGES[:-1], "arrive", "gap", "total")
 
-_COUNTS: Final = ("received", "encoded", "dropped", "sent", "decoded", "lost")
+_COUNTS: Final = (
+    "published", "skipped", "received", "encoded", "dropped", "sent", "units", "decoded", "lost",
+)  # fmt: skip
 
 
 def _known() -> dict[str, tuple[str, ...]]:
