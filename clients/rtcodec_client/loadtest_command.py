@@ -47,6 +47,7 @@ from rtcodec_client.video_encoder import CODECS, default_bitrate_bps
 from rtcodec_client.watch_command import DEFAULT_MODEL, NULL
 
 _READY_POLL_S = 0.2
+_HANDFUL = 8
 _CALL_SHARE = 4
 "Publishers send a quarter of what `publish` takes by default: what calls use."
 
@@ -234,8 +235,10 @@ def parse_loss(text: str) -> float:
 
 
 def default_processes(n_peers: int) -> int:
-    """Leave a core for the relay; a process for a handful of peers is not worth its start."""
-    return max(1, min(available_cores() - 1, -(-n_peers // 8), 16))
+    """Leave a core for the relay; but more than a handful of peers get two, one for publishers."""
+    if n_peers <= _HANDFUL:
+        return 1
+    return max(2, min(available_cores() - 1, -(-n_peers // _HANDFUL), 16))
 
 
 def _parse_decode(text: str | None) -> int | None:

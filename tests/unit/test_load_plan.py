@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rtcodec.errors import ConfigError
 from rtcodec_client.load.feed import FeedSettings
-from rtcodec_client.load.plan import LoadSettings, churn, make_plan
+from rtcodec_client.load.plan import LoadSettings, churn, make_plan, process_shares
 
 FEED = FeedSettings(width=640, height=360, fps=30, codec="vp8", bitrate_bps=500_000)
 
@@ -32,9 +32,25 @@ def test_everybody_has_a_room_and_a_process(
         assert sum(p.spec.room == room for p in plan.subscribers) == subscribers
         leads = [p for p in plan.subscribers if p.spec.room == room and p.spec.is_lead]
         assert len(leads) == bool(subscribers)
-    per_process = [sum(p.process == n for p in everybody) for n in range(processes)]
-    assert max(per_process) - min(per_process) <= 1
+    shares = process_shares(settings)
+    assert sorted({*shares[0], *shares[1]}) == list(range(processes))
+    for kind, share in zip((plan.publishers, plan.subscribers), shares, strict=True):
+        assert {p.process for p in kind} <= set(share)
+        per_process = [sum(p.process == n for p in kind) for n in share]
+        assert max(per_process) - min(per_process) <= 1
     assert sum(p.spec.decodes for p in plan.subscribers) == settings.n_decoding
+
+
+def test_a_camera_has_a_process_that_subscribers_do_not_keep_busy() -> None:
+    settings = LoadSettings(publishers=2, subscribers=20, processes=4, feed=FEED)
+    plan = make_plan(settings, "x")
+    publishing = {p.process for p in plan.publishers}
+    assert publishing == {0}
+    assert not publishing & {p.process for p in plan.subscribers}
+    assert process_shares(LoadSettings(publishers=9, subscribers=1, processes=2, feed=FEED)) == (
+        range(1),
+        range(1, 2),
+    )
 
 
 def test_subscribers_know_how_much_later_their_publisher_sends() -> None:

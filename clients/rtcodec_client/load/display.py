@@ -23,7 +23,7 @@ _LINE_EVERY: Final = 5
 
 _STAGE_ROWS: Final = (
     ("total", "camera to picture"),
-    ("arrive", "relay in to peer"),
+    ("arrive", "relay to peer"),
     ("send_lateness", "generator late"),
 )
 
@@ -98,7 +98,8 @@ def panel_of(conductor: Conductor, row: Row, states: Counter[str]) -> Panel:
     """Draw a second."""
     settings = conductor.settings
     table = Table.grid(padding=(0, 3))
-    for _ in range(4):
+    table.add_column()
+    for _ in range(3):
         table.add_column(justify="right")
     table.add_row(*_heads("", "p50 ms", "p95 ms", "p99 ms"))
     for stage, name in _STAGE_ROWS:

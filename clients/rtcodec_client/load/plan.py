@@ -118,10 +118,12 @@ def make_plan(settings: LoadSettings, room_prefix: str) -> Plan:
     """
     Place the peers.
 
-    Publishers and subscribers take turns at the processes; those who decode are spread over rooms
-    first, then over the subscribers of a room.
+    Publishers and subscribers take turns at the processes of their kind, so that a camera is never
+    late because subscribers are many. Those who decode are spread over rooms first, then over the
+    subscribers of a room.
     """
     n_rooms = settings.publishers
+    of_publishers, of_subscribers = process_shares(settings)
     rooms = tuple(f"{room_prefix}-{room}" for room in range(n_rooms))
     publishers = tuple(
         Placed(
@@ -131,7 +133,7 @@ def make_plan(settings: LoadSettings, room_prefix: str) -> Plan:
                 room=rooms[room],
                 delay_us=publisher_delay_us(settings, room),
             ),
-            room % settings.processes,
+            of_publishers[room % len(of_publishers)],
         )
         for room in range(n_rooms)
     )
@@ -145,11 +147,21 @@ def make_plan(settings: LoadSettings, room_prefix: str) -> Plan:
                 decodes=index < settings.n_decoding,
                 is_lead=index < n_rooms,
             ),
-            (index + n_rooms) % settings.processes,
+            of_subscribers[index % len(of_subscribers)],
         )
         for index in range(settings.n_subscribers)
     )
     return Plan(publishers, subscribers, rooms)
+
+
+def process_shares(settings: LoadSettings) -> tuple[range, range]:
+    """Return the processes of publishers and of subscribers; a single one is for both."""
+    n = settings.processes
+    if n == 1 or not settings.n_subscribers:
+        return range(n), range(n)
+    share = round(n * settings.publishers / settings.n_peers)
+    n_publishing = min(max(1, share), n - 1)
+    return range(n_publishing), range(n_publishing, n)
 
 
 def publisher_delay_us(settings: LoadSettings, index: int) -> int:
@@ -159,6 +171,7 @@ def publisher_delay_us(settings: LoadSettings, index: int) -> int:
 
 def churn(settings: LoadSettings, plan: Plan, room_prefix: str) -> Iterator[Placed]:
     """Return the peers of the churn, without end: roles, rooms and processes take turns."""
+    shares = dict(zip(("publisher", "subscriber"), process_shares(settings), strict=True))
     number = 0
     while True:
         role = settings.churn_roles[number % len(settings.churn_roles)]
@@ -172,7 +185,7 @@ def churn(settings: LoadSettings, plan: Plan, room_prefix: str) -> Iterator[Plac
                 is_churn=True,
                 stay_s=settings.churn_stay_s,
             ),
-            number % settings.processes,
+            shares[role][number % len(shares[role])],
         )
         number += 1
 

@@ -22,7 +22,7 @@ Line = tuple[str, str, str, str]
 _LATENCY: Final[tuple[Line, ...]] = (
     ("total_p50_ms", "camera to picture, p50", _WARM[0], "-"),
     ("total_p95_ms", "p95", _WARM[0], "--"),
-    ("arrive_p50_ms", "relay in to peer, p50", _COLD[0], "-"),
+    ("arrive_p50_ms", "relay to peer, p50", _COLD[0], "-"),
     ("arrive_p95_ms", "p95", _COLD[0], "--"),
 )
 _TROUBLE: Final[tuple[Line, ...]] = (
