@@ -5,7 +5,7 @@ Load a relay on this machine with `rtcodec loadtest` and keep what it found.
 
 fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
 ingest   publishers of 360p that one core holds, with the null engine and one that costs nothing
-viewers  100 subscribers of one 360p stream, for longer
+viewers  100 subscribers of one 360p stream, 30 and 10 frames per second
 churn    joins and leaves for five minutes: memory, descriptors, threads and tasks at the end
 loss     0 to 10 % each way of the subscribers, with 20 ms of delay
 
@@ -62,7 +62,7 @@ def summary(report: Row) -> Row:
     return {
         "outcome": report["verdict"]["outcome"],
         "doubts": generator["reasons"],
-        "frames": {name: frames[name] for name in (*names, "lost", "unfinished")},
+        "frames": {name: frames[name] for name in (*names, "lost", "lost_by_reason", "unfinished")},
         "dropped_by_reason": frames["dropped_by_reason"],
         "fps": report["fps"],
         "kbps": report["kbps"],
@@ -130,11 +130,13 @@ def ingest() -> list[Row]:
 
 
 def viewers() -> list[Row]:
-    """A hundred subscribers of one stream."""
+    """A hundred subscribers of one stream, at its full rate and at a third of it."""
     return [
         run_test(
-            *MODEL, "--subscribers", "100", "--decode", "0", "--duration", "30", "--ramp", "15"
+            *MODEL, "--subscribers", "100", "--decode", "0", "--duration", "30", "--ramp", "15",
+            "--fps", fps,
         )
+        for fps in ("30", "10")
     ]  # fmt: skip
 
 

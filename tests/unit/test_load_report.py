@@ -91,7 +91,7 @@ def told() -> RunRecord:
         ),
         {"event": "left", "peer": "s0", "reason": None, "figures": subscriber_figures()},
         {"event": "left", "peer": "p0", "reason": None, "figures": {"frames": 330}},
-        {"event": "ended", "counts": {"lost": 3}, "stages": {"send_lateness": late.write()}},
+        {"event": "ended", "counts": {"lost": 3, "lost_late": 3}, "stages": {"send_lateness": late.write()}},
     ]  # fmt: skip
     for event in events:
         record.receive(0, event, is_ending=event["event"] == "left", now_us=22 * S)
@@ -130,6 +130,7 @@ def test_the_books_balance() -> None:
     assert frames["received"] == frames["encoded"] + frames["dropped"]
     assert frames["sent"] == frames["units"] + frames["lost"] + frames["unfinished"]
     assert (frames["units"], frames["lost"], frames["unfinished"]) == (330, 3, 2)
+    assert frames["lost_by_reason"] == {"late": 3}
 
 
 def test_joins_and_churn_are_counted_apart() -> None:

@@ -6,6 +6,7 @@ Tolerant: a relay that says less is fine, figures are then absent.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -94,9 +95,14 @@ class RelayProbe:
     "Of the relay, if it runs on this machine."
 
     samples: list[RelaySample] = field(default_factory=list)
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def sample(self) -> RelaySample | None:
         """Look once, and keep what was seen; None if the relay does not answer."""
+        async with self._looking:  # a second connection would be a descriptor too many over there
+            return await self._sample()
+
+    async def _sample(self) -> RelaySample | None:
         try:
             text = await self.client.get_text("/metrics")
             document = await self.client.get_json("/api/rooms")

@@ -92,6 +92,9 @@ def _frames(record: RunRecord, marks: Marks) -> dict[str, Any]:
         "decoded": counts["decoded"],
         "unstamped": counts["unstamped"],
         "lost": lost,
+        "lost_by_reason": {
+            name.removeprefix("lost_"): n for name, n in counts.items() if name.startswith("lost_")
+        },
         "unfinished": None if sent is None else sent - units - lost,
         "dropped_share": None if dropped is None else _share(dropped, received),
         "lost_share": _share(lost, units + lost),

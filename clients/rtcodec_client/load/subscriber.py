@@ -238,6 +238,7 @@ class LoadSubscriber(LoadPeer):
         if n_frames > 0:
             self.figures.lost[reason] += n_frames
             self._recorder.count("lost", n_frames)
+            self._recorder.count(f"lost_{reason}", n_frames)
 
     def _count_late(self, receiver: LatentReceiver) -> None:
         self._lose("late", receiver.frames_dropped - self._dropped_before)

@@ -51,7 +51,7 @@ def _peers(second: Second) -> Row:
 
 
 def _relay(sample: RelaySample, previous: RelaySample | None) -> Row:
-    row: Row = {"sessions": sample.n_sessions, "relay_lag_ms": sample.loop_lag_ms}
+    row: Row = {"sessions": sample.n_sessions, "relay_lag_ms": _rounded(sample.loop_lag_ms)}
     if previous is not None:
         now, before = sample.frames(), previous.frames()
         row |= {f"relay_{name}": now[name] - before[name] for name in now}
@@ -101,3 +101,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
