@@ -12,7 +12,7 @@ from rtcodec.cli import main
 from rtcodec.errors import ConfigError, EngineError, InputError
 from rtcodec_client import shell
 from rtcodec_client.child import Child
-from rtcodec_client.loadtest_command import parse_loss
+from rtcodec_client.load.arguments import parse_loss
 from rtcodec_client.window import check_display
 
 NOBODY = "http://127.0.0.1:9/"  # the discard port: nothing listens there

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from rtcodec_client.load.conductor import Marks
+from rtcodec_client.load.doubt import doubts
 from rtcodec_client.load.feed import FeedSettings
 from rtcodec_client.load.peer import PeerSpec
 from rtcodec_client.load.plan import LoadSettings
 from rtcodec_client.load.plot import plot_run
 from rtcodec_client.load.record import RunRecord
 from rtcodec_client.load.relay_probe import RelaySample
-from rtcodec_client.load.report import doubts, make_report
+from rtcodec_client.load.report import make_report
 from rtcodec_client.load.requirement import NAMES
 from rtcodec_client.load.system import MachineSample, ProcessSample
 from rtcodec_client.load.tally import Tally
@@ -91,7 +92,11 @@ def told() -> RunRecord:
         ),
         {"event": "left", "peer": "s0", "reason": None, "figures": subscriber_figures()},
         {"event": "left", "peer": "p0", "reason": None, "figures": {"frames": 330}},
-        {"event": "ended", "counts": {"lost": 3, "lost_late": 3}, "stages": {"send_lateness": late.write()}},
+        {
+            "event": "ended",
+            "counts": {"lost": 3, "lost_late": 3},
+            "stages": {"send_lateness": late.write()},
+        },
     ]  # fmt: skip
     for event in events:
         record.receive(0, event, is_ending=event["event"] == "left", now_us=22 * S)

@@ -192,7 +192,9 @@ class PeerProcess:
         settings = self._settings
         engine, bundle = load_engine(settings.engine, settings.model, threads=1)
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
-        return Viewer(engine, bundle, self._pictures, settings.feed.frame_us, pool)
+        feed = settings.feed
+        size = (feed.width, feed.height)
+        return Viewer(engine, bundle, self._pictures, feed.frame_us, size, pool)
 
     async def _end(self) -> None:
         """Let everybody leave; whoever does not is left to the end of the process."""

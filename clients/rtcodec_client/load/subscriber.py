@@ -9,18 +9,15 @@ tell: the time from the publisher's camera to the picture, and its PSNR.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from rtcodec.bitstream.packet import Packet, read_packet, state_slot
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import FrameReporter, write_report
 from rtcodec.quality import PlanePsnr, picture_psnr
-from rtcodec.stats import FreezeCounters
 from rtcodec.webrtc.clock import monotonic_us, unix_us
 from rtcodec.webrtc.connection import add_latent_receiver
 from rtcodec.webrtc.latent_receiver import LatentFrame, LatentReceiver
@@ -28,7 +25,7 @@ from rtcodec_client.barcode import read_barcode
 from rtcodec_client.load.feed import Pictures, frame_of_barcode
 from rtcodec_client.load.peer import LoadPeer, PeerPlace, PeerSpec
 from rtcodec_client.load.recorder import Recorder
-from rtcodec_client.load.tally import Tally
+from rtcodec_client.load.seen import HeldFrames, SubscriberFigures
 from rtcodec_client.picture_decoder import DecodedPicture, PictureDecoder
 
 _QUEUE_FRAMES: Final = 4
@@ -40,6 +37,10 @@ _PSNR_EVERY_FRAMES: Final = 15
 "Drawing the original again and comparing takes as long as a tenth of decoding."
 
 
+_CONCEALED: Final = 0.1
+"What a subscriber that only counts says of a frame that came with holes."
+
+
 @dataclass(frozen=True, slots=True)
 class Viewer:
     """What decodes in one process: one engine, one thread, for all its decoding subscribers."""
@@ -48,42 +49,10 @@ class Viewer:
     bundle: Bundle
     pictures: Pictures
     frame_us: int
+    size: tuple[int, int]
+    "Width and height of the frames to come."
+
     pool: ThreadPoolExecutor
-
-
-@dataclass(slots=True)
-class SubscriberFigures:
-    """What one subscriber saw."""
-
-    units: int = 0
-    "Frames of which something came."
-
-    damaged: int = 0
-    "Of those, frames with a part missing."
-
-    decoded: int = 0
-    unstamped: int = 0
-    "Decoded pictures whose barcode could not be read."
-
-    size_bytes: int = 0
-    "Of bitstream packets."
-
-    lost: Counter[str] = field(default_factory=Counter)
-    "Reason -> frames that were sent to us and did not come, or came to nothing."
-
-    soak_units: int = 0
-    soak_bytes: int = 0
-    freezes: FreezeCounters = field(default_factory=FreezeCounters)
-    "Within the soak: of pictures where they are decoded, of frames that came elsewhere."
-
-    latency: Tally = field(default_factory=Tally)
-    "`total` where pictures are decoded, `arrive` elsewhere, within the soak."
-
-    gap: Tally = field(default_factory=Tally)
-    "Between arrivals, within the soak."
-
-    psnr_db: list[PlanePsnr] = field(default_factory=list)
-    "Of samples within the soak, against what the publisher drew."
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +94,7 @@ class LoadSubscriber(LoadPeer):
         self._viewer = viewer
         self._decoder = PictureDecoder(viewer.engine, viewer.bundle) if viewer else None
         self._reporter = FrameReporter() if reports else None
-        self._held: dict[int, int] = {}
+        self._held = HeldFrames()
         self._is_measuring = False
         self._receiver: LatentReceiver | None = None
         self._arrived_us: int | None = None
@@ -133,6 +102,11 @@ class LoadSubscriber(LoadPeer):
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until *stop*; raises as `RelayConnection.established`."""
+        if self._viewer is not None and self._decoder is not None:
+            # An engine may take seconds for the first frame of a size: not while frames come.
+            await asyncio.get_running_loop().run_in_executor(
+                self._viewer.pool, self._decoder.warm, *self._viewer.size
+            )
         async with self.connection() as connection:
             ready = add_latent_receiver(connection.peer, max_frames=_QUEUE_FRAMES)
             try:
@@ -298,26 +272,12 @@ class LoadSubscriber(LoadPeer):
     # ---- telling the relay which frames are held
 
     def _report_header(self, receiver: LatentReceiver, frame: LatentFrame) -> None:
-        """Do as a decoder would that holds whatever came whole on top of what it held."""
+        """Report as a decoder would."""
         if self._reporter is None:
             return
-        try:
-            packet = read_packet(frame.packets[0])
-        except BitstreamError:
-            return
-        if not isinstance(packet, Packet):
-            return
-        header = packet.header
-        reference, store = header.reference, header.store
-        is_held = frame.is_complete and (
-            reference is None or self._held.get(state_slot(reference)) == reference
-        )
-        if store is not None:
-            if is_held:
-                self._held[state_slot(store)] = store
-            else:
-                self._held.pop(state_slot(store), None)
-        self._send_report(receiver, header.frame_number, is_held, 0.0 if is_held else 0.1)
+        followed = self._held.follow(frame.packets[0], is_complete=frame.is_complete)
+        if followed is not None:
+            self._send_report(receiver, *followed, 0.0 if followed[1] else _CONCEALED)
 
     def _send_report(
         self, receiver: LatentReceiver, number: int, is_held: bool, concealed: float
@@ -334,29 +294,13 @@ class LoadSubscriber(LoadPeer):
 
     def report(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
-        figures = self.figures
-        out: dict[str, Any] = {
-            "units": figures.units,
-            "damaged": figures.damaged,
-            "decoded": figures.decoded,
-            "unstamped": figures.unstamped,
-            "bytes": figures.size_bytes,
-            "lost": sum(figures.lost.values()),
-            "lost_by_reason": dict(figures.lost),
-            "soak_units": figures.soak_units,
-            "soak_bytes": figures.soak_bytes,
-            "freezes": figures.freezes.freeze_count,
-            "frozen_ms": figures.freezes.total_freeze_us / 1000,
-            "longest_gap_ms": figures.freezes.longest_us / 1000,
-            "latency_ms": figures.latency.report(),
-            "gap_ms": figures.gap.report(),
-            "psnr_source": [[p.y, p.u, p.v] for p in figures.psnr_db],
-            **self.link_counters,
-        }
+        out = self.figures.report() | self.link_counters
         if self._receiver is not None:
             counters = self._receiver.counters
-            out["packets"] = counters.packets_received
-            out["packets_lost"] = counters.packets_lost
-            out["packets_recovered"] = counters.packets_recovered
-            out["nacks"] = counters.nack_count
+            out |= {
+                "packets": counters.packets_received,
+                "packets_lost": counters.packets_lost,
+                "packets_recovered": counters.packets_recovered,
+                "nacks": counters.nack_count,
+            }
         return out
