@@ -31,7 +31,7 @@ from rtcodec_client.load.plan import make_plan
 from rtcodec_client.load.plot import plot_run
 from rtcodec_client.load.relay_probe import RelayProbe
 from rtcodec_client.load.report import make_report
-from rtcodec_client.load.system import listener_of
+from rtcodec_client.load.system import is_here, listener_of
 from rtcodec_client.load.timeline import peer_rows, timeline, write_csv
 from rtcodec_client.load.verdict import EXIT_CODES, make_verdict, verdict_lines
 from rtcodec_client.machine import hardware, versions
@@ -127,7 +127,7 @@ class _LoadtestCommand:
         if self._args.relay_pid is not None:
             return int(self._args.relay_pid)
         parts = urlsplit(self._url)
-        if not _address_of(self._url).startswith("127."):
+        if not is_here(_address_of(self._url)):
             return None
         return listener_of(parts.port or (443 if parts.scheme == "https" else 80))
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from rtcodec_client.load.relay_probe import RelaySample, latency_between, read_metrics
-from rtcodec_client.load.system import listener_of, sample_machine, sample_process
+from rtcodec_client.load.system import is_here, listener_of, sample_machine, sample_process
 
 TEXT = """
 # HELP rtcodec_frames_total Frames by what became of them.
@@ -96,3 +96,11 @@ def test_the_relays_process_is_found_by_its_port() -> None:
         assert listener_of(port) is None
         listener.listen()
         assert listener_of(port) == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("127.0.0.1", True), ("192.0.2.77", False), ("fe80::1", False), ("no.address", False)],
+)
+def test_an_address_of_this_machine_is_told_from_others(address: str, expected: bool) -> None:
+    assert is_here(address) is expected

@@ -272,7 +272,7 @@ class LoadSubscriber(LoadPeer):
     # ---- telling the relay which frames are held
 
     def _report_header(self, receiver: LatentReceiver, frame: LatentFrame) -> None:
-        """Report as a decoder would."""
+        """Report as a decoder would that decodes whatever came whole."""
         if self._reporter is None:
             return
         followed = self._held.follow(frame.packets[0], is_complete=frame.is_complete)

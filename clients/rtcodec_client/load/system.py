@@ -7,6 +7,7 @@ From Linux's /proc; elsewhere there is nothing to be had, and the answer is None
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,16 @@ def listener_of(port: int) -> int | None:
         except OSError:  # somebody else's, or gone
             continue
     return None
+
+
+def is_here(address: str) -> bool:
+    """Whether an IPv4 address is one of this machine's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))  # the system lets nobody have another's address
+        except OSError:
+            return False
+    return True
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
