@@ -107,7 +107,7 @@ def bench_relay(engine: str, *, cores: str = "") -> Iterator[tuple[str, Path]]:
 def fanout() -> list[Row]:
     """One publisher, more and more subscribers."""
     return [
-        run_test(*MODEL, "--subscribers", str(n), "--decode", "0", "--duration", "15")
+        run_test(*MODEL, "--subscribers", str(n), "--decode", "0", "--duration", "10")
         for n in (1, 10, 50, 100)
     ]
 
@@ -133,7 +133,7 @@ def viewers() -> list[Row]:
     """A hundred subscribers of one stream, at its full rate and at a third of it."""
     return [
         run_test(
-            *MODEL, "--subscribers", "100", "--decode", "0", "--duration", "30", "--ramp", "15",
+            *MODEL, "--subscribers", "100", "--decode", "0", "--duration", "12", "--ramp", "8",
             "--fps", fps,
         )
         for fps in ("30", "10")
@@ -161,7 +161,7 @@ def loss() -> list[Row]:
         {
             "loss_percent": percent,
             **run_test(
-                *MODEL, "--subscribers", "3", "--decode", "1", "--duration", "15", "--loss",
+                *MODEL, "--subscribers", "3", "--decode", "1", "--duration", "10", "--loss",
                 f"{percent}%", "--delay", "20", "--impair", "subscribers",
                 plot=PLOTS / "load_loss.png" if percent == 5 else None,
             ),
