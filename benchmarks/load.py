@@ -5,9 +5,9 @@ Load a relay on this machine with `rtcodec loadtest` and keep what it found.
 
 fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
 ingest   publishers of 360p that one core holds, with the null engine and one that costs nothing
-viewers  100 subscribers of one 360p stream, 30 and 10 frames per second
+viewers  100 subscribers of one 360p stream, at 30 and at 10 frames per second
 churn    joins and leaves for five minutes: memory, descriptors, threads and tasks at the end
-loss     0 to 10 % each way of the subscribers, with 20 ms of delay
+loss     0 to 10 % each way of subscribers of 320x180 at 15 per second, with 20 ms of delay
 
 Writes `benchmarks/load.json`, case by case; those not named keep what they had. Every run says
 whether it was the relay that was measured: `inconclusive` means that the generator, or something
@@ -162,7 +162,8 @@ def loss() -> list[Row]:
             "loss_percent": percent,
             **run_test(
                 *MODEL, "--subscribers", "3", "--decode", "1", "--duration", "10", "--loss",
-                f"{percent}%", "--delay", "20", "--impair", "subscribers",
+                f"{percent}%", "--delay", "20", "--impair", "subscribers", "--size", "320x180",
+                "--fps", "15",
                 plot=PLOTS / "load_loss.png" if percent == 5 else None,
             ),
         }

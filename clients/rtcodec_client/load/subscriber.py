@@ -148,6 +148,8 @@ class LoadSubscriber(LoadPeer):
                 self._viewer.pool, self._decode, frame, self._wants_psnr()
             )
             if seen is None:
+                self.figures.units -= 1  # it came, but to nothing: each frame is counted once
+                self._recorder.count("units", -1)
                 self._lose("undecodable", 1)
                 receiver.request_keyframe()
             else:
