@@ -69,6 +69,9 @@ COMMANDS: dict[str, Entry] = {
         "rtcodec_client.publish_command", "publish a file, a camera or a pattern to a relay"
     ),
     "watch": Entry("rtcodec_client.watch_command", "subscribe to a relay: show, save or measure"),
+    "loadtest": Entry(
+        "rtcodec_client.loadtest_command", "many synthetic peers at a relay, measured and judged"
+    ),
     "encode": Entry("rtcodec.codec.encode_command", "compress a video or an image to .rtc"),
     "decode": Entry("rtcodec.codec.decode_command", "turn a .rtc back into video or images"),
     "inspect": Entry(

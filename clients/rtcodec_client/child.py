@@ -52,10 +52,15 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
-                env=_SINGLE_THREADED | _environment() | _import_path(),
+                env=child_environment(),
                 start_new_session=True,
             )
         return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -127,9 +132,14 @@ class Child:
         return kinds.get(code, EngineError)(text)
 
 
-def _environment() -> dict[str, str]:
-    """Return ours without RTCODEC_*: the demo's own relay has nobody's keys and settings."""
-    return {name: text for name, text in os.environ.items() if not name.startswith("RTCODEC_")}
+def child_environment() -> dict[str, str]:
+    """
+    Return the environment for a Python of ours: it finds what this process found.
+
+    Without RTCODEC_*: a relay of our own has nobody's keys and settings.
+    """
+    ours = {name: text for name, text in os.environ.items() if not name.startswith("RTCODEC_")}
+    return _SINGLE_THREADED | ours | _import_path()
 
 
 def _import_path() -> dict[str, str]:

@@ -301,7 +301,7 @@ class Publisher:
         self.stats = track.stats
         try:
             transceiver = self.connection.peer.addTransceiver(track, direction="sendonly")
-            capabilities = _capabilities(self.options.codec)
+            capabilities = codec_capabilities(self.options.codec)
             transceiver.setCodecPreferences(capabilities)
             self._sender = SenderPort(
                 transceiver.sender,
@@ -366,7 +366,7 @@ class Publisher:
             )
 
 
-def _capabilities(codec: str) -> list[RTCRtpCodecCapability]:
+def codec_capabilities(codec: str) -> list[RTCRtpCodecCapability]:
     """The codec and its retransmission format, as aiortc names them."""
     wanted = {"vp8": "video/vp8", "h264": "video/h264"}[codec]
     known = RTCRtpSender.getCapabilities("video").codecs

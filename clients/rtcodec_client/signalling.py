@@ -156,6 +156,16 @@ class SignallingClient:
         status, _ = await self._get(path)
         return status == 200
 
+    async def get_text(self, path: str) -> str | None:
+        """
+        Fetch a text of the relay, or None where it has none.
+
+        Raises:
+            RelayUnreachable: If nobody answers.
+        """
+        status, body = await self._get(path)
+        return body if status == 200 else None
+
     async def get_json(self, path: str) -> Any:
         """
         Fetch a JSON document of the relay, or None where it has none.

@@ -12,6 +12,7 @@ from rtcodec.cli import main
 from rtcodec.errors import ConfigError, EngineError, InputError
 from rtcodec_client import shell
 from rtcodec_client.child import Child
+from rtcodec_client.load.arguments import parse_loss
 from rtcodec_client.window import check_display
 
 NOBODY = "http://127.0.0.1:9/"  # the discard port: nothing listens there
@@ -50,6 +51,28 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         ("watch {0} --output {1}/x.avi", 2, "unknown kind of output"),
         ("watch {0} --output {1}/no/x.mp4", 1, "folder does not exist"),
         ("watch {0} --contact-sheet {1}/x.png", 2, "--tap"),
+        ("loadtest {0} --decode 0", 1, "connection refused"),
+        ("loadtest", 2, "either the URL"),
+        ("loadtest {0} --serve", 2, "either the URL"),
+        ("loadtest ftp://x", 2, "not an http or https URL"),
+        ("loadtest {0} --publishers 0", 2, "at least 1"),
+        ("loadtest {0} --subscribers 5000", 2, "more than"),
+        ("loadtest {0} --decode some", 2, "neither a number nor all"),
+        ("loadtest {0} --loss 101", 2, "outside 0..100 %"),
+        ("loadtest {0} --loss much", 2, "neither a share nor percent"),
+        ("loadtest {0} --jitter -1", 2, "not below 0"),
+        ("loadtest {0} --rate 0.5", 2, "below 1000"),
+        ("loadtest {0} --duration 0", 2, "duration"),
+        ("loadtest {0} --churn 1000", 2, "churn"),
+        ("loadtest {0} --fps 0", 2, "frames per second"),
+        ("loadtest {0} --size 64x32", 2, "too small for a 96x48 barcode"),
+        ("loadtest {0} --bitrate 0", 2, "kb/s"),
+        ("loadtest {0} --codec h264 --size 161x97", 2, "even sizes"),
+        ("loadtest {0} --require freezes", 2, "is not a name"),
+        ("loadtest {0} --require freeze==0", 2, "did you mean freezes"),
+        ("loadtest {0} --peer-cores x", 2, "not a list of cores"),
+        ("loadtest --serve --model nosuch", 2, "no model called"),
+        ("loadtest {0} --out {1}/text.mp4", 2, "not a folder"),
         ("demo --input {1}/missing.mp4 --out {1}/o", 1, "no such file"),
         ("demo --input {1}/text.mp4 --out {1}/o", 1, "not a video"),
         ("demo --model nosuch --out {1}/o", 2, "no model called"),
@@ -73,6 +96,22 @@ def test_a_mistake_is_one_line_and_the_right_exit_code(
     assert message in line
     assert got == code
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("0", 0.0),
+        ("0.05", 0.05),
+        ("5", 0.05),
+        ("5%", 0.05),
+        ("0.5%", 0.005),
+        ("1", 0.01),
+        ("100", 1.0),
+    ],
+)
+def test_a_loss_is_a_share_below_one_and_percent_above(text: str, share: float) -> None:
+    assert parse_loss(text) == pytest.approx(share)
 
 
 def test_showing_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,222 @@
+"""
+Load a relay on this machine with `rtcodec loadtest` and keep what it found.
+
+    python -m benchmarks.load [fanout] [ingest] [viewers] [churn] [loss]
+
+fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
+ingest   publishers of 360p that one core holds, with the null engine and one that costs nothing
+viewers  100 subscribers of one 360p stream, at 30 and at 10 frames per second
+churn    joins and leaves for five minutes: memory, descriptors, threads and tasks at the end
+loss     0 to 10 % each way of subscribers of 320x180 at 15 per second, with 20 ms of delay
+
+Writes `benchmarks/load.json`, case by case; those not named keep what they had. Every run says
+whether it was the relay that was measured: `inconclusive` means that the generator, or something
+else on the machine, was the limit, and why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.entropy import machine
+
+OUTPUT = Path(__file__).with_suffix(".json")
+PLOTS = Path(__file__).parents[1] / "docs"
+MODEL = ("--serve", "--model", "s128")
+DROPPED_SHARE_MAX = 0.01
+
+Row = dict[str, Any]
+
+
+def run_test(*words: str, plot: Path | None = None) -> Row:
+    """Run one test and return what matters of its report."""
+    command = [sys.executable, "-m", "rtcodec.cli", "loadtest", *words, "--json"]
+    print("rtcodec loadtest", *words, file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as out:
+        done = subprocess.run(
+            [*command, "--out", out], stdout=subprocess.PIPE, check=False, text=True
+        )
+        if not done.stdout:
+            raise SystemExit(f"rtcodec loadtest ended with {done.returncode} and no report")
+        if plot is not None:
+            shutil.copy(Path(out) / "load.png", plot)
+    report = json.loads(done.stdout)
+    return {"command": " ".join(["rtcodec loadtest", *words]), **summary(report)}
+
+
+def summary(report: Row) -> Row:
+    """Return the figures of a report that a reader compares."""
+    frames, generator, joins = report["frames"], report["generator"], report["joins"]
+    names = ("published", "skipped", "received", "encoded", "dropped", "sent", "units", "decoded")
+    return {
+        "outcome": report["verdict"]["outcome"],
+        "doubts": generator["reasons"],
+        "frames": {name: frames[name] for name in (*names, "lost", "lost_by_reason", "unfinished")},
+        "dropped_by_reason": frames["dropped_by_reason"],
+        "fps": report["fps"],
+        "kbps": report["kbps"],
+        "latency_ms": {
+            stage: values
+            for stage, values in report["latency_ms"].items()
+            if stage in ("arrive", "deliver", "engine", "total")
+        },
+        "freezes": report["freezes"],
+        "joins": {n: joins[n] for n in ("ok", "failed", "publisher_ms", "subscriber_ms")},
+        "churn": report["churn"],
+        "psnr_db": report["psnr_db"]["yuv"],
+        "transport": report["transport"],
+        "relay": report["relay"],
+        "machine": report["machine"],
+        "generator": {n: generator[n] for n in ("lateness_ms", "skipped_share", "cpu_cores")},
+    }
+
+
+@contextmanager
+def bench_relay(engine: str, *, cores: str = "") -> Iterator[tuple[str, Path]]:
+    """Run `benchmarks._relay`; yield its address and the file of its task counts."""
+    with tempfile.TemporaryDirectory() as work:
+        tasks = Path(work) / "tasks"
+        pinned = ["taskset", "-c", cores] if cores else []
+        process = subprocess.Popen(
+            [*pinned, sys.executable, "-m", "benchmarks._relay", str(tasks), "--engine", engine],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            match = re.search(r"http://\S+", process.stderr.readline())
+            if match is None:
+                raise SystemExit("the relay did not start")
+            yield match.group(), tasks
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def fanout() -> list[Row]:
+    """One publisher, more and more subscribers."""
+    return [
+        run_test(*MODEL, "--subscribers", str(n), "--decode", "0", "--duration", "10")
+        for n in (1, 10, 50, 100)
+    ]
+
+
+def ingest() -> list[Row]:
+    """More and more publishers on one core, until frames are dropped."""
+    rows = []
+    for engine in ("free", "null"):
+        for n in (1, 4, 8, 12, 16):
+            with bench_relay(engine, cores="0") as (url, _):
+                row = run_test(
+                    url, "--publishers", str(n), "--subscribers", "0", "--duration", "10",
+                    "--ramp", "3", "--peer-cores", "1",
+                )  # fmt: skip
+            share = row["frames"]["dropped"] / max(1, row["frames"]["received"])
+            rows.append({"engine": engine, "publishers": n, "dropped_share": share, **row})
+            if share > 10 * DROPPED_SHARE_MAX:
+                break
+    return rows
+
+
+def viewers() -> list[Row]:
+    """A hundred subscribers of one stream, at its full rate and at a third of it."""
+    return [
+        run_test(
+            *MODEL, "--subscribers", "100", "--decode", "0", "--duration", "12", "--ramp", "8",
+            "--fps", fps,
+        )
+        for fps in ("30", "10")
+    ]  # fmt: skip
+
+
+def churn() -> list[Row]:
+    """Five minutes of coming and going."""
+    with bench_relay("null") as (url, tasks):
+        time.sleep(2)
+        row = run_test(
+            url, "--publishers", "1", "--subscribers", "1", "--decode", "0", "--duration", "290",
+            "--churn", "6", "--churn-of", "both", "--fps", "10", "--size", "320x180",
+            plot=PLOTS / "load_churn.png",
+        )  # fmt: skip
+        time.sleep(3)
+        counts = [int(line) for line in tasks.read_text().split()]
+    row["tasks"] = {"before": counts[1], "peak": max(counts), "after": counts[-1]}
+    return [row]
+
+
+def loss() -> list[Row]:
+    """Worse and worse ways to the subscribers."""
+    return [
+        {
+            "loss_percent": percent,
+            **run_test(
+                *MODEL, "--subscribers", "3", "--decode", "1", "--duration", "10", "--loss",
+                f"{percent}%", "--delay", "20", "--impair", "subscribers", "--size", "320x180",
+                "--fps", "15",
+                plot=PLOTS / "load_loss.png" if percent == 5 else None,
+            ),
+        }
+        for percent in (0, 1, 3, 5, 10)
+    ]  # fmt: skip
+
+
+CASES: dict[str, Callable[[], list[Row]]] = {
+    "fanout": fanout,
+    "ingest": ingest,
+    "viewers": viewers,
+    "churn": churn,
+    "loss": loss,
+}
+
+
+def main() -> int:
+    """Run the cases named, or all; write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip())
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    args = parser.parse_args()
+    unknown = [name for name in args.cases if name not in CASES]
+    if unknown:
+        print(f"no case {unknown[0]!r}; there are {', '.join(CASES)}", file=sys.stderr)
+        return 2
+    result: Row = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
+    for name in args.cases or CASES:
+        facts = machine()  # before the run: the load that it begins with
+        rows = CASES[name]()
+        result[name] = {
+            "command": f"python -m benchmarks.load {name}",
+            "machine": facts,
+            "runs": rows,
+        }
+        OUTPUT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        for row in rows:
+            print(line_of(name, row))
+    return 0
+
+
+def line_of(case: str, row: Row) -> str:
+    """Say a row in one line."""
+    words = row["command"].split("--")
+    shown = " ".join(w.strip() for w in words[1:] if w.startswith(("publishers", "subscribers")))
+    stage = "total" if "total" in row["latency_ms"] else "arrive"
+    latency = row["latency_ms"].get(stage, {})
+    return (
+        f"{case:<8}{row.get('engine', ''):<5}{shown:<30}{row.get('loss_percent', '')!s:>3} "
+        f"{stage} p50 {latency.get('p50')} p95 {latency.get('p95')} ms, {row['fps']} fps, "
+        f"dropped {row['frames']['dropped']}, lost {row['frames']['lost']}, freezes "
+        f"{row['freezes']['count']}, relay {row['relay'].get('cpu_cores')} cores, {row['outcome']}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
