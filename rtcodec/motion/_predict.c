@@ -1,0 +1,184 @@
+/*
+ * References and predictions, in integers; normative, SPEC.md 9.2. `rtc_predict` equals predict.py.
+ */
+#include "_motion.h"
+
+enum { GREY = 128 };
+
+/* ITU-T H.265 8.5.3.3.3: chroma at eighths of a sample. */
+static const int8_t CHROMA_TAPS[8][4] = {
+    {0, 64, 0, 0},    {-2, 58, 10, -2}, {-4, 54, 16, -2}, {-6, 46, 28, -4},
+    {-4, 36, 36, -4}, {-4, 28, 46, -6}, {-2, 16, 54, -4}, {-2, 10, 58, -2},
+};
+
+static const uint32_t VERSION = 5;
+
+EXPORT uint32_t rtc_motion_version(void)
+{
+    return VERSION;
+}
+
+/* Repeat the edges of a plane of samples of `size` bytes all around. */
+INLINE void repeat_edges(uint8_t *plane, size_t stride, uint32_t height, uint32_t width,
+                         uint32_t border, size_t size)
+{
+    for (uint32_t i = 0; i < height; i++) {
+        uint8_t *line = plane + i * stride * size, *end = line + width * size;
+        for (uint32_t j = 1; j <= border; j++) {
+            memcpy(line - j * size, line, size);
+            memcpy(end + (j - 1) * size, end - size, size);
+        }
+    }
+    const size_t whole = (width + 2 * border) * size;
+    uint8_t *first = plane - border * size, *last = first + (height - 1) * stride * size;
+    for (uint32_t i = 1; i <= border; i++) {
+        memcpy(first - i * stride * size, first, whole);
+        memcpy(last + i * stride * size, last, whole);
+    }
+}
+
+INLINE void fill_plane(uint16_t *plane, size_t stride, const uint16_t *blocks, uint32_t rows,
+                       uint32_t columns, uint32_t n, uint32_t border)
+{
+    for (uint32_t row = 0; row < rows; row++)
+        for (uint32_t column = 0; column < columns; column++) {
+            const uint16_t *block = blocks + ((size_t)row * columns + column) * SAMPLES;
+            uint16_t *to = plane + row * n * stride + column * n;
+            for (uint32_t i = 0; i < n; i++)
+                memcpy(to + i * stride, block + i * n, n * sizeof *to);
+        }
+    repeat_edges((uint8_t *)plane, stride, rows * n, columns * n, border, sizeof *plane);
+}
+
+/* Copy blocks [rows, columns, 384] into a reference and repeat its edges. */
+CLONES EXPORT void rtc_reference_fill(const rtc_reference *to, const uint16_t *blocks)
+{
+    const uint32_t rows = to->rows, columns = to->columns;
+    const size_t stride = luma_stride(to);
+    fill_plane(to->y, stride, blocks, rows, columns, BLOCK, BORDER);
+    fill_plane(to->u, chroma_stride(to), blocks + 256, rows, columns, HALF, BORDER / 2);
+    fill_plane(to->v, chroma_stride(to), blocks + 320, rows, columns, HALF, BORDER / 2);
+    for (uint32_t i = 0; i < rows * BLOCK; i++)
+        for (uint32_t j = 0; j < columns * BLOCK; j++)
+            to->search[i * stride + j] = (uint8_t)((to->y[i * stride + j] + FINE / 2) / FINE);
+    repeat_edges(to->search, stride, rows * BLOCK, columns * BLOCK, BORDER, 1);
+}
+
+/*
+ * The same for predictions, of 12 bits, as ITU-T H.265 8.5.3.3.3 and 8.5.3.3.4.2 have it for that
+ * depth: sums of a pass are cut to 14 bits, the last one is rounded to 12.
+ */
+INLINE uint16_t from_14_bits(int32_t x)
+{
+    return (uint16_t)clamp((x + 2) >> 2, 0, FINE_MAX);
+}
+
+INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *across,
+                        const int8_t *down, int moved_across, int moved_down, int taps, uint32_t n,
+                        uint16_t *restrict to, size_t pitch)
+{
+    int16_t lines[(BLOCK + 7) * BLOCK];
+    const int before = taps / 2 - 1;
+    if (!moved_across && !moved_down) {
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(to + i * pitch, from + i * stride, n * sizeof *to);
+        return;
+    }
+    if (!moved_across || !moved_down) {
+        const size_t next = moved_across ? 1 : stride;
+        const int8_t *filter = moved_across ? across : down;
+        const uint16_t *start = from - before * next;
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t j = 0; j < n; j++) {
+                int32_t sum = 0;
+                for (int k = 0; k < taps; k++)
+                    sum += filter[k] * (int16_t)start[i * stride + j + k * next];
+                to[i * pitch + j] = from_14_bits(sum >> 4);
+            }
+        return;
+    }
+    const uint16_t *start = from - before * stride - before;
+    for (uint32_t i = 0; i < n + taps - 1; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int32_t sum = 0;
+            for (int k = 0; k < taps; k++)
+                sum += across[k] * (int16_t)start[i * stride + j + k];
+            lines[i * n + j] = (int16_t)(sum >> 4);
+        }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            int32_t sum = 0;
+            for (int k = 0; k < taps; k++)
+                sum += down[k] * lines[(i + k) * n + j];
+            to[i * pitch + j] = from_14_bits(sum >> 6);
+        }
+}
+
+/* n x n of luma, and a quarter as many of each chroma plane, of a prediction. */
+INLINE void samples_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
+                       uint16_t *restrict luma, uint16_t *restrict chroma)
+{
+    x = limited(x, (int32_t)r->columns, 4);
+    y = limited(y, (int32_t)r->rows, 4);
+    const size_t stride = luma_stride(r), half = chroma_stride(r);
+    const uint16_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
+    fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, n, luma, BLOCK);
+    const ptrdiff_t start = (y >> 3) * (ptrdiff_t)half + (x >> 3);
+    const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
+    fine_sample(r->u + start, half, across, down, x & 7, y & 7, 4, n / 2, chroma, HALF);
+    fine_sample(r->v + start, half, across, down, x & 7, y & 7, 4, n / 2, chroma + 64, HALF);
+}
+
+CLONES static void predict_block(const rtc_reference *r, int32_t x, int32_t y, uint16_t *block)
+{
+    samples_of(r, x, y, BLOCK, block, block + 256);
+}
+
+CLONES static void predict_quarter(const rtc_reference *r, int32_t x, int32_t y, int quarter,
+                                   uint16_t *block)
+{
+    const int across = quarter & 1, down = quarter >> 1;
+    samples_of(r, x, y, HALF, block + (down * BLOCK + across) * HALF,
+               block + 256 + (down * HALF + across) * (HALF / 2));
+}
+
+void rtc_predict_block(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
+                       uint16_t *block)
+{
+    if (is_whole(v)) {
+        predict_block(r, x + v[0], y + v[1], block);
+        return;
+    }
+    for (int k = 0; k < QUARTERS; k++)
+        predict_quarter(r, x + (k & 1) * HALF * 4 + v[2 * k],
+                        y + (k >> 1) * HALF * 4 + v[2 * k + 1], k, block);
+}
+
+/*
+ * Predicted blocks [rows, columns, 384] from vectors int16 [rows, columns, 4, 2], across and down
+ * in quarters of a luma sample; GREY where intra [rows, columns] is not 0.
+ */
+EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const uint8_t *intra,
+                        uint16_t *blocks)
+{
+    for (uint32_t row = 0; row < r->rows; row++)
+        for (uint32_t column = 0; column < r->columns; column++) {
+            const size_t at = (size_t)row * r->columns + column;
+            const int16_t *v = vectors + 2 * QUARTERS * at;
+            uint16_t *block = blocks + at * SAMPLES;
+            const int32_t x = (int32_t)(column * BLOCK * 4), y = (int32_t)(row * BLOCK * 4);
+            if (intra[at])
+                for (int i = 0; i < SAMPLES; i++)
+                    block[i] = GREY * FINE;
+            else
+                rtc_predict_block(r, v, x, y, block);
+        }
+}
+
+/* A prediction in bytes, as the networks look at it; size samples. */
+CLONES EXPORT void rtc_rounded(const uint16_t *restrict prediction, uint32_t size,
+                               uint8_t *restrict out)
+{
+    for (uint32_t i = 0; i < size; i++)
+        out[i] = (uint8_t)((prediction[i] + FINE / 2) / FINE);
+}
