@@ -97,7 +97,6 @@ INLINE uint32_t part_stride(uint32_t k) { return k < 4 ? BLOCK : HALF; }
 
 typedef struct {
     uint16_t *y, *u, *v; /* the sample at row 0, column 0 */
-    uint8_t *search;     /* luma again in bytes, for the search */
     uint32_t rows, columns; /* blocks */
 } rtc_reference;
 

@@ -11,29 +11,29 @@ static const int8_t CHROMA_TAPS[8][4] = {
     {-4, 36, 36, -4}, {-4, 28, 46, -6}, {-2, 16, 54, -4}, {-2, 10, 58, -2},
 };
 
-static const uint32_t VERSION = 5;
+static const uint32_t VERSION = 6;
 
 EXPORT uint32_t rtc_motion_version(void)
 {
     return VERSION;
 }
 
-/* Repeat the edges of a plane of samples of `size` bytes all around. */
-INLINE void repeat_edges(uint8_t *plane, size_t stride, uint32_t height, uint32_t width,
-                         uint32_t border, size_t size)
+/* Repeat the edges of a plane all around. */
+INLINE void repeat_edges(uint16_t *plane, size_t stride, uint32_t height, uint32_t width,
+                         uint32_t border)
 {
     for (uint32_t i = 0; i < height; i++) {
-        uint8_t *line = plane + i * stride * size, *end = line + width * size;
-        for (uint32_t j = 1; j <= border; j++) {
-            memcpy(line - j * size, line, size);
-            memcpy(end + (j - 1) * size, end - size, size);
+        uint16_t *line = plane + i * stride, *end = line + width;
+        for (uint32_t j = 0; j < border; j++) {
+            line[-1 - (ptrdiff_t)j] = line[0];
+            end[j] = end[-1];
         }
     }
-    const size_t whole = (width + 2 * border) * size;
-    uint8_t *first = plane - border * size, *last = first + (height - 1) * stride * size;
+    const size_t whole = (width + 2 * border) * sizeof *plane;
+    uint16_t *first = plane - border, *last = first + (height - 1) * stride;
     for (uint32_t i = 1; i <= border; i++) {
-        memcpy(first - i * stride * size, first, whole);
-        memcpy(last + i * stride * size, last, whole);
+        memcpy(first - i * stride, first, whole);
+        memcpy(last + i * stride, last, whole);
     }
 }
 
@@ -47,21 +47,16 @@ INLINE void fill_plane(uint16_t *plane, size_t stride, const uint16_t *blocks, u
             for (uint32_t i = 0; i < n; i++)
                 memcpy(to + i * stride, block + i * n, n * sizeof *to);
         }
-    repeat_edges((uint8_t *)plane, stride, rows * n, columns * n, border, sizeof *plane);
+    repeat_edges(plane, stride, rows * n, columns * n, border);
 }
 
 /* Copy blocks [rows, columns, 384] into a reference and repeat its edges. */
 CLONES EXPORT void rtc_reference_fill(const rtc_reference *to, const uint16_t *blocks)
 {
     const uint32_t rows = to->rows, columns = to->columns;
-    const size_t stride = luma_stride(to);
-    fill_plane(to->y, stride, blocks, rows, columns, BLOCK, BORDER);
+    fill_plane(to->y, luma_stride(to), blocks, rows, columns, BLOCK, BORDER);
     fill_plane(to->u, chroma_stride(to), blocks + 256, rows, columns, HALF, BORDER / 2);
     fill_plane(to->v, chroma_stride(to), blocks + 320, rows, columns, HALF, BORDER / 2);
-    for (uint32_t i = 0; i < rows * BLOCK; i++)
-        for (uint32_t j = 0; j < columns * BLOCK; j++)
-            to->search[i * stride + j] = (uint8_t)((to->y[i * stride + j] + FINE / 2) / FINE);
-    repeat_edges(to->search, stride, rows * BLOCK, columns * BLOCK, BORDER, 1);
 }
 
 /*

@@ -1,8 +1,17 @@
 /*
  * Vectors that take a reference to a picture; the encoder's own affair. There is no second form: the
- * tests ask that it finds what moved, and predictions from any vectors are checked in _predict.c.
+ * tests ask that it finds what moved, and that every build of this file finds the same.
+ *
+ * The search looks at luma in bytes, in four planes that are made once for a reference: as it is, and
+ * half a sample to the right, down, and both. What lies at a quarter of a sample is taken for the mean
+ * of two of their samples, as in ITU-T H.264 8.4.2.2.1: near enough to choose by, and a difference
+ * needs no filter.
  */
 #include "_motion.h"
+
+#if defined(__x86_64__) && !defined(RTC_PORTABLE)
+#include <emmintrin.h>
+#endif
 
 enum {
     TILE_BITS = 24,   /* what it costs to say that a tile does not rest: roughly, its z */
@@ -12,106 +21,94 @@ enum {
     SMOOTH = 10,      /* mean difference to the mean of a block's luma, at most */
     QUIET_BITS = 12,  /* a quarter whose differences are worth less is not looked at further */
     SPLIT_FROM = 40,  /* bits that a block's differences must be worth for that to be tried */
+    MARGIN = REACH + 2, /* how far around a picture the planes between samples are made */
+    GUESSES = 12,
 };
 
-/* n x n samples at a place between samples, into rows `pitch` apart; for the search. */
-INLINE void interpolate(const uint8_t *from, size_t stride, const int8_t *across,
-                        const int8_t *down, int taps, uint32_t n, uint8_t *restrict to,
-                        size_t pitch)
+typedef struct {
+    const rtc_reference *reference;
+    /* Luma in bytes, with BORDER around: [0], half right [1], half down [2], both [3]. */
+    uint8_t *planes[4];
+} rtc_sights;
+
+/* Samples half way to the next ones, which are `next` apart. */
+INLINE void half_way(const uint8_t *from, size_t next, uint32_t n, uint8_t *restrict to)
 {
-    int16_t lines[(BLOCK + 7) * BLOCK];
-    const int before = taps / 2 - 1;
-    const uint8_t *start = from - before * stride - before;
-    for (uint32_t i = 0; i < n + taps - 1; i++)
-        for (uint32_t j = 0; j < n; j++) {
-            int16_t sum = 0;
-            for (int k = 0; k < taps; k++)
-                sum = (int16_t)(sum + across[k] * start[i * stride + j + k]);
-            lines[i * n + j] = sum;
-        }
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t j = 0; j < n; j++) {
-            int32_t sum = 2048;
-            for (int k = 0; k < taps; k++)
-                sum += down[k] * lines[(i + k) * n + j];
-            to[i * pitch + j] = (uint8_t)clamp(sum >> 12, 0, 255);
-        }
+    const int8_t *taps = LUMA_TAPS[2]; /* as many on either side */
+    for (uint32_t j = 0; j < n; j++) {
+        int16_t sum = 32;
+        for (int k = 0; k < 4; k++)
+            sum = (int16_t)(sum + taps[3 - k] * (from[j - k * next] + from[j + (k + 1) * next]));
+        to[j] = (uint8_t)clamp(sum >> 6, 0, 255);
+    }
 }
 
-INLINE void interpolate_one_way(const uint8_t *from, size_t stride, size_t next,
-                                const int8_t *filter, int taps, uint32_t n, uint8_t *restrict to,
-                                size_t pitch)
+/* Make the planes of a picture. */
+CLONES EXPORT void rtc_sights_fill(const rtc_sights *s)
 {
-    const uint8_t *start = from - (taps / 2 - 1) * next;
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t j = 0; j < n; j++) {
-            int16_t sum = 32;
-            for (int k = 0; k < taps; k++)
-                sum = (int16_t)(sum + filter[k] * start[i * stride + j + k * next]);
-            to[i * pitch + j] = (uint8_t)clamp(sum >> 6, 0, 255);
-        }
-}
-
-INLINE void sample(const uint8_t *from, size_t stride, const int8_t *across, const int8_t *down,
-                   int moved_across, int moved_down, int taps, uint32_t n, uint8_t *restrict to,
-                   size_t pitch)
-{
-    if (!moved_across && !moved_down)
-        for (uint32_t i = 0; i < n; i++)
-            memcpy(to + i * pitch, from + i * stride, n);
-    else if (!moved_down)
-        interpolate_one_way(from, stride, 1, across, taps, n, to, pitch);
-    else if (!moved_across)
-        interpolate_one_way(from, stride, stride, down, taps, n, to, pitch);
-    else
-        interpolate(from, stride, across, down, taps, n, to, pitch);
-}
-
-/* n x n of luma in bytes, for the search. */
-INLINE void luma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n, uint8_t *restrict to,
-                    size_t pitch)
-{
-    x = limited(x, (int32_t)r->columns, 4);
-    y = limited(y, (int32_t)r->rows, 4);
+    const rtc_reference *r = s->reference;
     const size_t stride = luma_stride(r);
-    const uint8_t *from = r->search + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
-    sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, n, to, pitch);
+    const uint32_t height = r->rows * BLOCK, width = r->columns * BLOCK;
+    for (uint32_t i = 0; i < height + 2 * BORDER; i++) {
+        const size_t line = i * stride;
+        const uint16_t *from = r->y - BORDER * (stride + 1) + line;
+        uint8_t *to = s->planes[0] - BORDER * (stride + 1) + line;
+        for (size_t j = 0; j < stride; j++)
+            to[j] = (uint8_t)((from[j] + FINE / 2) / FINE);
+    }
+    /* Rows and columns beyond MARGIN are never looked at, so the filters stay inside BORDER. */
+    for (uint32_t i = BORDER - MARGIN - 3; i < height + BORDER + MARGIN + 4; i++) {
+        const ptrdiff_t line = ((ptrdiff_t)i - BORDER) * (ptrdiff_t)stride - MARGIN;
+        half_way(s->planes[0] + line, 1, width + 2 * MARGIN, s->planes[1] + line);
+    }
+    for (uint32_t i = BORDER - MARGIN; i < height + BORDER + MARGIN; i++) {
+        const ptrdiff_t line = ((ptrdiff_t)i - BORDER) * (ptrdiff_t)stride - MARGIN;
+        half_way(s->planes[0] + line, stride, width + 2 * MARGIN, s->planes[2] + line);
+        half_way(s->planes[1] + line, stride, width + 2 * MARGIN, s->planes[3] + line);
+    }
 }
 
-CLONES static void luma_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to)
-{
-    luma_of(r, x, y, BLOCK, to, BLOCK);
-}
-
-CLONES static void quarter_at(const rtc_reference *r, int32_t x, int32_t y, uint8_t *restrict to,
-                              size_t pitch)
-{
-    luma_of(r, x, y, HALF, to, pitch);
-}
-
-/* Sum of absolute differences of n x n samples of a block's luma and what is at a place. */
-#if defined(__x86_64__)
-#include <emmintrin.h>
-INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride, int n)
+/*
+ * Sum of absolute differences of n x n samples of a block's luma and what is at a place, or the mean of
+ * what is at two places.
+ */
+#if defined(__x86_64__) && !defined(RTC_PORTABLE)
+INLINE uint32_t difference(const uint8_t *block, const uint8_t *one, const uint8_t *two,
+                           size_t stride, int n)
 {
     __m128i sum = _mm_setzero_si128();
-    for (int i = 0; i < n; i++) {
-        const void *one = block + i * BLOCK, *other = from + i * stride;
-        const int whole = n == BLOCK;
-        __m128i a = whole ? _mm_loadu_si128(one) : _mm_loadl_epi64(one);
-        __m128i b = whole ? _mm_loadu_si128(other) : _mm_loadl_epi64(other);
+    for (int i = 0; i < n; i += 1 + (n == HALF)) { /* two rows of eight at once */
+        __m128i a, b, c;
+        if (n == BLOCK) {
+            a = _mm_loadu_si128((const void *)(block + i * BLOCK));
+            b = _mm_loadu_si128((const void *)(one + i * stride));
+            if (two)
+                c = _mm_loadu_si128((const void *)(two + i * stride));
+        } else {
+            a = _mm_unpacklo_epi64(_mm_loadl_epi64((const void *)(block + i * BLOCK)),
+                                   _mm_loadl_epi64((const void *)(block + (i + 1) * BLOCK)));
+            b = _mm_unpacklo_epi64(_mm_loadl_epi64((const void *)(one + i * stride)),
+                                   _mm_loadl_epi64((const void *)(one + (i + 1) * stride)));
+            if (two)
+                c = _mm_unpacklo_epi64(_mm_loadl_epi64((const void *)(two + i * stride)),
+                                       _mm_loadl_epi64((const void *)(two + (i + 1) * stride)));
+        }
+        if (two)
+            b = _mm_avg_epu8(b, c);
         sum = _mm_add_epi32(sum, _mm_sad_epu8(a, b));
     }
     return (uint32_t)(_mm_cvtsi128_si32(sum) + _mm_extract_epi16(sum, 4));
 }
 #else
-INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t stride, int n)
+INLINE uint32_t difference(const uint8_t *block, const uint8_t *one, const uint8_t *two,
+                           size_t stride, int n)
 {
     uint32_t sum = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
-            int d = block[i * BLOCK + j] - from[i * stride + j];
-            sum += (uint32_t)(d < 0 ? -d : d);
+            const size_t at = i * stride + j;
+            const int there = two ? (one[at] + two[at] + 1) >> 1 : one[at];
+            sum += (uint32_t)modulus(block[i * BLOCK + j] - there);
         }
     return sum;
 }
@@ -120,18 +117,15 @@ INLINE uint32_t difference(const uint8_t *block, const uint8_t *from, size_t str
 /* Bits of a vector's difference from what is expected, in sixteenths; roughly. */
 INLINE uint32_t bits16(int32_t d)
 {
-    uint32_t magnitude = (uint32_t)(d < 0 ? -d : d), n = 0;
-    if (!magnitude)
-        return 8;
-    while (magnitude >> n)
-        n++;
-    return 16 * (2 * n) + 8;
+    return d ? 32 * (32 - (uint32_t)__builtin_clz((uint32_t)modulus(d))) + 8 : 8;
 }
 
 typedef struct {
-    const rtc_reference *r;
+    const rtc_sights *sights;
     const uint8_t *block;
-    int32_t left, top;    /* of the block, in quarters */
+    size_t stride;
+    int32_t left, top;        /* of the block, in quarters of a sample */
+    int32_t right_end, bottom_end; /* where it may be at most */
     int32_t expect_x, expect_y;
     uint32_t price;       /* of a sixteenth of a bit, in 1/256 of a sample's difference */
     int side;             /* of what moves: BLOCK or HALF */
@@ -144,39 +138,43 @@ INLINE uint32_t vector_cost(const search_state *s, int32_t x, int32_t y)
     return ((bits16(x - s->expect_x) + bits16(y - s->expect_y)) * s->price) >> 8;
 }
 
-/* Whether a whole-sample vector is better than the best so far, which it then becomes. */
-static int try_whole(search_state *s, int32_t x, int32_t y)
+/* Of the planes' samples, the one at a place in halves of a sample. */
+INLINE const uint8_t *half_at(const search_state *s, int32_t x, int32_t y)
 {
-    const rtc_reference *r = s->r;
-    int32_t across = s->left + x, down = s->top + y;
-    if (across != limited(across, (int32_t)r->columns, 4) ||
-        down != limited(down, (int32_t)r->rows, 4))
-        return 0;
-    const uint8_t *from = r->search + (down >> 2) * (ptrdiff_t)luma_stride(r) + (across >> 2);
-    uint32_t cost = vector_cost(s, x, y);
-    if (cost >= s->cost)
-        return 0;
-    cost += s->side == BLOCK ? difference(s->block, from, luma_stride(r), BLOCK)
-                             : difference(s->block, from, luma_stride(r), HALF);
-    if (cost >= s->cost)
-        return 0;
-    s->cost = cost, s->x = x, s->y = y;
-    return 1;
+    const uint8_t *plane = s->sights->planes[(x & 1) + 2 * (y & 1)];
+    return plane + (y >> 1) * (ptrdiff_t)s->stride + (x >> 1);
 }
 
-static int try_part(search_state *s, int32_t x, int32_t y)
+/* What a block differs from what is at a place, in quarters. */
+INLINE uint32_t difference_at(const search_state *s, int32_t x, int32_t y)
 {
-    uint8_t moved[BLOCK * BLOCK];
-    uint32_t cost = vector_cost(s, x, y);
-    if (cost >= s->cost)
-        return 0;
-    if (s->side == BLOCK) {
-        luma_at(s->r, s->left + x, s->top + y, moved);
-        cost += difference(s->block, moved, BLOCK, BLOCK);
+    const int32_t i = x >> 1, j = y >> 1;
+    const uint8_t *one, *two = NULL;
+    const int across = x & 1, down = y & 1;
+    if (across & down & ~(i ^ j)) { /* of four around, the two that lie between samples one way */
+        one = half_at(s, i + 1, j);
+        two = half_at(s, i, j + 1);
     } else {
-        quarter_at(s->r, s->left + x, s->top + y, moved, BLOCK);
-        cost += difference(s->block, moved, BLOCK, HALF);
+        one = half_at(s, i, j);
+        if (across | down)
+            two = half_at(s, i + across, j + down);
     }
+    if (s->side == BLOCK)
+        return two ? difference(s->block, one, two, s->stride, BLOCK)
+                   : difference(s->block, one, NULL, s->stride, BLOCK);
+    return two ? difference(s->block, one, two, s->stride, HALF)
+               : difference(s->block, one, NULL, s->stride, HALF);
+}
+
+/* Whether a vector is better than the best so far, which it then becomes. */
+static int try_vector(search_state *s, int32_t x, int32_t y)
+{
+    const int32_t across = s->left + x, down = s->top + y;
+    uint32_t cost = vector_cost(s, x, y);
+    if (cost >= s->cost || across < -REACH * 4 || across > s->right_end || down < -REACH * 4 ||
+        down > s->bottom_end)
+        return 0;
+    cost += difference_at(s, across, down);
     if (cost >= s->cost)
         return 0;
     s->cost = cost, s->x = x, s->y = y;
@@ -190,10 +188,8 @@ CLONES static uint32_t spread(const uint8_t *block)
     for (int i = 0; i < BLOCK * BLOCK; i++)
         mean += block[i];
     mean /= BLOCK * BLOCK;
-    for (int i = 0; i < BLOCK * BLOCK; i++) {
-        int d = block[i] - (int)mean;
-        sum += (uint32_t)(d < 0 ? -d : d);
-    }
+    for (int i = 0; i < BLOCK * BLOCK; i++)
+        sum += (uint32_t)modulus(block[i] - (int)mean);
     return sum;
 }
 
@@ -211,13 +207,11 @@ INLINE int32_t median(int32_t a, int32_t b, int32_t c)
 static void refine(search_state *s, int32_t unit)
 {
     const int32_t x = s->x, y = s->y;
-    try_part(s, x - unit, y);
-    if (s->x == x)
-        try_part(s, x + unit, y);
+    if (!try_vector(s, x - unit, y))
+        try_vector(s, x + unit, y);
     const int32_t across = s->x;
-    try_part(s, across, y - unit);
-    if (s->y == y)
-        try_part(s, across, y + unit);
+    if (!try_vector(s, across, y - unit))
+        try_vector(s, across, y + unit);
 }
 
 /* Whole samples around the best vector so far, then halves and quarters. */
@@ -227,15 +221,15 @@ static void descend(search_state *s, int steps)
         const int32_t x = s->x, y = s->y;
         int better = 0;
         for (int i = 0; i < 6; i++)
-            better |= try_whole(s, x + 4 * HEXAGON[i][0], y + 4 * HEXAGON[i][1]);
+            better |= try_vector(s, x + 4 * HEXAGON[i][0], y + 4 * HEXAGON[i][1]);
         if (!better)
             break;
     }
     const int32_t x = s->x, y = s->y;
     for (int i = 0; i < 8; i++)
-        try_whole(s, x + 4 * AROUND[i][0], y + 4 * AROUND[i][1]);
-    for (int unit = 2; unit; unit /= 2)
-        refine(s, unit);
+        try_vector(s, x + 4 * AROUND[i][0], y + 4 * AROUND[i][1]);
+    refine(s, 2);
+    refine(s, 1);
 }
 
 /* The vector of a quarter of the block so many rows up and columns left of `own`'s. */
@@ -281,30 +275,15 @@ static uint32_t split(const search_state *whole, const int16_t *const guesses[],
         if (k)
             s.expect_x = found[0], s.expect_y = found[1];
         s.cost = UINT32_MAX;
-        try_part(&s, whole->x, whole->y);
+        try_vector(&s, whole->x, whole->y);
         if (s.cost > quiet) {
             for (int i = 0; i < count; i++)
-                if (guesses[i][0] != whole->x || guesses[i][1] != whole->y)
-                    try_part(&s, guesses[i][0], guesses[i][1]);
+                try_vector(&s, guesses[i][0], guesses[i][1]);
             for (int i = 0; i < k; i++)
-                if (found[2 * i] != whole->x || found[2 * i + 1] != whole->y)
-                    try_part(&s, found[2 * i], found[2 * i + 1]);
+                try_vector(&s, found[2 * i], found[2 * i + 1]);
         }
-        if (s.cost <= quiet) { /* little is left to gain */
-            found[2 * k] = (int16_t)s.x, found[2 * k + 1] = (int16_t)s.y;
-            cost += s.cost;
-            continue;
-        }
-        /* From whole samples again, unless it stays there anyway. */
-        const int32_t x = s.x, y = s.y;
-        const uint32_t best = s.cost;
-        s.cost = UINT32_MAX;
-        try_whole(&s, (x + 2) & ~3, (y + 2) & ~3);
-        if (s.cost == UINT32_MAX)
-            s.x = x, s.y = y;
-        descend(&s, 4);
-        if (best <= s.cost)
-            s.x = x, s.y = y, s.cost = best;
+        if (s.cost > quiet)
+            descend(&s, 4);
         found[2 * k] = (int16_t)s.x, found[2 * k + 1] = (int16_t)s.y;
         cost += s.cost;
     }
@@ -319,9 +298,9 @@ CLONES static int has_speck(const search_state *s, const int16_t *v, uint32_t pr
 {
     uint16_t predicted[SAMPLES];
     int32_t most = 0, sum = 0;
-    rtc_predict_block(s->r, v, s->left, s->top, predicted);
+    rtc_predict_block(s->sights->reference, v, s->left, s->top, predicted);
     for (int i = BLOCK * BLOCK; i < SAMPLES; i++) {
-        const int32_t d = s->block[i] * FINE - predicted[i], size = d < 0 ? -d : d;
+        const int32_t size = modulus(s->block[i] * FINE - predicted[i]);
         most = most < size ? size : most;
         sum += size;
     }
@@ -330,108 +309,107 @@ CLONES static int has_speck(const search_state *s, const int16_t *v, uint32_t pr
            spread(s->block) < SMOOTH * BLOCK * BLOCK;
 }
 
-/*
- * Let tiles rest whose motion is not worth what it costs to say that they move at all: a change of
- * the sum of differences below `least`.
- */
-static void settle(const rtc_reference *r, const uint8_t *blocks, uint32_t least,
-                   int16_t *vectors, const uint8_t *intra)
+typedef struct {
+    const rtc_sights *sights;
+    const uint8_t *blocks;
+    uint32_t price, calm;
+    int16_t *vectors;
+    uint8_t *intra;
+} task;
+
+/* Find the vectors of the block at a place. Returns what that saves against none, at most. */
+static uint32_t search_block(const task *t, uint32_t row, uint32_t column)
 {
-    uint8_t moved[BLOCK * BLOCK];
-    for (uint32_t top = 0; top < r->rows; top += TILE)
-        for (uint32_t first = 0; first < r->columns; first += TILE) {
-            uint32_t gained = 0, keep = 0;
-            for (uint32_t k = 0; k < TILE * TILE && !keep; k++) {
-                const uint32_t row = top + k / TILE, column = first + k % TILE;
-                const size_t at = (size_t)row * r->columns + column;
-                const int16_t *v = vectors + 2 * QUARTERS * at;
-                keep |= intra[at] | !is_whole(v);
-                if (keep || !(v[0] | v[1]))
-                    continue;
-                const uint8_t *block = blocks + at * SAMPLES;
-                const size_t stride = luma_stride(r);
-                const uint8_t *here = r->search + row * BLOCK * stride + column * BLOCK;
-                luma_at(r, (int32_t)column * BLOCK * 4 + v[0], (int32_t)row * BLOCK * 4 + v[1],
-                        moved);
-                gained += difference(block, here, stride, BLOCK);
-                gained -= difference(block, moved, BLOCK, BLOCK);
-                keep |= (int32_t)gained > (int32_t)least;
-            }
-            for (uint32_t k = 0; k < TILE * TILE && !keep; k++) {
-                const size_t at = (size_t)(top + k / TILE) * r->columns + first + k % TILE;
-                set_all(vectors + 2 * QUARTERS * at, 0, 0);
-            }
-        }
+    const rtc_reference *r = t->sights->reference;
+    const uint32_t columns = r->columns, price = t->price;
+    const size_t at = (size_t)row * columns + column;
+    int16_t *own = t->vectors + 2 * QUARTERS * at;
+    int16_t expect[2], found[2 * QUARTERS];
+    expected(own, columns, row % TILE, column % TILE, expect);
+    search_state s = {
+        .sights = t->sights,
+        .block = t->blocks + at * SAMPLES,
+        .stride = luma_stride(r),
+        .left = (int32_t)column * BLOCK * 4,
+        .top = (int32_t)row * BLOCK * 4,
+        .right_end = ((int32_t)columns * BLOCK + REACH - BLOCK) * 4,
+        .bottom_end = ((int32_t)r->rows * BLOCK + REACH - BLOCK) * 4,
+        .expect_x = expect[0],
+        .expect_y = expect[1],
+        .price = price,
+        .side = BLOCK,
+        .cost = UINT32_MAX,
+    };
+    const uint32_t rest = difference_at(&s, s.left, s.top);
+    t->intra[at] = 0;
+    if (rest + vector_cost(&s, 0, 0) < t->calm * 16) {
+        set_all(own, 0, 0);
+        t->intra[at] = (uint8_t)has_speck(&s, own, price);
+        return t->intra[at] ? UINT32_MAX : 0;
+    }
+    s.cost = rest + vector_cost(&s, 0, 0);
+    /* Those of the last frame here and beyond, and of the blocks before this one. */
+    const int16_t *guesses[GUESSES];
+    int count = 0;
+    if (column + 1 < columns)
+        guesses[count++] = own + 2 * QUARTERS;
+    if (row + 1 < r->rows)
+        guesses[count++] = own + 2 * QUARTERS * columns;
+    const int16_t was[2 * QUARTERS] = {own[0], own[1], own[2], own[3],
+                                       own[4], own[5], own[6], own[7]};
+    for (int k = 0; k < QUARTERS; k++)
+        guesses[count++] = was + 2 * k;
+    const int near = count;
+    if (column)
+        guesses[count++] = before(own, columns, 0, 1, 1);
+    if (row)
+        guesses[count++] = before(own, columns, 1, 0, 2);
+    if (row && column)
+        guesses[count++] = before(own, columns, 1, 1, 3);
+    for (int i = 0; i < count; i++)
+        try_vector(&s, guesses[i][0], guesses[i][1]);
+    try_vector(&s, s.expect_x, s.expect_y);
+    descend(&s, 12);
+    set_all(found, s.x, s.y);
+    if (s.cost - vector_cost(&s, s.x, s.y) > SPLIT_FROM * price / 16) {
+        const uint32_t cost = split(&s, guesses + near, count - near, found);
+        if (cost < s.cost)
+            s.cost = cost;
+        else
+            set_all(found, s.x, s.y);
+    }
+    if (s.cost > INTRA_BITS * price / 16 + spread(s.block) || has_speck(&s, found, price)) {
+        set_all(found, 0, 0);
+        t->intra[at] = 1;
+    }
+    memcpy(own, found, sizeof found);
+    if (t->intra[at] || !is_whole(own))
+        return UINT32_MAX;
+    const uint32_t moved = difference_at(&s, s.left + own[0], s.top + own[1]);
+    return rest > moved ? rest - moved : 0;
 }
 
 /*
- * Vectors [rows, columns, 4, 2] that take *r* to *blocks*, whole tiles, and intra [rows, columns],
- * 1 where nothing does; the vectors there on entry are tried first.
+ * Vectors [rows, columns, 4, 2] that take a reference to *blocks*, whole tiles, and intra [rows,
+ * columns], 1 where nothing does; the vectors there on entry are tried first.
  *
  * price: of a bit, in 1/16 of a sample's difference. calm: a block whose mean difference to the
- * reference at rest is below this (in 1/16 of a sample) is left at rest without a search.
+ * reference at rest is below this (in 1/16 of a sample) is left at rest without a search. A tile
+ * whose motion is not worth what it costs to say that it moves at all is left at rest as well.
  */
-EXPORT void rtc_search(const rtc_reference *r, const uint8_t *blocks, uint32_t price,
+EXPORT void rtc_search(const rtc_sights *sights, const uint8_t *blocks, uint32_t price,
                        uint32_t calm, int16_t *vectors, uint8_t *intra)
 {
-    const uint32_t columns = r->columns;
-    for (uint32_t row = 0; row < r->rows; row++)
-        for (uint32_t column = 0; column < columns; column++) {
-            const size_t at = (size_t)row * columns + column;
-            int16_t *own = vectors + 2 * QUARTERS * at;
-            int16_t expect[2];
-            expected(own, columns, row % TILE, column % TILE, expect);
-            search_state s = {
-                .r = r,
-                .block = blocks + at * SAMPLES,
-                .left = (int32_t)column * BLOCK * 4,
-                .top = (int32_t)row * BLOCK * 4,
-                .expect_x = expect[0],
-                .expect_y = expect[1],
-                .price = price,
-                .side = BLOCK,
-                .cost = UINT32_MAX,
-            };
-            intra[at] = 0;
-            try_whole(&s, 0, 0);
-            if (s.cost < calm * 16) {
-                set_all(own, 0, 0);
-                intra[at] = (uint8_t)has_speck(&s, own, price);
-                continue;
+    const task t = {sights, blocks, price, calm, vectors, intra};
+    const uint32_t rows = sights->reference->rows, columns = sights->reference->columns;
+    for (uint32_t top = 0; top < rows; top += TILE)
+        for (uint32_t first = 0; first < columns; first += TILE) {
+            uint64_t saved = 0;
+            for (uint32_t k = 0; k < TILE * TILE; k++)
+                saved += search_block(&t, top + k / TILE, first + k % TILE);
+            for (uint32_t k = 0; k < TILE * TILE && saved <= TILE_BITS * price / 16; k++) {
+                const size_t at = (size_t)(top + k / TILE) * columns + first + k % TILE;
+                set_all(vectors + 2 * QUARTERS * at, 0, 0);
             }
-            /* Those of the last frame here, and of the blocks before this one. */
-            const int16_t *guesses[2 * QUARTERS];
-            int count = 0;
-            for (int k = 0; k < QUARTERS; k++)
-                guesses[count++] = own + 2 * k;
-            if (column)
-                guesses[count++] = before(own, columns, 0, 1, 1);
-            if (row)
-                guesses[count++] = before(own, columns, 1, 0, 2);
-            if (row && column)
-                guesses[count++] = before(own, columns, 1, 1, 3);
-            for (int i = 0; i < count; i++) {
-                int32_t x = (guesses[i][0] + 2) & ~3, y = (guesses[i][1] + 2) & ~3;
-                if (x | y)
-                    try_whole(&s, x, y);
-            }
-            try_whole(&s, (s.expect_x + 2) & ~3, (s.expect_y + 2) & ~3);
-            descend(&s, 12);
-            int16_t found[2 * QUARTERS];
-            const uint32_t of_vector = vector_cost(&s, s.x, s.y);
-            if (s.cost - of_vector > SPLIT_FROM * price / 16) {
-                const uint32_t cost = split(&s, guesses + QUARTERS, count - QUARTERS, found);
-                if (cost < s.cost)
-                    s.cost = cost;
-                else
-                    set_all(found, s.x, s.y);
-            } else
-                set_all(found, s.x, s.y);
-            if (s.cost > INTRA_BITS * price / 16 + spread(s.block) || has_speck(&s, found, price)) {
-                set_all(found, 0, 0);
-                intra[at] = 1;
-            }
-            memcpy(own, found, sizeof found);
         }
-    settle(r, blocks, TILE_BITS * price / 16, vectors, intra);
 }

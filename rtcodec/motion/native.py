@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 
-LIBRARY_VERSION = 5
+LIBRARY_VERSION = 6
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -45,16 +45,23 @@ class _Planes(ctypes.Structure):
     """`rtc_reference`."""
 
     _fields_ = (
-        *((name, _PTR) for name in ("y", "u", "v", "search")),
+        *((name, _PTR) for name in ("y", "u", "v")),
         ("rows", _U32),
         ("columns", _U32),
     )
+
+
+class _Sights(ctypes.Structure):
+    """`rtc_sights`."""
+
+    _fields_ = (("reference", _PTR), ("planes", _PTR * 4))
 
 
 _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
     "rtc_motion_version": (_U32, ()),
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
+    "rtc_sights_fill": (None, (_PTR,)),
     "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_rounded": (None, (_PTR, _U32, _PTR)),
     "rtc_transform": (None, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR)),
@@ -104,17 +111,13 @@ class Reference:
             (rows * n + 2 * border, columns * n + 2 * border, border)
             for n, border in ((BLOCK_PX, BORDER_PX), *((BLOCK_PX // 2, BORDER_PX // 2),) * 2)
         ]
-        sides.append(sides[0])
-        kinds = (np.uint16, np.uint16, np.uint16, np.uint8)
-        self._planes = [
-            np.zeros((height, width), kind)
-            for (height, width, _), kind in zip(sides, kinds, strict=True)
-        ]
+        self._planes = [np.zeros((height, width), np.uint16) for height, width, _ in sides]
         starts = [
-            plane.ctypes.data + (border * width + border) * plane.itemsize
-            for plane, (_, width, border) in zip(self._planes, sides, strict=True)
+            _inner(plane, border) for plane, (*_, border) in zip(self._planes, sides, strict=True)
         ]
         self._c = _Planes(*starts, rows, columns)
+        self._sights: tuple[_Sights, NDArray[np.uint8]] | None = None
+        self._is_seen = False  # whether what the search looks at is of this picture
 
     def fill(self, blocks: Fine | NDArray[np.uint8]) -> None:
         """Take the picture *blocks*, [h16, w16, 384], `Fine` or in bytes."""
@@ -122,6 +125,7 @@ class Reference:
             blocks = blocks.astype(np.uint16) * FINE
         self._check(blocks, np.uint16, BLOCK_SAMPLES)
         self._library.rtc_reference_fill(ctypes.byref(self._c), _address(blocks))
+        self._is_seen = False
 
     def predict(self, vectors: Vectors, intra: NDArray[np.uint8]) -> Fine:
         """
@@ -162,9 +166,22 @@ class Reference:
         intra = np.empty(self.shape, np.uint8)
         price, rest = (max(0, min(1 << 16, round(16 * x))) for x in (bit_price, calm))
         self._library.rtc_search(
-            ctypes.byref(self._c), _address(blocks), price, rest, _address(vectors), _address(intra)
-        )
+            ctypes.byref(self._seen()), _address(blocks), price, rest, _address(vectors),
+            _address(intra),
+        )  # fmt: skip
         return vectors, intra
+
+    def _seen(self) -> _Sights:
+        """What the search looks at; decoders never do, so it is made when first asked for."""
+        if self._sights is None:
+            planes = np.zeros((4, *self._planes[0].shape), np.uint8)
+            starts = (_inner(plane, BORDER_PX) for plane in planes)
+            self._sights = _Sights(ctypes.addressof(self._c), (_PTR * 4)(*starts)), planes
+        sights, _ = self._sights
+        if not self._is_seen:
+            self._library.rtc_sights_fill(ctypes.byref(sights))
+            self._is_seen = True
+        return sights
 
     def _check(self, array: NDArray[np.generic], kind: type[np.generic], *last: int) -> None:
         shape = (*self.shape, *last)
@@ -321,3 +338,8 @@ def nonzero(symbols: NDArray[np.int16]) -> NDArray[np.uint32]:
 
 def _address(array: NDArray[np.generic]) -> int:
     return array.ctypes.data
+
+
+def _inner(plane: NDArray[np.generic], border: int) -> int:
+    """Address of the first sample inside a border."""
+    return plane.ctypes.data + border * (plane.shape[1] + 1) * plane.itemsize
