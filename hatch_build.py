@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class LibraryHook(BuildHookInterface[Any]):
-    """Puts each library, as `rtcodec/entropy/_rans.<ext>`, beside its sources and into the wheel."""
+    """Puts each library, as `entropy/_rans.<ext>`, beside its sources and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; *version* is `standard` or `editable`."""

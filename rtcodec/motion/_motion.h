@@ -1,10 +1,14 @@
 /*
  * What the C files of this folder share: sizes, references, tables of numbers.
  *
- *     _predict.c   references and predictions    normative (SPEC.md 9.2), equals predict.py
- *     _paint.c     from symbols to samples       normative (9.3, 9.4), equals transform.py, smoothing.py
- *     _search.c    vectors for a picture         the encoder's own affair
- *     _latents.c   from samples to symbols       the encoder's own affair
+ *     _predict.c    references and predictions    normative (SPEC.md 9.2), equals predict.py
+ *     _paint.c      from symbols to samples       normative (9.3, 9.4): transform.py, smoothing.py
+ *     _blocks.c     between planes and blocks     equals rtcodec/engine/blocks.py
+ *     _vectors.c    vectors as symbols            equals vectors.py; _expected.h for the search too
+ *     _sights.c     what the search looks at      the encoder's own affair, as what follows
+ *     _search.c     vectors for a picture; its inner loops are in _difference.h
+ *     _latents.c    from samples to symbols
+ *     _describe.c   hyper-latents
  *
  * Freestanding C11 (GCC or Clang), one library, for Python through ctypes and for wasm32. It
  * allocates nothing and calls nothing but memcpy and memset. Arguments come checked from native.py;
@@ -28,11 +32,17 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-/* x86: compiled for AVX2 as well, chosen when the library is loaded. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+/*
+ * x86: compiled for AVX2 as well, chosen when the library is loaded. RTC_PORTABLE leaves that out, and
+ * intrinsics: the same results, which the tests compare.
+ */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) \
+    && !defined(RTC_PORTABLE)
 #define CLONES __attribute__((target_clones("avx2", "default")))
+#define WIDE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define CLONES
+#define WIDE_CLONES
 #endif
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
@@ -100,9 +110,15 @@ typedef struct {
     uint32_t rows, columns; /* blocks */
 } rtc_reference;
 
-/* A block predicted with vectors [4, 2]; x, y: of the block, in quarters of a sample. */
-void rtc_predict_block(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
-                       uint16_t *block);
+typedef struct {
+    const rtc_reference *reference;
+    /* Luma in bytes, with BORDER around: [0], half right [1], half down [2], both [3]. */
+    uint8_t *planes[4];
+} rtc_sights;
+
+/* u and v of a block, 64 samples each, predicted with vectors [4, 2]; x, y: as in rtc_predict. */
+void rtc_predict_chroma(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
+                        uint16_t *chroma);
 
 INLINE size_t luma_stride(const rtc_reference *r) { return r->columns * BLOCK + 2 * BORDER; }
 INLINE size_t chroma_stride(const rtc_reference *r) { return r->columns * HALF + BORDER; }

@@ -8,8 +8,8 @@
  * Add the inverse transform of coefficients to a prediction; normative, SPEC.md 9.3. rows: bit v says
  * whether row v of `c` has any that is not 0.
  */
-INLINE void add_part(int32_t c[SIDE][SIDE], uint32_t rows, int split, const uint16_t *prediction,
-                     uint32_t stride, uint16_t *restrict out)
+INLINE void add_part(int32_t c[SIDE][SIDE], uint32_t rows, int split, uint16_t *part,
+                     uint32_t stride)
 {
     int32_t down[SIDE][SIDE] = {{0}};
     for (int v = 0; v < SIDE; v++) {
@@ -31,24 +31,22 @@ INLINE void add_part(int32_t c[SIDE][SIDE], uint32_t rows, int split, const uint
                 sums[x] += t * (!split ? DCT[h][x] : (h & 1) == x >> 2 ? DCT4[h >> 1][x & 3] : 0);
         }
         for (int x = 0; x < SIDE; x++) {
-            const int32_t sample = prediction[y * stride + x] + ((sums[x] + 4096) >> 13);
-            out[y * stride + x] = (uint16_t)clamp(sample, 0, FINE_MAX);
+            const int32_t sample = part[y * stride + x] + ((sums[x] + 4096) >> 13);
+            part[y * stride + x] = (uint16_t)clamp(sample, 0, FINE_MAX);
         }
     }
 }
 
 /*
- * Blocks from a prediction and symbols [places, stride], the first 384 of latents; luma's are of
+ * Add symbols [places, stride], the first 384 of latents, to a prediction, in place; luma's are of
  * 4x4 DCTs where the one at `split` is not 0. still: [places], not 0 where the prediction stays as it
  * is. steps: of luma and of chroma, in units of a prediction's. coded: [places], bit k says whether
  * part k has a symbol that is not 0.
  */
-CLONES EXPORT void rtc_paint(const uint16_t *restrict prediction, const int16_t *restrict symbols,
-                             const uint8_t *restrict still, const int32_t *steps, uint32_t places,
-                             uint32_t stride, uint32_t split, uint16_t *restrict blocks,
-                             uint8_t *restrict coded)
+CLONES EXPORT void rtc_paint(const int16_t *restrict symbols, const uint8_t *restrict still,
+                             const int32_t *steps, uint32_t places, uint32_t stride,
+                             uint32_t split, uint16_t *restrict blocks, uint8_t *restrict coded)
 {
-    memcpy(blocks, prediction, (size_t)places * SAMPLES * sizeof *blocks);
     for (uint32_t place = 0; place < places; place++) {
         coded[place] = 0;
         if (still[place])
@@ -76,12 +74,11 @@ CLONES EXPORT void rtc_paint(const uint16_t *restrict prediction, const int16_t 
         for (uint32_t k = 0; k < PARTS && touched; k++)
             if (rows[k]) {
                 coded[place] |= (uint8_t)(1u << k);
-                const size_t start = (size_t)place * SAMPLES + part_start(k);
-                const uint32_t apart = part_stride(k);
+                uint16_t *part = blocks + (size_t)place * SAMPLES + part_start(k);
                 if (k < 4 && own[split])
-                    add_part(c[k], rows[k], 1, prediction + start, apart, blocks + start);
+                    add_part(c[k], rows[k], 1, part, part_stride(k));
                 else
-                    add_part(c[k], rows[k], 0, prediction + start, apart, blocks + start);
+                    add_part(c[k], rows[k], 0, part, part_stride(k));
             }
     }
 }

@@ -109,44 +109,55 @@ INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *acros
         }
 }
 
-/* n x n of luma, and a quarter as many of each chroma plane, of a prediction. */
-INLINE void samples_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
-                       uint16_t *restrict luma, uint16_t *restrict chroma)
+/* n x n of luma, rows BLOCK apart, of a prediction; x, y: in quarters of a sample. */
+INLINE void luma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
+                    uint16_t *restrict luma)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
-    const size_t stride = luma_stride(r), half = chroma_stride(r);
+    const size_t stride = luma_stride(r);
     const uint16_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
     fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, n, luma, BLOCK);
-    const ptrdiff_t start = (y >> 3) * (ptrdiff_t)half + (x >> 3);
+}
+
+/* n x n of u, rows HALF apart, and of v 64 samples behind; x, y: still of luma. */
+INLINE void chroma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
+                      uint16_t *restrict chroma)
+{
+    x = limited(x, (int32_t)r->columns, 4);
+    y = limited(y, (int32_t)r->rows, 4);
+    const size_t stride = chroma_stride(r);
+    const ptrdiff_t start = (y >> 3) * (ptrdiff_t)stride + (x >> 3);
     const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
-    fine_sample(r->u + start, half, across, down, x & 7, y & 7, 4, n / 2, chroma, HALF);
-    fine_sample(r->v + start, half, across, down, x & 7, y & 7, 4, n / 2, chroma + 64, HALF);
+    fine_sample(r->u + start, stride, across, down, x & 7, y & 7, 4, n, chroma, HALF);
+    fine_sample(r->v + start, stride, across, down, x & 7, y & 7, 4, n, chroma + 64, HALF);
 }
 
-CLONES static void predict_block(const rtc_reference *r, int32_t x, int32_t y, uint16_t *block)
+/* Where quarter k of a block lies in it, in samples of luma. */
+INLINE int32_t across_of(int k) { return (k & 1) * HALF; }
+INLINE int32_t down_of(int k) { return (k >> 1) * HALF; }
+
+/* Luma of a block predicted with vectors [4, 2]; x, y: of the block, in quarters of a sample. */
+CLONES static void predict_luma(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
+                                uint16_t *luma)
 {
-    samples_of(r, x, y, BLOCK, block, block + 256);
+    if (is_whole(v))
+        luma_of(r, x + v[0], y + v[1], BLOCK, luma);
+    else
+        for (int k = 0; k < QUARTERS; k++)
+            luma_of(r, x + 4 * across_of(k) + v[2 * k], y + 4 * down_of(k) + v[2 * k + 1], HALF,
+                    luma + down_of(k) * BLOCK + across_of(k));
 }
 
-CLONES static void predict_quarter(const rtc_reference *r, int32_t x, int32_t y, int quarter,
-                                   uint16_t *block)
+CLONES void rtc_predict_chroma(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
+                               uint16_t *chroma)
 {
-    const int across = quarter & 1, down = quarter >> 1;
-    samples_of(r, x, y, HALF, block + (down * BLOCK + across) * HALF,
-               block + 256 + (down * HALF + across) * (HALF / 2));
-}
-
-void rtc_predict_block(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
-                       uint16_t *block)
-{
-    if (is_whole(v)) {
-        predict_block(r, x + v[0], y + v[1], block);
-        return;
-    }
-    for (int k = 0; k < QUARTERS; k++)
-        predict_quarter(r, x + (k & 1) * HALF * 4 + v[2 * k],
-                        y + (k >> 1) * HALF * 4 + v[2 * k + 1], k, block);
+    if (is_whole(v))
+        chroma_of(r, x + v[0], y + v[1], HALF, chroma);
+    else
+        for (int k = 0; k < QUARTERS; k++)
+            chroma_of(r, x + 4 * across_of(k) + v[2 * k], y + 4 * down_of(k) + v[2 * k + 1],
+                      HALF / 2, chroma + down_of(k) / 2 * HALF + across_of(k) / 2);
 }
 
 /*
@@ -165,8 +176,10 @@ EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const ui
             if (intra[at])
                 for (int i = 0; i < SAMPLES; i++)
                     block[i] = GREY * FINE;
-            else
-                rtc_predict_block(r, v, x, y, block);
+            else {
+                predict_luma(r, v, x, y, block);
+                rtc_predict_chroma(r, v, x, y, block + BLOCK * BLOCK);
+            }
         }
 }
 

@@ -2,16 +2,12 @@
  * Vectors that take a reference to a picture; the encoder's own affair. There is no second form: the
  * tests ask that it finds what moved, and that every build of this file finds the same.
  *
- * The search looks at luma in bytes, in four planes that are made once for a reference: as it is, and
- * half a sample to the right, down, and both. What lies at a quarter of a sample is taken for the mean
- * of two of their samples, as in ITU-T H.264 8.4.2.2.1: near enough to choose by, and a difference
- * needs no filter.
+ * Steps and halves are chosen by plain differences, quarters, and whether a block is split, by what
+ * differences are after a transform.
  */
+#include "_difference.h"
+#include "_expected.h"
 #include "_motion.h"
-
-#if defined(__x86_64__) && !defined(RTC_PORTABLE)
-#include <emmintrin.h>
-#endif
 
 enum {
     TILE_BITS = 24,   /* what it costs to say that a tile does not rest: roughly, its z */
@@ -20,99 +16,12 @@ enum {
     SPECK_LEAST = 20, /* what a sample of chroma may be off; or most of a step of the quantiser */
     SMOOTH = 10,      /* mean difference to the mean of a block's luma, at most */
     QUIET_BITS = 12,  /* a quarter whose differences are worth less is not looked at further */
+    FAR_BITS = 48,    /* one that is worth less is looked for close by only */
+    LITTLE_BITS = 24, /* a block's differences that are worth less are not transformed */
+    CLOSE_BITS = 72,  /* one whose are worth less is looked for close by only */
     SPLIT_FROM = 40,  /* bits that a block's differences must be worth for that to be tried */
-    MARGIN = REACH + 2, /* how far around a picture the planes between samples are made */
-    GUESSES = 12,
+    GUESSES = 9,
 };
-
-typedef struct {
-    const rtc_reference *reference;
-    /* Luma in bytes, with BORDER around: [0], half right [1], half down [2], both [3]. */
-    uint8_t *planes[4];
-} rtc_sights;
-
-/* Samples half way to the next ones, which are `next` apart. */
-INLINE void half_way(const uint8_t *from, size_t next, uint32_t n, uint8_t *restrict to)
-{
-    const int8_t *taps = LUMA_TAPS[2]; /* as many on either side */
-    for (uint32_t j = 0; j < n; j++) {
-        int16_t sum = 32;
-        for (int k = 0; k < 4; k++)
-            sum = (int16_t)(sum + taps[3 - k] * (from[j - k * next] + from[j + (k + 1) * next]));
-        to[j] = (uint8_t)clamp(sum >> 6, 0, 255);
-    }
-}
-
-/* Make the planes of a picture. */
-CLONES EXPORT void rtc_sights_fill(const rtc_sights *s)
-{
-    const rtc_reference *r = s->reference;
-    const size_t stride = luma_stride(r);
-    const uint32_t height = r->rows * BLOCK, width = r->columns * BLOCK;
-    for (uint32_t i = 0; i < height + 2 * BORDER; i++) {
-        const size_t line = i * stride;
-        const uint16_t *from = r->y - BORDER * (stride + 1) + line;
-        uint8_t *to = s->planes[0] - BORDER * (stride + 1) + line;
-        for (size_t j = 0; j < stride; j++)
-            to[j] = (uint8_t)((from[j] + FINE / 2) / FINE);
-    }
-    /* Rows and columns beyond MARGIN are never looked at, so the filters stay inside BORDER. */
-    for (uint32_t i = BORDER - MARGIN - 3; i < height + BORDER + MARGIN + 4; i++) {
-        const ptrdiff_t line = ((ptrdiff_t)i - BORDER) * (ptrdiff_t)stride - MARGIN;
-        half_way(s->planes[0] + line, 1, width + 2 * MARGIN, s->planes[1] + line);
-    }
-    for (uint32_t i = BORDER - MARGIN; i < height + BORDER + MARGIN; i++) {
-        const ptrdiff_t line = ((ptrdiff_t)i - BORDER) * (ptrdiff_t)stride - MARGIN;
-        half_way(s->planes[0] + line, stride, width + 2 * MARGIN, s->planes[2] + line);
-        half_way(s->planes[1] + line, stride, width + 2 * MARGIN, s->planes[3] + line);
-    }
-}
-
-/*
- * Sum of absolute differences of n x n samples of a block's luma and what is at a place, or the mean of
- * what is at two places.
- */
-#if defined(__x86_64__) && !defined(RTC_PORTABLE)
-INLINE uint32_t difference(const uint8_t *block, const uint8_t *one, const uint8_t *two,
-                           size_t stride, int n)
-{
-    __m128i sum = _mm_setzero_si128();
-    for (int i = 0; i < n; i += 1 + (n == HALF)) { /* two rows of eight at once */
-        __m128i a, b, c;
-        if (n == BLOCK) {
-            a = _mm_loadu_si128((const void *)(block + i * BLOCK));
-            b = _mm_loadu_si128((const void *)(one + i * stride));
-            if (two)
-                c = _mm_loadu_si128((const void *)(two + i * stride));
-        } else {
-            a = _mm_unpacklo_epi64(_mm_loadl_epi64((const void *)(block + i * BLOCK)),
-                                   _mm_loadl_epi64((const void *)(block + (i + 1) * BLOCK)));
-            b = _mm_unpacklo_epi64(_mm_loadl_epi64((const void *)(one + i * stride)),
-                                   _mm_loadl_epi64((const void *)(one + (i + 1) * stride)));
-            if (two)
-                c = _mm_unpacklo_epi64(_mm_loadl_epi64((const void *)(two + i * stride)),
-                                       _mm_loadl_epi64((const void *)(two + (i + 1) * stride)));
-        }
-        if (two)
-            b = _mm_avg_epu8(b, c);
-        sum = _mm_add_epi32(sum, _mm_sad_epu8(a, b));
-    }
-    return (uint32_t)(_mm_cvtsi128_si32(sum) + _mm_extract_epi16(sum, 4));
-}
-#else
-INLINE uint32_t difference(const uint8_t *block, const uint8_t *one, const uint8_t *two,
-                           size_t stride, int n)
-{
-    uint32_t sum = 0;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < n; j++) {
-            const size_t at = i * stride + j;
-            const int there = two ? (one[at] + two[at] + 1) >> 1 : one[at];
-            sum += (uint32_t)modulus(block[i * BLOCK + j] - there);
-        }
-    return sum;
-}
-#endif
 
 /* Bits of a vector's difference from what is expected, in sixteenths; roughly. */
 INLINE uint32_t bits16(int32_t d)
@@ -124,12 +33,12 @@ typedef struct {
     const rtc_sights *sights;
     const uint8_t *block;
     size_t stride;
-    int32_t left, top;        /* of the block, in quarters of a sample */
+    int32_t left, top;             /* of the block, in quarters of a sample */
     int32_t right_end, bottom_end; /* where it may be at most */
     int32_t expect_x, expect_y;
-    uint32_t price;       /* of a sixteenth of a bit, in 1/256 of a sample's difference */
-    int side;             /* of what moves: BLOCK or HALF */
-    int32_t x, y;         /* the best vector, in quarters */
+    uint32_t price; /* of a sixteenth of a bit, in 1/256 of a sample's difference */
+    int side;       /* of what moves: BLOCK or HALF */
+    int32_t x, y;   /* the best vector, in quarters */
     uint32_t cost;
 } search_state;
 
@@ -145,25 +54,63 @@ INLINE const uint8_t *half_at(const search_state *s, int32_t x, int32_t y)
     return plane + (y >> 1) * (ptrdiff_t)s->stride + (x >> 1);
 }
 
+/*
+ * What is seen at a place in quarters of a sample. Between halves it is taken for the mean of two, as
+ * in ITU-T H.264 8.4.2.2.1: near enough to choose by, and a difference needs no filter.
+ */
+INLINE seen seen_at(const search_state *s, int32_t x, int32_t y)
+{
+    const int32_t i = x >> 1, j = y >> 1;
+    const int across = x & 1, down = y & 1;
+    if (across & down & ~(i ^ j)) /* of four around, the two that lie between samples one way */
+        return (seen){half_at(s, i + 1, j), half_at(s, i, j + 1)};
+    const uint8_t *one = half_at(s, i, j);
+    return (seen){one, across | down ? half_at(s, i + across, j + down) : one};
+}
+
 /* What a block differs from what is at a place, in quarters. */
 INLINE uint32_t difference_at(const search_state *s, int32_t x, int32_t y)
 {
-    const int32_t i = x >> 1, j = y >> 1;
-    const uint8_t *one, *two = NULL;
-    const int across = x & 1, down = y & 1;
-    if (across & down & ~(i ^ j)) { /* of four around, the two that lie between samples one way */
-        one = half_at(s, i + 1, j);
-        two = half_at(s, i, j + 1);
-    } else {
-        one = half_at(s, i, j);
-        if (across | down)
-            two = half_at(s, i + across, j + down);
-    }
+    const seen at = seen_at(s, x, y);
+    const uint8_t *two = at.two == at.one ? NULL : at.two;
     if (s->side == BLOCK)
-        return two ? difference(s->block, one, two, s->stride, BLOCK)
-                   : difference(s->block, one, NULL, s->stride, BLOCK);
-    return two ? difference(s->block, one, two, s->stride, HALF)
-               : difference(s->block, one, NULL, s->stride, HALF);
+        return two ? difference(s->block, at.one, two, s->stride, BLOCK)
+                   : difference(s->block, at.one, NULL, s->stride, BLOCK);
+    return two ? difference(s->block, at.one, two, s->stride, HALF)
+               : difference(s->block, at.one, NULL, s->stride, HALF);
+}
+
+/* Whether the block may lie at a place, in quarters. */
+INLINE int is_within(const search_state *s, int32_t x, int32_t y)
+{
+    return x >= -REACH * 4 && x <= s->right_end && y >= -REACH * 4 && y <= s->bottom_end;
+}
+
+/* What one or two vectors cost after a transform; one outside costs all there is. */
+static void bits_of(const search_state *s, const int32_t v[2][2], int count, uint32_t cost[2])
+{
+    seen at[2];
+    uint32_t sums[2], out[2] = {0};
+    int inside[2];
+    for (int k = 0; k < 2; k++) {
+        const int32_t x = s->left + v[k][0], y = s->top + v[k][1];
+        inside[k] = is_within(s, x, y);
+        at[k] = inside[k] ? seen_at(s, x, y) : seen_at(s, s->left, s->top);
+    }
+    if (s->side == HALF)
+        hadamard(s->block, s->block, &at[0], &at[1], s->stride, out);
+    else
+        for (int k = 0; k < count; k++)
+            for (int half = 0; half < 2 && inside[k]; half++) {
+                const size_t down = half * SIDE * s->stride;
+                const seen left = {at[k].one + down, at[k].two + down};
+                const seen right = {left.one + SIDE, left.two + SIDE};
+                const uint8_t *block = s->block + half * SIDE * BLOCK;
+                hadamard(block, block + SIDE, &left, &right, s->stride, sums);
+                out[k] += sums[0] + sums[1];
+            }
+    for (int k = 0; k < count; k++)
+        cost[k] = inside[k] ? out[k] + vector_cost(s, v[k][0], v[k][1]) : UINT32_MAX;
 }
 
 /* Whether a vector is better than the best so far, which it then becomes. */
@@ -171,8 +118,7 @@ static int try_vector(search_state *s, int32_t x, int32_t y)
 {
     const int32_t across = s->left + x, down = s->top + y;
     uint32_t cost = vector_cost(s, x, y);
-    if (cost >= s->cost || across < -REACH * 4 || across > s->right_end || down < -REACH * 4 ||
-        down > s->bottom_end)
+    if (cost >= s->cost || !is_within(s, across, down))
         return 0;
     cost += difference_at(s, across, down);
     if (cost >= s->cost)
@@ -181,26 +127,18 @@ static int try_vector(search_state *s, int32_t x, int32_t y)
     return 1;
 }
 
-/* Sum of differences to the mean of a block's luma. */
-CLONES static uint32_t spread(const uint8_t *block)
-{
-    uint32_t sum = 0, mean = BLOCK * BLOCK / 2;
-    for (int i = 0; i < BLOCK * BLOCK; i++)
-        mean += block[i];
-    mean /= BLOCK * BLOCK;
-    for (int i = 0; i < BLOCK * BLOCK; i++)
-        sum += (uint32_t)modulus(block[i] - (int)mean);
-    return sum;
-}
+static const int8_t AROUND[4][2] = {{0, -1}, {-1, 0}, {1, 0}, {0, 1}};
+static const int8_t HEXAGON[6][2] = {{-2, 0}, {-1, -2}, {1, -2}, {2, 0}, {1, 2}, {-1, 2}};
 
-static const int8_t AROUND[8][2] = {{0, -1}, {-1, 0}, {1, 0}, {0, 1},
-                                    {-1, -1}, {1, -1}, {-1, 1}, {1, 1}};
-static const int8_t HEXAGON[6][2] = {{-2, 0}, {2, 0}, {-1, -2}, {1, -2}, {-1, 2}, {1, 2}};
-
-INLINE int32_t median(int32_t a, int32_t b, int32_t c)
+/* Two vectors at once against the best so far. */
+INLINE void try_two(search_state *s, int32_t x, int32_t y, int32_t dx, int32_t dy)
 {
-    int32_t low = a < b ? a : b, high = a < b ? b : a;
-    return c < low ? low : c > high ? high : c;
+    const int32_t v[2][2] = {{x - dx, y - dy}, {x + dx, y + dy}};
+    uint32_t cost[2];
+    bits_of(s, v, 2, cost);
+    for (int k = 0; k < 2; k++)
+        if (cost[k] < s->cost)
+            s->cost = cost[k], s->x = v[k][0], s->y = v[k][1];
 }
 
 /* The four neighbours at a part of a sample, and the corner between the two best of them. */
@@ -214,46 +152,72 @@ static void refine(search_state *s, int32_t unit)
         try_vector(s, across, y + unit);
 }
 
-/* Whole samples around the best vector so far, then halves and quarters. */
-static void descend(search_state *s, int steps)
+/* From differences to bits: what the best vector costs after a transform. */
+static void weigh(search_state *s)
 {
+    const int32_t v[2][2] = {{s->x, s->y}, {s->x, s->y}};
+    uint32_t cost[2];
+    bits_of(s, v, 1, cost);
+    s->cost = cost[0];
+}
+
+/*
+ * Whole samples around the best vector so far, then halves and quarters: those by bits, unless it
+ * costs less than `little` by then.
+ */
+static void descend(search_state *s, int steps, uint32_t little)
+{
+    int way = -1; /* of the last step; after one only three places are new */
     for (int step = 0; step < steps; step++) {
         const int32_t x = s->x, y = s->y;
-        int better = 0;
-        for (int i = 0; i < 6; i++)
-            better |= try_vector(s, x + 4 * HEXAGON[i][0], y + 4 * HEXAGON[i][1]);
-        if (!better)
+        const int first = way < 0 ? 0 : way + 5, count = way < 0 ? 6 : 3;
+        way = -1;
+        for (int i = first; i < first + count; i++)
+            if (try_vector(s, x + 4 * HEXAGON[i % 6][0], y + 4 * HEXAGON[i % 6][1]))
+                way = i % 6;
+        if (way < 0)
             break;
     }
     const int32_t x = s->x, y = s->y;
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 4; i++)
         try_vector(s, x + 4 * AROUND[i][0], y + 4 * AROUND[i][1]);
     refine(s, 2);
-    refine(s, 1);
-}
-
-/* The vector of a quarter of the block so many rows up and columns left of `own`'s. */
-INLINE const int16_t *before(const int16_t *own, uint32_t columns, int up, int left, int quarter)
-{
-    const ptrdiff_t blocks = up * (ptrdiff_t)columns + left;
-    return own - 2 * QUARTERS * blocks + 2 * quarter;
-}
-
-/* What vectors.py expects of a block's first vector, at place (i, j) of its tile. */
-static void expected(const int16_t *own, uint32_t columns, uint32_t i, uint32_t j, int16_t out[2])
-{
-    for (int k = 0; k < 2; k++) {
-        const int32_t left = j ? before(own, columns, 0, 1, 1)[k] : 0;
-        const int32_t up = i ? before(own, columns, 1, 0, 2)[k] : 0;
-        const int32_t corner = i && j ? before(own, columns, 1, 1, 3)[k] : 0;
-        out[k] = (int16_t)(i && j ? median(left, up, left + up - corner) : i ? up : left);
+    if (s->cost < little) {
+        refine(s, 1);
+        return;
     }
+    weigh(s);
+    try_two(s, s->x, s->y, 1, 0);
+    try_two(s, s->x, s->y, 0, 1);
+}
+
+/* Whether guess n is none of those before it. */
+INLINE int is_new(const int16_t *const guesses[], int n)
+{
+    for (int i = 0; i < n; i++)
+        if (guesses[i][0] == guesses[n][0] && guesses[i][1] == guesses[n][1])
+            return 0;
+    return 1;
 }
 
 INLINE void set_all(int16_t *own, int32_t x, int32_t y)
 {
     for (int k = 0; k < QUARTERS; k++)
         own[2 * k] = (int16_t)x, own[2 * k + 1] = (int16_t)y;
+}
+
+/* The search for quarter k of a block: so far, where all of it goes. */
+static search_state quarter_of(const search_state *whole, int k)
+{
+    const int across = (k & 1) * HALF, down = (k >> 1) * HALF;
+    search_state s = *whole;
+    s.block += down * BLOCK + across;
+    s.left += 4 * across;
+    s.top += 4 * down;
+    s.right_end += 4 * HALF;
+    s.bottom_end += 4 * HALF;
+    s.side = HALF;
+    return s;
 }
 
 /*
@@ -263,31 +227,45 @@ INLINE void set_all(int16_t *own, int32_t x, int32_t y)
 static uint32_t split(const search_state *whole, const int16_t *const guesses[], int count,
                       int16_t found[2 * QUARTERS])
 {
-    uint32_t cost = (SPLIT_BITS * 16 * whole->price) >> 8;
-    const uint32_t quiet = (QUIET_BITS * 16 * whole->price) >> 8;
+    uint32_t cost = SPLIT_BITS * whole->price / 16;
+    const uint32_t quiet = QUIET_BITS * whole->price / 16, far = FAR_BITS * whole->price / 16;
     for (int k = 0; k < QUARTERS && cost < whole->cost; k++) {
-        search_state s = *whole;
-        s.block += ((k >> 1) * BLOCK + (k & 1)) * HALF;
-        s.left += (k & 1) * HALF * 4;
-        s.top += (k >> 1) * HALF * 4;
-        s.side = HALF;
-        /* The first one is coded like the block's; the others lean on it. */
+        search_state s = quarter_of(whole, k);
+        /* The first one is coded like the block's; the others lean on those before. */
         if (k)
             s.expect_x = found[0], s.expect_y = found[1];
+        if (k == 3)
+            s.expect_x = expected_last(found, 0), s.expect_y = expected_last(found, 1);
         s.cost = UINT32_MAX;
         try_vector(&s, whole->x, whole->y);
         if (s.cost > quiet) {
             for (int i = 0; i < count; i++)
-                try_vector(&s, guesses[i][0], guesses[i][1]);
+                if (is_new(guesses, i))
+                    try_vector(&s, guesses[i][0], guesses[i][1]);
             for (int i = 0; i < k; i++)
                 try_vector(&s, found[2 * i], found[2 * i + 1]);
         }
         if (s.cost > quiet)
-            descend(&s, 4);
+            descend(&s, s.cost > far ? 4 : 0, 0);
+        else
+            weigh(&s);
         found[2 * k] = (int16_t)s.x, found[2 * k + 1] = (int16_t)s.y;
         cost += s.cost;
     }
     return cost;
+}
+
+/* What a block differs from what four vectors bring. */
+static uint32_t moved_difference(const search_state *whole, const int16_t *v)
+{
+    if (is_whole(v))
+        return difference_at(whole, whole->left + v[0], whole->top + v[1]);
+    uint32_t sum = 0;
+    for (int k = 0; k < QUARTERS; k++) {
+        const search_state s = quarter_of(whole, k);
+        sum += difference_at(&s, s.left + v[2 * k], s.top + v[2 * k + 1]);
+    }
+    return sum;
 }
 
 /*
@@ -296,17 +274,17 @@ static uint32_t split(const search_state *whole, const int16_t *const guesses[],
  */
 CLONES static int has_speck(const search_state *s, const int16_t *v, uint32_t price)
 {
-    uint16_t predicted[SAMPLES];
+    uint16_t predicted[2 * 64];
+    const uint8_t *block = s->block + BLOCK * BLOCK;
     int32_t most = 0, sum = 0;
-    rtc_predict_block(s->sights->reference, v, s->left, s->top, predicted);
-    for (int i = BLOCK * BLOCK; i < SAMPLES; i++) {
-        const int32_t size = modulus(s->block[i] * FINE - predicted[i]);
+    rtc_predict_chroma(s->sights->reference, v, s->left, s->top, predicted);
+    for (int i = 0; i < 2 * 64; i++) {
+        const int32_t size = modulus(block[i] * FINE - predicted[i]);
         most = most < size ? size : most;
         sum += size;
     }
     const int32_t least = price / 12 < SPECK_LEAST ? SPECK_LEAST : (int32_t)(price / 12);
-    return most > least * FINE && sum < most * (SAMPLES - BLOCK * BLOCK) / 8 &&
-           spread(s->block) < SMOOTH * BLOCK * BLOCK;
+    return most > least * FINE && sum < most * (2 * 64) / 8;
 }
 
 typedef struct {
@@ -317,75 +295,101 @@ typedef struct {
     uint8_t *intra;
 } task;
 
-/* Find the vectors of the block at a place. Returns what that saves against none, at most. */
-static uint32_t search_block(const task *t, uint32_t row, uint32_t column)
+typedef struct {
+    const int16_t *at[GUESSES]; /* those of the last frame, here and beyond; then of blocks before */
+    int16_t was[2 * QUARTERS];
+    int count, before;          /* all, and where the latter begin */
+} guesses;
+
+static void guess(const task *t, uint32_t row, uint32_t column, guesses *g)
 {
     const rtc_reference *r = t->sights->reference;
-    const uint32_t columns = r->columns, price = t->price;
-    const size_t at = (size_t)row * columns + column;
-    int16_t *own = t->vectors + 2 * QUARTERS * at;
-    int16_t expect[2], found[2 * QUARTERS];
-    expected(own, columns, row % TILE, column % TILE, expect);
+    const uint32_t columns = r->columns;
+    const int16_t *own = t->vectors + 2 * QUARTERS * ((size_t)row * columns + column);
+    g->count = 0;
+    memcpy(g->was, own, sizeof g->was);
+    for (int k = 0; k < QUARTERS; k++)
+        g->at[g->count++] = g->was + 2 * k;
+    if (column + 1 < columns)
+        g->at[g->count++] = own + 2 * QUARTERS;
+    if (row + 1 < r->rows)
+        g->at[g->count++] = own + 2 * QUARTERS * columns;
+    g->before = g->count;
+    if (column)
+        g->at[g->count++] = before(own, columns, 0, 1, 1);
+    if (row)
+        g->at[g->count++] = before(own, columns, 1, 0, 2);
+    if (row && column)
+        g->at[g->count++] = before(own, columns, 1, 1, 3);
+}
+
+/* The search for the block at a place, at rest so far. */
+static search_state begin(const task *t, uint32_t row, uint32_t column)
+{
+    const rtc_reference *r = t->sights->reference;
+    const size_t at = (size_t)row * r->columns + column;
+    int16_t expect[2];
+    expected(t->vectors + 2 * QUARTERS * at, r->columns, row % TILE, column % TILE, expect);
     search_state s = {
         .sights = t->sights,
         .block = t->blocks + at * SAMPLES,
         .stride = luma_stride(r),
         .left = (int32_t)column * BLOCK * 4,
         .top = (int32_t)row * BLOCK * 4,
-        .right_end = ((int32_t)columns * BLOCK + REACH - BLOCK) * 4,
+        .right_end = ((int32_t)r->columns * BLOCK + REACH - BLOCK) * 4,
         .bottom_end = ((int32_t)r->rows * BLOCK + REACH - BLOCK) * 4,
         .expect_x = expect[0],
         .expect_y = expect[1],
-        .price = price,
+        .price = t->price,
         .side = BLOCK,
         .cost = UINT32_MAX,
     };
-    const uint32_t rest = difference_at(&s, s.left, s.top);
-    t->intra[at] = 0;
-    if (rest + vector_cost(&s, 0, 0) < t->calm * 16) {
+    try_vector(&s, 0, 0);
+    return s;
+}
+
+/* Find the vectors of a block that does not rest. */
+static void find(search_state *s, const guesses *g, int16_t found[2 * QUARTERS])
+{
+    for (int i = 0; i < g->count; i++)
+        if (is_new(g->at, i))
+            try_vector(s, g->at[i][0], g->at[i][1]);
+    try_vector(s, s->expect_x, s->expect_y);
+    descend(s, s->cost > CLOSE_BITS * s->price / 16 ? 12 : 0, LITTLE_BITS * s->price / 16);
+    set_all(found, s->x, s->y);
+    if (s->cost - vector_cost(s, s->x, s->y) <= SPLIT_FROM * s->price / 16)
+        return;
+    int16_t parts[2 * QUARTERS];
+    if (split(s, g->at + g->before, g->count - g->before, parts) < s->cost)
+        memcpy(found, parts, sizeof parts);
+}
+
+/* Search one block. Returns what its motion saves: all there is if it may not be left out. */
+static uint32_t search_block(const task *t, uint32_t row, uint32_t column)
+{
+    const size_t at = (size_t)row * t->sights->reference->columns + column;
+    int16_t *own = t->vectors + 2 * QUARTERS * at;
+    search_state s = begin(t, row, column);
+    const uint32_t rest = s.cost - vector_cost(&s, 0, 0), busy = spread(s.block);
+    const int smooth = busy < SMOOTH * BLOCK * BLOCK;
+    if (s.cost < t->calm * 16) {
         set_all(own, 0, 0);
-        t->intra[at] = (uint8_t)has_speck(&s, own, price);
+        t->intra[at] = smooth && has_speck(&s, own, t->price);
         return t->intra[at] ? UINT32_MAX : 0;
     }
-    s.cost = rest + vector_cost(&s, 0, 0);
-    /* Those of the last frame here and beyond, and of the blocks before this one. */
-    const int16_t *guesses[GUESSES];
-    int count = 0;
-    if (column + 1 < columns)
-        guesses[count++] = own + 2 * QUARTERS;
-    if (row + 1 < r->rows)
-        guesses[count++] = own + 2 * QUARTERS * columns;
-    const int16_t was[2 * QUARTERS] = {own[0], own[1], own[2], own[3],
-                                       own[4], own[5], own[6], own[7]};
-    for (int k = 0; k < QUARTERS; k++)
-        guesses[count++] = was + 2 * k;
-    const int near = count;
-    if (column)
-        guesses[count++] = before(own, columns, 0, 1, 1);
-    if (row)
-        guesses[count++] = before(own, columns, 1, 0, 2);
-    if (row && column)
-        guesses[count++] = before(own, columns, 1, 1, 3);
-    for (int i = 0; i < count; i++)
-        try_vector(&s, guesses[i][0], guesses[i][1]);
-    try_vector(&s, s.expect_x, s.expect_y);
-    descend(&s, 12);
-    set_all(found, s.x, s.y);
-    if (s.cost - vector_cost(&s, s.x, s.y) > SPLIT_FROM * price / 16) {
-        const uint32_t cost = split(&s, guesses + near, count - near, found);
-        if (cost < s.cost)
-            s.cost = cost;
-        else
-            set_all(found, s.x, s.y);
-    }
-    if (s.cost > INTRA_BITS * price / 16 + spread(s.block) || has_speck(&s, found, price)) {
+    guesses g;
+    int16_t found[2 * QUARTERS];
+    guess(t, row, column, &g);
+    find(&s, &g, found);
+    const uint32_t moved = moved_difference(&s, found);
+    t->intra[at] = moved + vector_cost(&s, found[0], found[1]) >
+                       INTRA_BITS * t->price / 16 + busy ||
+                   (smooth && has_speck(&s, found, t->price));
+    if (t->intra[at])
         set_all(found, 0, 0);
-        t->intra[at] = 1;
-    }
     memcpy(own, found, sizeof found);
     if (t->intra[at] || !is_whole(own))
         return UINT32_MAX;
-    const uint32_t moved = difference_at(&s, s.left + own[0], s.top + own[1]);
     return rest > moved ? rest - moved : 0;
 }
 
