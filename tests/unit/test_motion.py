@@ -10,6 +10,7 @@ from rtcodec.engine.blocks import fill_blocks, planes_of
 from rtcodec.entropy import build
 from rtcodec.motion import layout, native, smoothing
 from rtcodec.motion import transform as plain
+from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import LEAST, Latents, quantise, transform
 from rtcodec.motion.native import (
     BLOCK_SAMPLES,
@@ -392,6 +393,14 @@ def test_every_build_finds_and_codes_the_same(
     before = np.clip(waves(0, 0) + noise(3) // 16 - 8.0, 0, 255).astype(np.uint8)
     now = np.clip(waves(5, 2.25) + noise(4) // 16 - 8.0, 0, 255).astype(np.uint8)
 
+    rng = np.random.default_rng(6)
+    layers = (("first", 64, 394), ("second", 96, 256), ("third", 40, 384))
+    weights = {}
+    for name, m, n in layers:
+        weights[f"hyper_analysis.{name}.weight"] = rng.normal(0, 0.1, (m, n, 1, 1))
+        weights[f"hyper_analysis.{name}.bias"] = rng.normal(0, 0.1, m)
+    hyper = HyperAnalysis(weights)
+
     def coded() -> list[NDArray[np.generic]]:
         picture = reference(before)
         vectors, intra = find_motion(picture, now, nominal_step(20), None)
@@ -402,7 +411,9 @@ def test_every_build_finds_and_codes_the_same(
         still = np.zeros((ROWS, COLUMNS), np.bool_)
         parts = paint(symbols, prediction, still, (100, 80))
         smooth(prediction, parts, vectors, intra, still, smoothing.limits((100, 80)))
-        return [vectors, intra, latents.at, latents.values, latents.split, prediction]
+        tiles, z = hyper.describe(latents, motion_symbols(vectors, intra))
+        assert len(np.unique(z)) > 5
+        return [vectors, intra, latents.at, latents.values, latents.split, prediction, tiles, z]
 
     here = coded()
     portable = tmp_path / "portable.so"
