@@ -9,7 +9,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # An environment is renewed when what it is made from changes.
-MADE_FROM := pyproject.toml .ci/environment $(wildcard hatch_build.py rtcodec/*/*.c)
+MADE_FROM := pyproject.toml .ci/environment $(wildcard hatch_build.py rtcodec/*/*.[ch])
 ARGS ?=
 GPU_PYTHON ?= python3
 

@@ -17,15 +17,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class LibraryHook(BuildHookInterface[Any]):
-    """Puts each library, as `rtcodec/entropy/_rans.<ext>`, beside its source and into the wheel."""
+    """Puts each library, as `entropy/_rans.<ext>`, beside its sources and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; *version* is `standard` or `editable`."""
         root = Path(self.root)
         build = _load(root / "rtcodec" / "entropy" / "build.py")
-        for source, library in build.LIBRARIES.items():
+        for library, sources in build.LIBRARIES.items():
             try:
-                build.compile_coder(library, build.inherited_environment(), source=source)
+                build.compile_coder(library, build.inherited_environment(), sources=sources)
             except build.BuildError as error:
                 self.app.abort(str(error))
             self.app.display_info(f"compiled {library.relative_to(root)} ({version})")

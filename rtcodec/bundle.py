@@ -5,7 +5,7 @@ A model as it is shipped: one `.rtcm` file and its ONNX graphs beside it.
     n64.analysis.onnx       what the CPU engines run, named in the .rtcm
     n64.residual.onnx       by SHA-256 and checked each time they are read
     n64.synthesis.onnx
-    n64.delta_hyper.onnx        and one more for delta frames, where the model has those
+    n64.delta_hyper.onnx        and one more for delta frames, which CPU engines compute in C
 
 The model id is a hash of what decides the meaning of a bitstream, so two files with one id
 decode one stream alike. Needs no torch. No pickle: safetensors holds bytes and shapes only.

@@ -5,8 +5,7 @@ What the CPU engines share: streams, padding, the order of the graphs, buffers k
     decode   z, symbols --> synthesis --blocks, crop--> planes
 
     delta frames, whose prediction comes from a stored picture:
-    encode   blocks --motion search--> prediction --transform--> latents --> delta_hyper --> z,
-             symbols
+    encode   blocks --motion search--> prediction --transform--> latents --hyper--> z, symbols
     decode   motion --> prediction; symbols --inverse transform--> added to it: planes, integers
 
 A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size, with
@@ -29,24 +28,27 @@ from numpy.typing import NDArray
 from rtcodec.bundle import Bundle
 from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
-from rtcodec.engine.blocks import fill_blocks, planes_of
+from rtcodec.engine.blocks import planes_of as planes_in
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
-from rtcodec.entropy.native import scale_indices
+from rtcodec.entropy.native import scale_indices, scatter_tiles, tile_indices
+from rtcodec.entropy.tile import scatter_hyper
 from rtcodec.errors import EngineError, LocalProtocolError
+from rtcodec.motion.hyper import HyperAnalysis
+from rtcodec.motion.latents import Latents, quantise, transform
+from rtcodec.motion.layout import fill_blocks, planes_of
 from rtcodec.motion.native import (
+    BLOCK_SAMPLES,
     Fine,
     Reference,
     Steps,
     Vectors,
     paint,
-    quantise,
-    rounded,
     smooth,
-    transform,
 )
 from rtcodec.motion.said import Said
 from rtcodec.motion.search import find_motion, nominal_step
 from rtcodec.motion.smoothing import limits
+from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
 from rtcodec.types import TILE_PX, Planes, tile_grid
 
@@ -95,14 +97,6 @@ class Pipeline(ABC):
     ) -> NDArray[np.uint8]:
         """Return the blocks of z and symbols [4 Th, 4 Tw, M], uint8 [4 Th, 4 Tw, 384]."""
 
-    @abstractmethod
-    def delta_latents(self) -> NDArray[np.float32]:
-        """Return the latents of a delta frame to fill, float32 [4 Th, 4 Tw, 384]."""
-
-    @abstractmethod
-    def describe(self, motion: NDArray[np.int16]) -> NDArray[np.int8]:
-        """Run delta_hyper on the latents and motion [4 Th, 4 Tw, K]; z, int8 [Cz, Th, Tw]."""
-
 
 @dataclass(slots=True)
 class _Stream:
@@ -131,8 +125,10 @@ class GraphEngine(ABC):
         self._gains = bundle.gains
         self._delta = bundle.delta
         self._rest: RestDecision | None = None
+        self._hyper: HyperAnalysis | None = None
         if self._delta is not None:
             self._rest = RestDecision(self._delta)
+            self._hyper = HyperAnalysis(self._delta.tensors)
         self._pool = _PipelinePool(self._compile, self._forget)
         self._states: dict[StateId, _Stream] = {}
         self._ids = count()
@@ -181,19 +177,19 @@ class GraphEngine(ABC):
         planes = job.planes
         stream = self._stream(job.state, planes.width, planes.height)
         with self._pool.lease(padded_size(planes.width, planes.height)) as pipeline:
-            fill_blocks(padded_planes(planes), pipeline.inputs())
-            shown = job.reconstruct or job.store is not None
+            fill_blocks(planes, pipeline.inputs())
+            painted = job.reconstruct or job.store is not None
             coded = None
             if job.reference is not None:
                 reference = _picture(stream, job.reference)
-                coded = self._encode_delta(pipeline, stream, reference, job.qp, shown)
+                coded = self._encode_delta(pipeline, stream, reference, job.qp, painted)
             is_delta = coded is not None
-            z, symbols, indices, blocks = coded or self._encode_intra(pipeline, job.qp, shown)
+            z, symbols, indices, blocks = coded or self._encode_intra(pipeline, job.qp, painted)
             if blocks is not None:
                 _keep(stream, job.store, blocks)
             seen = None
             if blocks is not None and job.reconstruct:
-                seen = cropped(in_samples(blocks), planes.width, planes.height)
+                seen = shown(blocks, planes.width, planes.height)
         return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen, is_delta)
 
     def _encode_intra(self, pipeline: Pipeline, qp: int, shown: bool) -> _Coded:
@@ -209,31 +205,23 @@ class GraphEngine(ABC):
         """Code a frame from a picture; None where it is of another scene."""
         delta = self._delta_model()
         assert self._rest is not None
-        blocks, latents = pipeline.inputs(), pipeline.delta_latents()
+        assert self._hyper is not None
+        blocks = pipeline.inputs()
         vectors, intra = find_motion(reference, blocks, nominal_step(qp), stream.vectors)
         stream.vectors = vectors
         if intra.mean() > NEW_SCENE:
             return None
         prediction = reference.predict(vectors, intra)
         steps = _steps(delta, qp)
-        split = transform(blocks, prediction, steps, latents)
+        latents = transform(blocks, prediction, steps)
         motion = motion_symbols(vectors, intra)
-        motion[..., SPLIT_CHANNEL] = split
-        z = pipeline.describe(motion)
-        indices = scale_indices(delta.scale_net, z, qp)
-        symbols = np.empty((*latents.shape[:2], delta.latent_channels), np.int16)
-        last = np.ascontiguousarray(indices.transpose(1, 2, 0))
-        quantise(latents, last, delta.tensor("rounding"), symbols)
-        coded = symbols[..., : latents.shape[2]].any(2)
-        motion[..., SPLIT_CHANNEL] *= coded
-        symbols[..., latents.shape[2] :] = motion
-        said = Said.of(symbols)
-        spared = self._rest.not_worth(latents, symbols, said, indices, z, qp)
+        z, indices, symbols, said, meant = _quantised(delta, self._hyper, latents, motion, qp)
+        spared = self._rest.not_worth(meant, symbols, said, indices.transpose(2, 0, 1), z, qp)
         symbols[spread(spared, symbols)] = 0
         said = said.without(spared)
         z.reshape(len(z), -1)[:, said.count() == 0] = 0  # nothing is sent of those tiles
         painted = _paint(prediction, vectors, intra, symbols, said, steps) if shown else None
-        return z, symbols, indices, painted
+        return z, symbols, indices.transpose(2, 0, 1), painted
 
     def _decode(self, job: DecodeJob) -> Planes:
         stream = self._stream(job.state, job.width, job.height)
@@ -252,7 +240,7 @@ class GraphEngine(ABC):
                     prediction, vectors, intra, symbols, Said.of(symbols), _steps(delta, job.qp)
                 )
             _keep(stream, job.store, painted)
-            return cropped(in_samples(painted), job.width, job.height)
+            return shown(painted, job.width, job.height)
 
     def _delta_model(self) -> Bundle:
         if self._delta is None:
@@ -276,6 +264,41 @@ def _steps(delta: Bundle, qp: int) -> Steps:
     return luma, chroma
 
 
+def _quantised(
+    delta: Bundle, hyper: HyperAnalysis, latents: Latents, motion: NDArray[np.int16], qp: int
+) -> tuple[NDArray[np.int8], NDArray[np.uint8], NDArray[np.int16], Said, NDArray[np.float32]]:
+    """Return z; indices and symbols, channels last; what is said of them, and what was meant."""
+    motion[..., SPLIT_CHANNEL] = latents.split
+    tiles, z_of_tiles = hyper.describe(latents, motion)
+    z, indices = _scales(delta, tiles, z_of_tiles, qp, latents.ends.shape)
+    symbols = np.zeros(indices.shape, np.int16)
+    at, meant = quantise(latents, indices, delta.tensor("rounding"), symbols)
+    coded = np.zeros(latents.ends.size, np.bool_)
+    coded[at // delta.latent_channels] = True
+    motion[..., SPLIT_CHANNEL] *= coded.reshape(latents.ends.shape)
+    symbols[..., -MOTION_CHANNELS:] = motion
+    moving = np.flatnonzero(motion)
+    moving += (moving // MOTION_CHANNELS + 1) * BLOCK_SAMPLES
+    said = Said.listed(np.concatenate((at, moving.astype(np.uint32))), symbols.shape)
+    return z, indices, symbols, said, meant
+
+
+def _scales(
+    delta: Bundle,
+    tiles: NDArray[np.uint32],
+    hyper: NDArray[np.int8],
+    qp: int,
+    places: tuple[int, ...],
+) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    """Spread z of some tiles over a frame, with the scale indices, channels last; 0 elsewhere."""
+    h, w = places
+    z = np.zeros((delta.hyper_channels, h // 4, w // 4), np.int8)
+    scatter_hyper(hyper, tiles, z)
+    indices = np.zeros((h, w, delta.latent_channels), np.uint8)
+    scatter_tiles(tile_indices(delta.scale_net, hyper, qp), tiles, indices.transpose(2, 0, 1))
+    return z, indices
+
+
 def _paint(
     prediction: Fine,
     vectors: Vectors,
@@ -284,14 +307,14 @@ def _paint(
     said: Said,
     steps: Steps,
 ) -> Fine:
-    """The blocks of symbols with motion: integers, the same everywhere."""
+    """The blocks of symbols with motion, over the prediction: integers, the same everywhere."""
     still = said.count() == 0
     if still.all():
         return prediction
     resting = spread(still, symbols)
-    blocks, coded = paint(symbols, prediction, resting, steps)
-    smooth(blocks, coded, vectors, intra, resting, limits(steps))
-    return blocks
+    coded = paint(symbols, prediction, resting, steps)
+    smooth(prediction, coded, vectors, intra, resting, limits(steps))
+    return prediction
 
 
 def _picture(stream: _Stream, slot: int) -> Reference:
@@ -299,13 +322,6 @@ def _picture(stream: _Stream, slot: int) -> Reference:
         return stream.pictures[slot]
     except KeyError:
         raise LocalProtocolError(f"nothing was stored in slot {slot}") from None
-
-
-def in_samples(blocks: Fine | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Blocks in bytes, whatever they are in."""
-    if blocks.dtype == np.uint8:
-        return blocks.astype(np.uint8, copy=False)
-    return rounded(blocks.astype(np.uint16, copy=False))
 
 
 def _keep(stream: _Stream, slot: int | None, blocks: Fine | NDArray[np.uint8]) -> None:
@@ -384,28 +400,11 @@ def padded_size(width: int, height: int) -> Size:
     return rows * TILE_PX, columns * TILE_PX
 
 
-def padded_planes(
-    planes: Planes,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return planes whose edges are repeated up to the padded size."""
-    height, width = padded_size(planes.width, planes.height)
-    y = _padded(planes.y, height, width)
-    u, v = (_padded(plane, height // 2, width // 2) for plane in (planes.u, planes.v))
-    return y, u, v
-
-
-def _padded(plane: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    padded = np.empty((height, width), np.uint8)
-    rows, columns = plane.shape
-    padded[:rows, :columns] = plane
-    padded[:rows, columns:] = plane[:, -1:]
-    padded[rows:] = padded[rows - 1]
-    return padded
-
-
-def cropped(blocks: NDArray[np.uint8], width: int, height: int) -> Planes:
+def shown(blocks: Fine | NDArray[np.uint8], width: int, height: int) -> Planes:
     """Return new planes of *width* x *height* from the blocks of a padded frame."""
-    y, u, v = planes_of(blocks)
+    if blocks.dtype == np.uint16:
+        return planes_of(blocks.astype(np.uint16, copy=False), width, height)
+    y, u, v = planes_in(blocks.astype(np.uint8, copy=False))
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     return Planes(
         np.ascontiguousarray(y[:height, :width]),

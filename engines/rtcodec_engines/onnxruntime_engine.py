@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from rtcodec.bundle import Bundle
+from rtcodec.bundle import GRAPHS, Bundle
 from rtcodec.engine.api import EngineInfo
 from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
@@ -48,7 +48,7 @@ class OnnxRuntimeEngine(GraphEngine):
         try:
             self._sessions = {
                 graph: ort.InferenceSession(bundle.read_graph(graph), options, [_PROVIDER])
-                for graph in bundle.graphs
+                for graph in GRAPHS
             }
         except RuntimeError as error:
             raise EngineError(f"ONNX Runtime does not start: {error}") from error
@@ -85,7 +85,6 @@ class _OnnxRuntimePipeline(Pipeline):
     def __init__(self, sessions: dict[str, ort.InferenceSession], size: Size) -> None:
         self._sessions = sessions
         self._blocks = np.zeros((1, size[0] // 16, size[1] // 16, BLOCK_SAMPLES), np.uint8)
-        self._delta_latents = np.zeros(self._blocks.shape, np.float32)
         self._latents: NDArray[np.float32] = np.zeros(0, np.float32)
         self._z: NDArray[np.float32] = np.zeros(0, np.float32)
 
@@ -122,19 +121,6 @@ class _OnnxRuntimePipeline(Pipeline):
         }
         blocks: NDArray[np.uint8] = self._run("synthesis", ["blocks"], feed)[0][0]
         return blocks
-
-    def delta_latents(self) -> NDArray[np.float32]:
-        """Return the latents of a delta frame to fill."""
-        latents: NDArray[np.float32] = self._delta_latents[0]
-        return latents
-
-    def describe(self, motion: NDArray[np.int16]) -> NDArray[np.int8]:
-        """Run delta_hyper on the latents and return z."""
-        feed: dict[str, NDArray[Any]] = {
-            "latents": self._delta_latents,
-            "motion": motion[None].astype(np.float32),
-        }
-        return to_hyper_latents(self._run("delta_hyper", ["z"], feed)[0][0])
 
     def _run(
         self, graph: str, outputs: list[str], feed: Mapping[str, NDArray[Any]]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from rtcodec.bundle import Bundle
+from rtcodec.bundle import GRAPHS, Bundle
 from rtcodec.engine.api import EngineInfo
 from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
@@ -53,9 +53,9 @@ class OpenVinoEngine(GraphEngine):
             raise EngineError(f"OpenVINO does not start: {_first_line(error)}") from error
         if bf16 is None:
             bf16 = bundle.card.get("bf16_safe", _BF16_SAFE) if can_bf16 else ()
-        self._precision = {graph: "bf16" if graph in bf16 else "f32" for graph in bundle.graphs}
+        self._precision = {graph: "bf16" if graph in bf16 else "f32" for graph in GRAPHS}
         self._threads = max(1, threads)
-        self._onnx = {graph: bundle.read_graph(graph) for graph in bundle.graphs}
+        self._onnx = {graph: bundle.read_graph(graph) for graph in GRAPHS}
         # a model is compiled once per size and shared by the pipelines of that size
         self._compiled: dict[Size, dict[str, Any]] = {}
         self._compile_lock = threading.Lock()
@@ -122,8 +122,6 @@ class _OpenVinoPipeline(Pipeline):
         self._synthesis = graphs["synthesis"].create_infer_request()
         self._residual.set_tensor("latents", self._analysis.get_tensor("latents"))
         self._residual.set_tensor("z", self._analysis.get_tensor("z"))
-        if "delta_hyper" in graphs:
-            self._delta_hyper = graphs["delta_hyper"].create_infer_request()
 
     def inputs(self) -> NDArray[np.uint8]:
         """Return the blocks to fill."""
@@ -155,17 +153,6 @@ class _OpenVinoPipeline(Pipeline):
         blocks: NDArray[np.uint8] = self._synthesis.get_tensor("blocks").data[0]
         return blocks
 
-    def delta_latents(self) -> NDArray[np.float32]:
-        """Return the latents of a delta frame to fill."""
-        latents: NDArray[np.float32] = self._delta_hyper.get_tensor("latents").data[0]
-        return latents
-
-    def describe(self, motion: NDArray[np.int16]) -> NDArray[np.int8]:
-        """Run delta_hyper on the latents and return a copy of z."""
-        self._delta_hyper.get_tensor("motion").data[0] = motion
-        self._delta_hyper.infer()
-        return np.array(self._delta_hyper.get_tensor("z").data[0])
-
 
 @cache
 def openvino_core() -> Any:
@@ -186,12 +173,10 @@ def _shapes(graph: str, size: Size, bundle: Bundle) -> dict[str, list[int]]:
     latents = [1, rows, columns, bundle.latent_channels]
     hyper = [1, bundle.hyper_channels, rows // 4, columns // 4]
     gains = [1, bundle.gains.shape[1]]
-    motion = [1, rows, columns, bundle.dims.get("motion", 0)]
     return {
         "analysis": {"blocks": blocks, "gains": gains},
         "residual": {"latents": latents, "z": hyper, "indices": latents},
         "synthesis": {"z": hyper, "symbols": latents, "gains": gains},
-        "delta_hyper": {"latents": blocks, "motion": motion},
     }[graph]
 
 
@@ -204,7 +189,7 @@ def _with_integers(graph: str, model: Any) -> Any:
         output.postprocess().custom(lambda value: ops.clamp(value, -limit, limit).output(0))
         return output.tensor()
 
-    if graph in ("analysis", "delta_hyper"):
+    if graph == "analysis":
         clip_output("z", Z_MAX).set_element_type(ov.Type.i8)
     elif graph == "residual":
         steps.input("z").tensor().set_element_type(ov.Type.i8)

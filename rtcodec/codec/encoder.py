@@ -36,6 +36,7 @@ from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.native import SliceEncoder, gather_tiles
 from rtcodec.entropy.tile import gather_hyper
+from rtcodec.motion.said import Said
 from rtcodec.types import LayerId, Planes
 
 _BYTES_PER_SYMBOL = 0.9  # of those that are not 0, the zeros between them included
@@ -112,7 +113,6 @@ class FramePacker:
         reference = label.reference
         if self._delta is not None and not output.is_delta:
             reference = None  # the engine found a new scene
-        every = np.arange(output.z[0].size, dtype=np.uint32)
         header = PacketHeader(
             frame_number=label.frame_number,
             qp=label.qp,
@@ -123,15 +123,15 @@ class FramePacker:
             layer=label.layer,
             description=label.description,
         )
-        z = gather_hyper(output.z, every)
-        symbols = gather_tiles(output.symbols, every)
-        indices = gather_tiles(output.indices, every)
         tables, costs = self._tables_of(reference)
-        tile_bytes = self._tile_bytes(costs, z, symbols, indices, label.qp)
-        coded = None
-        if tables is not self._intra[0]:
-            coded = np.asarray(symbols.reshape(len(symbols), -1).any(1))
-            tile_bytes = np.where(coded, tile_bytes, 0) + 1 / 8
+        coded = None if tables is self._intra[0] else coded_tiles(output.symbols)
+        everything = np.ones(output.z[0].size, np.bool_)
+        tiles = np.flatnonzero(everything if coded is None else coded).astype(np.uint32)
+        z = gather_hyper(output.z, tiles)
+        symbols = gather_tiles(output.symbols, tiles)
+        indices = gather_tiles(output.indices, tiles)
+        tile_bytes = np.full(output.z[0].size, 0.0 if coded is None else 1 / 8)
+        tile_bytes[tiles] += self._tile_bytes(costs, z, symbols, indices, label.qp)
         frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables, coded)
         runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
@@ -150,9 +150,12 @@ class FramePacker:
 
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
         """Return a coder of the tiles of *runs*, one run after the other."""
-        tiles = np.concatenate([frame.coded_tiles(run) for run in runs])
+        rows = np.concatenate([frame.rows(run) for run in runs])
         arrays = (frame.z, frame.symbols, frame.indices)
-        z, symbols, indices = (array[tiles] for array in arrays)
+        if not np.array_equal(rows, np.arange(len(frame.z))):
+            z, symbols, indices = (array[rows] for array in arrays)
+        else:  # as they are, without a copy
+            z, symbols, indices = arrays
         return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp)
 
     def _tile_bytes(
@@ -165,7 +168,7 @@ class FramePacker:
     ) -> NDArray[np.float64]:
         """Return what each tile costs; roughly, where only the number of lanes depends on it."""
         if self._slicing.target_bytes is None:
-            not_zero = np.count_nonzero(symbols.reshape(len(z), -1), axis=1)
+            not_zero = np.count_nonzero(symbols, axis=(1, 2))
             rough: NDArray[np.float64] = not_zero * _BYTES_PER_SYMBOL
             return rough
         return costs.bits(z, symbols, indices, qp) / 8
@@ -193,7 +196,7 @@ class FramePacker:
                 for half in parts
                 for p in self._encode_run(frame, half, self._coder(frame, [half]), 0)
             ]
-        n_tiles = len(frame.z)
+        n_tiles = len(frame.tile_bytes)
         header = replace(
             frame.header,
             tiles=None if run.count == n_tiles else run,
@@ -315,30 +318,40 @@ class FrameEncoder:
         self._engine.close_state(self._state)
 
 
+def coded_tiles(symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Return of which tiles of *symbols* [M, 4 Th, 4 Tw] anything is said, [Th * Tw]."""
+    return Said.of(np.ascontiguousarray(symbols.transpose(1, 2, 0))).count() > 0
+
+
 @dataclass(frozen=True)
 class _CodedFrame:
-    """The integers of a frame in coding order, and what its packets have in common."""
+    """The integers of a frame's coded tiles, and what its packets have in common."""
 
-    z: NDArray[np.int8]  # [Th * Tw, Cz]
-    symbols: NDArray[np.int16]  # [Th * Tw, M, 16]
-    indices: NDArray[np.uint8]  # [Th * Tw, M, 16]
+    z: NDArray[np.int8]  # [T, Cz]
+    symbols: NDArray[np.int16]  # [T, M, 16]
+    indices: NDArray[np.uint8]  # [T, M, 16]
     header: PacketHeader
     tile_bytes: NDArray[np.float64]  # [Th * Tw]
     size: tuple[int, int]  # width, height in pixels
     tables: EntropyTables
     coded: NDArray[np.bool_] | None  # [Th * Tw], which tiles are; None for all
 
-    def coded_tiles(self, run: TileRange) -> NDArray[np.int64]:
-        """Return those tiles of a run of which anything is said."""
+    def rows(self, run: TileRange) -> NDArray[np.int64]:
+        """Return where in the arrays those tiles of a run are of which anything is said."""
         tiles = tile_indices(run, *self.size)
-        return tiles if self.coded is None else tiles[self.coded[tiles]]
+        return tiles if self.coded is None else self._row_of[tiles[self.coded[tiles]]]
 
     def n_coded(self, run: TileRange) -> int:
         """Return how many there are."""
-        return len(self.coded_tiles(run))
+        return len(self.rows(run))
+
+    @cached_property
+    def _row_of(self) -> NDArray[np.int64]:
+        assert self.coded is not None
+        return np.cumsum(self.coded, dtype=np.int64) - 1
 
     @cached_property
     def header_bytes(self) -> int:
         """The most that the header of a packet takes."""
-        last = replace(self.header, tiles=TileRange(len(self.z) - 1, 1))
+        last = replace(self.header, tiles=TileRange(len(self.tile_bytes) - 1, 1))
         return len(header_bytes(Packet(last, b""))) + _SIZE_FIELD_BYTES

@@ -45,7 +45,7 @@ class RestDecision:
 
     def not_worth(
         self,
-        latents: NDArray[np.float32],
+        meant: NDArray[np.float32],
         symbols: NDArray[np.int16],
         said: Said,
         indices: NDArray[np.uint8],
@@ -58,31 +58,30 @@ class RestDecision:
         Tiles that move, or have blocks without a prediction, are never among them.
 
         Args:
-            latents: [4 Th, 4 Tw, M'], in steps; M' without motion.
+            meant: The latents of the first symbols of *said*, in steps; what follows is motion.
             symbols: [4 Th, 4 Tw, M], the last channels of motion.
             said: Of *symbols*.
             indices: Scale indices [M, 4 Th, 4 Tw].
             z: [Cz, Th, Tw].
             qp: 0 to 63.
         """
-        channels = latents.shape[2]
-        residual = said.channels < channels
+        residual = slice(meant.size)
+        tiles = said.tiles[residual]
         counts = said.count(residual)
-        at, of = said.at[residual].astype(np.int64), said.channels[residual]
-        symbol = symbols.reshape(-1)[at].astype(np.float32)
-        places = at // symbols.shape[2]
-        meant = latents.reshape(-1)[places * channels + of]
-        mended = (2 * meant - symbol) * symbol * self._energies[qp][of]
-        gain = np.bincount(said.tiles[residual], mended, said.n_tiles)
+        symbol = symbols.reshape(-1)[said.at[residual]].astype(np.float32)
+        mended = (2 * meant - symbol) * symbol * self._energies[qp][said.channels[residual]]
+        gain = np.bincount(tiles, mended, said.n_tiles)
         price = SQUARES_PER_BIT * nominal_step(qp) ** 2
         # The exact cost is looked up only where it may matter.
         doubtful = (gain < price * (_HYPER_BITS + _SYMBOL_BITS * counts)) & (counts > 0)
-        moves = (said.channels >= channels) & (said.channels < channels + SPLIT_CHANNEL)
+        moves = said.channels < BLOCK_SAMPLES + SPLIT_CHANNEL
+        moves[residual] = False
         doubtful &= said.count(moves) == 0
         worthless = np.zeros(said.n_tiles, np.bool_)
-        tiles = np.flatnonzero(doubtful).astype(np.uint32)
-        if tiles.size:
-            coded = gather_tiles(symbols.transpose(2, 0, 1), tiles)
-            bits = self._costs.bits(gather_hyper(z, tiles), coded, gather_tiles(indices, tiles), qp)
-            worthless[tiles] = gain[tiles] < price * bits
+        doubted = np.flatnonzero(doubtful).astype(np.uint32)
+        if doubted.size:
+            coded = gather_tiles(symbols.transpose(2, 0, 1), doubted)
+            scales = gather_tiles(indices, doubted)
+            bits = self._costs.bits(gather_hyper(z, doubted), coded, scales, qp)
+            worthless[doubted] = gain[doubted] < price * bits
         return worthless

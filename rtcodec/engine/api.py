@@ -93,7 +93,8 @@ class EncodeOutput:
     last channels are its motion."""
 
     indices: NDArray[np.uint8]
-    "Scale indices, uint8 [M, 4 Th, 4 Tw] in any memory layout, 0 (not coded) to 63."
+    """Scale indices, uint8 [M, 4 Th, 4 Tw] in any memory layout, 0 (not coded) to 63; of a delta
+    frame's tiles of which nothing is said, anything."""
 
     reconstruction: Planes | None = None
     "What a decoder shows, if it was asked for."

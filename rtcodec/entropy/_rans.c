@@ -87,7 +87,7 @@ enum {
 static const uint32_t STATE_MIN = 1u << 16;
 
 /* Raised whenever a function's arguments change; native.LIBRARY_VERSION is the same. */
-#define LIBRARY_VERSION 2
+#define LIBRARY_VERSION 3
 
 EXPORT uint32_t rtc_version(void)
 {
@@ -502,30 +502,44 @@ AVX2 static void list_coded_avx2(const rtc_tables *tables, const uint8_t *indice
 }
 #endif
 
+enum { COST_ROW = 256 };
+
+INLINE uint32_t cost_of(const rtc_tables *tables, const uint16_t *cost, uint32_t index,
+                        int32_t symbol)
+{
+    const uint32_t radius = tables->radius[index], place = (uint32_t)(symbol + (int32_t)radius);
+    if (place <= 2 * radius)
+        return cost[index * COST_ROW + place];
+    const uint32_t magnitude = (uint32_t)(symbol < 0 ? -symbol : symbol);
+    const uint32_t n_bits = 31u - (uint32_t)__builtin_clz(magnitude - radius);
+    return cost[index * COST_ROW + 2 * radius + 1] + 256 * (ESCAPE_LENGTH_BITS + 1 + n_bits);
+}
+
 /*
  * What the latents of each tile cost, in 1/256 bit, but for the rounding of states.
  * cost: [SCALES][COST_ROW], of each symbol from the lowest, the escape last, row 0 all zero;
- * indices, symbols: [n_tiles][per_tile], symbols checked: 0 where the index is.
+ * indices, symbols: [n_tiles][per_tile], a multiple of 8; symbols checked: 0 where the index is.
  */
-enum { COST_ROW = 256 };
 EXPORT void rtc_tile_costs(const rtc_tables *tables, const uint16_t *cost, const uint8_t *indices,
                            const int16_t *symbols, uint32_t n_tiles, uint32_t per_tile,
                            uint32_t *totals)
 {
+    uint16_t zero[SCALES]; /* what a symbol of 0 costs */
+    for (uint32_t index = 0; index < SCALES; index++)
+        zero[index] = cost[index * COST_ROW + tables->radius[index]];
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint32_t total = 0;
-        for (uint32_t at = 0; at < per_tile; at++, indices++, symbols++) {
-            /* No branch for skipped symbols: they are 0, and row 0 costs nothing. */
-            const uint32_t index = *indices & (SCALES - 1);
-            const uint32_t radius = tables->radius[index];
-            uint32_t place = (uint32_t)(*symbols + (int32_t)radius);
-            if (UNLIKELY(place > 2 * radius)) {
-                const uint32_t magnitude = (uint32_t)(*symbols < 0 ? -*symbols : *symbols);
-                const uint32_t n_bits = 31u - (uint32_t)__builtin_clz(magnitude - radius);
-                total += 256 * (ESCAPE_LENGTH_BITS + 1 + n_bits);
-                place = 2 * radius + 1;
-            }
-            total += cost[index * COST_ROW + place];
+        for (uint32_t group = 0; group < per_tile; group += 8, indices += 8, symbols += 8) {
+            if (!load64(indices)) /* skipped, all of them: nothing to pay */
+                continue;
+            for (uint32_t k = 0; k < 8; k++)
+                total += zero[indices[k] & (SCALES - 1)];
+            if (!(load64(symbols) | load64(symbols + 4)))
+                continue;
+            for (uint32_t k = 0; k < 8; k++)
+                if (symbols[k])
+                    total += cost_of(tables, cost, indices[k] & (SCALES - 1), symbols[k])
+                             - zero[indices[k] & (SCALES - 1)];
         }
         totals[tile] = total;
     }
@@ -677,18 +691,20 @@ typedef struct {
 } rtc_strides;
 
 INLINE void copy_tiles(uint8_t *plane, const rtc_strides *strides, uint8_t *tiles,
-                       const uint32_t *where, uint32_t n_tiles, uint32_t channels,
-                       uint32_t columns, const size_t size, const ptrdiff_t channel_stride,
-                       const int gather)
+                       const uint32_t *where, uint32_t n_tiles, uint32_t first,
+                       uint32_t channels, uint32_t columns, const size_t size,
+                       const ptrdiff_t channel_stride, const int gather)
 {
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint8_t *corner = plane + 4 * (where[tile] / columns) * strides->row
                           + 4 * (where[tile] % columns) * strides->column;
         for (uint32_t y = 0; y < 4; y++, corner += strides->row) {
             for (uint32_t x = 0; x < 4; x++) {
-                uint8_t *inner = tiles + ((size_t)tile * channels * 16 + 4 * y + x) * size;
-                uint8_t *outer = corner + (ptrdiff_t)x * strides->column;
-                for (uint32_t channel = 0; channel < channels; channel++) {
+                uint8_t *inner
+                    = tiles + (((size_t)tile * channels + first) * 16 + 4 * y + x) * size;
+                uint8_t *outer = corner + (ptrdiff_t)x * strides->column
+                                 + (ptrdiff_t)first * channel_stride;
+                for (uint32_t channel = first; channel < channels; channel++) {
                     if (gather)
                         memcpy(inner, outer, size);
                     else
@@ -701,16 +717,84 @@ INLINE void copy_tiles(uint8_t *plane, const rtc_strides *strides, uint8_t *tile
     }
 }
 
+#ifdef RTC_X86
+/* Eight rows of eight words to as many columns. */
+INLINE void turn_words(const uint8_t *const from[8], uint8_t *const to[8])
+{
+    __m128i a[8], b[8];
+    for (uint32_t i = 0; i < 8; i++)
+        a[i] = _mm_loadu_si128((const __m128i *)from[i]);
+    for (uint32_t pass = 0; pass < 3; pass++) { /* rows i and i + 4 woven, three times */
+        for (uint32_t i = 0; i < 4; i++) {
+            b[2 * i] = _mm_unpacklo_epi16(a[i], a[i + 4]);
+            b[2 * i + 1] = _mm_unpackhi_epi16(a[i], a[i + 4]);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    for (uint32_t i = 0; i < 8; i++)
+        _mm_storeu_si128((__m128i *)to[i], a[i]);
+}
+
+/* Sixteen rows of sixteen bytes to as many columns. */
+INLINE void turn_bytes(const uint8_t *const from[16], uint8_t *const to[16])
+{
+    __m128i a[16], b[16];
+    for (uint32_t i = 0; i < 16; i++)
+        a[i] = _mm_loadu_si128((const __m128i *)from[i]);
+    for (uint32_t pass = 0; pass < 4; pass++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+            b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    for (uint32_t i = 0; i < 16; i++)
+        _mm_storeu_si128((__m128i *)to[i], a[i]);
+}
+
+/* As many channels of tiles as fill whole vectors, where they are last in memory; returns those. */
+INLINE uint32_t turn_tiles(uint8_t *plane, const rtc_strides *strides, uint8_t *tiles,
+                           const uint32_t *where, uint32_t n_tiles, uint32_t channels,
+                           uint32_t columns, const size_t size, const int gather)
+{
+    const uint32_t step = 16 / (uint32_t)size, whole = channels / step * step;
+    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+        uint8_t *place[16], *inner = tiles + (size_t)tile * channels * 16 * size;
+        for (uint32_t p = 0; p < 16; p++)
+            place[p] = plane + (4 * (ptrdiff_t)(where[tile] / columns) + p / 4) * strides->row
+                       + (4 * (ptrdiff_t)(where[tile] % columns) + p % 4) * strides->column;
+        for (uint32_t c = 0; c < whole; c += step)
+            for (uint32_t first = 0; first < 16; first += step) { /* places */
+                uint8_t *in[16], *out[16];
+                for (uint32_t k = 0; k < step; k++) {
+                    in[k] = inner + ((size_t)(c + k) * 16 + first) * size;
+                    out[k] = place[first + k] + c * size;
+                }
+                const uint8_t *const *from = (const uint8_t *const *)(gather ? out : in);
+                if (size == 1)
+                    turn_bytes(from, gather ? in : out);
+                else
+                    turn_words(from, gather ? in : out);
+            }
+    }
+    return whole;
+}
+#endif
+
 /* The layouts that engines have, channels last, get code of their own. */
 INLINE void copy_elements(uint8_t *plane, const rtc_strides *strides, uint8_t *tiles,
                           const uint32_t *where, uint32_t n_tiles, uint32_t channels,
                           uint32_t columns, const size_t size, const int gather)
 {
-    if (strides->channel == (ptrdiff_t)size)
-        copy_tiles(plane, strides, tiles, where, n_tiles, channels, columns, size,
+    if (strides->channel == (ptrdiff_t)size) {
+        uint32_t first = 0;
+#ifdef RTC_X86
+        first = turn_tiles(plane, strides, tiles, where, n_tiles, channels, columns, size, gather);
+#endif
+        copy_tiles(plane, strides, tiles, where, n_tiles, first, channels, columns, size,
                    (ptrdiff_t)size, gather);
-    else
-        copy_tiles(plane, strides, tiles, where, n_tiles, channels, columns, size,
+    } else
+        copy_tiles(plane, strides, tiles, where, n_tiles, 0, channels, columns, size,
                    strides->channel, gather);
 }
 
@@ -738,6 +822,7 @@ EXPORT void rtc_scatter(uint8_t *plane, const rtc_strides *strides, const uint8_
 
 typedef struct {
     const int16_t *weight[3]; /* [rows][inputs], zero beyond the true sizes */
+    const int8_t *narrow[3];  /* the same in bytes, [rows][inputs up to a multiple of 4] */
     const int32_t *bias[3];   /* [rows], of the qp, before the shift, rounding half included */
     uint32_t rows[3];         /* a multiple of 8 */
     uint32_t inputs[3];       /* even */
@@ -752,6 +837,9 @@ typedef struct {
  */
 typedef void layer(const int16_t *weight, const int32_t *bias, uint32_t rows, uint32_t inputs,
                    uint32_t shift, uint8_t top, const int16_t *input, uint8_t *output);
+
+typedef void quad_layer(const int8_t *weight, const int32_t *bias, uint32_t rows, uint32_t quads,
+                        uint32_t shift, uint8_t top, const uint8_t *input, uint8_t *output);
 
 INLINE void layer_portable(const int16_t *weight, const int32_t *bias, uint32_t rows,
                            uint32_t inputs, uint32_t shift, uint8_t top, const int16_t *input,
@@ -834,6 +922,35 @@ VNNI static inline void layer_vnni(const int16_t *weight, const int32_t *bias, u
 }
 #endif
 
+#ifdef RTC_X86
+/* The later layers, whose inputs are bytes: products of four at once. Inputs are [quads][16 places][4]. */
+VNNI static inline void layer_quads(const int8_t *weight, const int32_t *bias, uint32_t rows,
+                                    uint32_t quads, uint32_t shift, uint8_t top,
+                                    const uint8_t *input, uint8_t *output)
+{
+    const __m128i shifts = _mm_cvtsi32_si128((int)shift);
+    const __m512i least = _mm512_setzero_si512(), most = _mm512_set1_epi32(top);
+    for (uint32_t row = 0; row < rows; row += 8, weight += 32 * quads) {
+        __m512i sum[8];
+        for (uint32_t r = 0; r < 8; r++)
+            sum[r] = _mm512_set1_epi32(bias[row + r]);
+        for (uint32_t k = 0; k < quads; k++) {
+            const __m512i a = _mm512_loadu_si512(input + 64 * k);
+            for (uint32_t r = 0; r < 8; r++) {
+                int32_t four;
+                memcpy(&four, weight + 4 * (r * quads + k), sizeof four);
+                sum[r] = _mm512_dpbusd_epi32(sum[r], a, _mm512_set1_epi32(four));
+            }
+        }
+        for (uint32_t r = 0; r < 8; r++, output += 16) {
+            const __m512i value = _mm512_max_epi32(_mm512_sra_epi32(sum[r], shifts), least);
+            _mm_storeu_si128((__m128i *)output,
+                             _mm512_cvtepi32_epi8(_mm512_min_epi32(value, most)));
+        }
+    }
+}
+#endif
+
 /* Bytes of the scratch that rtc_scale_indices needs, for int16 alignment. */
 EXPORT size_t rtc_scale_scratch(const rtc_scale_net *net)
 {
@@ -842,41 +959,61 @@ EXPORT size_t rtc_scale_scratch(const rtc_scale_net *net)
            + 16 * (out > net->rows[2] ? out : net->rows[2]);
 }
 
-/* Where channel *c* of place *p* is in a layer's input. */
+/* Where channel *c* of place *p* is in a layer's input, in pairs or in quads. */
 INLINE size_t input_at(uint32_t c, uint32_t p)
 {
     return (size_t)(c & ~1u) * 16 + 2 * p + (c & 1);
 }
 
+INLINE void put_input(int16_t *input, uint32_t c, uint32_t p, uint8_t value, const int in_quads)
+{
+    if (in_quads)
+        ((uint8_t *)input)[(size_t)(c & ~3u) * 16 + 4 * p + (c & 3)] = value;
+    else
+        input[input_at(c, p)] = value;
+}
+
+/* Layer *n* of the net; all but the first may be in quads. */
+INLINE void apply_layer(const rtc_scale_net *net, uint32_t n, uint8_t top, const int16_t *input,
+                        uint8_t *output, layer apply, quad_layer apply_quads)
+{
+    if (n && apply_quads)
+        apply_quads(net->narrow[n], net->bias[n], net->rows[n], (net->inputs[n] + 3) / 4,
+                    net->shift[n], top, (const uint8_t *)input, output);
+    else
+        apply(net->weight[n], net->bias[n], net->rows[n], net->inputs[n], net->shift[n], top,
+              input, output);
+}
+
 /* Sixteen tiles at most: a layer at 16 places is 16, 4 or 1 tiles. */
 INLINE void scale_batch(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
-                        uint8_t *indices, int16_t *scratch, layer apply)
+                        uint8_t *indices, int16_t *scratch, layer apply, quad_layer apply_quads)
 {
+    const int in_quads = apply_quads != NULL;
     int16_t *in0 = scratch, *in1 = in0 + 16 * net->inputs[0], *in2 = in1 + 64 * net->inputs[1];
     uint8_t *out = (uint8_t *)(in2 + 64 * net->inputs[2]);
     memset(scratch, 0, (size_t)(out - (uint8_t *)scratch));
     for (uint32_t tile = 0; tile < n_tiles; tile++)
         for (uint32_t c = 0; c < net->hyper_channels; c++)
             in0[input_at(c, tile)] = z[tile * net->hyper_channels + c];
-    apply(net->weight[0], net->bias[0], net->rows[0], net->inputs[0], net->shift[0], 255, in0, out);
+    apply_layer(net, 0, 255, in0, out, apply, apply_quads);
     for (uint32_t c = 0; c < net->hidden[0]; c++)
         for (uint32_t d = 0; d < 4; d++) /* channel 4c + d goes to c at corner d */
             for (uint32_t tile = 0; tile < 16; tile++)
-                in1[tile / 4 * 16 * net->inputs[1] + input_at(c, tile % 4 * 4 + d)]
-                    = out[(4 * c + d) * 16 + tile];
+                put_input(in1 + tile / 4 * 16 * net->inputs[1], c, tile % 4 * 4 + d,
+                          out[(4 * c + d) * 16 + tile], in_quads);
     for (uint32_t group = 0; 4 * group < n_tiles; group++) {
-        apply(net->weight[1], net->bias[1], net->rows[1], net->inputs[1], net->shift[1], 255,
-              in1 + group * 16 * net->inputs[1], out);
+        apply_layer(net, 1, 255, in1 + group * 16 * net->inputs[1], out, apply, apply_quads);
         for (uint32_t c = 0; c < net->hidden[1]; c++)
             for (uint32_t d = 0; d < 4; d++)
                 for (uint32_t p = 0; p < 16; p++) { /* p: tile of four, corner of the first layer */
                     const uint32_t y = (p >> 1 & 1) * 2 + (d >> 1), x = (p & 1) * 2 + (d & 1);
-                    in2[(p >> 2) * 16 * net->inputs[2] + input_at(c, 4 * y + x)]
-                        = out[(4 * c + d) * 16 + p];
+                    put_input(in2 + (p >> 2) * 16 * net->inputs[2], c, 4 * y + x,
+                              out[(4 * c + d) * 16 + p], in_quads);
                 }
         for (uint32_t tile = 4 * group; tile < n_tiles && tile < 4 * group + 4; tile++) {
-            apply(net->weight[2], net->bias[2], net->rows[2], net->inputs[2], net->shift[2],
-                  SCALES - 1, in2 + tile % 4 * 16 * net->inputs[2], out);
+            apply_layer(net, 2, SCALES - 1, in2 + tile % 4 * 16 * net->inputs[2], out, apply,
+                        apply_quads);
             memcpy(indices + (size_t)tile * net->latent_channels * 16, out,
                    (size_t)net->latent_channels * 16);
         }
@@ -884,12 +1021,13 @@ INLINE void scale_batch(const rtc_scale_net *net, const int8_t *z, uint32_t n_ti
 }
 
 INLINE void scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
-                          uint8_t *indices, int16_t *scratch, layer apply)
+                          uint8_t *indices, int16_t *scratch, layer apply,
+                          quad_layer apply_quads)
 {
     for (uint32_t tile = 0; tile < n_tiles; tile += 16) {
         const uint32_t n = n_tiles - tile < 16 ? n_tiles - tile : 16;
         scale_batch(net, z + (size_t)tile * net->hyper_channels, n,
-                    indices + (size_t)tile * net->latent_channels * 16, scratch, apply);
+                    indices + (size_t)tile * net->latent_channels * 16, scratch, apply, apply_quads);
     }
 }
 
@@ -897,13 +1035,13 @@ INLINE void scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_t n_
 AVX2 static void scale_indices_avx2(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
                                     uint8_t *indices, int16_t *scratch)
 {
-    scale_indices(net, z, n_tiles, indices, scratch, layer_avx2);
+    scale_indices(net, z, n_tiles, indices, scratch, layer_avx2, NULL);
 }
 
 VNNI static void scale_indices_vnni(const rtc_scale_net *net, const int8_t *z, uint32_t n_tiles,
                                     uint8_t *indices, int16_t *scratch)
 {
-    scale_indices(net, z, n_tiles, indices, scratch, layer_vnni);
+    scale_indices(net, z, n_tiles, indices, scratch, layer_vnni, layer_quads);
 }
 #endif
 
@@ -921,5 +1059,5 @@ EXPORT void rtc_scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_
         return;
     }
 #endif
-    scale_indices(net, z, n_tiles, indices, scratch, layer_portable);
+    scale_indices(net, z, n_tiles, indices, scratch, layer_portable, NULL);
 }

@@ -21,9 +21,15 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("_rans.c")
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 LIBRARY = SOURCE.with_suffix(SUFFIX)
-MOTION_SOURCE = SOURCE.parents[1] / "motion" / "_motion.c"
-MOTION_LIBRARY = MOTION_SOURCE.with_suffix(SUFFIX)
-LIBRARIES = {SOURCE: LIBRARY, MOTION_SOURCE: MOTION_LIBRARY}
+_MOTION = SOURCE.parents[1] / "motion"
+MOTION_LIBRARY = (_MOTION / "_motion").with_suffix(SUFFIX)
+MOTION_SOURCES = tuple(
+    (_MOTION / f"_{name}").with_suffix(".c")
+    for name in ("predict", "paint", "blocks", "vectors", "sights", "search", "latents", "describe")
+)
+LIBRARIES = {LIBRARY: (SOURCE,), MOTION_LIBRARY: MOTION_SOURCES}
+"Each library, and the C files it is made of."
+
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")
 COMPILERS = ("cc", "gcc", "clang")
 
@@ -57,16 +63,16 @@ def compile_coder(
     output: Path,
     environment: Mapping[str, str],
     extra_flags: Sequence[str] = (),
-    source: Path = SOURCE,
+    sources: Sequence[Path] = (SOURCE,),
 ) -> Path:
     """
-    Compile *source* to *output*, replacing it only on success.
+    Compile *sources* to *output*, replacing it only on success.
 
     Args:
         output: Path of the shared library.
         environment: Read for CC and PATH, passed to the compiler.
         extra_flags: Added after our own.
-        source: The C file.
+        sources: The C files.
 
     Raises:
         BuildError: If there is no compiler or it fails; with its own words.
@@ -74,7 +80,7 @@ def compile_coder(
     command = find_compiler(environment)
     partial = output.with_name(f"{output.name}.{os.getpid()}.part")
     flags = FLAGS if sys.platform == "win32" else (*FLAGS, "-fPIC")
-    arguments = [*command, *flags, *extra_flags, str(source), "-o", str(partial)]
+    arguments = [*command, *flags, *extra_flags, *map(str, sources), "-o", str(partial)]
     try:
         result = subprocess.run(
             arguments, env=dict(environment), capture_output=True, text=True, check=False
@@ -93,14 +99,14 @@ def inherited_environment() -> Mapping[str, str]:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Compile every source; return the exit status."""
+    """Compile every library; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rtcodec.entropy.build", description=__doc__)
-    parser.add_argument("--output", type=Path, help="folder; default: beside each source")
+    parser.add_argument("--output", type=Path, help="folder; default: beside the sources")
     options = parser.parse_args(arguments)
     try:
-        for source, library in LIBRARIES.items():
+        for library, sources in LIBRARIES.items():
             output = library if options.output is None else options.output / library.name
-            print(compile_coder(output, environment, source=source))
+            print(compile_coder(output, environment, sources=sources))
     except BuildError as error:
         print(f"rtcodec: {error}", file=sys.stderr)
         return 3

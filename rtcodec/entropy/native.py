@@ -31,7 +31,7 @@ from rtcodec.entropy.scale_net import Layer, ScaleNet
 from rtcodec.entropy.tile import Latent, check_plane, check_values, empty_plane
 from rtcodec.errors import ConfigError, Corrupt, LocalProtocolError, Truncated
 
-LIBRARY_VERSION = 2
+LIBRARY_VERSION = 3
 "What rtc_version of a library built from this source returns."
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -83,6 +83,7 @@ class _ScaleNet(ctypes.Structure):
 
     _fields_ = (
         ("weight", _PTR * 3),
+        ("narrow", _PTR * 3),
         ("bias", _PTR * 3),
         ("rows", _U32 * 3),
         ("inputs", _U32 * 3),
@@ -408,6 +409,7 @@ class _PackedNet:
     def __init__(self, net: ScaleNet) -> None:
         layers = [net.layers(qp) for qp in range(QP_COUNT)]
         self._weights = [_padded(w, 8, 2).astype(np.int16) for w, _, _, _ in layers[0]]
+        self._narrow = [_padded(w, 8, 4) for w, _, _, _ in layers[0]]
         self._biases: list[NDArray[np.int32]] = []  # C reads them through the structs
         self.structs = [self._struct(net, at_qp) for at_qp in layers]
         self.scratch_size: int = _library().rtc_scale_scratch(ctypes.addressof(self.structs[0]))
@@ -420,6 +422,7 @@ class _PackedNet:
         self._biases += biases
         return _ScaleNet(
             weight=(_PTR * 3)(*map(_at, self._weights)),
+            narrow=(_PTR * 3)(*map(_at, self._narrow)),
             bias=(_PTR * 3)(*map(_at, biases)),
             rows=(_U32 * 3)(*(w.shape[0] for w in self._weights)),
             inputs=(_U32 * 3)(*(w.shape[1] for w in self._weights)),

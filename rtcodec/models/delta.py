@@ -53,7 +53,7 @@ a per cent, none above 0 costs 2 %."""
 LEAST_OFFSET = -0.2
 
 MODE_OFFSET, MODE_PRICE, MODE_BITS = 0.15, 0.3, 5
-"What chooses a transform: as in `_motion.c`."
+"What chooses a transform: as in `_latents.c`."
 
 
 def with_motion(tier: Tier) -> Tier:

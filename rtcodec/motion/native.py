@@ -1,8 +1,8 @@
 """
-Motion search and prediction in C, through ctypes.
+Motion search, prediction and painting in C, through ctypes.
 
-Only this module may call the library, and it checks every argument before it does. The GIL is
-released while C runs.
+Only this module, `latents` and `hyper` may call the library, and they check every argument before
+they do. The GIL is released while C runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 
-LIBRARY_VERSION = 5
+LIBRARY_VERSION = 6
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -45,28 +45,39 @@ class _Planes(ctypes.Structure):
     """`rtc_reference`."""
 
     _fields_ = (
-        *((name, _PTR) for name in ("y", "u", "v", "search")),
+        *((name, _PTR) for name in ("y", "u", "v")),
         ("rows", _U32),
         ("columns", _U32),
     )
+
+
+class _Sights(ctypes.Structure):
+    """`rtc_sights`."""
+
+    _fields_ = (("reference", _PTR), ("planes", _PTR * 4))
 
 
 _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
     "rtc_motion_version": (_U32, ()),
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
+    "rtc_sights_fill": (None, (_PTR,)),
     "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
+    "rtc_motion_symbols": (None, (_PTR, _PTR, _U32, _U32, _PTR)),
+    "rtc_blocks_fill": (None, (_PTR, _U32, _U32, _PTR)),
+    "rtc_planes_fill": (None, (_PTR, _U32, _PTR)),
     "rtc_rounded": (None, (_PTR, _U32, _PTR)),
-    "rtc_transform": (None, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR)),
+    "rtc_transform": (_U32, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR, _PTR, _PTR)),
+    "rtc_describe": (_U32, (_PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
-    "rtc_paint": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
+    "rtc_paint": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
     "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
-    "rtc_quantise": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR)),
+    "rtc_quantise": (_U32, (_PTR, _PTR, _U32, _PTR, _PTR, _U32, _PTR, _PTR, _PTR)),
 }
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     """
     Load the compiled library.
 
@@ -98,30 +109,27 @@ class Reference:
         """
         if rows < 1 or columns < 1:
             raise ValueError(f"no reference of {rows} x {columns} blocks")
-        self._library = _library()
+        self._library = library()
         self.shape = (rows, columns)
         sides = [
             (rows * n + 2 * border, columns * n + 2 * border, border)
             for n, border in ((BLOCK_PX, BORDER_PX), *((BLOCK_PX // 2, BORDER_PX // 2),) * 2)
         ]
-        sides.append(sides[0])
-        kinds = (np.uint16, np.uint16, np.uint16, np.uint8)
-        self._planes = [
-            np.zeros((height, width), kind)
-            for (height, width, _), kind in zip(sides, kinds, strict=True)
-        ]
+        self._planes = [np.zeros((height, width), np.uint16) for height, width, _ in sides]
         starts = [
-            plane.ctypes.data + (border * width + border) * plane.itemsize
-            for plane, (_, width, border) in zip(self._planes, sides, strict=True)
+            _inner(plane, border) for plane, (*_, border) in zip(self._planes, sides, strict=True)
         ]
         self._c = _Planes(*starts, rows, columns)
+        self._sights: tuple[_Sights, NDArray[np.uint8]] | None = None
+        self._is_seen = False  # whether what the search looks at is of this picture
 
     def fill(self, blocks: Fine | NDArray[np.uint8]) -> None:
         """Take the picture *blocks*, [h16, w16, 384], `Fine` or in bytes."""
         if blocks.dtype == np.uint8:
             blocks = blocks.astype(np.uint16) * FINE
         self._check(blocks, np.uint16, BLOCK_SAMPLES)
-        self._library.rtc_reference_fill(ctypes.byref(self._c), _address(blocks))
+        self._library.rtc_reference_fill(ctypes.byref(self._c), address(blocks))
+        self._is_seen = False
 
     def predict(self, vectors: Vectors, intra: NDArray[np.uint8]) -> Fine:
         """
@@ -134,7 +142,7 @@ class Reference:
         out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint16)
         self._check(vectors, np.int16, QUARTERS, 2)
         self._check(intra, np.uint8)
-        arguments = (_address(array) for array in (vectors, intra, out))
+        arguments = (address(array) for array in (vectors, intra, out))
         self._library.rtc_predict(ctypes.byref(self._c), *arguments)
         return out
 
@@ -162,9 +170,22 @@ class Reference:
         intra = np.empty(self.shape, np.uint8)
         price, rest = (max(0, min(1 << 16, round(16 * x))) for x in (bit_price, calm))
         self._library.rtc_search(
-            ctypes.byref(self._c), _address(blocks), price, rest, _address(vectors), _address(intra)
-        )
+            ctypes.byref(self._seen()), address(blocks), price, rest, address(vectors),
+            address(intra),
+        )  # fmt: skip
         return vectors, intra
+
+    def _seen(self) -> _Sights:
+        """What the search looks at; decoders never do, so it is made when first asked for."""
+        if self._sights is None:
+            planes = np.zeros((4, *self._planes[0].shape), np.uint8)
+            starts = (_inner(plane, BORDER_PX) for plane in planes)
+            self._sights = _Sights(ctypes.addressof(self._c), (_PTR * 4)(*starts)), planes
+        sights, _ = self._sights
+        if not self._is_seen:
+            self._library.rtc_sights_fill(ctypes.byref(sights))
+            self._is_seen = True
+        return sights
 
     def _check(self, array: NDArray[np.generic], kind: type[np.generic], *last: int) -> None:
         shape = (*self.shape, *last)
@@ -179,66 +200,39 @@ def rounded(fine: Fine, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint
     fits = fine.dtype == np.uint16 and out.dtype == np.uint8 and fine.shape == out.shape
     if not fits or not fine.flags.c_contiguous or not out.flags.c_contiguous:
         raise ValueError(f"{fine.dtype} {fine.shape} and {out.dtype} {out.shape} do not fit")
-    _library().rtc_rounded(_address(fine), fine.size, _address(out))
+    library().rtc_rounded(address(fine), fine.size, address(out))
     return out
 
 
-def transform(
-    blocks: NDArray[np.uint8], prediction: Fine, steps: Steps, latents: NDArray[np.float32]
+def paint(
+    symbols: NDArray[np.int16], blocks: Fine, still: NDArray[np.bool_], steps: Steps
 ) -> NDArray[np.uint8]:
     """
-    Write the latents of *blocks* less their *prediction*, in steps, in the cheaper transform.
+    Add what symbols make to a prediction, in place, and return which parts have any of those.
 
-    Args:
-        blocks: uint8 [h16, w16, 384].
-        prediction: From `Reference.predict`.
-        steps: Of luma and of chroma.
-        latents: float32 [h16, w16, 384].
-
-    Returns:
-        Which one, uint8 [h16, w16]: 1 where luma is in 4x4.
-    """
-    places = blocks.shape[:2]
-    for array, kind in ((blocks, np.uint8), (prediction, np.uint16), (latents, np.float32)):
-        _check_blocks(array, kind, places)
-    split = np.empty(places, np.uint8)
-    as_floats = np.asarray(steps, np.float32)
-    _library().rtc_transform(
-        _address(blocks), _address(prediction), _address(as_floats), places[0] * places[1],
-        _address(latents), _address(split),
-    )  # fmt: skip
-    return split
-
-
-def paint(
-    symbols: NDArray[np.int16], prediction: Fine, still: NDArray[np.bool_], steps: Steps
-) -> tuple[Fine, NDArray[np.uint8]]:
-    """
-    Return the blocks that symbols make of a prediction, and which parts have any of those.
-
-    See `transform.paint`; the second array is uint8 [h16, w16], bit k for part k.
+    See `transform.paint`; what is returned is uint8 [h16, w16], bit k for part k.
 
     Args:
         symbols: int16 [h16, w16, K], K > 384; the first 384 are of latents, the last one is not 0
             where luma is in 4x4.
-        prediction: From `Reference.predict`.
-        still: Where that stays as it is, bool [h16, w16].
+        blocks: From `Reference.predict`.
+        still: Where those stay as they are, bool [h16, w16].
         steps: Of luma and of chroma.
     """
     h, w, stride = symbols.shape
-    _check_blocks(prediction, np.uint16, (h, w))
+    check_blocks(blocks, np.uint16, (h, w))
     for array, kind in ((symbols, np.int16), (still, np.bool_)):
         if array.dtype != kind or not array.flags.c_contiguous or array.shape[:2] != (h, w):
             raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} in order")
     if stride <= BLOCK_SAMPLES or still.ndim != 2:
         raise ValueError("symbols do not fit")
-    blocks, coded = np.empty((h, w, BLOCK_SAMPLES), np.uint16), np.empty((h, w), np.uint8)
+    coded = np.empty((h, w), np.uint8)
     as_integers = np.asarray(steps, np.int32)
-    _library().rtc_paint(
-        _address(prediction), _address(symbols), _address(still), _address(as_integers),
-        h * w, stride, stride - 1, _address(blocks), _address(coded),
+    library().rtc_paint(
+        address(symbols), address(still), address(as_integers), h * w, stride, stride - 1,
+        address(blocks), address(coded),
     )  # fmt: skip
-    return blocks, coded
+    return coded
 
 
 def smooth(
@@ -253,7 +247,7 @@ def smooth(
     Smooth the edges between the quarters of *blocks*, in place; see `smoothing.smooth`.
 
     Args:
-        blocks: From `paint`.
+        blocks: What `paint` made.
         coded: From `paint`.
         vectors: Of the prediction.
         intra: Of the prediction.
@@ -261,7 +255,7 @@ def smooth(
         limits: int32 [2, 3], from `smoothing.limits`.
     """
     h, w = still.shape
-    _check_blocks(blocks, np.uint16, (h, w))
+    check_blocks(blocks, np.uint16, (h, w))
     fits = (
         (coded, np.uint8, (h, w)),
         (vectors, np.int16, (h, w, QUARTERS, 2)),
@@ -272,43 +266,17 @@ def smooth(
     for array, kind, shape in fits:
         if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
             raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
-    addresses = [_address(array) for array, _, _ in fits]
-    _library().rtc_smooth(_address(blocks), *addresses, h, w)
+    addresses = [address(array) for array, _, _ in fits]
+    library().rtc_smooth(address(blocks), *addresses, h, w)
 
 
-def _check_blocks(
+def check_blocks(
     array: NDArray[np.generic], kind: type[np.generic], places: tuple[int, ...]
 ) -> None:
+    """Raise ValueError unless *array* has blocks of *kind* for *places*, in order."""
     shape = (*places, BLOCK_SAMPLES)
     if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
         raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
-
-
-def quantise(
-    latents: NDArray[np.float32],
-    indices: NDArray[np.uint8],
-    rounding: NDArray[np.float32],
-    symbols: NDArray[np.int16],
-) -> None:
-    """
-    Write the symbols of *latents* without means: as `rtcodec.models.prior.quantise`.
-
-    Args:
-        latents: [h16, w16, M].
-        indices: Scale indices [h16, w16, K], K >= M; the first M are of latents.
-        rounding: [64], by scale index; see `rtcodec.models.prior.rounding_offsets`.
-        symbols: Like *indices*; the first M of each place are written.
-    """
-    h, w, channels = latents.shape
-    kinds = ((latents, np.float32), (indices, np.uint8), (symbols, np.int16))
-    ordered = all(a.dtype == kind and a.flags.c_contiguous for a, kind in kinds)
-    if not ordered or indices.shape != symbols.shape or indices.shape[:2] != (h, w):
-        raise ValueError("latents, indices and symbols do not fit")
-    stride = indices.shape[2]
-    if stride < channels or rounding.shape != (64,) or rounding.dtype != np.float32:
-        raise ValueError("latents, indices and rounding do not fit")
-    addresses = (_address(a) for a in (latents, indices, np.ascontiguousarray(rounding)))
-    _library().rtc_quantise(*addresses, h * w, channels, stride, _address(symbols))
 
 
 def nonzero(symbols: NDArray[np.int16]) -> NDArray[np.uint32]:
@@ -316,8 +284,15 @@ def nonzero(symbols: NDArray[np.int16]) -> NDArray[np.uint32]:
     if symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
         raise ValueError(f"symbols are {symbols.dtype} {symbols.shape}, not int16 in order")
     at = np.empty(symbols.size, np.uint32)
-    return at[: _library().rtc_nonzero(_address(symbols), symbols.size, _address(at))]
+    return at[: library().rtc_nonzero(address(symbols), symbols.size, address(at))]
 
 
-def _address(array: NDArray[np.generic]) -> int:
+def address(array: NDArray[np.generic]) -> int:
+    """Where an array begins in memory."""
     return array.ctypes.data
+
+
+def _inner(plane: NDArray[np.generic], border: int) -> int:
+    """Address of the first sample inside a border."""
+    offset: int = border * (plane.shape[1] + 1) * plane.itemsize
+    return address(plane) + offset

@@ -12,7 +12,7 @@ _SIDE = 4  # blocks along a tile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Said:
-    """Where the symbols of a frame are not 0; all arrays are [K], in order of place."""
+    """Where the symbols of a frame are not 0; all arrays are [K]."""
 
     at: NDArray[np.uint32]
     "Numbers of the symbols in memory."
@@ -26,8 +26,12 @@ class Said:
     @classmethod
     def of(cls, symbols: NDArray[np.int16]) -> "Said":
         """Look through *symbols*, int16 [4 Th, 4 Tw, M] in order in memory."""
-        h, w, stride = symbols.shape
-        at = nonzero(symbols)
+        return cls.listed(nonzero(symbols), symbols.shape)
+
+    @classmethod
+    def listed(cls, at: NDArray[np.uint32], shape: tuple[int, ...]) -> "Said":
+        """Take what is *at* some numbers of symbols of a *shape* [4 Th, 4 Tw, M]."""
+        h, w, stride = shape
         places, channels = np.divmod(at.astype(np.int64), stride)
         rows, columns = np.divmod(places, w)
         tiles = rows // _SIDE * (w // _SIDE) + columns // _SIDE

@@ -12,7 +12,7 @@ median of the three: a block that moves as one says so in zeros. Differences wra
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import QUARTERS
+from rtcodec.motion.native import QUARTERS, address, library
 
 CHANNELS = 4 + 2 * (QUARTERS - 1)
 """Symbols beside the latents at a place: across, down, 1 where the block has no prediction, across
@@ -25,6 +25,20 @@ _SIDE = 4  # blocks along a tile
 
 def motion_symbols(vectors: NDArray[np.int16], intra: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Vectors [h16, w16, 4, 2] and intra [h16, w16] as symbols int16 [h16, w16, 10], the last 0."""
+    h, w = intra.shape
+    fits = vectors.dtype == np.int16 and intra.dtype == np.uint8
+    if not fits or vectors.shape != (h, w, QUARTERS, 2) or h % _SIDE or w % _SIDE:
+        raise ValueError(f"{vectors.dtype} {vectors.shape} are not the vectors of {h} x {w} blocks")
+    vectors, intra = np.ascontiguousarray(vectors), np.ascontiguousarray(intra)
+    symbols = np.empty((h, w, CHANNELS), np.int16)
+    library().rtc_motion_symbols(address(vectors), address(intra), h, w, address(symbols))
+    return symbols
+
+
+def motion_symbols_reference(
+    vectors: NDArray[np.int16], intra: NDArray[np.uint8]
+) -> NDArray[np.int16]:
+    """`motion_symbols`, slow and plain."""
     symbols = np.zeros((*intra.shape, CHANNELS), np.int16)
     tiles, out = _tiles(vectors), _tiles(symbols)
     for row in range(_SIDE):

@@ -7,14 +7,16 @@ import pytest
 
 from rtcodec.bitstream.check import seal_packet
 from rtcodec.bitstream.packet import Description, Extension, Geometry, Packet, write_packet
-from rtcodec.bitstream.tiles import TileRange
+from rtcodec.bitstream.still import write_still_map
+from rtcodec.bitstream.tiles import TileRange, tile_indices
 from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.decoder import FrameDecoder, unpack_frame
-from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FrameLabel, FramePacker
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.entropy.cdf import EntropyTables, example_tables
-from rtcodec.entropy.native import encode_slice, tile_costs
+from rtcodec.entropy.native import SliceDecoder, encode_slice, gather_tiles, tile_costs
+from rtcodec.entropy.tile import gather_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from support.pictures import noise, picture, same_picture
 
@@ -39,8 +41,6 @@ def encoded(slicing: Slicing, *, qp: int = 20) -> EncodedFrame:
 
 def resealed(packet: Packet, **changes: object) -> Packet:
     """Return the packet with another header and a check word that is right for it."""
-    from rtcodec.bitstream.tiles import tile_indices
-    from rtcodec.entropy.native import SliceDecoder
     from rtcodec.entropy.native import tile_indices as scale_indices
 
     header = packet.header
@@ -75,6 +75,38 @@ def test_a_frame_comes_back_as_it_was_coded(slicing: Slicing, qp: int) -> None:
     assert same_picture(shown.planes, frame.output.reconstruction)
     assert [p.header.last for p in frame.unit.slices][-1]
     assert sum(p.header.last for p in frame.unit.slices) == 1
+
+
+@pytest.mark.parametrize("slicing", SLICINGS, ids=str)
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_of_a_delta_frame_only_tiles_that_say_something_are_coded(
+    slicing: Slicing, share: float
+) -> None:
+    whole = encoded(Slicing()).output
+    rows, columns = whole.z.shape[1:]
+    says = np.random.default_rng(3).random((rows, columns)) < share
+    symbols = np.where(says.repeat(4, 0).repeat(4, 1), whole.symbols, 0).astype(np.int16)
+    says = symbols.any(0).reshape(rows, 4, columns, 4).any((1, 3)).ravel()
+    output = replace(whole, symbols=symbols, is_delta=True)
+    delta_tables = replace(TABLES)  # equal, and told apart
+    packer = FramePacker(TABLES, slicing, delta_tables=delta_tables)
+    label = FrameLabel(frame_number=1, qp=20, keyframe=False, reference=0)
+    seen = 0
+    for packet in packer.pack(output, label, WIDTH, HEIGHT):
+        tiles = tile_indices(packet.header.tiles, WIDTH, HEIGHT)
+        n_map = -(-tiles.size // 8)
+        assert packet.payload[:n_map] == write_still_map(says[tiles])
+        coded = tiles[says[tiles]].astype(np.uint32)
+        seen += coded.size
+        if not coded.size:
+            assert len(packet.payload) == n_map
+            continue
+        lanes, payload = packet.header.lanes, packet.payload[n_map:]
+        reader = SliceDecoder(delta_tables, payload, coded.size, 20, lanes)
+        assert np.array_equal(reader.read_z(), gather_hyper(output.z, coded))
+        back = reader.read_y(gather_tiles(output.indices, coded))
+        assert np.array_equal(back, gather_tiles(symbols, coded))
+    assert seen == says.sum()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (8191, 3)])

@@ -20,7 +20,7 @@ def make_tool(folder: Path, name: str, body: str) -> Path:
     return tool
 
 
-def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
+def test_the_coder_compiles_without_a_warning(tmp_path: Path) -> None:
     library = build.compile_coder(
         tmp_path / "coder.so", ENVIRONMENT, extra_flags=["-Werror", "-Wconversion", "-Wpedantic"]
     )
@@ -28,10 +28,17 @@ def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [library]
 
 
-def test_the_source_needs_no_library(tmp_path: Path) -> None:
-    build.compile_coder(
-        tmp_path / "coder.so", ENVIRONMENT, extra_flags=["-ffreestanding", "-DRTC_PORTABLE"]
+def test_motion_compiles_without_a_warning(tmp_path: Path) -> None:
+    library = build.compile_coder(
+        tmp_path / "motion.so", ENVIRONMENT, ["-Werror"], build.MOTION_SOURCES
     )
+    assert library.stat().st_size > 0
+
+
+@pytest.mark.parametrize("library", build.LIBRARIES)
+def test_the_sources_need_no_library(library: Path, tmp_path: Path) -> None:
+    flags = ["-ffreestanding", "-DRTC_PORTABLE"]
+    build.compile_coder(tmp_path / "some.so", ENVIRONMENT, flags, build.LIBRARIES[library])
 
 
 def test_the_compiler_named_by_cc_is_used_with_its_arguments(tmp_path: Path) -> None:
@@ -71,7 +78,7 @@ def test_the_command_reports_the_library_or_the_error(
     tool = make_tool(tmp_path, "cc", 'for output; do :; done; echo library > "$output"')
     arguments = ["--output", str(tmp_path)]
     assert build.main(arguments, {"CC": str(tool), "PATH": os.defpath}) == 0
-    made = [tmp_path / library.name for library in build.LIBRARIES.values()]
+    made = [tmp_path / library.name for library in build.LIBRARIES]
     assert capsys.readouterr().out == "".join(f"{path}\n" for path in made)
     assert all(path.read_text() == "library\n" for path in made)
     assert build.main(arguments, {"PATH": ""}) == 3

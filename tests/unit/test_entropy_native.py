@@ -105,5 +105,5 @@ def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def compile_file(source: Path) -> Path:
     library = source.with_suffix(build.SUFFIX)
-    build.compile_coder(library, build.inherited_environment(), ["-O0"], source)
+    build.compile_coder(library, build.inherited_environment(), ["-O0"], [source])
     return library

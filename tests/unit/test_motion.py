@@ -1,22 +1,25 @@
 """Motion: C equals the plain form, vectors come back from symbols, the search finds what moved."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from rtcodec.engine.blocks import fill_blocks, planes_of
-from rtcodec.motion import smoothing
+from rtcodec.entropy import build
+from rtcodec.motion import layout, native, smoothing
 from rtcodec.motion import transform as plain
+from rtcodec.motion.hyper import HyperAnalysis
+from rtcodec.motion.latents import LEAST, Latents, quantise, transform
 from rtcodec.motion.native import (
     BLOCK_SAMPLES,
     FINE,
     Reference,
     nonzero,
     paint,
-    quantise,
     rounded,
     smooth,
-    transform,
 )
 from rtcodec.motion.predict import GREY, predict
 from rtcodec.motion.said import Said
@@ -27,8 +30,10 @@ from rtcodec.motion.vectors import (
     SPLIT_CHANNEL,
     conceal_motion,
     motion_symbols,
+    motion_symbols_reference,
     vectors_of,
 )
+from rtcodec.types import Planes
 
 ROWS, COLUMNS = 8, 12
 CALM_STEP = 8.0
@@ -50,6 +55,13 @@ def waves(offset_x: float, offset_y: float) -> NDArray[np.uint8]:
     blocks = np.empty((ROWS, COLUMNS, BLOCK_SAMPLES), np.uint8)
     fill_blocks(planes, blocks)
     return blocks
+
+
+def dense(latents: Latents) -> NDArray[np.float32]:
+    """All latents, 0 where none is listed."""
+    all_of = np.zeros((*latents.ends.shape, BLOCK_SAMPLES), np.float32)
+    all_of.reshape(-1)[latents.at] = latents.values
+    return all_of
 
 
 def reference(blocks: NDArray[np.uint8]) -> Reference:
@@ -96,7 +108,8 @@ def test_painting_equals_the_plain_form(largest: int) -> None:
     symbols[0, :, :384] = 0
     prediction = rng.integers(0, 255 * FINE + 1, (ROWS, COLUMNS, 384)).astype(np.uint16)
     still = rng.random((ROWS, COLUMNS)) < 0.3
-    painted, coded = paint(symbols, prediction, still, (190, 4096))
+    painted = prediction.copy()
+    coded = paint(symbols, painted, still, (190, 4096))
     assert np.array_equal(painted, plain.paint(symbols, prediction, still, (190, 4096)))
     assert np.array_equal(painted[still], prediction[still])
     by_part = symbols[..., :384].reshape(ROWS, COLUMNS, 64, 6).any(2) & ~still[..., None]
@@ -111,30 +124,55 @@ def test_latents_are_those_of_the_cheaper_basis() -> None:
     blocks, prediction = noise(1) // 8, noise(2) // 8 * np.uint16(FINE)
     blocks[:, ::2, :4] += 90  # a corner
     blocks[:2] = prediction[:2] // FINE
-    latents = np.empty(blocks.shape, np.float32)
-    split = transform(blocks, prediction, (100, 80), latents)
-    assert split[2:, ::2].mean() > 0.5
-    assert not split[:2].any()
-    assert not latents[:2].any()
+    latents = transform(blocks, prediction, (100, 80))
+    assert latents.split[2:, ::2].mean() > 0.5
+    assert not latents.split[:2].any()
+    assert not dense(latents)[:2].any()
+    places = np.repeat(np.arange(ROWS * COLUMNS), np.diff(latents.ends.ravel(), prepend=0))
+    assert np.array_equal(latents.at // BLOCK_SAMPLES, places)
     steps = np.tile(np.repeat([100, 80], [4, 2]), 64)
     for chosen in (0, 1):
         basis = plain.basis(split=bool(chosen))
         assert np.abs(basis @ basis.T - np.eye(384)).max() < 1e-3
         wanted = (blocks * 16.0 - prediction) @ basis.T / steps
-        assert np.abs(latents - wanted)[split == chosen].max() < 1e-3
+        wanted[np.abs(wanted) < LEAST] = 0
+        wrong = np.abs(dense(latents) - wanted)[latents.split == chosen]
+        assert np.minimum(wrong, np.abs(wrong - LEAST)).max() < 1e-3
     with pytest.raises(ValueError, match="in order"):
-        transform(blocks, prediction, (100, 80), latents[:4])
+        transform(blocks, prediction[:4], (100, 80))
 
 
 def test_fine_steps_bring_a_picture_back() -> None:
-    blocks, prediction = noise(1), noise(2).astype(np.uint16) * FINE
-    latents = np.empty(blocks.shape, np.float32)
-    split = transform(blocks, prediction, (8, 8), latents)
+    blocks, painted = noise(1), noise(2).astype(np.uint16) * FINE
+    latents = transform(blocks, painted, (8, 8))
     symbols = np.zeros((ROWS, COLUMNS, 384 + CHANNELS), np.int16)
-    symbols[..., :384] = np.rint(latents)
-    symbols[..., -1] = split
-    painted, _ = paint(symbols, prediction, np.zeros((ROWS, COLUMNS), np.bool_), (8, 8))
+    symbols[..., :384] = np.rint(dense(latents))
+    symbols[..., -1] = latents.split
+    paint(symbols, painted, np.zeros((ROWS, COLUMNS), np.bool_), (8, 8))
     assert np.abs(rounded(painted).astype(int) - blocks).max() <= 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(192, 128), (185, 113), (16, 16), (1, 1)])
+def test_planes_become_blocks_with_their_edges_repeated(width: int, height: int) -> None:
+    rng = np.random.default_rng(width)
+    half = ((height + 1) // 2, (width + 1) // 2)
+    sides = ((height, width), half, half)
+    planes = [rng.integers(0, 256, side, dtype=np.uint8) for side in sides]
+    padded = [
+        np.pad(p, [(0, (ROWS * n - p.shape[0])), (0, (COLUMNS * n - p.shape[1]))], mode="edge")
+        for p, n in zip(planes, (16, 8, 8), strict=True)
+    ]
+    wanted, blocks = (np.empty((ROWS, COLUMNS, BLOCK_SAMPLES), np.uint8) for _ in range(2))
+    fill_blocks(padded, wanted)
+    layout.fill_blocks(Planes(*planes), blocks)
+    assert np.array_equal(blocks, wanted)
+    back = layout.planes_of(blocks * np.uint16(FINE) + np.uint16(7), width, height)
+    for plane, was in zip((back.y, back.u, back.v), planes, strict=True):
+        assert np.array_equal(plane, was)
+    with pytest.raises(ValueError, match="is more than"):
+        layout.fill_blocks(Planes(*planes), blocks[:0])
+    with pytest.raises(ValueError, match="do not hold"):
+        layout.planes_of(blocks.astype(np.uint16), 193, 1)
 
 
 @pytest.mark.parametrize("contrast", [4, 40, 400, 40000])
@@ -198,7 +236,9 @@ def test_vectors_come_back_from_their_symbols(reach: int) -> None:
     rng = np.random.default_rng(reach)
     vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
     intra = rng.integers(0, 2, (ROWS, COLUMNS)).astype(np.uint8)
-    back, back_intra = vectors_of(motion_symbols(vectors, intra))
+    symbols = motion_symbols(vectors, intra)
+    assert np.array_equal(symbols, motion_symbols_reference(vectors, intra))
+    back, back_intra = vectors_of(symbols)
     assert np.array_equal(back, vectors)
     assert np.array_equal(back_intra, intra)
 
@@ -301,19 +341,32 @@ def test_steps_span_the_range_evenly() -> None:
 
 def test_latents_are_cut_as_in_training() -> None:
     rng = np.random.default_rng(0)
-    latents = (rng.standard_normal((ROWS, COLUMNS, 5)) * 30).astype(np.float32)
-    latents[0, 0, :2] = (1e9, -1e9)
-    indices = rng.integers(0, 64, (ROWS, COLUMNS, 8)).astype(np.uint8)
+    values = (rng.standard_normal((ROWS, COLUMNS, 384)) * 3).astype(np.float32)
+    values[0, 0, :2] = (1e9, -1e9)
+    values[np.abs(values) < LEAST] = 0
+    at = np.flatnonzero(values).astype(np.uint32)
+    ends = np.cumsum(np.count_nonzero(values, 2)).reshape(ROWS, COLUMNS).astype(np.uint32)
+    latents = Latents(at, values.reshape(-1)[at], ends, np.zeros((ROWS, COLUMNS), np.uint8))
+    indices = rng.integers(0, 64, (ROWS, COLUMNS, 384 + CHANNELS)).astype(np.uint8)
     rounding = np.linspace(0.02, 0.5, 64).astype(np.float32)
     rounding[0] = -1e12
     indices[0, 0, :2] = 9
-    symbols = np.full((ROWS, COLUMNS, 8), -7, np.int16)
-    quantise(latents, indices, rounding, symbols)
-    offset = rounding[indices[..., :5]]
-    moduli = np.clip(np.floor(np.abs(latents) + offset), 0, 32767)
-    assert np.array_equal(symbols[..., :5], np.sign(latents) * moduli)
-    assert (symbols[..., 5:] == -7).all()  # motion has its place there
-    assert (symbols[..., :5][indices[..., :5] == 0] == 0).all()
+    symbols = np.zeros(indices.shape, np.int16)
+    said, meant = quantise(latents, indices, rounding, symbols)
+    offset = rounding[indices[..., :384]]
+    moduli = np.clip(np.floor(np.abs(values) + offset), 0, 32767)
+    assert np.array_equal(symbols[..., :384], np.sign(values) * moduli)
+    assert not symbols[..., 384:].any()  # motion has its place there
+    assert (symbols[..., :384][indices[..., :384] == 0] == 0).all()
+    assert np.array_equal(np.sort(said), nonzero(symbols))
+    places, channels = np.divmod(said, 384 + CHANNELS)
+    assert np.array_equal(meant, values.reshape(-1, 384)[places, channels])
+    with pytest.raises(ValueError, match="do not fit"):
+        quantise(latents, indices, rounding[:9], symbols)
+    with pytest.raises(ValueError, match="do not fit"):
+        quantise(latents, indices, rounding, symbols[:4].copy())
+    with pytest.raises(ValueError, match="in order"):
+        quantise(latents, indices[:, ::2], rounding, symbols)
 
 
 def test_missing_tiles_move_with_their_neighbours() -> None:
@@ -334,6 +387,47 @@ def test_missing_tiles_move_with_their_neighbours() -> None:
     assert np.array_equal(symbols, untouched)
 
 
+def test_every_build_finds_and_codes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = np.clip(waves(0, 0) + noise(3) // 16 - 8.0, 0, 255).astype(np.uint8)
+    now = np.clip(waves(5, 2.25) + noise(4) // 16 - 8.0, 0, 255).astype(np.uint8)
+
+    rng = np.random.default_rng(6)
+    layers = (("first", 64, 394), ("second", 96, 256), ("third", 40, 384))
+    weights = {}
+    for name, m, n in layers:
+        weights[f"hyper_analysis.{name}.weight"] = rng.normal(0, 0.1, (m, n, 1, 1))
+        weights[f"hyper_analysis.{name}.bias"] = rng.normal(0, 0.1, m)
+    hyper = HyperAnalysis(weights)
+
+    def coded() -> list[NDArray[np.generic]]:
+        picture = reference(before)
+        vectors, intra = find_motion(picture, now, nominal_step(20), None)
+        prediction = picture.predict(vectors, intra)
+        latents = transform(now, prediction, (100, 80))
+        symbols = np.zeros((ROWS, COLUMNS, 384 + CHANNELS), np.int16)
+        symbols[..., :384] = dense(latents)
+        still = np.zeros((ROWS, COLUMNS), np.bool_)
+        parts = paint(symbols, prediction, still, (100, 80))
+        smooth(prediction, parts, vectors, intra, still, smoothing.limits((100, 80)))
+        tiles, z = hyper.describe(latents, motion_symbols(vectors, intra))
+        assert len(np.unique(z)) > 5
+        return [vectors, intra, latents.at, latents.values, latents.split, prediction, tiles, z]
+
+    here = coded()
+    portable = tmp_path / "portable.so"
+    flags = ["-O1", "-DRTC_PORTABLE"]
+    build.compile_coder(portable, build.inherited_environment(), flags, build.MOTION_SOURCES)
+    monkeypatch.setattr(native, "MOTION_LIBRARY", portable)
+    native.library.cache_clear()
+    try:
+        for one, other in zip(here, coded(), strict=True):
+            assert np.array_equal(one, other)
+    finally:
+        native.library.cache_clear()
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     picture = Reference(ROWS, COLUMNS)
     still, nothing = np.zeros((ROWS, COLUMNS, 4, 2), np.int16), np.zeros((ROWS, COLUMNS), np.uint8)
@@ -345,6 +439,5 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         picture.predict(still.astype(np.int32), nothing)
     with pytest.raises(ValueError, match="in order"):
         picture.predict(still, np.asfortranarray(nothing))
-    floats = np.zeros((ROWS, COLUMNS, 4), np.float32)
-    with pytest.raises(ValueError, match="do not fit"):
-        quantise(floats, nothing[..., None], np.zeros(64, np.float32), still)
+    with pytest.raises(ValueError, match="are not the vectors of"):
+        motion_symbols(still[:4], nothing)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
@@ -26,7 +27,9 @@ from rtcodec.models.streams import Streams, to_blocks, to_samples  # noqa: E402
 from rtcodec.models.thaw import thaw, thaw_delta  # noqa: E402
 from rtcodec.models.tier import DELTA_LIKELY_OFFSET, TIERS  # noqa: E402
 from rtcodec.models.validation import QPS, ClipValidation  # noqa: E402
-from rtcodec.motion.native import FINE, paint, quantise, rounded, transform  # noqa: E402
+from rtcodec.motion.hyper import HyperAnalysis  # noqa: E402
+from rtcodec.motion.latents import LEAST, Latents, quantise, transform  # noqa: E402
+from rtcodec.motion.native import FINE, paint, rounded  # noqa: E402
 from rtcodec.motion.steps import step_table  # noqa: E402
 from rtcodec.motion.vectors import CHANNELS  # noqa: E402
 from support.models import (  # noqa: E402
@@ -66,6 +69,20 @@ def inputs(count: int = 2, *, still: bool = False) -> Any:
     return x, prediction.clamp(-0.5, 0.5), motion, torch.tensor([10, 50])[:count]
 
 
+def listed(latents: NDArray[np.float32]) -> Latents:
+    """Latents [h16, w16, 384] as engines have them."""
+    latents = np.where(np.abs(latents) < LEAST, 0, latents).astype(np.float32)
+    at = np.flatnonzero(latents).astype(np.uint32)
+    ends = np.cumsum(np.count_nonzero(latents, 2), dtype=np.uint32).reshape(latents.shape[:2])
+    return Latents(at, latents.reshape(-1)[at], ends, np.zeros(ends.shape, np.uint8))
+
+
+def dense(latents: Latents) -> NDArray[np.float32]:
+    all_of = np.zeros((*latents.ends.shape, 384), np.float32)
+    all_of.reshape(-1)[latents.at] = latents.values
+    return all_of
+
+
 def test_latents_are_what_engines_make_of_blocks() -> None:
     net = delta_codec()
     x, prediction, _, qp = inputs()
@@ -76,11 +93,11 @@ def test_latents_are_what_engines_make_of_blocks() -> None:
         to_blocks(x), to_blocks(prediction), latents, split, qp, strict=True
     ):
         luma, chroma = (int(step) for step in step_table()[q])
-        found = np.empty(wanted.shape, np.float32)
-        chosen = transform(frame, seen.astype(np.uint16) * FINE, (luma, chroma), found)
-        assert (chosen == small[..., 0]).mean() > 0.9
-        same = chosen == small[..., 0]
-        assert np.abs(found - wanted)[same].max() < 0.05
+        found = transform(frame, seen.astype(np.uint16) * FINE, (luma, chroma))
+        same = found.split == small[..., 0]
+        assert same.mean() > 0.9
+        wrong = np.abs(dense(found) - np.where(np.abs(wanted) < LEAST, 0, wanted))[same]
+        assert np.minimum(wrong, np.abs(wrong - LEAST)).max() < 0.05
 
 
 def test_training_paints_as_engines_do() -> None:
@@ -98,7 +115,8 @@ def test_training_paints_as_engines_do() -> None:
         luma, chroma = (int(step) for step in step_table()[q])
         still = np.zeros(sent.shape[:2], np.bool_)
         sent = np.concatenate((sent, told), 2)
-        fine, coded_parts = paint(sent, seen.astype(np.uint16) * FINE, still, (luma, chroma))
+        fine = seen.astype(np.uint16) * FINE
+        coded_parts = paint(sent, fine, still, (luma, chroma))
         painted = rounded(fine)
         assert (coded_parts > 0).any()
         assert np.abs(painted.astype(int) - wanted).max() <= 1
@@ -161,17 +179,48 @@ def test_the_exported_graph_equals_the_torch_network() -> None:
     assert (got == z.numpy()).mean() > 0.99
 
 
+def test_hyper_latents_in_c_equal_the_torch_network() -> None:
+    net = delta_codec()
+    x, prediction, motion, qp = inputs()
+    prediction[:, :, :, 4:] = x[:, :, :, 4:]  # a tile of which nothing is said
+    with torch.no_grad():
+        latents, split = net.latents(x, prediction, qp)
+        motion[:, -1:] = split
+        likely = round_by(latents, DELTA_LIKELY_OFFSET)
+        z = net.hyper_analysis(torch.cat((likely, motion), 1)).round().clamp(-15, 15)
+    hyper = HyperAnalysis(float_weights(net))
+    for frame, moved, wanted in zip(latents, motion, z.numpy(), strict=True):
+        said = np.ascontiguousarray(moved.permute(1, 2, 0).numpy().astype(np.int16))
+        tiles, got = hyper.describe(listed(frame.permute(1, 2, 0).numpy()), said)
+        assert tiles.tolist() == [0]
+        assert (got[0] == wanted[:, 0, 0]).mean() > 0.99
+
+
+def test_hyper_analysis_wants_its_weights_and_shapes() -> None:
+    weights = dict(float_weights(delta_codec()))
+    hyper = HyperAnalysis(weights)
+    nothing = listed(np.zeros((4, 4, 384), np.float32))
+    with pytest.raises(ValueError, match="motion is int16"):
+        hyper.describe(nothing, np.zeros((4, 4, 9), np.int16))
+    weights["hyper_analysis.second.weight"] = weights["hyper_analysis.second.weight"][:9]
+    with pytest.raises(ConfigError, match="not \\[96, 256\\]"):
+        HyperAnalysis(weights)
+    del weights["hyper_analysis.third.bias"]
+    with pytest.raises(ConfigError, match="is missing"):
+        HyperAnalysis(weights)
+
+
 def test_engines_cut_latents_as_training_does() -> None:
     from rtcodec.models.prior import quantise as in_training
 
     net = delta_codec()
     torch.manual_seed(1)
-    latents, index = torch.randn(1, 24, 4, 4) * 4, torch.randint(0, 64, (1, 24, 4, 4))
+    latents, index = torch.randn(1, 384, 4, 4) * 4, torch.randint(0, 64, (1, 384, 4, 4))
     wanted = in_training(latents, index.float(), net.rounding)[0].permute(1, 2, 0).numpy()
-    symbols = np.zeros((4, 4, 24), np.int16)
+    symbols = np.zeros((4, 4, 384), np.int16)
     indices = index[0].permute(1, 2, 0).numpy().astype(np.uint8)
     floats = latents[0].permute(1, 2, 0).contiguous().numpy()
-    quantise(floats, np.ascontiguousarray(indices), net.rounding.numpy(), symbols)
+    quantise(listed(floats), np.ascontiguousarray(indices), net.rounding.numpy(), symbols)
     assert np.array_equal(symbols, wanted)
 
 
