@@ -143,6 +143,8 @@ class Bundle:
                 f"model {self.name}: dimension motion is {motion}; this version reads models with "
                 f"{MOTION_CHANNELS}"
             )
+        if "contexts" not in tensors:
+            raise ConfigError(f"model {self.name}: no delta.contexts: it is of an earlier draft")
         dims |= {"M": DELTA_LATENTS + motion, "motion": motion}
         return Bundle(self.name, dims, tensors, self.graph_sha256, directory=self.directory)
 
@@ -203,7 +205,9 @@ class Bundle:
     @cached_property
     def entropy_tables(self) -> EntropyTables:
         """The validated tables of the entropy coder: tensors `y_cdf` and `z_cdf`."""
-        tables = EntropyTables(y_cdf=self.tensor("y_cdf"), z_cdf=self.tensor("z_cdf"))
+        tables = EntropyTables(
+            self.tensor("y_cdf"), self.tensor("z_cdf"), self.tensors.get("contexts")
+        )
         if tables.hyper_channels != self.hyper_channels:
             raise ConfigError(f"model {self.name}: z_cdf does not fit Cz = {self.hyper_channels}")
         return tables
@@ -319,9 +323,11 @@ class Bundle:
 
 def integer_tensors(tables: EntropyTables, net: ScaleNet) -> dict[str, npt.NDArray[Any]]:
     """Name the integer parts of a model as `Bundle.tensors` does; `Bundle` gives them back."""
+    contexts = {} if tables.contexts is None else {"contexts": tables.contexts}
     return {
         "y_cdf": tables.y_cdf,
         "z_cdf": tables.z_cdf,
+        **contexts,
         **{f"scale_net.{key}": getattr(net, key) for key in _SCALE_NET_ARRAYS},
         "scale_net.shifts": np.array([net.s1, net.s2, net.s3], np.int32),
     }

@@ -30,6 +30,7 @@ from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
 from rtcodec.engine.blocks import planes_of as planes_in
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
+from rtcodec.entropy.contexts import LUMA_PARTS, PARTS
 from rtcodec.entropy.native import scale_indices, scatter_tiles, tile_indices
 from rtcodec.entropy.tile import scatter_hyper
 from rtcodec.errors import EngineError, LocalProtocolError
@@ -272,10 +273,12 @@ def _quantised(
     tiles, z_of_tiles = hyper.describe(latents, motion)
     z, indices = _scales(delta, tiles, z_of_tiles, qp, latents.ends.shape)
     symbols = np.zeros(indices.shape, np.int16)
-    at, meant = quantise(latents, indices, delta.tensor("rounding"), symbols)
-    coded = np.zeros(latents.ends.size, np.bool_)
-    coded[at // delta.latent_channels] = True
-    motion[..., SPLIT_CHANNEL] *= coded.reshape(latents.ends.shape)
+    rounding, contexts = delta.tensor("rounding"), delta.tensor("contexts")
+    at, meant = quantise(latents, indices, rounding, contexts, symbols)
+    places, channels = np.divmod(at, np.uint32(delta.latent_channels))
+    has_luma = np.zeros(latents.ends.size, np.bool_)
+    has_luma[places[channels % PARTS < LUMA_PARTS]] = True
+    motion[..., SPLIT_CHANNEL] *= has_luma.reshape(latents.ends.shape)
     symbols[..., -MOTION_CHANNELS:] = motion
     moving = np.flatnonzero(motion)
     moving += (moving // MOTION_CHANNELS + 1) * BLOCK_SAMPLES

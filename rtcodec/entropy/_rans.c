@@ -83,6 +83,21 @@ enum {
     ESCAPE_WORDS = 3, /* most 16-bit words one symbol can take */
     RECIPROCAL_BITS = 46,
     ESCAPED = 1 << 15, /* flag of a listed symbol; Y_STARTS is smaller than 2**15 */
+
+    /* Contexts of delta frames: contexts.py. */
+    PARTS = 6,
+    LUMA_PARTS = 4,
+    RESIDUAL = 64 * PARTS,
+    MOTION = 10,
+    CHANNELS = RESIDUAL + MOTION,
+    DIAGONALS = 15,
+    LAST_KIND = 9,
+    KINDS = 2 * (LAST_KIND + 1) + MOTION,
+    LEVELS = 16,
+    READ_FROM = 3,
+    CAPPED = 15,
+    STAGE_MAX = 8 * PARTS, /* channels of the longest stage */
+    PLACES = 16,
 };
 static const uint32_t STATE_MIN = 1u << 16;
 
@@ -100,6 +115,8 @@ enum status { OK, TRUNCATED, STATE_TOO_SMALL, ESCAPE_RANGE, BYTES_LEFT, STATE_LE
 
 typedef struct {
     uint32_t hyper_channels;
+    uint32_t has_contexts;
+    int8_t contexts[KINDS][LEVELS]; /* offsets of scale indices */
     uint16_t first[SCALES]; /* where a scale index begins in `start` and `reciprocal` */
     uint8_t radius[SCALES];
     uint8_t lookup[SCALES][LOOKUP]; /* slot / 8 -> symbol of slot / 8 * 8, from the lowest */
@@ -113,13 +130,20 @@ EXPORT size_t rtc_tables_size(uint32_t hyper_channels)
     return sizeof(rtc_tables) + sizeof(uint16_t) * QPS * Z_ROW * (size_t)hyper_channels;
 }
 
-/* y_cdf: uint16 [64][columns], z_cdf: uint16 [64][hyper_channels][32], both valid. */
+/*
+ * y_cdf: uint16 [64][columns], z_cdf: uint16 [64][hyper_channels][32], both valid; contexts: int8
+ * [30][16], or NULL where symbols do not depend on others.
+ */
 EXPORT void rtc_tables_build(rtc_tables *tables, const uint16_t *y_cdf, uint32_t columns,
-                             const uint16_t *z_cdf, uint32_t hyper_channels)
+                             const uint16_t *z_cdf, uint32_t hyper_channels,
+                             const int8_t *contexts)
 {
     uint32_t next = 0;
     memset(tables, 0, sizeof *tables);
     tables->hyper_channels = hyper_channels;
+    tables->has_contexts = contexts != NULL;
+    if (contexts)
+        memcpy(tables->contexts, contexts, sizeof tables->contexts);
     for (uint32_t index = 1; index < SCALES; index++) {
         const uint16_t *cdf = y_cdf + (size_t)index * columns;
         uint32_t size = 0; /* symbols, the escape included */
@@ -209,6 +233,188 @@ AVX2 static inline uint32_t find_coded_avx2(const uint8_t *indices, uint32_t fro
     return count;
 }
 #endif
+
+/* ---- contexts ----------------------------------------------------------------------------- */
+
+/*
+ * What was read of a tile says what to expect of the rest: contexts.py, stage by stage. A tile is
+ * [CHANNELS][PLACES]. The loops over places are what compilers turn into vectors.
+ */
+typedef struct {
+    int32_t energy[PARTS][PLACES];
+    int32_t luma[PLACES]; /* symbols that are not 0 */
+} tile_state;
+
+static const int32_t ENERGY_LEVELS[] = {4, 10, 17, 31, 52, 100, 200};
+static const int32_t COUNT_LEVELS[] = {1, 3, 8};
+static const int32_t SIZE_LEVELS[] = {1, 2, 4, 8};
+static const int32_t MOVED_LEVELS[] = {1, 4};
+static const int32_t SPLIT_LEVELS[] = {2, 3, 4, 5, 8, 13};
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+INLINE uint32_t stage_count(void)
+{
+    return DIAGONALS + MOTION;
+}
+
+/* First channel of a stage; that of the one after the last is CHANNELS. */
+INLINE uint32_t stage_start(uint32_t stage)
+{
+    if (stage >= DIAGONALS)
+        return RESIDUAL + stage - DIAGONALS;
+    if (stage <= 8)
+        return PARTS * (stage * (stage + 1) / 2);
+    return PARTS * (64 - (15 - stage) * (16 - stage) / 2);
+}
+
+INLINE void level_by(const int32_t *values, const int32_t *thresholds, uint32_t n, uint8_t step,
+                     uint8_t *levels)
+{
+    for (uint32_t p = 0; p < PLACES; p++) {
+        uint8_t level = 0;
+        for (uint32_t k = 0; k < n; k++)
+            level = (uint8_t)(level + step * (values[p] >= thresholds[k]));
+        levels[p] = (uint8_t)(levels[p] + level);
+    }
+}
+
+INLINE void add_moduli(const int16_t *symbols, int32_t *sums)
+{
+    for (uint32_t p = 0; p < PLACES; p++)
+        sums[p] += symbols[p] < 0 ? -symbols[p] : symbols[p];
+}
+
+/* Levels of a motion channel, from the tile's symbols before it. */
+static void motion_levels(const tile_state *state, const int16_t *tile, uint32_t channel,
+                          uint8_t *levels)
+{
+    const int16_t *motion = tile + RESIDUAL * PLACES;
+    int32_t vector[PLACES] = {0}, before[PLACES] = {0};
+    memset(levels, 0, PLACES);
+    if (channel == 0) {
+        level_by(state->luma, COUNT_LEVELS, COUNT_OF(COUNT_LEVELS), 1, levels);
+    } else if (channel == MOTION - 1) {
+        level_by(state->luma, SPLIT_LEVELS, COUNT_OF(SPLIT_LEVELS), 1, levels);
+    } else {
+        add_moduli(motion, vector);
+        if (channel > 1)
+            add_moduli(motion + PLACES, vector);
+        for (uint32_t k = 3; k < channel; k++)
+            add_moduli(motion + k * PLACES, before);
+        if (channel < 3) {
+            level_by(vector, SIZE_LEVELS, COUNT_OF(SIZE_LEVELS), 1, levels);
+        } else {
+            level_by(before, SIZE_LEVELS, COUNT_OF(SIZE_LEVELS), 1, levels);
+            level_by(vector, MOVED_LEVELS, COUNT_OF(MOVED_LEVELS), COUNT_OF(SIZE_LEVELS) + 1,
+                     levels);
+        }
+    }
+}
+
+/* Indices of 16 places moved by the offsets of their levels; 0 stays 0. */
+INLINE void move_indices(const int8_t *offsets, const uint8_t *levels, const uint8_t *from,
+                         uint8_t *to)
+{
+    for (uint32_t p = 0; p < PLACES; p++) {
+        int32_t index = from[p] + offsets[levels[p]];
+        index = index < 1 ? 1 : index > SCALES - 1 ? SCALES - 1 : index;
+        to[p] = (uint8_t)(from[p] ? index : 0);
+    }
+}
+
+/*
+ * Indices that choose the tables of a stage of a tile, from those of the scale network and the
+ * symbols of earlier stages; to: [channels of the stage][PLACES].
+ */
+INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uint32_t stage,
+                          const uint8_t *indices, const int16_t *tile, uint8_t *to)
+{
+    const uint32_t first = stage_start(stage), n = stage_start(stage + 1) - first;
+    const uint8_t *from = indices + first * PLACES;
+    if (stage >= DIAGONALS) {
+        const uint32_t channel = stage - DIAGONALS;
+        uint8_t levels[PLACES];
+        motion_levels(state, tile, channel, levels);
+        move_indices(tables->contexts[KINDS - MOTION + channel], levels, from, to);
+        for (uint32_t p = 0; p < PLACES && channel == MOTION - 1; p++)
+            to[p] = state->luma[p] ? to[p] : 0; /* where no luma is, no transform is chosen */
+        return;
+    }
+    const uint32_t kind = stage < LAST_KIND ? stage : LAST_KIND;
+    for (uint32_t part = 0; part < PARTS; part++) {
+        const uint32_t row = kind + (part < LUMA_PARTS ? 0 : LAST_KIND + 1);
+        uint8_t levels[PLACES] = {0};
+        int8_t offsets[PLACES];
+        level_by(state->energy[part], ENERGY_LEVELS, COUNT_OF(ENERGY_LEVELS), 1, levels);
+        for (uint32_t p = 0; p < PLACES; p++)
+            offsets[p] = tables->contexts[row][levels[p]];
+        for (uint32_t k = part; k < n; k += PARTS)
+            for (uint32_t p = 0; p < PLACES; p++) {
+                int32_t index = from[k * PLACES + p] + offsets[p];
+                index = index < READ_FROM ? 0 : index > SCALES - 1 ? SCALES - 1 : index;
+                to[k * PLACES + p] = (uint8_t)(from[k * PLACES + p] ? index : 0);
+            }
+    }
+}
+
+/* Take note of the symbols of a stage of residual; `any`: whether one is not 0. */
+INLINE void stage_read(tile_state *state, uint32_t stage, const int16_t *tile, int any)
+{
+    const uint32_t first = stage_start(stage), n = stage_start(stage + 1) - first;
+    if (stage >= DIAGONALS)
+        return;
+    for (uint32_t part = 0; part < PARTS; part++) {
+        int32_t sum[PLACES] = {0}, count[PLACES] = {0};
+        for (uint32_t k = part; k < n && any; k += PARTS) {
+            const int16_t *symbols = tile + (first + k) * PLACES;
+            for (uint32_t p = 0; p < PLACES; p++) {
+                const int32_t size = symbols[p] < 0 ? -symbols[p] : symbols[p];
+                sum[p] += size < CAPPED ? size : CAPPED;
+                count[p] += size != 0;
+            }
+        }
+        for (uint32_t p = 0; p < PLACES; p++) {
+            state->energy[part][p] += 16 * sum[p] - (state->energy[part][p] >> 2);
+            state->luma[p] += part < LUMA_PARTS ? count[p] : 0;
+        }
+    }
+}
+
+INLINE void context_indices(const rtc_tables *tables, const uint8_t *indices,
+                            const int16_t *symbols, uint32_t n_tiles, uint8_t *to)
+{
+    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+        tile_state state = {0};
+        for (uint32_t stage = 0; stage < stage_count(); stage++) {
+            stage_indices(tables, &state, stage, indices, symbols, to + stage_start(stage) * PLACES);
+            stage_read(&state, stage, symbols, 1);
+        }
+        indices += CHANNELS * PLACES;
+        symbols += CHANNELS * PLACES;
+        to += CHANNELS * PLACES;
+    }
+}
+
+#ifdef RTC_X86
+AVX2 static void context_indices_avx2(const rtc_tables *tables, const uint8_t *indices,
+                                      const int16_t *symbols, uint32_t n_tiles, uint8_t *to)
+{
+    context_indices(tables, indices, symbols, n_tiles, to);
+}
+#endif
+
+/* For an encoder: the indices that choose tables; all are [n_tiles][CHANNELS][PLACES]. */
+EXPORT void rtc_context_indices(const rtc_tables *tables, const uint8_t *indices,
+                                const int16_t *symbols, uint32_t n_tiles, uint8_t *to)
+{
+#ifdef RTC_X86
+    if (processor() & HAS_AVX2) {
+        context_indices_avx2(tables, indices, symbols, n_tiles, to);
+        return;
+    }
+#endif
+    context_indices(tables, indices, symbols, n_tiles, to);
+}
 
 /* ---- decoding ----------------------------------------------------------------------------- */
 
@@ -436,16 +642,56 @@ INLINE int32_t decode_y(rtc_decoder *decoder, const rtc_tables *tables, const ui
     return decode_end(decoder);
 }
 
+/* Some latents whose places were found, every one. */
+INLINE int32_t decode_all(rtc_decoder *decoder, const rtc_tables *tables, const uint8_t *indices,
+                          const uint32_t *found, uint32_t n, int16_t *symbols)
+{
+    uint32_t done = 0;
+    int32_t status = OK;
+    if (n >= decoder->lanes)
+        status = decode_many(decoder, tables, indices, found, n, symbols, &done);
+    for (; !status && done < n; done++)
+        status = decode_checked(decoder, tables, indices[found[done]] & (SCALES - 1),
+                                symbols + found[done]);
+    return status;
+}
+
+/* Tiles of a delta frame, a stage after the other. */
+INLINE int32_t decode_tiles(rtc_decoder *decoder, const rtc_tables *tables, const uint8_t *indices,
+                            uint32_t count, int16_t *symbols, finder find)
+{
+    memset(symbols, 0, sizeof *symbols * (size_t)count);
+    for (uint32_t tile = 0; tile < count; tile += CHANNELS * PLACES) {
+        tile_state state = {0};
+        for (uint32_t stage = 0; stage < stage_count(); stage++) {
+            uint8_t moved[STAGE_MAX * PLACES];
+            uint32_t found[STAGE_MAX * PLACES + 8]; /* a store may reach 8 beyond */
+            const uint32_t first = stage_start(stage) * PLACES;
+            const uint32_t size = stage_start(stage + 1) * PLACES - first;
+            stage_indices(tables, &state, stage, indices + tile, symbols + tile, moved);
+            const uint32_t n = find(moved, 0, size, found);
+            const int32_t status
+                = decode_all(decoder, tables, moved, found, n, symbols + tile + first);
+            if (status)
+                return status;
+            stage_read(&state, stage, symbols + tile, n != 0);
+        }
+    }
+    return decode_end(decoder);
+}
+
 #ifdef RTC_X86
 AVX2 static int32_t decode_y_avx2(rtc_decoder *decoder, const rtc_tables *tables,
                                   const uint8_t *indices, uint32_t count, int16_t *symbols)
 {
+    if (tables->has_contexts)
+        return decode_tiles(decoder, tables, indices, count, symbols, find_coded_avx2);
     return decode_y(decoder, tables, indices, count, symbols, find_coded_avx2);
 }
 #endif
 
 /*
- * indices, symbols: [count], count a multiple of 16, below 2**31. The indices
+ * indices, symbols: [count], count a multiple of 16, below 2**31; with contexts whole tiles. The indices
  * are read once more while decoding; if another thread changes them meanwhile
  * the symbols are wrong, but every access stays inside.
  */
@@ -456,6 +702,8 @@ EXPORT int32_t rtc_decode_y(rtc_decoder *decoder, const rtc_tables *tables, cons
     if (processor() & HAS_AVX2)
         return decode_y_avx2(decoder, tables, indices, count, symbols);
 #endif
+    if (tables->has_contexts)
+        return decode_tiles(decoder, tables, indices, count, symbols, find_coded);
     return decode_y(decoder, tables, indices, count, symbols, find_coded);
 }
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.entropy.contexts import Offsets, check_offsets
 from rtcodec.errors import ConfigError
 
 PROB_BITS = 14
@@ -52,11 +53,17 @@ class EntropyTables:
     z_cdf: NDArray[np.uint16]
     "[64 qp, Cz, 32]: cumulative tables of -15..15."
 
+    contexts: Offsets | None = None
+    """int8 [30, 16], `rtcodec.entropy.contexts`: tables depend on symbols read before; tiles then
+    have 394 channels. None: on scale indices alone."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "y_cdf", _frozen(self.y_cdf, "y_cdf"))
         object.__setattr__(self, "z_cdf", _frozen(self.z_cdf, "z_cdf"))
         _check_y_cdf(self.y_cdf)
         _check_z_cdf(self.z_cdf)
+        if self.contexts is not None:
+            object.__setattr__(self, "contexts", check_offsets(self.contexts))
 
     @property
     def hyper_channels(self) -> int:

@@ -23,6 +23,7 @@ from rtcodec.entropy.cdf import QP_COUNT, SCALE_COUNT, SYMBOL_MAX, EntropyTables
 from rtcodec.entropy.rans import (
     LANES,
     check_arguments,
+    check_channels,
     check_hyper_latents,
     check_indices,
     check_symbols_form,
@@ -40,7 +41,8 @@ _U32 = ctypes.c_uint32
 _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
     "rtc_version": (_U32, ()),
     "rtc_tables_size": (ctypes.c_size_t, (_U32,)),
-    "rtc_tables_build": (None, (_PTR, _PTR, _U32, _PTR, _U32)),
+    "rtc_tables_build": (None, (_PTR, _PTR, _U32, _PTR, _U32, _PTR)),
+    "rtc_context_indices": (None, (_PTR, _PTR, _PTR, _U32, _PTR)),
     "rtc_decode_begin": (ctypes.c_int32, (_PTR, ctypes.c_char_p, _U32, _U32)),
     "rtc_decode_z": (ctypes.c_int32, (_PTR, _PTR, _U32, _PTR, _U32)),
     "rtc_decode_y": (ctypes.c_int32, (_PTR, _PTR, _PTR, _U32, _PTR)),
@@ -162,7 +164,9 @@ class SliceEncoder:
         check_arguments(tables, z.shape[0], qp, 1)
         check_hyper_latents(tables, z)
         check_indices(indices, z.shape[0])
+        check_channels(tables, indices)
         check_symbols_form(symbols, indices)
+        indices = context_indices(tables, indices, symbols)
         self._qp = qp
         # C reads all of these as long as this lives.
         self._arrays = tuple(map(np.ascontiguousarray, (z, symbols, indices)))
@@ -209,6 +213,34 @@ class SliceEncoder:
         return buffer[capacity - size :].tobytes()
 
 
+def context_indices(
+    tables: EntropyTables, indices: NDArray[np.uint8], symbols: NDArray[np.int16]
+) -> NDArray[np.uint8]:
+    """
+    Return the indices that choose tables: `contexts.adjusted`, fast; without contexts *indices*.
+
+    Args:
+        tables: Of the model.
+        indices: uint8 [T, 394, 16], 0..63, of the scale network.
+        symbols: int16 [T, 394, 16].
+
+    Raises:
+        ValueError: If an array has another form.
+    """
+    if tables.contexts is None:
+        return indices
+    check_indices(indices, indices.shape[0])
+    check_channels(tables, indices)
+    check_symbols_form(symbols, indices)
+    indices, symbols = np.ascontiguousarray(indices), np.ascontiguousarray(symbols)
+    moved = np.empty_like(indices)
+    blob = _tables_blob(tables)  # a name holds it while C reads it
+    _library().rtc_context_indices(
+        _at(blob), _at(indices), _at(symbols), indices.shape[0], _at(moved)
+    )
+    return moved
+
+
 def tile_costs(
     tables: EntropyTables,
     costs: NDArray[np.uint16],
@@ -229,11 +261,13 @@ def tile_costs(
         uint32 [T], in 1/256 bit, the raw bits of escapes included.
     """
     check_indices(indices, indices.shape[0])
+    check_channels(tables, indices)
     check_symbols_form(symbols, indices)
     if costs.dtype != np.uint16 or costs.shape != (SCALE_COUNT, 256):
         raise ValueError(f"{costs.dtype} {costs.shape} are not costs, uint16 [64, 256]")
     costs = np.ascontiguousarray(costs)
-    symbols, indices = np.ascontiguousarray(symbols), np.ascontiguousarray(indices)
+    symbols = np.ascontiguousarray(symbols)
+    indices = np.ascontiguousarray(context_indices(tables, indices, symbols))
     totals = np.empty(indices.shape[0], np.uint32)
     blob = _tables_blob(tables)  # a name holds it while C reads it
     _library().rtc_tile_costs(
@@ -250,6 +284,7 @@ class SliceDecoder:
         self, tables: EntropyTables, payload: bytes, n_tiles: int, qp: int, lanes: int
     ) -> None:
         check_arguments(tables, n_tiles, qp, lanes)
+        self._tables = tables
         self._shape = (n_tiles, tables.hyper_channels)
         self._qp = qp
         self._payload = bytes(payload)  # C keeps its address
@@ -280,6 +315,7 @@ class SliceDecoder:
                 an error is raised.
         """
         check_indices(indices, self._shape[0])
+        check_channels(self._tables, indices)
         self._begin_step(1)
         indices = np.ascontiguousarray(indices)
         symbols = np.empty(indices.shape, np.int16) if out is None else out
@@ -327,9 +363,11 @@ def _tables_blob(tables: EntropyTables) -> NDArray[np.uint64]:
     if blob is None:
         library, channels = _library(), tables.hyper_channels
         blob = np.empty(-(-library.rtc_tables_size(channels) // 8), np.uint64)
+        contexts = None if tables.contexts is None else _at(tables.contexts)
         library.rtc_tables_build(
-            _at(blob), _at(tables.y_cdf), tables.y_cdf.shape[1], _at(tables.z_cdf), channels
-        )
+            _at(blob), _at(tables.y_cdf), tables.y_cdf.shape[1], _at(tables.z_cdf), channels,
+            contexts,
+        )  # fmt: skip
         # Two threads may both build one: all use, and so keep alive, the first that is stored.
         blob = _blobs.setdefault(tables, blob)
     return blob

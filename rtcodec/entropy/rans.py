@@ -4,8 +4,9 @@ Normative interleaved rANS coder of one slice, in plain Python (SPEC, "Entropy c
     payload = lane states, 32 bits each | 16-bit words, in the order they are read
 
 The j-th coded symbol of a slice belongs to lane j mod *lanes*: first every
-hyper-latent (tile, channel), then every latent whose scale index is not 0
-(tile, channel, row, column). `native` is the fast form and gives the same bytes.
+hyper-latent (tile, channel), then every latent whose index is not 0 (tile,
+channel, row, column). The index is that of the scale network, moved by what was
+read of the tile where the model has contexts. `native` is the fast form and gives the same bytes.
 
 Dims: T tiles of the slice, Cz hyper channels, M latent channels, 16 = 4 x 4
 positions of a tile.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.entropy import contexts
 from rtcodec.entropy.cdf import (
     PROB_BITS,
     PROB_SCALE,
@@ -53,7 +55,7 @@ def encode_slice(
         tables: Of the model.
         z: int8 [T, Cz], magnitudes up to 15.
         symbols: int16 [T, M, 16], magnitudes up to 32767, 0 where the index is 0.
-        indices: uint8 [T, M, 16], 0..63.
+        indices: uint8 [T, M, 16], 0..63, of the scale network.
         qp: 0..63.
         lanes: 1, 2, 4 or 8.
 
@@ -63,7 +65,10 @@ def encode_slice(
     check_arguments(tables, z.shape[0], qp, lanes)
     check_hyper_latents(tables, z)
     check_indices(indices, z.shape[0])
+    check_channels(tables, indices)
     check_symbols_form(symbols, indices)
+    if tables.contexts is not None:
+        indices = contexts.adjusted(indices, symbols, tables.contexts)
     if symbols[indices == 0].any():
         raise ValueError("a skipped symbol is not 0")
     writer = LaneWriter([STATE_MIN] * lanes)
@@ -149,20 +154,36 @@ class SliceDecoder:
             LocalProtocolError: If called before `read_z` or twice.
         """
         check_indices(indices, self._n_tiles)
+        check_channels(self._tables, indices)
         self._begin_step(1)
         symbols = np.zeros(indices.shape, np.int16)
-        flat = indices.reshape(-1)
+        for tile in range(self._n_tiles):
+            one = slice(tile, tile + 1)
+            self._read_tile(indices[one], symbols[one])
+        self._reader.finish()
+        return symbols
+
+    def _read_tile(self, indices: NDArray[np.uint8], symbols: NDArray[np.int16]) -> None:
+        """Fill the symbols of one tile; both [1, M, 16]."""
+        offsets = self._tables.contexts
+        if offsets is None:
+            self._read_latents(indices[0], symbols[0])
+            return
+        for stage, (first, end) in enumerate(contexts.STAGES):
+            moved = contexts.adjusted_stage(stage, indices, symbols, offsets)
+            self._read_latents(moved[0], symbols[0, first:end])
+
+    def _read_latents(self, indices: NDArray[np.uint8], symbols: NDArray[np.int16]) -> None:
+        """Fill *symbols* where *indices* are not 0; both [channels, 16]."""
         radius = self._tables.radius
-        for position in np.flatnonzero(flat):
-            index = int(flat[position])
+        for channel, place in zip(*np.nonzero(indices), strict=True):
+            index = int(indices[channel, place])
             reach = int(radius[index])
             lane = self._coded % self._reader.lanes
             symbol = self._next(self._tables.y_cdf[index]) - reach
             if symbol > reach:
                 symbol = self._reader.take_escape(lane, reach)
-            symbols.flat[position] = symbol
-        self._reader.finish()
-        return symbols
+            symbols[channel, place] = symbol
 
     def _begin_step(self, step: int) -> None:
         if self._steps != step:
@@ -304,6 +325,12 @@ def check_indices(indices: NDArray[np.uint8], n_tiles: int) -> None:
         raise ValueError(f"{indices.size} latents in a slice")
     if indices.size and int(indices.max()) >= SCALE_COUNT:
         raise ValueError(f"scale indices beyond {SCALE_COUNT - 1}")
+
+
+def check_channels(tables: EntropyTables, indices: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless *indices* [T, M, 16] have the channels that contexts are made for."""
+    if tables.contexts is not None and indices.shape[1] != contexts.CHANNELS:
+        raise ValueError(f"{indices.shape[1]} channels; contexts are of {contexts.CHANNELS}")
 
 
 def check_symbols_form(symbols: NDArray[np.int16], indices: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@ Delta frames: the networks that say how likely what is coded of them is, in torc
 
     d = x - prediction --DCT, 8x8 or 4x4--> latents, in steps
     latents cut to integers, motion --HyperAnalysis--> z --ScaleNetwork--> scale indices (exact)
+    scale indices, symbols read before --Contexts--> indices that choose tables
     symbols = round(latents) with a dead zone, zero where the scale index is 0; motion as it is
     x_hat = prediction + DCT^-1(symbols); a tile without any symbol is its prediction, untouched
 
@@ -18,23 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtcodec.models.contexts import Contexts, luma_count
 from rtcodec.models.layer import clamp_ste, round_ste
 from rtcodec.models.network import Coded
 from rtcodec.models.prior import (
     HyperAnalysis,
     HyperPrior,
     ScaleNetwork,
-    coded_bits,
-    index_to_scale,
-    quantise,
     round_by,
     rounding_offsets,
-    symbol_bits,
 )
+from rtcodec.models.symbol_costs import SymbolCosts
 from rtcodec.models.tier import (
     DELTA_LIKELY_OFFSET,
     PIXEL_CHANNELS,
-    SCALE_LEVELS,
     TILE_SIDE,
     Z_LIMIT,
     Tier,
@@ -71,6 +69,8 @@ class DeltaCodec(nn.Module):
         self.hyper_analysis = HyperAnalysis(wide)
         self.scale_network = ScaleNetwork(wide)
         self.hyper_prior = HyperPrior(tier)
+        self.contexts = Contexts()
+        self.costs = SymbolCosts()
         with torch.no_grad():
             self.scale_network.bias3.fill_(0.6)  # nearly all symbols are zero
         self.rounding: Tensor
@@ -89,14 +89,16 @@ class DeltaCodec(nn.Module):
 
         Returns:
             Latents [N, 384, h16, w16] in steps, and [N, 1, h16, w16], 1 where luma's are of 4x4
-            transforms: where that is cheaper, as `rtcodec.motion.native.transform` has it.
+            transforms: where that is cheaper and says anything, as
+            `rtcodec.motion.latents.transform` has it.
         """
         difference = ((x - prediction) * 255.0).permute(0, 2, 3, 1)
         whole, small = (
             F.linear(difference, rows).permute(0, 3, 1, 2) / self._steps_at(qp)
             for rows in self.basis
         )
-        split = _cost(small) < _cost(whole)
+        told = luma_count(round_by(small, DELTA_LIKELY_OFFSET))[:, None] > 0
+        split = (_cost(small) < _cost(whole)) & told
         return torch.where(split, small, whole), split.to(x.dtype)
 
     def forward(self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor) -> Coded:
@@ -111,36 +113,40 @@ class DeltaCodec(nn.Module):
         """
         with torch.autocast(x.device.type, enabled=False):
             latents, split = self.latents(x, prediction, qp)
-            motion = torch.cat((motion[:, :SPLIT_CHANNEL], split), 1)
+            motion = motion[:, :SPLIT_CHANNEL]
             # What is below a step's threshold is nothing that the scales need know of.
-            likely = round_by(latents, DELTA_LIKELY_OFFSET)
-            z_raw = self.hyper_analysis(torch.cat((likely, motion), 1))
+            likely = torch.cat((round_by(latents, DELTA_LIKELY_OFFSET), motion, split), 1)
+            z_raw = self.hyper_analysis(likely)
             z = clamp_ste(round_ste(z_raw), -Z_LIMIT, Z_LIMIT)
             index = self.scale_network(z, qp)
-            index, of_motion = index.split((latents.shape[1], MOTION_CHANNELS), 1)
-            symbols = quantise(latents, index, self.rounding)
-            scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
-            still = at_rest(symbols, motion)  # of those tiles one bit is sent, and no more
-            told = 1 - spread(still)
-            coded_y = coded_bits(symbols, scale, index, told)
-            bits_y = coded_y
-            if self.training:
-                bits_y = (symbol_bits(likely, scale) * told).sum((1, 2, 3))
+            # Roundings with a gradient are off by an ulp, and an index below 1 is not read.
+            index = index.detach().round() + (index - index.detach())
+            index, of_motion = index.split((PIXEL_CHANNELS, MOTION_CHANNELS), 1)
+            symbols = self.contexts.quantise(latents, index, self.rounding)
+            chosen = split * (luma_count(symbols)[:, None] > 0)
+            said = torch.cat((symbols, motion, chosen), 1)
             # Motion is never skipped: its index is at least 1, and its symbols are given.
-            motion_scale = index_to_scale(clamp_ste(of_motion, 1.0, 63.0))
-            bits_motion = symbol_bits(motion, motion_scale) * told
-            bits_motion = bits_motion.sum((1, 2, 3)) + still[0].numel()
+            of_motion = of_motion.detach().clamp(1.0, 63.0) + (of_motion - of_motion.detach())
+            index = torch.cat((index, of_motion), 1)
+            still = at_rest(said)  # of those tiles one bit is sent, and no more
+            told = 1 - spread(still)
+            bits_y, moved = self._bits(likely if self.training else said, index, told)
+            if self.training:
+                self.costs.count(likely, moved, told)
             bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp, 1 - still)
-            x_hat = self._paint(symbols.detach(), split, prediction, qp)
-        return Coded(
-            x_hat,
-            bits_y + bits_motion,
-            bits_z,
-            coded_y + bits_motion.detach(),
-            symbols,
-            z,
-            torch.cat((index, of_motion.clamp_min(1)), 1),
-        )
+            x_hat = self._paint(symbols, split, prediction, qp)
+        map_bits = still[0].numel()
+        bits_y = bits_y + map_bits
+        return Coded(x_hat, bits_y, bits_z, bits_y.detach(), said, z, moved)
+
+    def _bits(self, symbols: Tensor, index: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits [N] of all symbols, and the indices of their tables; 0 where none is read."""
+        moved, asked = self.contexts(index, symbols)
+        moved = moved * asked
+        bits = self.costs(symbols, moved) * told * asked
+        if not self.training:
+            bits = torch.where(moved >= 1, bits, 0.0)
+        return bits.sum((1, 2, 3)), moved
 
     def _steps_at(self, qp: Tensor) -> Tensor:
         """[N, 384, 1, 1], in sample values."""
@@ -164,13 +170,13 @@ def _cost(latents: Tensor) -> Tensor:
     return ((luma - symbols).square() + MODE_PRICE * bits).sum((1, 2))[:, None]
 
 
-def at_rest(symbols: Tensor, motion: Tensor) -> Tensor:
+def at_rest(symbols: Tensor) -> Tensor:
     """
     1 in tiles of which nothing is said, as [N, 1, h64, w64]: their prediction stays as it is.
 
     A still background then costs nothing, however long it stands.
     """
-    said = torch.cat((symbols, motion), 1).detach().abs().amax(1, keepdim=True)
+    said = symbols.detach().abs().amax(1, keepdim=True)
     return (F.max_pool2d(said, TILE_SIDE) == 0).to(symbols.dtype)
 
 

@@ -131,6 +131,8 @@ class Run:
         """The network with averaged weights."""
         net = build_networks(self.config.tier, delta=self.config.delta).to(self.device)
         net.load_state_dict(self.averages)
+        if isinstance(net, DeltaCodec) and isinstance(self.net, DeltaCodec):
+            net.costs.follow(self.net.costs)
         return net
 
     def save(self) -> None:

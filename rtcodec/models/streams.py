@@ -65,7 +65,7 @@ class Sample(NamedTuple):
 
     prediction: Tensor
     motion: Tensor
-    "Symbols [N, 3, h16, w16] as floats."
+    "Symbols [N, 10, h16, w16] as floats."
 
     qp: Tensor
     "[N] integers 0..63."
@@ -161,12 +161,11 @@ class Streams:
         Args:
             draw: From `take`.
             x_hat: [N, 384, h16, w16].
-            symbols: Of latents, like *x_hat*: edges are smoothed by them as a decoder would.
+            symbols: [N, 394, h16, w16]: edges are smoothed by them as a decoder would.
         """
         decoded = to_blocks(x_hat)
         if symbols is not None:
-            said = symbols.permute(0, 2, 3, 1).cpu().numpy()
-            qps = draw.sample.qp.tolist()
+            said, qps = said_by_part(symbols), draw.sample.qp.tolist()
             decoded = [
                 smoothed(blocks, sent, qp, stream.vectors, stream.intra)
                 for blocks, sent, qp, stream in zip(decoded, said, qps, draw.streams, strict=True)
@@ -339,7 +338,7 @@ def _blocks_of(planes: Sequence[Bytes]) -> Blocks:
 
 def smoothed(
     blocks: Blocks,
-    symbols: NDArray[np.float32],
+    coded: NDArray[np.uint8],
     qp: int,
     vectors: NDArray[np.int16] | None,
     intra: NDArray[np.uint8] | None,
@@ -349,7 +348,7 @@ def smoothed(
 
     Args:
         blocks: As decoded.
-        symbols: Of latents, [h16, w16, 384].
+        coded: Of `said_by_part`, [h16, w16].
         qp: 0..63.
         vectors: Of its prediction.
         intra: Of its prediction.
@@ -357,8 +356,6 @@ def smoothed(
     assert vectors is not None
     assert intra is not None
     h, w = intra.shape
-    by_part = symbols.reshape(h, w, -1, PARTS).any(2)
-    coded = (by_part << np.arange(PARTS)).sum(2).astype(np.uint8)
     said = (coded > 0) | (intra > 0) | vectors.any((2, 3))
     by_tile = said.reshape(h // 4, 4, w // 4, 4).any((1, 3))
     still = ~by_tile.repeat(4, 0).repeat(4, 1)
@@ -366,6 +363,14 @@ def smoothed(
     luma, chroma = (int(step) for step in step_table()[qp])
     smooth(fine, coded, vectors, intra, still, limits((luma, chroma)))
     return rounded(fine)
+
+
+def said_by_part(symbols: Tensor) -> NDArray[np.uint8]:
+    """Symbols [N, 394, h16, w16] -> [N, h16, w16], bit p set where part p has one other than 0."""
+    n, _, h, w = symbols.shape
+    by_part = (symbols[:, :PIXEL_CHANNELS] != 0).reshape(n, -1, PARTS, h, w).any(1)
+    bits = (1 << torch.arange(PARTS, device=symbols.device))[:, None, None]
+    return (by_part * bits).sum(1).to(torch.uint8).cpu().numpy()
 
 
 def to_samples(blocks: Sequence[Blocks]) -> Tensor:

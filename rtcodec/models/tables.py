@@ -12,18 +12,12 @@ from torch import Tensor
 from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
 from rtcodec.models.delta import DeltaCodec, at_rest, spread
 from rtcodec.models.network import Codec
-from rtcodec.models.prior import index_to_scale, logistic_mass
 from rtcodec.models.supply import Supply
+from rtcodec.models.symbol_costs import HISTOGRAM_RADIUS, Counts, blend, y_prior
 from rtcodec.models.tier import QP_COUNT, SCALE_LEVELS, Z_LIMIT
-
-HISTOGRAM_RADIUS = 127
-PRIOR_COUNTS = 400
-"Weight, in symbols, of the trained distribution in each fitted table; steadies the rare ones."
 
 _WIDTH = 2 * HISTOGRAM_RADIUS + 1
 _Z_WIDTH = 2 * Z_LIMIT + 1
-
-Counts = NDArray[np.int64]
 
 
 @torch.no_grad()
@@ -32,8 +26,9 @@ def fit_tables(net: Codec | DeltaCodec, supply: Supply, batches: int) -> Entropy
     net.eval()
     y_counts, z_counts = count_symbols(net, supply, batches)
     return EntropyTables(
-        y_cdf=y_tables_from_histograms(_blend(y_counts, _y_prior())),
-        z_cdf=tables_from_histograms(_blend(_smooth_over_qp(z_counts), _z_prior(net))),
+        y_cdf=y_tables_from_histograms(blend(y_counts, y_prior())),
+        z_cdf=tables_from_histograms(blend(_smooth_over_qp(z_counts), _z_prior(net))),
+        contexts=net.contexts.table() if isinstance(net, DeltaCodec) else None,
     )
 
 
@@ -49,9 +44,7 @@ def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tupl
         symbols, index, qp = coded.symbols, coded.index, inputs[-1].long()
         coded_tiles = torch.ones_like(coded.z[:, :1], dtype=torch.bool)
         if isinstance(net, DeltaCodec):
-            motion = inputs[2]
-            coded_tiles = at_rest(symbols, motion) == 0
-            symbols = torch.cat((symbols, motion), 1)  # motion has indices too
+            coded_tiles = at_rest(symbols) == 0
             index = torch.where(spread(coded_tiles.float()) > 0, index, -1.0)
         y_counts += _histogram_of_symbols(symbols, index)
         for q, z, there in zip(qp.tolist(), coded.z.long(), coded_tiles, strict=True):
@@ -61,19 +54,12 @@ def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tupl
 
 
 def _histogram_of_symbols(symbols: Tensor, index: Tensor) -> Counts:
-    """[64, 255] counts of *symbols* by scale index, where that is not -1; both [N, M, h16, w16]."""
+    """[64, 255] counts of *symbols* by scale index, none below 0; both [N, M, h16, w16]."""
     symbols, index = symbols[index >= 0], index[index >= 0]
     row = index.clamp(0, SCALE_LEVELS - 1).long()
     column = symbols.clamp(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS).long() + HISTOGRAM_RADIUS
     counts = torch.bincount((row * _WIDTH + column).flatten(), minlength=SCALE_LEVELS * _WIDTH)
     return counts.numpy().reshape(SCALE_LEVELS, _WIDTH)  # type: ignore[no-any-return]
-
-
-def _y_prior() -> NDArray[np.float64]:
-    """The logistic of each scale index as [64, 255]."""
-    scales = index_to_scale(torch.arange(SCALE_LEVELS).float())
-    places = torch.arange(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS + 1).float()
-    return logistic_mass(places[None], scales[:, None]).double().numpy()  # type: ignore[no-any-return]
 
 
 def _z_prior(net: Codec | DeltaCodec) -> NDArray[np.float64]:
@@ -91,9 +77,3 @@ def _smooth_over_qp(counts: Counts) -> Counts:
         source = np.clip(np.arange(QP_COUNT) + offset, 0, QP_COUNT - 1)
         out += (5 - abs(offset)) * counts[source]
     return out
-
-
-def _blend(counts: Counts, prior: NDArray[np.float64]) -> Counts:
-    """Counts plus PRIOR_COUNTS of the prior, in 1/256 counts."""
-    share = prior / prior.sum(-1, keepdims=True)
-    return counts * 256 + np.round(share * (PRIOR_COUNTS * 256)).astype(np.int64)

@@ -72,6 +72,9 @@ def _fill(net: Codec | DeltaCodec, bundle: Bundle, refusal: str) -> None:
     state |= _scale_network(net, tensors) | _hyper_prior(tensors["z_cdf"])
     if isinstance(net, Codec):
         state |= _gains(net, tensors["gains"])
+    else:
+        state["contexts.offsets"] = _tensor(tensors["contexts"]) / net.contexts.UNIT
+        net.costs.keep(tensors["y_cdf"].astype(np.uint16))
     try:
         net.load_state_dict(state)
     except RuntimeError:

@@ -13,7 +13,7 @@ from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.loss import BLOCK_PIXELS, weighted_psnr
 from rtcodec.models.network import Codec, pack_planes
-from rtcodec.models.streams import Blocks, smoothed, to_blocks, to_samples
+from rtcodec.models.streams import Blocks, said_by_part, smoothed, to_blocks, to_samples
 from rtcodec.motion.native import Reference, rounded
 from rtcodec.motion.search import find_motion
 from rtcodec.motion.vectors import motion_symbols
@@ -119,7 +119,7 @@ class ClipValidation:
             symbols = torch.from_numpy(motion_symbols(start, intra)[None].astype(np.float32))
             x, motion = to_samples([frame]).to(device), symbols.permute(0, 3, 1, 2).to(device)
             coded = net(x, prediction, motion, torch.full((1,), qp, device=device))
-            said = coded.symbols[0].permute(1, 2, 0).cpu().numpy()
+            said = said_by_part(coded.symbols)[0]
             seen = smoothed(to_blocks(coded.x_hat)[0], said, qp, start, intra)
             bits = (coded.bits_y + coded.bits_z).item()
             bpps.append(bits / (x.shape[2] * x.shape[3] * BLOCK_PIXELS))

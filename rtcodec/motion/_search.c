@@ -20,6 +20,7 @@ enum {
     LITTLE_BITS = 24, /* a block's differences that are worth less are not transformed */
     CLOSE_BITS = 72,  /* one whose are worth less is looked for close by only */
     SPLIT_FROM = 40,  /* bits that a block's differences must be worth for that to be tried */
+    PASSES = 2,
     GUESSES = 9,
 };
 
@@ -393,6 +394,73 @@ static uint32_t search_block(const task *t, uint32_t row, uint32_t column)
     return rest > moved ? rest - moved : 0;
 }
 
+/* Bits, in sixteenths, of what a block's first vector differs from what is expected there. */
+static uint32_t bits_at(const task *t, uint32_t row, uint32_t column)
+{
+    const uint32_t columns = t->sights->reference->columns;
+    const int16_t *own = t->vectors + 2 * QUARTERS * ((size_t)row * columns + column);
+    int16_t expect[2];
+    expected(own, columns, row % TILE, column % TILE, expect);
+    return bits16(own[0] - expect[0]) + bits16(own[1] - expect[1]);
+}
+
+/* The same of a block and of those that lean on it. */
+static uint32_t bits_around(const task *t, uint32_t row, uint32_t column)
+{
+    const int right = (column + 1) % TILE != 0, below = (row + 1) % TILE != 0;
+    uint32_t bits = bits_at(t, row, column);
+    if (right)
+        bits += bits_at(t, row, column + 1);
+    if (below)
+        bits += bits_at(t, row + 1, column);
+    if (right && below)
+        bits += bits_at(t, row + 1, column + 1);
+    return bits;
+}
+
+/*
+ * Take over a neighbour's vector, or the expected one, where that is better once what it does to the
+ * blocks that lean on this one is counted too.
+ */
+static void reconsider(const task *t, uint32_t row, uint32_t column)
+{
+    const uint32_t columns = t->sights->reference->columns;
+    const size_t at = (size_t)row * columns + column;
+    int16_t *own = t->vectors + 2 * QUARTERS * at;
+    if (t->intra[at] || !is_whole(own))
+        return;
+    search_state s = begin(t, row, column);
+    s.price = 0; /* of vectors: those are counted here */
+    int16_t tried[6][2] = {{own[0], own[1]}, {(int16_t)s.expect_x, (int16_t)s.expect_y}};
+    int count = 2, best = 0;
+    if (column % TILE)
+        memcpy(tried[count++], before(own, columns, 0, 1, 1), sizeof *tried);
+    if (row % TILE)
+        memcpy(tried[count++], before(own, columns, 1, 0, 2), sizeof *tried);
+    if ((column + 1) % TILE)
+        memcpy(tried[count++], own + 2 * QUARTERS, sizeof *tried);
+    if ((row + 1) % TILE)
+        memcpy(tried[count++], own + 2 * QUARTERS * columns, sizeof *tried);
+    uint32_t least = UINT32_MAX;
+    for (int k = 0; k < count; k++) {
+        int again = 0;
+        for (int j = 0; j < k; j++)
+            again |= tried[k][0] == tried[j][0] && tried[k][1] == tried[j][1];
+        if (again)
+            continue;
+        const int32_t pair[2][2] = {{tried[k][0], tried[k][1]}, {tried[k][0], tried[k][1]}};
+        set_all(own, tried[k][0], tried[k][1]);
+        const uint32_t bits = (bits_around(t, row, column) * t->price) >> 8;
+        if (bits >= least)
+            continue;
+        uint32_t cost[2];
+        bits_of(&s, pair, 1, cost);
+        if (cost[0] < least - bits)
+            least = cost[0] + bits, best = k;
+    }
+    set_all(own, tried[best][0], tried[best][1]);
+}
+
 /*
  * Vectors [rows, columns, 4, 2] that take a reference to *blocks*, whole tiles, and intra [rows,
  * columns], 1 where nothing does; the vectors there on entry are tried first.
@@ -411,6 +479,8 @@ EXPORT void rtc_search(const rtc_sights *sights, const uint8_t *blocks, uint32_t
             uint64_t saved = 0;
             for (uint32_t k = 0; k < TILE * TILE; k++)
                 saved += search_block(&t, top + k / TILE, first + k % TILE);
+            for (uint32_t k = 0; k < PASSES * TILE * TILE && saved > TILE_BITS * price / 16; k++)
+                reconsider(&t, top + k / TILE % TILE, first + k % TILE);
             for (uint32_t k = 0; k < TILE * TILE && saved <= TILE_BITS * price / 16; k++) {
                 const size_t at = (size_t)(top + k / TILE) * columns + first + k % TILE;
                 set_all(vectors + 2 * QUARTERS * at, 0, 0);

@@ -23,7 +23,7 @@ class Latents:
     """The latents of a delta frame that may come to something, place by place."""
 
     at: NDArray[np.uint32]
-    "Place * 384 + channel, [K]."
+    "Place * 384 + channel, [K]; those of a part of a place follow each other."
 
     values: NDArray[np.float32]
     "In steps, [K], moduli from `LEAST` on."
@@ -61,15 +61,17 @@ def quantise(
     latents: Latents,
     indices: NDArray[np.uint8],
     rounding: NDArray[np.float32],
+    offsets: NDArray[np.int8],
     symbols: NDArray[np.int16],
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """
-    Write the symbols of *latents*: as `rtcodec.models.prior.quantise`, without means.
+    Write the symbols of *latents*: as `rtcodec.models.contexts.Contexts.quantise`.
 
     Args:
         latents: From `transform`.
         indices: Scale indices [h16, w16, K], K >= 384; the first 384 are of latents.
-        rounding: [64], by scale index; see `rtcodec.models.prior.rounding_offsets`.
+        rounding: [64], by index; see `rtcodec.models.prior.rounding_offsets`.
+        offsets: Those of contexts, int8 [30, 16], `rtcodec.entropy.contexts`.
         symbols: Like *indices*, zeros; what is not 0 is written.
 
     Returns:
@@ -83,11 +85,13 @@ def quantise(
         raise ValueError("latents, indices and symbols do not fit")
     if stride < BLOCK_SAMPLES or rounding.shape != (64,) or rounding.dtype != np.float32:
         raise ValueError("latents, indices and rounding do not fit")
+    if offsets.shape != (30, 16) or offsets.dtype != np.int8:
+        raise ValueError(f"offsets of contexts are {offsets.dtype} {offsets.shape}")
     size = latents.at.size
     said, meant = np.empty(size, np.uint32), np.empty(size, np.float32)
-    rounding = np.ascontiguousarray(rounding)
+    rounding, offsets = np.ascontiguousarray(rounding), np.ascontiguousarray(offsets)
     count = library().rtc_quantise(
         address(latents.at), address(latents.values), size, address(indices), address(rounding),
-        stride, address(symbols), address(said), address(meant),
+        address(offsets), stride, address(symbols), address(said), address(meant),
     )  # fmt: skip
     return said[:count], meant[:count]

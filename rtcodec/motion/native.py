@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 
-LIBRARY_VERSION = 6
+LIBRARY_VERSION = 7
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -72,7 +72,7 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
     "rtc_paint": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
     "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
-    "rtc_quantise": (_U32, (_PTR, _PTR, _U32, _PTR, _PTR, _U32, _PTR, _PTR, _PTR)),
+    "rtc_quantise": (_U32, (_PTR, _PTR, _U32, _PTR, _PTR, _PTR, _U32, _PTR, _PTR, _PTR)),
 }
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.spec_contexts import Known, table_of
+
 Tensors = dict[str, Any]
 
 
@@ -440,8 +442,13 @@ def decode_payload(
         own = tuple(z[tile * model.hyper_channels : (tile + 1) * model.hyper_channels])
         indices = known.setdefault(own, []) or model.indices(list(own), qp)
         known[own] = indices
+        read: list[int] = []
+        energies: Known = {}
         for index in indices:
-            symbols.append(decode_latent(lanes, model.tensors["y_cdf"][index]) if index else 0)
+            if "contexts" in model.tensors:
+                index = table_of(index, read, model.tensors["contexts"], energies)
+            read.append(decode_latent(lanes, model.tensors["y_cdf"][index]) if index else 0)
+        symbols += read
     lanes.finish()
     return z, symbols
 

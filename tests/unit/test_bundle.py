@@ -276,3 +276,19 @@ def test_every_shipped_model_is_whole(path: Path) -> None:
 
 def test_both_tiers_are_shipped() -> None:
     assert {"n64", "s128"} <= {path.stem for path in installed_bundles(WEIGHTS_DIR)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"motion": 3}, "dimension motion is 3"),
+        ({}, "no delta.contexts: it is of an earlier draft"),
+    ],
+)
+def test_delta_frames_of_an_earlier_draft_are_refused(change: dict[str, int], message: str) -> None:
+    whole = find_bundle("n64")
+    tensors = {k: v for k, v in whole.tensors.items() if k != "delta.contexts"}
+    assert len(tensors) == len(whole.tensors) - 1
+    draft = Bundle(whole.name, {**whole.dims, **change}, tensors)
+    with pytest.raises(ConfigError, match=message):
+        assert draft.delta

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rtcodec.engine.blocks import fill_blocks, planes_of
 from rtcodec.entropy import build
+from rtcodec.entropy.contexts import KINDS, LEVELS, READ_FROM
 from rtcodec.motion import layout, native, smoothing
 from rtcodec.motion import transform as plain
 from rtcodec.motion.hyper import HyperAnalysis
@@ -344,17 +345,19 @@ def test_latents_are_cut_as_in_training() -> None:
     values = (rng.standard_normal((ROWS, COLUMNS, 384)) * 3).astype(np.float32)
     values[0, 0, :2] = (1e9, -1e9)
     values[np.abs(values) < LEAST] = 0
-    at = np.flatnonzero(values).astype(np.uint32)
+    at = np.flatnonzero(values)
+    by_part = at[np.lexsort((at, at % 6, at // 384))].astype(np.uint32)
     ends = np.cumsum(np.count_nonzero(values, 2)).reshape(ROWS, COLUMNS).astype(np.uint32)
-    latents = Latents(at, values.reshape(-1)[at], ends, np.zeros((ROWS, COLUMNS), np.uint8))
+    latents = Latents(by_part, values.reshape(-1)[by_part], ends, np.zeros((ROWS, COLUMNS), np.uint8))
     indices = rng.integers(0, 64, (ROWS, COLUMNS, 384 + CHANNELS)).astype(np.uint8)
     rounding = np.linspace(0.02, 0.5, 64).astype(np.float32)
     rounding[0] = -1e12
     indices[0, 0, :2] = 9
     symbols = np.zeros(indices.shape, np.int16)
-    said, meant = quantise(latents, indices, rounding, symbols)
-    offset = rounding[indices[..., :384]]
-    moduli = np.clip(np.floor(np.abs(values) + offset), 0, 32767)
+    offsets = np.zeros((KINDS, LEVELS), np.int8)
+    said, meant = quantise(latents, indices, rounding, offsets, symbols)
+    offset = np.where(indices < READ_FROM, -1e12, rounding[indices])[..., :384]
+    moduli = np.clip(np.floor((np.abs(values) + offset).astype(np.float32)), 0, 32767)
     assert np.array_equal(symbols[..., :384], np.sign(values) * moduli)
     assert not symbols[..., 384:].any()  # motion has its place there
     assert (symbols[..., :384][indices[..., :384] == 0] == 0).all()
@@ -362,11 +365,13 @@ def test_latents_are_cut_as_in_training() -> None:
     places, channels = np.divmod(said, 384 + CHANNELS)
     assert np.array_equal(meant, values.reshape(-1, 384)[places, channels])
     with pytest.raises(ValueError, match="do not fit"):
-        quantise(latents, indices, rounding[:9], symbols)
+        quantise(latents, indices, rounding[:9], offsets, symbols)
     with pytest.raises(ValueError, match="do not fit"):
-        quantise(latents, indices, rounding, symbols[:4].copy())
+        quantise(latents, indices, rounding, offsets, symbols[:4].copy())
     with pytest.raises(ValueError, match="in order"):
-        quantise(latents, indices[:, ::2], rounding, symbols)
+        quantise(latents, indices[:, ::2], rounding, offsets, symbols)
+    with pytest.raises(ValueError, match="offsets of contexts are int8 \\(30, 15\\)"):
+        quantise(latents, indices, rounding, offsets[:, :15], symbols)
 
 
 def test_missing_tiles_move_with_their_neighbours() -> None:

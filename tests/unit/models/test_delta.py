@@ -12,9 +12,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: trai
 
 from rtcodec.bundle import DELTA_GRAPHS, Bundle  # noqa: E402
 from rtcodec.cli import main  # noqa: E402
+from rtcodec.entropy import contexts  # noqa: E402
 from rtcodec.errors import ConfigError, InputError  # noqa: E402
 from rtcodec.models import streams as streams_module  # noqa: E402
 from rtcodec.models.config import TrainConfig  # noqa: E402
+from rtcodec.models.contexts import luma_count  # noqa: E402
 from rtcodec.models.data import clips_of  # noqa: E402
 from rtcodec.models.delta import DeltaCodec, at_rest, spread  # noqa: E402
 from rtcodec.models.export import export_delta  # noqa: E402
@@ -72,9 +74,10 @@ def inputs(count: int = 2, *, still: bool = False) -> Any:
 def listed(latents: NDArray[np.float32]) -> Latents:
     """Latents [h16, w16, 384] as engines have them."""
     latents = np.where(np.abs(latents) < LEAST, 0, latents).astype(np.float32)
-    at = np.flatnonzero(latents).astype(np.uint32)
+    at = np.flatnonzero(latents)
+    by_part = at[np.lexsort((at, at % 6, at // 384))].astype(np.uint32)
     ends = np.cumsum(np.count_nonzero(latents, 2), dtype=np.uint32).reshape(latents.shape[:2])
-    return Latents(at, latents.reshape(-1)[at], ends, np.zeros(ends.shape, np.uint8))
+    return Latents(by_part, latents.reshape(-1)[by_part], ends, np.zeros(ends.shape, np.uint8))
 
 
 def dense(latents: Latents) -> NDArray[np.float32]:
@@ -107,14 +110,12 @@ def test_training_paints_as_engines_do() -> None:
         coded = net(x, prediction, motion, qp)
     assert coded.symbols.any()
     symbols = coded.symbols.permute(0, 2, 3, 1).contiguous().numpy().astype(np.int16)
-    _, split = net.latents(x, prediction, qp)
-    splits = split.permute(0, 2, 3, 1).numpy().astype(np.int16)
-    for sent, told, seen, wanted, q in zip(
-        symbols, splits, to_blocks(prediction), to_blocks(coded.x_hat), qp, strict=True
+    assert symbols[..., -1].any()
+    for sent, seen, wanted, q in zip(
+        symbols, to_blocks(prediction), to_blocks(coded.x_hat), qp, strict=True
     ):
         luma, chroma = (int(step) for step in step_table()[q])
         still = np.zeros(sent.shape[:2], np.bool_)
-        sent = np.concatenate((sent, told), 2)
         fine = seen.astype(np.uint16) * FINE
         coded_parts = paint(sent, fine, still, (luma, chroma))
         painted = rounded(fine)
@@ -139,19 +140,20 @@ def test_motion_is_always_coded() -> None:
     net = delta_codec()
     with torch.no_grad():
         net.scale_network.bias3.fill_(-9.0)
-        coded = net(*inputs())
+        coded = net.eval()(*inputs())
     latent, motion = coded.index.split((384, CHANNELS), 1)
     assert (latent < 1).all()
-    assert (motion == 1).all()
+    assert (motion[:, :-1] >= 1).all()
+    assert ((motion[:, -1] >= 1) == (luma_count(coded.symbols) > 0)).all()
     assert (coded.coded_y > 2).all()
 
 
 def test_tiles_rest_one_by_one() -> None:
-    symbols, motion = torch.zeros(1, 5, 8, 8), torch.zeros(1, CHANNELS, 8, 8)
+    symbols = torch.zeros(1, 7, 8, 8)
     symbols[0, 4, 1, 6] = -2
-    motion[0, 2, 7, 0] = 1
-    assert at_rest(symbols, motion)[0, 0].tolist() == [[1, 0], [0, 1]]
-    assert spread(at_rest(symbols, motion)).shape == (1, 1, 8, 8)
+    symbols[0, 6, 7, 0] = 1
+    assert at_rest(symbols)[0, 0].tolist() == [[1, 0], [0, 1]]
+    assert spread(at_rest(symbols)).shape == (1, 1, 8, 8)
 
 
 def test_every_weight_learns() -> None:
@@ -211,17 +213,26 @@ def test_hyper_analysis_wants_its_weights_and_shapes() -> None:
 
 
 def test_engines_cut_latents_as_training_does() -> None:
-    from rtcodec.models.prior import quantise as in_training
-
     net = delta_codec()
     torch.manual_seed(1)
-    latents, index = torch.randn(1, 384, 4, 4) * 4, torch.randint(0, 64, (1, 384, 4, 4))
-    wanted = in_training(latents, index.float(), net.rounding)[0].permute(1, 2, 0).numpy()
+    with torch.no_grad():
+        net.contexts.offsets.copy_(torch.randn_like(net.contexts.offsets) / 2)
+    latents, index = torch.randn(1, 384, 4, 4) * 3, torch.randint(0, 64, (1, 384, 4, 4))
+    wanted = net.contexts.quantise(latents, index.float(), net.rounding)[0].permute(1, 2, 0).numpy()
     symbols = np.zeros((4, 4, 384), np.int16)
-    indices = index[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    indices = np.ascontiguousarray(index[0].permute(1, 2, 0).numpy().astype(np.uint8))
     floats = latents[0].permute(1, 2, 0).contiguous().numpy()
-    quantise(listed(floats), np.ascontiguousarray(indices), net.rounding.numpy(), symbols)
+    offsets = net.contexts.table()
+    quantise(listed(floats), indices, net.rounding.numpy(), offsets, symbols)
     assert np.array_equal(symbols, wanted)
+    assert symbols.any()
+    tiles = symbols.reshape(16, 384).T[None]
+    moved = contexts.adjusted(
+        np.concatenate((indices.reshape(16, 384).T[None], np.ones((1, 10, 16), np.uint8)), 1),
+        np.concatenate((tiles, np.zeros((1, 10, 16), np.int16)), 1),
+        offsets,
+    )
+    assert not tiles[moved[:, :384] == 0].any()  # nothing is meant that could not be read
 
 
 def test_batches_of_delta_frames_have_their_form() -> None:
