@@ -23,7 +23,13 @@ import aiortc.codecs.h264
 import aiortc.codecs.vpx
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+from aiortc import (
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+)
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcdtlstransport import RTCDtlsTransport, State
 from aiortc.rtcicetransport import RTCIceTransport
@@ -221,6 +227,7 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (aioice.ice.Connection.data_received, ("_queue", "put_nowait")),
     (_stock_datagram_received, ("receiver", "data_received", "local_candidate", "component")),
     (aioice.ice.Connection._find_pair, ("_check_list", "protocol")),
+    (aioice.ice.Connection.close, ("_check_list", "_nominated", "_protocols")),
 )
 "Functions and the names they must use for the patches below to have their effect."
 
@@ -319,10 +326,11 @@ def raise_bitrate_limits(*, start_bps: int, max_bps: int) -> None:
 
 class PeerConnection(RTCPeerConnection):
     """
-    A connection that leaves nothing running when it is closed on its way up.
+    A connection that leaves nothing behind when it is closed, on its way up or later.
 
     aiortc closes beside its own task that connects, which then goes on: consent checks of a
-    socket that is closed, a receiver started after it was stopped.
+    socket that is closed, a receiver started after it was stopped. And what is closed refers to
+    itself, so that it stays until the garbage collector comes: those references are dropped.
     """
 
     def __init__(self, configuration: RTCConfiguration | None = None) -> None:
@@ -335,7 +343,13 @@ class PeerConnection(RTCPeerConnection):
             for task in self._connecting:
                 task.cancel()
             await asyncio.wait(self._connecting)
+        transports = {t for part in self.getTransceivers() for t in _transports(part)}
         await super().close()
+        for transceiver in self.getTransceivers():
+            _release_sender(transceiver.sender)
+            _release_receiver(transceiver.receiver)
+        for transport in transports:
+            _release_transport(transport)
 
     async def _RTCPeerConnection__connect(self) -> None:  # noqa: N802 - a private name of aiortc
         task = asyncio.current_task()
@@ -343,6 +357,33 @@ class PeerConnection(RTCPeerConnection):
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         await super()._RTCPeerConnection__connect()  # type: ignore[misc]
+
+
+def _transports(transceiver: RTCRtpTransceiver) -> tuple[RTCDtlsTransport, ...]:
+    found = (transceiver.sender.transport, transceiver.receiver.transport)
+    return tuple(transport for transport in found if transport is not None)
+
+
+def _release_sender(sender: RTCRtpSender) -> None:
+    """Drop what `SenderPort` and `DirectSenderPort` put over the methods of a sender."""
+    for name in ("_send_keyframe", "_handle_rtcp_packet", "_run_rtp", "_retransmit"):
+        vars(sender).pop(name, None)
+    setattr(sender, f"{_SENDER}__encoder", None)
+
+
+def _release_receiver(receiver: RTCRtpReceiver) -> None:
+    """Drop what `ReceiverPort` put into a receiver."""
+    vars(receiver).pop("_handle_rtcp_packet", None)
+    for name in ("jitter_buffer", "nack_generator", "decoder_queue"):
+        setattr(receiver, f"{_RECEIVER}__{name}", None)
+
+
+def _release_transport(transport: RTCDtlsTransport) -> None:
+    """Drop a transport's way back to its connection, and the pairs of its sockets."""
+    transport.remove_all_listeners()
+    ice = transport.transport._connection
+    for kept in (ice._nominated, ice._check_list, ice._protocols):
+        kept.clear()
 
 
 # -------------------------------------------------------------------- receiver

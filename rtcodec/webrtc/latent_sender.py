@@ -165,6 +165,7 @@ class LatentSender(MediaStreamTrack):
     def stop(self) -> None:
         """End the track; aiortc calls it when the sender stops."""
         self.close()
+        self._port = None  # which refers to this
         super().stop()
 
     # ---- for aiortc

@@ -190,6 +190,7 @@ class Stream:
             await self._host.close_state(self._format.state)
         if self._tap is not None:
             self._tap.close()
+        self._capture_time = lambda frame: None  # it knows the peer, which knows this
 
     # ---- getting ready
 

@@ -26,9 +26,7 @@ EXTENSIONS.configure(
 )
 
 
-def stream(
-    *, seq: int = 65_534, rtx: RetransmitAs | None = RTX, history: int = 16
-) -> RtpStream:
+def stream(*, seq: int = 65_534, rtx: RetransmitAs | None = RTX, history: int = 16) -> RtpStream:
     return RtpStream(
         payload_type=103,
         ssrc=7,
