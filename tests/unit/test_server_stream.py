@@ -78,6 +78,7 @@ class Bench:
             stats=(self.stats, StreamStats()),
             rate=rate,
         )
+        self.stream.subscribers["viewer"] = LatentSender()
 
     @property
     def frames(self) -> FrameLedger:
@@ -110,7 +111,39 @@ async def test_the_first_frame_waits_for_the_engine_and_the_newest_wins() -> Non
         await until(lambda: b.frames.encoded == 1)
         assert b.frames.dropped == {"starting": 2}
         assert b.stream.size == (64, 48)
-        assert b.stats.latency_ms["total"].count == 1  # with nobody to send it to
+
+
+async def test_nothing_is_encoded_for_nobody_and_the_first_subscriber_starts_at_once() -> None:
+    async with bench() as b:
+        del b.stream.subscribers["viewer"]
+        for _ in range(3):
+            b.put(decoded())
+        await until(lambda: b.frames.in_flight == 0)
+        assert b.frames.dropped == {"starting": 2, "unwatched": 1}
+        assert b.engine.sizes  # ready
+        b.put(decoded())
+        assert b.frames.dropped["unwatched"] == 2
+        assert b.stats.latency_ms["decode"].count == 4  # it was received and decoded
+        b.stream.add_subscriber("first", LatentSender())
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        b.stream.remove_subscriber("first")
+        b.put(decoded())
+        assert b.frames.dropped["unwatched"] == 3
+        assert b.frames.received == b.frames.encoded + b.frames.n_dropped == 6
+        assert b.stats.psnr_skipped == b.stats.psnr_db["y"].count == 0
+
+
+async def test_a_frame_whose_last_subscriber_left_meanwhile_is_timed_all_the_same() -> None:
+    async with bench() as b:
+        b.put(decoded())
+        await until(lambda: b.stream.size is not None and b.engine.sizes)
+        await until(lambda: b.frames.encoded == 1)
+        b.put(decoded())
+        b.stream.remove_subscriber("viewer")
+        await until(lambda: b.frames.in_flight == 0)
+        assert b.frames.encoded == 2
+        assert b.stats.latency_ms["total"].count == 1
 
 
 async def test_an_engine_that_refuses_is_asked_again_with_the_next_frame() -> None:
@@ -152,7 +185,7 @@ async def test_a_subscriber_that_is_not_connected_yet_gets_the_newest_and_holds_
             on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
             on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
         )
-        b.stream.subscribers["slow"] = sender
+        b.stream.subscribers = {"slow": sender}
         for n in range(6):
             b.put(decoded(pts=n * 3000))
             await until(lambda: b.frames.encoded == n + 1)  # noqa: B023 - awaited here
