@@ -119,8 +119,8 @@ def ingest() -> list[Row]:
         for n in (1, 4, 8, 12, 16):
             with bench_relay(engine, cores="0") as (url, _):
                 row = run_test(
-                    url, "--publishers", str(n), "--subscribers", "0", "--duration", "10",
-                    "--ramp", "3", "--peer-cores", "1",
+                    url, "--publishers", str(n), "--subscribers", "1", "--decode", "0",
+                    "--duration", "10", "--ramp", "3", "--peer-cores", "1",
                 )  # fmt: skip
             share = row["frames"]["dropped"] / max(1, row["frames"]["received"])
             rows.append({"engine": engine, "publishers": n, "dropped_share": share, **row})

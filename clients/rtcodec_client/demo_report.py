@@ -110,7 +110,11 @@ def goals(report: dict[str, Any]) -> dict[str, Any]:
         total = report.get(section, {}).get("total") or {}
         out[name] = {"measured": total.get(percentile), "reach": goal}
     received, dropped = report["frames"].get("received"), report["frames"].get("dropped")
-    share = dropped / received if received and dropped is not None else None
+    share = None
+    if received is not None and dropped is not None:
+        unwatched = report["frames"].get("dropped_by_reason", {}).get("unwatched", 0)
+        if received > unwatched:
+            share = (dropped - unwatched) / (received - unwatched)
     out["dropped_share"] = {
         "measured": None if share is None else round(share, 5),
         "reach": DROPPED_SHARE_GOAL,

@@ -129,7 +129,7 @@ class JitterBuffer(Generic[Item]):
     def __init__(self, config: JitterConfig | None = None) -> None:
         self.counters = ReceiveCounters()
         self._config = config or JitterConfig()
-        self._nacks = NackTracker(self._config.nack)
+        self._nacks = NackTracker(self._config.nack, patience_us=self._config.patience_us)
         self._held: dict[int, _Held[Item]] = {}  # sequence numbers from here on do not wrap
         self._has_started = False
         self._next = 0  # the first one not yet released
@@ -178,6 +178,7 @@ class JitterBuffer(Generic[Item]):
         seq = unwrap(arrival.seq, near=self._high, bits=16)
         if seq < self._next:
             self._late_run += 1
+            self._nacks.note_repeated(seq)
             if self._late_run < _MAX_LATE_RUN:
                 self.counters.packets_late += 1
                 return
@@ -185,6 +186,7 @@ class JitterBuffer(Generic[Item]):
             self._start_at(seq, arrival)
         self._late_run = 0
         if seq in self._held:
+            self._nacks.note_repeated(seq)
             self.counters.packets_duplicate += 1
             return
         if seq > self._high:
@@ -238,6 +240,8 @@ class JitterBuffer(Generic[Item]):
             self._start_at(seq, arrival)
         if self._high + 1 < seq:
             self._nacks.add(range(self._high + 1, seq), now_us=now_us)
+        else:
+            self._nacks.note_in_order()
         self._high = seq
         self._high_timestamp = arrival.timestamp
         self._tail_end = None

@@ -2,13 +2,18 @@
 Cut the bitstream packets of a frame into RTP payloads.
 
 A packet that fits travels alone; a larger one is cut into fragments. No
-packet ever waits for another, and nothing is re-coded here.
+packet ever waits for another, and nothing is re-coded here. A frame is cut once
+for all its receivers: only the delivery number, two bytes, differs between them.
 """
 
+import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from rtcodec.errors import LocalProtocolError
 from rtcodec.packet.payload import (
+    DELIVERY_BYTES,
     HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
     TIMING_BYTES,
@@ -19,6 +24,97 @@ from rtcodec.packet.payload import (
 
 _MAX_COUNT = 0xFFFF
 _MIN_ROOM_BYTES = 16
+_HEAD: Final = struct.Struct("!BH")
+
+
+@dataclass(frozen=True, slots=True)
+class CutPayload:
+    """One payload but for its delivery number."""
+
+    flags: int
+    "The byte before the delivery number."
+
+    rest: bytes
+    "What follows it."
+
+
+@dataclass(frozen=True, slots=True)
+class CutFrame:
+    """The payloads of one frame, as every receiver gets them."""
+
+    payloads: tuple[CutPayload, ...]
+    "In sending order, at least one."
+
+    bitstream_bytes: int
+    "Of the bitstream packets inside."
+
+    payload_bytes: int
+    "Of the payloads, their headers included."
+
+
+def write_payload_head(payload: CutPayload, delivery: int) -> bytes:
+    """Return the bytes of a payload that its `rest` follows; *delivery* is 16 bits."""
+    return _HEAD.pack(payload.flags, delivery)
+
+
+def cut_frame(
+    packets: Sequence[bytes],
+    *,
+    timing: FrameTiming,
+    is_keyframe: bool,
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+) -> CutFrame:
+    """
+    Cut one frame for all its receivers.
+
+    Args:
+        packets: Bitstream packets of the frame, none of them empty.
+        timing: Travels in the first payload.
+        is_keyframe: Whether a decoder may start at this frame.
+        max_payload_bytes: Limit of one RTP payload, headers of this package included.
+
+    Raises:
+        LocalProtocolError: If there is no packet, an empty one, or more
+            than 65535 payloads would be needed.
+    """
+    fragments = _fragments(packets, max_payload_bytes - HEADER_BYTES)
+    if len(fragments) > _MAX_COUNT:
+        raise LocalProtocolError(f"{len(fragments)} payloads in one frame")
+    made = [
+        write_payload(
+            Payload(
+                delivery=0,
+                index=index,
+                count=len(fragments),
+                starts_packet=starts,
+                ends_packet=ends,
+                is_keyframe=is_keyframe,
+                data=data,
+                timing=None if index else timing,
+            )
+        )
+        for index, (data, starts, ends) in enumerate(fragments)
+    ]
+    return CutFrame(
+        tuple(CutPayload(payload[0], payload[1 + DELIVERY_BYTES :]) for payload in made),
+        bitstream_bytes=sum(map(len, packets)),
+        payload_bytes=sum(map(len, made)),
+    )
+
+
+def _fragments(packets: Sequence[bytes], full_bytes: int) -> list[tuple[bytes, bool, bool]]:
+    if not packets or not all(packets):
+        raise LocalProtocolError("a frame needs packets, none of them empty")
+    fragments = []
+    room_bytes = full_bytes - TIMING_BYTES
+    for packet in packets:
+        start = 0
+        while start < len(packet):
+            end = min(start + room_bytes, len(packet))
+            fragments.append((packet[start:end], start == 0, end == len(packet)))
+            start = end
+            room_bytes = full_bytes
+    return fragments
 
 
 class Packetizer:
@@ -42,7 +138,7 @@ class Packetizer:
         """
         if max_payload_bytes < HEADER_BYTES + TIMING_BYTES + _MIN_ROOM_BYTES:
             raise ValueError(f"max_payload_bytes {max_payload_bytes} leaves no room for data")
-        self._room_bytes = max_payload_bytes - HEADER_BYTES
+        self._max_payload_bytes = max_payload_bytes
         self._delivery = 0
 
     @property
@@ -65,37 +161,12 @@ class Packetizer:
             LocalProtocolError: If there is no packet, an empty one, or more
                 than 65535 payloads would be needed.
         """
-        fragments = self._fragments(packets)
-        if len(fragments) > _MAX_COUNT:
-            raise LocalProtocolError(f"{len(fragments)} payloads in one frame")
+        frame = cut_frame(
+            packets,
+            timing=timing,
+            is_keyframe=is_keyframe,
+            max_payload_bytes=self._max_payload_bytes,
+        )
         delivery = self._delivery & 0xFFFF
         self._delivery += 1
-        return [
-            write_payload(
-                Payload(
-                    delivery=delivery,
-                    index=index,
-                    count=len(fragments),
-                    starts_packet=starts,
-                    ends_packet=ends,
-                    is_keyframe=is_keyframe,
-                    data=data,
-                    timing=None if index else timing,
-                )
-            )
-            for index, (data, starts, ends) in enumerate(fragments)
-        ]
-
-    def _fragments(self, packets: Sequence[bytes]) -> list[tuple[bytes, bool, bool]]:
-        if not packets or not all(packets):
-            raise LocalProtocolError("a frame needs packets, none of them empty")
-        fragments = []
-        room_bytes = self._room_bytes - TIMING_BYTES
-        for packet in packets:
-            start = 0
-            while start < len(packet):
-                end = min(start + room_bytes, len(packet))
-                fragments.append((packet[start:end], start == 0, end == len(packet)))
-                start = end
-                room_bytes = self._room_bytes
-        return fragments
+        return [write_payload_head(cut, delivery) + cut.rest for cut in frame.payloads]

@@ -38,6 +38,8 @@ _TIMING: Final = struct.Struct("!LQL6H")
 
 HEADER_BYTES: Final = _HEADER.size
 TIMING_BYTES: Final = _TIMING.size
+DELIVERY_BYTES: Final = 2
+"The delivery number, after the flags: all that differs between receivers of a frame."
 
 MAX_PACKET_BYTES: Final = MAX_PAYLOAD_BYTES - HEADER_BYTES - TIMING_BYTES
 "A bitstream packet of at most this many bytes always fits into one payload."

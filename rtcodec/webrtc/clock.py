@@ -25,3 +25,9 @@ NTP_TO_UNIX_S = 2_208_988_800
 def ntp_to_unix_us(ntp: int) -> int:
     """Convert a 64-bit NTP time stamp to Unix microseconds."""
     return ((ntp >> 32) - NTP_TO_UNIX_S) * 1_000_000 + (((ntp & 0xFFFFFFFF) * 1_000_000) >> 32)
+
+
+def unix_us_to_ntp(at_unix_us: int) -> int:
+    """Convert Unix microseconds to a 64-bit NTP time stamp, rounded down."""
+    seconds, rest_us = divmod(at_unix_us, 1_000_000)
+    return (seconds + NTP_TO_UNIX_S) << 32 | (rest_us << 32) // 1_000_000

@@ -4,26 +4,28 @@ Send frames of X-RTC-LATENT through an aiortc sender.
 Bitstream packets in, RTP out; nothing is encoded here.
 """
 
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
-from aiortc.mediastreams import MediaStreamError
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import REPORT_NAME, FrameReport, read_report
-from rtcodec.packet.packetizer import Packetizer
+from rtcodec.packet.packetizer import CutFrame, cut_frame
 from rtcodec.packet.payload import FrameTiming
-from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, SenderPort
+from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
 from rtcodec.webrtc.clock import monotonic_us
-from rtcodec.webrtc.newest import NewestQueue, QueueClosed
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingFrame:
-    """One coded frame on its way to a receiver."""
+    """One coded frame on its way to its receivers, cut into payloads once for all of them."""
 
     packets: Sequence[bytes]
     "Bitstream packets in sending order."
@@ -35,6 +37,14 @@ class OutgoingFrame:
     is_keyframe: bool
     token: Any = None
     "Handed back when the frame was sent or dropped."
+
+    cut: CutFrame = field(init=False)
+    "The packets as payloads."
+
+    def __post_init__(self) -> None:
+        """Cut the packets; raises as `cut_frame`."""
+        cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
+        object.__setattr__(self, "cut", cut)
 
 
 @dataclass(slots=True)
@@ -75,8 +85,8 @@ class LatentSender(MediaStreamTrack):
     """
     A track that carries latents; newest wins.
 
-    At most *max_frames* wait for the network; a new one pushes the oldest out.
-    All methods belong to the event loop's thread.
+    Frames are sent as they come. Until the connection stands at most *max_frames* wait; a new one
+    pushes the oldest out. All methods belong to the event loop's thread.
     """
 
     kind = "video"
@@ -96,9 +106,9 @@ class LatentSender(MediaStreamTrack):
         Start with an empty queue.
 
         Args:
-            max_frames: Frames that may wait.
+            max_frames: Frames that may wait for the connection.
             on_sent: Called with a frame and the monotonic time in microseconds
-                when its last packet had been given to the socket.
+                when its last packet had been given to the socket, from within `send`.
             on_dropped: Called with every frame that will not be sent.
             on_pli: Called when the receiver wants a key frame.
             on_remb: Called with the receiver's estimate in bits per second.
@@ -113,10 +123,10 @@ class LatentSender(MediaStreamTrack):
         self._on_remb = on_remb
         self._on_nack = on_nack
         self._on_report = on_report
-        self._packetizer = Packetizer()
-        self._queue: NewestQueue[OutgoingFrame] = NewestQueue(max_frames, on_drop=self._drop)
-        self._current: OutgoingFrame | None = None
-        self._port: SenderPort | None = None
+        self._queue: deque[OutgoingFrame] = deque()
+        self._max_waiting = max_frames
+        self._is_closed = False
+        self._port: DirectSenderPort | None = None
 
     def attach(self, connection: RTCPeerConnection) -> None:
         """Add this track, and only its codec, to *connection*; `install` comes first."""
@@ -125,9 +135,10 @@ class LatentSender(MediaStreamTrack):
         transceiver.setCodecPreferences(
             [codec for codec in codecs if codec.name in (LATENT_CODEC_NAME, "rtx")]
         )
-        self._port = SenderPort(
+        self._port = DirectSenderPort(
             transceiver.sender,
             encoder=self,
+            on_start=self._send_waiting,
             on_pli=self._count_pli,
             on_nack=self._count_nack,
             on_rtcp=self._note_rtcp,
@@ -135,45 +146,37 @@ class LatentSender(MediaStreamTrack):
         )
 
     def send(self, frame: OutgoingFrame) -> None:
-        """Queue *frame*; never blocks."""
-        self._queue.put(frame)
+        """Send *frame*, or let it wait for the connection; never blocks, never raises."""
+        if self._is_closed:
+            self._drop(frame)
+        elif self._port is not None and self._port.is_running:
+            self._send_now(self._port, frame)
+        else:
+            while len(self._queue) >= self._max_waiting:
+                self._drop(self._queue.popleft())
+            self._queue.append(frame)
 
     def close(self) -> None:
         """Send nothing more; what waits is dropped and reported."""
-        self._queue.close()
-        self._queue.drain()
+        self._is_closed = True
+        while self._queue:
+            self._drop(self._queue.popleft())
 
     def stop(self) -> None:
         """End the track; aiortc calls it when the sender stops."""
         self.close()
-        if self._current is not None:  # the connection broke in the middle of it
-            self._drop(self._current)
-            self._current = None
+        self._port = None  # which refers to this
         super().stop()
 
     # ---- for aiortc
 
-    async def recv(self) -> OutgoingFrame:  # type: ignore[override]
-        """Give aiortc's sender its next frame; the previous one is on its way by now."""
-        if self._current is not None:
-            frame, self._current = self._current, None
-            self.counters.frames_sent += 1
-            self.counters.last_sent_us = monotonic_us()
-            self._on_sent(frame, self.counters.last_sent_us)
-        try:
-            self._current = await self._queue.get()
-        except QueueClosed:
-            raise MediaStreamError from None
-        return self._current
+    async def recv(self) -> NoReturn:
+        """Refuse: frames are pushed, nobody asks for them."""
+        raise TypeError("a latent track is not read")
 
-    def pack(self, packet: OutgoingFrame) -> tuple[list[bytes], int]:
-        """Cut one frame into RTP payloads."""
-        payloads = self._packetizer.packetize(
-            packet.packets, timing=packet.timing, is_keyframe=packet.is_keyframe
-        )
-        self.counters.bitstream_bytes += sum(map(len, packet.packets))
-        self.counters.payload_bytes += sum(map(len, payloads))
-        return payloads, packet.pts & 0xFFFFFFFF
+    def pack(self, packet: object) -> NoReturn:
+        """Refuse: frames are cut once for all receivers, not by aiortc's sender."""
+        raise TypeError("a latent track is not read")
 
     def encode(self, frame: object, force_keyframe: bool = False) -> NoReturn:
         """Refuse: pictures are not encoded here."""
@@ -190,6 +193,28 @@ class LatentSender(MediaStreamTrack):
         self._on_remb(bitrate)
 
     # ---- inside
+
+    def _send_waiting(self) -> None:
+        while self._queue:
+            self.send(self._queue.popleft())
+
+    def _send_now(self, port: DirectSenderPort, frame: OutgoingFrame) -> None:
+        counters, cut = self.counters, frame.cut
+        try:
+            port.send(cut, delivery=counters.frames_sent & 0xFFFF, pts=frame.pts)
+        except ConnectionError:
+            self._drop(frame)
+            return
+        except Exception:  # one subscriber's trouble must not become that of the others
+            _log.exception("a frame could not be sent")
+            self._drop(frame)
+            self.close()
+            return
+        counters.frames_sent += 1
+        counters.bitstream_bytes += cut.bitstream_bytes
+        counters.payload_bytes += cut.payload_bytes
+        counters.last_sent_us = monotonic_us()
+        self._on_sent(frame, counters.last_sent_us)
 
     def _drop(self, frame: OutgoingFrame) -> None:
         self.counters.frames_dropped += 1

@@ -177,6 +177,10 @@ class _DecoderThread:
             _log.debug("decoder outlived its loop")
 
 
+def _ignore(*_: object) -> None:
+    pass
+
+
 class VideoReceiver(Intake[bytes]):
     """
     The receiving end of an ordinary video stream.
@@ -243,6 +247,11 @@ class VideoReceiver(Intake[bytes]):
         super().close()
         self._queue.close()
         self._queue.drain()
+
+    def release(self) -> None:
+        """Let go of what calls back here, after the last call: only figures are left."""
+        self._port.on_sender_report = _ignore
+        del self._decoder, self._queue
 
     def _finish(self) -> None:
         self.finish()

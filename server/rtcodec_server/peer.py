@@ -217,6 +217,8 @@ class PublisherPeer(Peer):
         if self._reader is not None:
             await self._reader
         await self.stream.close()
+        if self.video is not None:
+            self.video.release()
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind != "video" or self.video is not None:

@@ -3,7 +3,8 @@ One publisher's frames, from decoded picture to every subscriber.
 
     DecodedFrame -> planes -> EngineHost -> packets -> LatentSender of each subscriber
 
-Everything here runs on the event loop and none of it waits. Every frame that
+Everything here runs on the event loop and none of it waits. Nothing is encoded while nobody
+watches, but the engine is kept ready for the first who does. Every frame that
 the receiver counted ends as encoded or as dropped for one reason.
 """
 
@@ -12,7 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import cast
+from typing import Final, cast
 
 import av
 import numpy as np
@@ -36,6 +37,9 @@ from rtcodec_server.prediction import StreamPrediction
 _log = logging.getLogger(__name__)
 
 _stream_ids = count()
+
+UNWATCHED: Final = "unwatched"
+"Why a frame was dropped that there was nobody to encode for."
 
 CaptureTime = Callable[[DecodedFrame], int | None]
 "When the publisher took a frame, Unix microseconds, if it said so."
@@ -190,6 +194,7 @@ class Stream:
             await self._host.close_state(self._format.state)
         if self._tap is not None:
             self._tap.close()
+        self._capture_time = lambda frame: None  # it knows the peer, which knows this
 
     # ---- getting ready
 
@@ -238,6 +243,9 @@ class Stream:
     # ---- encoding
 
     def _submit(self, frame: DecodedFrame, form: _Format, state: StateId) -> None:
+        if not self.subscribers:
+            self.drop(UNWATCHED)  # whoever comes first starts with the next frame
+            return
         try:
             planes = picture_planes(frame.picture)
         except ValueError as error:

@@ -60,7 +60,8 @@ async def test_what_is_published_is_watched_and_every_frame_is_accounted_for(cod
         assert settled(stats.frames)
         assert stats.frames.sent == figures["frames_sent"] == len(watch.frames)
         assert watch.receiver.frames_lost == watch.receiver.frames_dropped == 0
-        assert set(stats.frames.dropped) <= {"starting", "superseded"}
+        # the publisher may leave in the middle of a frame
+        assert {*stats.frames.dropped} <= {"starting", "superseded", "closing", "closed"}
         assert stats.bitstream_bytes >= figures["bitstream_bytes"]
         assert figures["bitstream_bytes"] == watch.receiver.bitstream_bytes
 

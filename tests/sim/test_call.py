@@ -7,6 +7,7 @@ Each network is seeded, so a failure repeats.
 import pytest
 
 from rtcodec.packet.jitter_buffer import JitterConfig
+from rtcodec.packet.nack import NackConfig
 from support.call import FRAME_US, Call, Outcome
 from support.netem import Path
 
@@ -36,6 +37,38 @@ def test_jitter_that_reorders_costs_no_frame() -> None:
     assert len(outcome.shown) == N_FRAMES
     assert all(shown.is_complete for shown in outcome.shown)
     assert outcome.latency_us(1.0) < 80 * MS
+
+
+@pytest.mark.parametrize(("jitter_ms", "most"), [(5, 0), (15, 12)])
+def test_packets_that_only_overtake_each_other_are_hardly_asked_for(
+    jitter_ms: int, most: int
+) -> None:
+    way = Path(delay_us=10 * MS, jitter_us=jitter_ms * MS)
+    eager = JitterConfig(nack=NackConfig(reorder_us=1_000, max_reorder_us=1_000))
+    requests = []
+    for config in (None, eager):
+        call = Call(way, Path(delay_us=10 * MS), seed=4, config=config)
+        assert len(call.run(N_FRAMES).shown) == N_FRAMES
+        requests.append(call.buffer.counters.nack_count)
+    assert requests[0] <= most < 200 < requests[1]
+
+
+@pytest.mark.parametrize("jitter_ms", [0, 5, 15])
+def test_what_is_lost_comes_back_later_by_no_more_than_packets_overtake_each_other(
+    jitter_ms: int,
+) -> None:
+    way = Path(delay_us=10 * MS, jitter_us=jitter_ms * MS, loss=0.03)
+    eager = JitterConfig(nack=NackConfig(reorder_us=1_000, max_reorder_us=1_000))
+    first, patient = (
+        Call(way, Path(delay_us=10 * MS), seed=6, config=config).run(N_FRAMES)
+        for config in (eager, None)
+    )
+    assert len(patient.shown) == N_FRAMES
+    assert all(shown.is_complete for shown in patient.shown)
+    for fraction in (0.5, 0.9, 0.95):
+        pause_us = max(5 * MS, jitter_ms * MS * 5 // 4)  # and the dice fall otherwise
+        most_us = first.latency_us(fraction) + pause_us + jitter_ms * MS
+        assert patient.latency_us(fraction) <= most_us
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -93,3 +93,80 @@ def test_what_is_given_up_is_forgotten() -> None:
     assert tracker.forget_below(9) == 2
     assert tracker.first == 9
     assert tracker.forget_below(9) == 0
+
+
+def adaptive(**changes: int) -> NackTracker:
+    return NackTracker(NackConfig(**changes))
+
+
+def test_packets_that_overtake_each_other_lengthen_the_pause() -> None:
+    tracker = adaptive()
+    assert tracker.reorder_us == 5_000
+    tracker.add([1, 2], now_us=0)
+    tracker.receive(1, now_us=2_000)
+    assert tracker.reorder_us == 5_000
+    tracker.receive(2, now_us=4_800)
+    assert tracker.reorder_us == 6_000
+    tracker.add([3], now_us=10_000)
+    assert tracker.deadline_us == 16_000
+
+
+def test_packets_in_order_shorten_the_pause_again() -> None:
+    tracker = adaptive()
+    for _ in range(700):
+        tracker.note_in_order()
+    assert 2_900 < tracker.reorder_us < 3_100
+    for _ in range(10_000):
+        tracker.note_in_order()
+    assert tracker.reorder_us == 1_000
+
+
+def test_a_packet_asked_for_that_comes_twice_was_asked_for_too_early() -> None:
+    tracker = adaptive()
+    tracker.add([1, 2], now_us=0)
+    tracker.take_due(now_us=5_000)
+    tracker.receive(1, now_us=12_000)
+    tracker.receive(2, now_us=13_000)
+    assert tracker.reorder_us == 5_000  # these may be the answers
+    tracker.note_repeated(1)
+    assert tracker.reorder_us == 15_000
+    tracker.note_repeated(1)
+    tracker.note_repeated(7)  # never asked for: the network doubled it
+    assert tracker.reorder_us == 15_000
+
+
+def test_the_pause_has_a_limit() -> None:
+    tracker = adaptive()
+    tracker.add([1], now_us=0)
+    tracker.receive(1, now_us=4_999)
+    tracker.add([2], now_us=10_000)
+    tracker.take_due(now_us=20_000)
+    tracker.receive(2, now_us=40_000)
+    tracker.note_repeated(2)
+    assert tracker.reorder_us == 20_000
+
+
+def test_the_pause_leaves_time_for_an_answer() -> None:
+    tracker = NackTracker(NackConfig(reorder_us=20_000), patience_us=30_000)
+    assert tracker.reorder_us == 15_000  # half, until the round trip is known
+    tracker.add([1], now_us=0)
+    tracker.take_due(now_us=15_000)
+    tracker.receive(1, now_us=31_000)
+    assert tracker.rtt_us == 16_000
+    assert tracker.reorder_us == 10_000
+    tracker.add([2], now_us=100_000)
+    tracker.take_due(now_us=110_000)
+    tracker.receive(2, now_us=600_000)
+    assert tracker.reorder_us == 1_000  # an answer comes too late anyway
+
+
+def test_what_was_answered_is_remembered_for_a_while_only() -> None:
+    tracker = adaptive(max_tries=1)
+    tracker.add(range(300), now_us=0)
+    tracker.take_due(now_us=5_000)
+    for seq in range(300):
+        tracker.receive(seq, now_us=16_000)
+    tracker.note_repeated(0)
+    assert tracker.reorder_us == 5_000
+    tracker.note_repeated(299)
+    assert tracker.reorder_us == 20_000

@@ -10,6 +10,7 @@ import pytest
 
 from rtcodec.engine.api import StateId
 from rtcodec.engine.null import NullEngine
+from rtcodec.packet.packetizer import CutFrame
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec_server.engine_host import EngineHost
@@ -48,6 +49,22 @@ def decoded(width: int = 64, height: int = 48, *, pts: int = 0) -> DecodedFrame:
     return DecodedFrame(picture, pts, pts, True, now_us - 300, now_us - 200, now_us - 100)
 
 
+class StandInPort:
+    """Takes frames as a connection would, or fails."""
+
+    is_running = True
+
+    def __init__(self) -> None:
+        self.pts: list[int] = []
+        self.error: Exception | None = None
+
+    def send(self, frame: CutFrame, *, delivery: int, pts: int) -> None:
+        if self.error is not None:
+            raise self.error
+        assert delivery == len(self.pts)
+        self.pts.append(pts)
+
+
 class Bench:
     """A stream and its figures."""
 
@@ -61,6 +78,7 @@ class Bench:
             stats=(self.stats, StreamStats()),
             rate=rate,
         )
+        self.stream.subscribers["viewer"] = LatentSender()
 
     @property
     def frames(self) -> FrameLedger:
@@ -93,7 +111,39 @@ async def test_the_first_frame_waits_for_the_engine_and_the_newest_wins() -> Non
         await until(lambda: b.frames.encoded == 1)
         assert b.frames.dropped == {"starting": 2}
         assert b.stream.size == (64, 48)
-        assert b.stats.latency_ms["total"].count == 1  # with nobody to send it to
+
+
+async def test_nothing_is_encoded_for_nobody_and_the_first_subscriber_starts_at_once() -> None:
+    async with bench() as b:
+        del b.stream.subscribers["viewer"]
+        for _ in range(3):
+            b.put(decoded())
+        await until(lambda: b.frames.in_flight == 0)
+        assert b.frames.dropped == {"starting": 2, "unwatched": 1}
+        assert b.engine.sizes  # ready
+        b.put(decoded())
+        assert b.frames.dropped["unwatched"] == 2
+        assert b.stats.latency_ms["decode"].count == 4  # it was received and decoded
+        b.stream.add_subscriber("first", LatentSender())
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        b.stream.remove_subscriber("first")
+        b.put(decoded())
+        assert b.frames.dropped["unwatched"] == 3
+        assert b.frames.received == b.frames.encoded + b.frames.n_dropped == 6
+        assert b.stats.psnr_skipped == b.stats.psnr_db["y"].count == 0
+
+
+async def test_a_frame_whose_last_subscriber_left_meanwhile_is_timed_all_the_same() -> None:
+    async with bench() as b:
+        b.put(decoded())
+        await until(lambda: b.stream.size is not None and b.engine.sizes)
+        await until(lambda: b.frames.encoded == 1)
+        b.put(decoded())
+        b.stream.remove_subscriber("viewer")
+        await until(lambda: b.frames.in_flight == 0)
+        assert b.frames.encoded == 2
+        assert b.stats.latency_ms["total"].count == 1
 
 
 async def test_an_engine_that_refuses_is_asked_again_with_the_next_frame() -> None:
@@ -128,26 +178,53 @@ async def test_after_closing_frames_are_dropped() -> None:
         assert b.frames.dropped["closing"] >= 1
 
 
-async def test_a_slow_subscriber_loses_old_frames_and_holds_up_nobody() -> None:
+async def test_a_subscriber_that_is_not_connected_yet_gets_the_newest_and_holds_up_nobody() -> None:
     async with bench() as b:
         sender = LatentSender(
             max_frames=2,
             on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
             on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
         )
-        b.stream.subscribers["slow"] = sender
+        b.stream.subscribers = {"slow": sender}
         for n in range(6):
             b.put(decoded(pts=n * 3000))
             await until(lambda: b.frames.encoded == n + 1)  # noqa: B023 - awaited here
         assert b.frames.unsent == 4
-        first = await sender.recv()
-        assert first.pts == 4 * 3000
-        second = await sender.recv()  # so the first is on its way
-        assert second.pts == 5 * 3000
-        assert b.frames.sent == 1
-        assert b.stats.latency_ms["send"].count == 1
+        port = StandInPort()
+        sender._port = port  # type: ignore[assignment]
+        sender._send_waiting()  # the connection stands
+        assert port.pts == [4 * 3000, 5 * 3000]
+        assert b.frames.sent == 2
+        assert b.stats.latency_ms["send"].count == 2
+        b.put(decoded(pts=18_000))
+        await until(lambda: b.frames.sent == 3)  # at once from now on
+        port.error = ConnectionError("gone")
+        b.put(decoded(pts=21_000))
+        await until(lambda: b.frames.unsent == 5)
+        port.error = None
         sender.stop()
-        assert (b.frames.sent, b.frames.unsent) == (1, 5)
+        b.put(decoded(pts=24_000))
+        await until(lambda: b.frames.unsent == 6)
+        assert port.pts == [12_000, 15_000, 18_000]
+
+
+async def test_a_subscriber_that_cannot_be_sent_to_costs_the_others_nothing() -> None:
+    async with bench() as b:
+        senders = []
+        for name in ("broken", "fine"):
+            sender = LatentSender(
+                on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
+                on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
+            )
+            sender._port = StandInPort()  # type: ignore[assignment]
+            b.stream.subscribers[name] = sender
+            senders.append(sender)
+        senders[0]._port.error = ValueError("packet is too long")  # type: ignore[union-attr]
+        for n in range(3):
+            b.put(decoded(pts=n * 3000))
+            await until(lambda: b.frames.encoded == n + 1)  # noqa: B023 - awaited here
+        assert (b.frames.sent, b.frames.unsent) == (3, 3)
+        assert senders[1].counters.frames_sent == 3
 
 
 async def test_a_rate_chooses_the_qp_and_hears_of_every_frame() -> None:

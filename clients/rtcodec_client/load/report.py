@@ -84,9 +84,19 @@ def _frames(record: RunRecord, marks: Marks) -> dict[str, Any]:
             name.removeprefix("lost_"): n for name, n in counts.items() if name.startswith("lost_")
         },
         "unfinished": None if sent is None else sent - units - lost,
-        "dropped_share": None if dropped is None else _share(dropped, received),
+        "dropped_share": _dropped_share(received, dropped, reasons),
         "lost_share": _share(lost, units + lost),
     }
+
+
+def _dropped_share(
+    received: int | None, dropped: int | None, reasons: dict[str, int]
+) -> float | None:
+    """Return the share of frames dropped of those that somebody watched."""
+    if received is None or dropped is None:
+        return None
+    unwatched = reasons.get("unwatched", 0)
+    return _share(dropped - unwatched, received - unwatched)
 
 
 def _rates(
