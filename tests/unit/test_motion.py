@@ -348,7 +348,9 @@ def test_latents_are_cut_as_in_training() -> None:
     at = np.flatnonzero(values)
     by_part = at[np.lexsort((at, at % 6, at // 384))].astype(np.uint32)
     ends = np.cumsum(np.count_nonzero(values, 2)).reshape(ROWS, COLUMNS).astype(np.uint32)
-    latents = Latents(by_part, values.reshape(-1)[by_part], ends, np.zeros((ROWS, COLUMNS), np.uint8))
+    latents = Latents(
+        by_part, values.reshape(-1)[by_part], ends, np.zeros((ROWS, COLUMNS), np.uint8)
+    )
     indices = rng.integers(0, 64, (ROWS, COLUMNS, 384 + CHANNELS)).astype(np.uint8)
     rounding = np.linspace(0.02, 0.5, 64).astype(np.float32)
     rounding[0] = -1e12
