@@ -215,6 +215,7 @@ async def _until_ready(client: SignallingClient, stop: asyncio.Event) -> dict[st
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + BUSY_PATIENCE_S
     while True:
+        await client.check_admin("/api/rooms")  # it reads the relay's own figures
         document = await client.get_json("/api/rooms")
         if not isinstance(document, dict):
             raise RemoteProtocolError(f"{client.url}: not an rtcodec relay, it has no /api/rooms")

@@ -168,7 +168,7 @@ class SignallingClient:
 
     async def get_json(self, path: str) -> Any:
         """
-        Fetch a JSON document of the relay, or None where it has none.
+        Fetch a JSON document of the relay, or None where it has none or shows none.
 
         Raises:
             RelayUnreachable: If nobody answers.
@@ -180,6 +180,19 @@ class SignallingClient:
             return json.loads(body)
         except ValueError:
             return None
+
+    async def check_admin(self, path: str) -> None:
+        """
+        Check that the token lets us read what an operator may.
+
+        Raises:
+            RelayUnreachable: If nobody answers.
+            RemoteProtocolError: If it does not.
+        """
+        status, body = await self._get(path)
+        if status in (401, 403):
+            reason = _reason_of(body)[:_REASON_MAX_CHARS]
+            raise RemoteProtocolError(f"{base_of(self.url)}{path}: {status}: {reason}")
 
     async def _get(self, path: str) -> tuple[int, str]:
         url = base_of(self.url) + path

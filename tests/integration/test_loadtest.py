@@ -129,13 +129,18 @@ async def test_a_run_that_is_interrupted_lets_everybody_leave_and_still_reports(
     assert done.document["soak_s"] < 60
 
 
-async def test_a_relay_that_dies_is_its_own_failure_and_a_token_is_used() -> None:
-    async with relay_process("--token", "secret") as (relay, url):
+async def test_a_relay_that_dies_is_its_own_failure_and_a_token_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RTCODEC_KEYS", f"main:{'0' * 32}")
+    monkeypatch.delenv("RTCODEC_TOKEN", raising=False)
+    token = await run("token", "--room", "*", "--publish", "--subscribe", "--admin")
+    async with relay_process() as (relay, url):
         refused = await run("loadtest", url, *SMALL, "--decode", "0")
         assert refused.code == 1
         assert "401" in refused.last_line
         process = await start(
-            "loadtest", url, "--token", "secret", *SMALL[:6], "--duration", "4", "--json",
+            "loadtest", url, "--token", token.out.strip(), *SMALL[:6], "--duration", "4", "--json",
             "--decode", "0", "--no-generator-check",
         )  # fmt: skip
         assert process.stderr is not None

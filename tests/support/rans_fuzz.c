@@ -55,7 +55,7 @@ static void fill_table(uint16_t *cdf, uint32_t size, uint32_t columns)
     }
 }
 
-static rtc_tables *make_tables(uint32_t hyper_channels)
+static rtc_tables *make_tables(uint32_t hyper_channels, int with_contexts)
 {
     enum { COLUMNS = 257 };
     uint16_t *y = block(sizeof *y * SCALES * COLUMNS);
@@ -66,7 +66,11 @@ static rtc_tables *make_tables(uint32_t hyper_channels)
         fill_table(y + index * COLUMNS, 2 * (1 + draw(index % 7 ? 8 : 128)), COLUMNS);
     for (uint32_t row = 0; row < QPS * hyper_channels; row++)
         fill_table(z + row * Z_ROW, Z_ROW - 1, Z_ROW);
-    rtc_tables_build(tables, y, COLUMNS, z, hyper_channels);
+    int8_t *contexts = block(KINDS * LEVELS);
+    for (uint32_t k = 0; k < KINDS * LEVELS; k++)
+        contexts[k] = (int8_t)((int32_t)draw(127) - 63);
+    rtc_tables_build(tables, y, COLUMNS, z, hyper_channels, with_contexts ? contexts : NULL);
+    free(contexts);
     free(y);
     free(z);
     return tables;
@@ -102,13 +106,21 @@ static void round_trip(const rtc_tables *tables, uint32_t n_tiles, uint32_t chan
         const int32_t symbol = draw(wild) ? (int32_t)draw(9) - 4 : (int32_t)draw(65535) - 32767;
         symbols[j] = indices[j] ? (int16_t)symbol : 0;
     }
+    uint8_t *moved = block(count);
+    memcpy(moved, indices, count);
+    /* What is not read is 0, which moves the indices of what comes later: a stage a round. */
+    for (uint32_t stage = 0; tables->has_contexts && stage <= stage_count(); stage++) {
+        rtc_context_indices(tables, indices, symbols, n_tiles, moved);
+        for (uint32_t j = 0; j < count; j++)
+            symbols[j] = moved[j] ? symbols[j] : 0;
+    }
     uint16_t *costs = block(2 * (size_t)SCALES * COST_ROW);
     uint32_t *totals = block(4 * (size_t)n_tiles);
     memset(costs, 1, 2 * (size_t)SCALES * COST_ROW);
-    rtc_tile_costs(tables, costs, indices, symbols, n_tiles, channels * 16, totals);
+    rtc_tile_costs(tables, costs, moved, symbols, n_tiles, channels * 16, totals);
     free(costs), free(totals);
     rtc_census census;
-    rtc_encode_list(tables, indices, symbols, count, list, &census);
+    rtc_encode_list(tables, moved, symbols, count, list, &census);
     check(!census.misplaced, "misplaced");
     const uint32_t capacity = 4 * lanes + 2 * (n_z + census.n_coded + 2 * census.n_escaped);
     uint8_t *buffer = block(capacity);
@@ -135,7 +147,7 @@ static void round_trip(const rtc_tables *tables, uint32_t n_tiles, uint32_t chan
         counts[refused]++;
         free(bad);
     }
-    free(z), free(z_back), free(indices), free(symbols), free(back), free(list), free(buffer);
+    free(z), free(z_back), free(indices), free(symbols), free(back), free(list), free(buffer), free(moved);
     free(payload);
 }
 
@@ -171,14 +183,21 @@ static void run_scale_net(void)
     rtc_scale_net net = {.hyper_channels = sizes[0], .hidden = {sizes[1], sizes[2]},
                          .latent_channels = sizes[3], .shift = {4, 8, 8}};
     int16_t *weights[3];
+    int8_t *narrow[3];
     int32_t *biases[3];
     for (uint32_t l = 0; l < 3; l++) {
         net.rows[l] = ((l == 2 ? sizes[3] : 4 * sizes[l + 1]) + 7) / 8 * 8;
         net.inputs[l] = (sizes[l] + 1) / 2 * 2;
         net.weight[l] = weights[l] = block(2 * (size_t)net.rows[l] * net.inputs[l]);
         net.bias[l] = biases[l] = block(4 * (size_t)net.rows[l]);
-        for (uint32_t j = 0; j < net.rows[l] * net.inputs[l]; j++)
-            weights[l][j] = (int16_t)((int32_t)draw(255) - 127);
+        const uint32_t padded = (net.inputs[l] + 3) / 4 * 4;
+        net.narrow[l] = narrow[l] = block((size_t)net.rows[l] * padded);
+        memset(narrow[l], 0, (size_t)net.rows[l] * padded);
+        for (uint32_t row = 0; row < net.rows[l]; row++)
+            for (uint32_t k = 0; k < net.inputs[l]; k++) {
+                const int8_t weight = (int8_t)((int32_t)draw(255) - 127);
+                weights[l][row * net.inputs[l] + k] = narrow[l][row * padded + k] = weight;
+            }
         for (uint32_t j = 0; j < net.rows[l]; j++)
             biases[l][j] = (int32_t)draw(1 << 20) - (1 << 19);
     }
@@ -191,7 +210,7 @@ static void run_scale_net(void)
     for (uint32_t j = 0; j < n_tiles * sizes[3] * 16; j++)
         check(indices[j] < SCALES, "an index is too large");
     for (uint32_t l = 0; l < 3; l++)
-        free(weights[l]), free(biases[l]);
+        free(weights[l]), free(narrow[l]), free(biases[l]);
     free(z), free(indices), free(scratch);
 }
 
@@ -203,9 +222,12 @@ int main(int argc, char **argv)
     for (int k = 0; k < 20; k++)
         draw(2);
     for (long rounds = strtol(argv[2], NULL, 10); rounds > 0; rounds--) {
-        rtc_tables *tables = make_tables(1 + draw(6));
+        rtc_tables *tables = make_tables(1 + draw(6), 0);
         for (uint32_t k = 0; k < 12; k++)
             round_trip(tables, draw(6), draw(40), 1u << draw(4), counts);
+        free(tables);
+        tables = make_tables(1 + draw(6), 1);
+        round_trip(tables, draw(3), CHANNELS, 1u << draw(4), counts);
         free(tables);
         copy_round_trip();
         run_scale_net();
