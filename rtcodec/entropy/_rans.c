@@ -311,15 +311,22 @@ static void motion_levels(const tile_state *state, const int16_t *tile, uint32_t
     }
 }
 
-/* Indices of 16 places moved by the offsets of their levels; 0 stays 0. */
-INLINE void move_indices(const int8_t *offsets, const uint8_t *levels, const uint8_t *from,
+/* Indices of 16 places moved by offsets; 0 stays 0, and what comes out below *least* is *below*. */
+INLINE void move_indices(const int8_t *offsets, const uint8_t *from, int32_t least, int32_t below,
                          uint8_t *to)
 {
     for (uint32_t p = 0; p < PLACES; p++) {
-        int32_t index = from[p] + offsets[levels[p]];
-        index = index < 1 ? 1 : index > SCALES - 1 ? SCALES - 1 : index;
+        int32_t index = from[p] + offsets[p];
+        index = index < least ? below : index > SCALES - 1 ? SCALES - 1 : index;
         to[p] = (uint8_t)(from[p] ? index : 0);
     }
+}
+
+/* The offsets of 16 places with their levels. */
+INLINE void offsets_of(const int8_t *row, const uint8_t *levels, int8_t *offsets)
+{
+    for (uint32_t p = 0; p < PLACES; p++)
+        offsets[p] = row[levels[p]];
 }
 
 /*
@@ -334,8 +341,10 @@ INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uin
     if (stage >= DIAGONALS) {
         const uint32_t channel = stage - DIAGONALS;
         uint8_t levels[PLACES];
+        int8_t offsets[PLACES];
         motion_levels(state, tile, channel, levels);
-        move_indices(tables->contexts[KINDS - MOTION + channel], levels, from, to);
+        offsets_of(tables->contexts[KINDS - MOTION + channel], levels, offsets);
+        move_indices(offsets, from, 1, 1, to);
         for (uint32_t p = 0; p < PLACES && channel == MOTION - 1; p++)
             to[p] = state->luma[p] ? to[p] : 0; /* where no luma is, no transform is chosen */
         return;
@@ -346,14 +355,9 @@ INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uin
         uint8_t levels[PLACES] = {0};
         int8_t offsets[PLACES];
         level_by(state->energy[part], ENERGY_LEVELS, COUNT_OF(ENERGY_LEVELS), 1, levels);
-        for (uint32_t p = 0; p < PLACES; p++)
-            offsets[p] = tables->contexts[row][levels[p]];
+        offsets_of(tables->contexts[row], levels, offsets);
         for (uint32_t k = part; k < n; k += PARTS)
-            for (uint32_t p = 0; p < PLACES; p++) {
-                int32_t index = from[k * PLACES + p] + offsets[p];
-                index = index < READ_FROM ? 0 : index > SCALES - 1 ? SCALES - 1 : index;
-                to[k * PLACES + p] = (uint8_t)(from[k * PLACES + p] ? index : 0);
-            }
+            move_indices(offsets, from + k * PLACES, READ_FROM, 0, to + k * PLACES);
     }
 }
 

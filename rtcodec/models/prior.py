@@ -256,12 +256,6 @@ def noisy_bits(residual: Tensor, scale: Tensor) -> Tensor:
     return (bits + outlying).sum((1, 2, 3))
 
 
-def symbol_bits(symbols: Tensor, scale: Tensor) -> Tensor:
-    """Bits of given symbols, elementwise; gradients reach the scale."""
-    bits = -torch.log2(logistic_mass(symbols, scale).clamp_min(2.0**-20))
-    return bits + (symbols.abs() - 20 * scale).clamp_min(0) * 0.02
-
-
 @torch.no_grad()
 def coded_bits(
     symbols: Tensor, scale: Tensor, index: Tensor, share: Tensor | float = 1.0

@@ -5,6 +5,7 @@ Who a peer is, how its way in and out is told, and the connection that all peers
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class JoinTimes:
         }
 
 
-class LoadPeer:
+class LoadPeer(ABC):
     """A peer's connection to the relay, from offer to DELETE, through its link if it has one."""
 
     def __init__(self, spec: PeerSpec, place: PeerPlace) -> None:
@@ -134,14 +135,14 @@ class LoadPeer:
             self.times.first_us = at_us
             self.has_joined.set()
 
+    @abstractmethod
     async def run(self, stop: asyncio.Event) -> None:
-        """Join, and stay until *stop*; overridden."""
-        raise NotImplementedError
+        """Join, and stay until *stop*."""
 
+    @abstractmethod
     def measure(self, *, on: bool) -> None:
-        """Begin or end the soak; overridden."""
-        raise NotImplementedError
+        """Begin or end the soak."""
 
+    @abstractmethod
     def report(self) -> dict[str, Any]:
-        """Return the figures so far as JSON values; overridden."""
-        raise NotImplementedError
+        """Return the figures so far as JSON values."""
