@@ -31,6 +31,7 @@ demo: $(VENV)/.ready-run
 	$(BIN)/rtcodec demo $(ARGS)
 
 test: $(VENV)/.ready-dev
+	@.ci/interop
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
 coverage: $(VENV)/.ready-dev

@@ -1,17 +1,21 @@
 """
-A relay to measure: as `rtcodec serve`, and it says how many tasks its event loop has.
+A relay to measure: as `rtcodec serve`, and it says how many tasks and how much memory it has.
 
     python -m benchmarks._relay TASKS_FILE [--engine null|free]
 
 `free` is an engine that sees grey whatever comes: it costs nothing, nor does coding what
-it says, so what is left is receiving, decoding and sending. The number of tasks is appended
-to TASKS_FILE every second.
+it says, so what is left is receiving, decoding and sending. Every second the number of tasks of the
+event loop is appended to TASKS_FILE; every tenth also the resident memory in KiB, after the
+allocator was made to give back what it only keeps.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
+import itertools
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -76,11 +80,22 @@ def main() -> int:
     return 0
 
 
+def _resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024
+
+
 async def _count(path: Path) -> None:
-    while True:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    for second in itertools.count(1):
         await asyncio.sleep(1)
+        line = str(len(asyncio.all_tasks()))
+        if second % 10 == 0:
+            if trim is not None:
+                trim(0)
+            line += f" {_resident_kib()}"
         with path.open("a") as file:
-            file.write(f"{len(asyncio.all_tasks())}\n")
+            file.write(line + "\n")
 
 
 if __name__ == "__main__":

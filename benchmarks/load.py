@@ -1,13 +1,16 @@
 """
 Load a relay on this machine with `rtcodec loadtest` and keep what it found.
 
-    python -m benchmarks.load [fanout] [ingest] [viewers] [churn] [loss]
+    python -m benchmarks.load [fanout] [ingest] [viewers] [churn] [soak] [loss] [steps]
 
 fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
 ingest   publishers of 360p that one core holds, with the null engine and one that costs nothing
 viewers  100 subscribers of one 360p stream, at 30 and at 10 frames per second
 churn    joins and leaves for five minutes: memory, descriptors, threads and tasks at the end
-loss     0 to 10 % each way of subscribers of 320x180 at 15 per second, with 20 ms of delay
+soak     four rooms of two subscribers each, RTCODEC_SOAK_S seconds (180): the same
+loss     0 to 30 % each way of subscribers of 320x180 at 15 per second, with 20 ms of delay; jitter
+         that reorders; each seeded
+steps    one way that gets worse and better: a cut, loss, a rate below what is sent, jitter
 
 Writes `benchmarks/load.json`, case by case; those not named keep what they had. Every run says
 whether it was the relay that was measured: `inconclusive` means that the generator, or something
@@ -17,9 +20,12 @@ else on the machine, was the limit, and why.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,8 +45,8 @@ DROPPED_SHARE_MAX = 0.01
 Row = dict[str, Any]
 
 
-def run_test(*words: str, plot: Path | None = None) -> Row:
-    """Run one test and return what matters of its report."""
+def run_test(*words: str, plot: Path | None = None, timeline: bool = False) -> Row:
+    """Run one test and return what matters of its report, with its seconds if *timeline*."""
     command = [sys.executable, "-m", "rtcodec.cli", "loadtest", *words, "--json"]
     print("rtcodec loadtest", *words, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as out:
@@ -51,8 +57,10 @@ def run_test(*words: str, plot: Path | None = None) -> Row:
             raise SystemExit(f"rtcodec loadtest ended with {done.returncode} and no report")
         if plot is not None:
             shutil.copy(Path(out) / "load.png", plot)
+        seconds = list(csv.DictReader((Path(out) / "timeline.csv").open())) if timeline else []
     report = json.loads(done.stdout)
-    return {"command": " ".join(["rtcodec loadtest", *words]), **summary(report)}
+    row = {"command": " ".join(["rtcodec loadtest", *words]), **summary(report)}
+    return {**row, "seconds": seconds} if timeline else row
 
 
 def summary(report: Row) -> Row:
@@ -150,9 +158,39 @@ def churn() -> list[Row]:
             plot=PLOTS / "load_churn.png",
         )  # fmt: skip
         time.sleep(3)
-        counts = [int(line) for line in tasks.read_text().split()]
-    row["tasks"] = {"before": counts[1], "peak": max(counts), "after": counts[-1]}
+        row |= relay_account(tasks)
     return [row]
+
+
+def soak() -> list[Row]:
+    """Stay for minutes with as much as this machine takes beside its peers."""
+    seconds = os.environ.get("RTCODEC_SOAK_S", "180")
+    with bench_relay("free") as (url, tasks):
+        time.sleep(12)
+        row = run_test(
+            url, "--publishers", "4", "--subscribers", "2", "--decode", "0", "--duration", seconds,
+            "--ramp", "5", plot=PLOTS / "load_soak.png",
+        )  # fmt: skip
+        time.sleep(12)
+        row |= relay_account(tasks)
+    return [row]
+
+
+def relay_account(path: Path) -> Row:
+    """Return what `benchmarks._relay` wrote: tasks, and memory over time."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    tasks = [int(line[0]) for line in lines]
+    mib = [int(line[1]) / 1024 for line in lines if len(line) > 1]
+    inside = [
+        int(line[1]) / 1024 for line in lines if len(line) > 1 and int(line[0]) > tasks[1] + 8
+    ]
+    later = inside[len(inside) // 2 :]  # the first half is warming up
+    slope = statistics.linear_regression(range(len(later)), later).slope * 6
+    return {
+        "tasks": {"before": tasks[1], "peak": max(tasks), "after": tasks[-1]},
+        "memory_mib": [round(value, 1) for value in mib],
+        "memory_slope_mib_per_min": round(slope, 2),
+    }
 
 
 def loss() -> list[Row]:
@@ -167,7 +205,35 @@ def loss() -> list[Row]:
                 plot=PLOTS / "load_loss.png" if percent == 5 else None,
             ),
         }
-        for percent in (0, 1, 3, 5, 10)
+        for percent in (0, 1, 3, 5, 10, 20, 30)
+    ] + [
+        {
+            "jitter_ms": jitter,
+            **run_test(
+                *MODEL, "--subscribers", "3", "--decode", "1", "--duration", "10", "--jitter",
+                str(jitter), "--delay", "20", "--impair", "subscribers", "--size", "320x180",
+                "--fps", "15",
+            ),
+        }
+        for jitter in (5, 20, 60)
+    ]  # fmt: skip
+
+
+STEPS = (
+    ("4", "loss=100%"), ("6", ""), ("10", "loss=30%"), ("14", ""), ("18", "rate=60"), ("22", ""),
+    ("26", "jitter=80"), ("30", ""),
+)  # fmt: skip
+
+
+def steps() -> list[Row]:
+    """Let one network get worse and better: two seconds cut, 30 % loss, 60 kb/s, 80 ms jitter."""
+    words = [word for at_s, what in STEPS for word in ("--step", f"{at_s}:{what}")]
+    return [
+        run_test(
+            *MODEL, "--subscribers", "2", "--decode", "1", "--duration", "34", "--delay", "20",
+            "--impair", "subscribers", "--size", "320x180", "--fps", "15", *words,
+            plot=PLOTS / "load_steps.png", timeline=True,
+        )
     ]  # fmt: skip
 
 
@@ -176,7 +242,9 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "ingest": ingest,
     "viewers": viewers,
     "churn": churn,
+    "soak": soak,
     "loss": loss,
+    "steps": steps,
 }
 
 
@@ -210,8 +278,9 @@ def line_of(case: str, row: Row) -> str:
     shown = " ".join(w.strip() for w in words[1:] if w.startswith(("publishers", "subscribers")))
     stage = "total" if "total" in row["latency_ms"] else "arrive"
     latency = row["latency_ms"].get(stage, {})
+    bad = row.get("loss_percent", row.get("jitter_ms", ""))
     return (
-        f"{case:<8}{row.get('engine', ''):<5}{shown:<30}{row.get('loss_percent', '')!s:>3} "
+        f"{case:<8}{row.get('engine', ''):<5}{shown:<30}{bad!s:>3} "
         f"{stage} p50 {latency.get('p50')} p95 {latency.get('p95')} ms, {row['fps']} fps, "
         f"dropped {row['frames']['dropped']}, lost {row['frames']['lost']}, freezes "
         f"{row['freezes']['count']}, relay {row['relay'].get('cpu_cores')} cores, {row['outcome']}"

@@ -4,7 +4,8 @@ Make calls over lossy networks: our models beside x264 and VP8, each with its ow
     python -m benchmarks.loss [CLIP] [--seconds 6] [--kbps 400] [--codecs x264-veryfast vp8 s128]
 
 A virtual clock, seeded networks, real bitstreams and packets: loss of 0 to 30 %, at random and in
-bursts, round trips of 60 and 200 ms. Every codec is set to the same rate without loss. Writes
+bursts, round trips of 60 and 200 ms. Every codec is set to the same rate without loss. `s128+4` is
+`s128` with one parity for every four payloads of a frame, its bits counted. Writes
 `benchmarks/loss.json` and `docs/loss.png`. Skips itself where the clip is not.
 """
 
@@ -121,10 +122,13 @@ def _codecs(names: Sequence[str]) -> Iterator[CallCodec]:
         if name in RIVALS:
             yield RIVALS[name]
             continue
-        bundle = find_bundle(name)
+        model, _, parity_every = name.partition("+")  # such as s128+4
+        bundle = find_bundle(model)
         engine = open_engine("auto", bundle, threads=1)
         try:
-            yield LatentCall(bundle, engine)
+            yield LatentCall(
+                bundle, engine, name=name, parity_every=int(parity_every) if parity_every else None
+            )
         finally:
             engine.close()
 

@@ -13,7 +13,8 @@ COPY --from=build /wheels /wheels
 RUN wheel=$(ls /wheels/rtcodec-*.whl) \
     && python -m pip install --no-cache-dir "${wheel}[cpu]" \
     && rm -r /wheels \
-    && useradd --create-home rtcodec
+    && useradd --create-home rtcodec \
+    && install --directory --owner rtcodec /recordings
 USER rtcodec
 WORKDIR /home/rtcodec
 EXPOSE 8080

@@ -54,6 +54,10 @@ FORMAT: Final = 1
 _SCALE_NET_ARRAYS: Final = ("w1", "b1", "w2", "b2", "w3", "b3")
 _METADATA_KEY: Final = "rtcodec"
 _MAX_FILE_BYTES: Final = 1 << 30  # a bundle is a few MB; nothing near this is one
+_MALFORMED: Final = (
+    SafetensorError, OSError, TypeError, ValueError, KeyError, AttributeError,
+    RecursionError,  # JSON that is nested without end
+)  # fmt: skip
 _DTYPES: Final = frozenset(
     ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32")
 )
@@ -305,7 +309,7 @@ class Bundle:
             with safe_open(path, framework="numpy") as file:
                 metadata = _read_metadata(path, file.metadata() or {})
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except _MALFORMED as error:
             raise ConfigError(f"{path}: not a model bundle: {_one_line(error)}") from None
         bundle = Bundle(
             name=metadata["name"],

@@ -64,11 +64,18 @@ COMMANDS: dict[str, Entry] = {
         "rtcodec_client.demo_command", "relay, publish and watch a clip on this machine, live"
     ),
     "serve": Entry("rtcodec_server.serve_command", "run the relay"),
+    "gateway": Entry(
+        "rtcodec_server.gateway_command", "turn a relay's room into ordinary VP8 and H.264 WHEP"
+    ),
+    "forward": Entry(
+        "rtcodec_server.forward_command", "carry a room's latents from one relay to another"
+    ),
     "token": Entry("rtcodec_server.token_command", "make a token that a relay with keys accepts"),
     "publish": Entry(
         "rtcodec_client.publish_command", "publish a file, a camera or a pattern to a relay"
     ),
     "watch": Entry("rtcodec_client.watch_command", "subscribe to a relay: show, save or measure"),
+    "play": Entry("rtcodec_client.play_command", "play a recording into a room, as it was coded"),
     "loadtest": Entry(
         "rtcodec_client.loadtest_command", "many synthetic peers at a relay, measured and judged"
     ),
@@ -82,6 +89,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "train": Entry("rtcodec.models.train", "train a model on a folder of images and clips"),
     "export": Entry("rtcodec.models.export", "freeze a trained model into a bundle"),
+    "refine": Entry("rtcodec_engines.refine_command", "fit what a model does to decoded pictures"),
     "models": Entry("rtcodec.codec.models_command", "list the installed models"),
     "doctor": Entry(
         "rtcodec.codec.doctor_command", "what hardware and engines are usable, and why not"

@@ -7,6 +7,7 @@ Publishing and watching differ only in what they put on it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,11 @@ _CONNECT_TIMEOUT_S = 15.0
 _RETRY_LEAST_S = 0.1
 _SILENCE_US = 3_000_000
 "Ask over HTTP whether the relay lives after this long without a packet from it."
+
+_UNREACHABLE_US = 20_000_000
+"A relay to which no network leads for so long is gone; one whose machine refuses is at once."
+
+_CUT_ERRORS = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT)
 
 _WATCH_INTERVAL_S = 1.0
 
@@ -185,7 +191,9 @@ class RelayConnection:
             return
         try:
             await self.client.get_json("/healthz")
-        except RelayUnreachable:
+        except RelayUnreachable as error:
+            if _is_cut(error) and monotonic_us() - self._alive_us < _UNREACHABLE_US:
+                return
             raise RelayLost(f"{self.client.url}: the relay went away") from None
 
 
@@ -194,6 +202,14 @@ async def wait_set(event: asyncio.Event, timeout_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
+
+
+def _is_cut(error: RelayUnreachable) -> bool:
+    """Return whether it may be the network that is gone, and not the relay."""
+    cause = error.__cause__
+    return isinstance(cause, TimeoutError) or (
+        isinstance(cause, OSError) and cause.errno in _CUT_ERRORS
+    )
 
 
 def _is_loopback(url: str) -> bool:

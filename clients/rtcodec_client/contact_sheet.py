@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from rtcodec_client.picture import rgb_of
+from rtcodec.media.picture import rgb_of
 from rtcodec_client.sample import FrameSample
 
 _MARGIN = 28

@@ -14,12 +14,12 @@ from pathlib import Path
 from rtcodec.bundle import find_bundle
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.media.video_encoder import CODECS
 from rtcodec_client.demo import Demo
 from rtcodec_client.demo_report import DemoOptions, summary_lines
 from rtcodec_client.display import open_display
 from rtcodec_client.shell import run_async, say
 from rtcodec_client.source import Source, SourceOptions, open_source, parse_size
-from rtcodec_client.video_encoder import CODECS
 from rtcodec_client.watch_command import DEFAULT_MODEL, NULL
 
 _PATTERN_SECONDS = 10.0

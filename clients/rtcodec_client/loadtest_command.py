@@ -157,6 +157,8 @@ class _LoadtestCommand:
             )
             if worst.rate_bps is not None:
                 network += f", {worst.rate_bps / 1000:g} kb/s"
+                for at_us, bps in worst.rate_steps:
+                    network += f", after {at_us / 1e6:g} s {bps / 1000:g} kb/s"
         return (
             f"{settings.publishers} publishers of {feed.width}x{feed.height} at {feed.fps:g} fps, "
             f"{feed.bitrate_bps / 1000:.0f} kb/s {feed.codec}, {settings.subscribers} subscribers "

@@ -1,7 +1,7 @@
 """
 Where decoded frames go besides the figures: files.
 
-    x.rtc                       the bitstream as it came, exactly
+    x.rtc                       the bitstream as it came, exactly; x-2.rtc from another size on
     x.y4m x.mkv x.mp4 x.png     the decoded planes, by `rtcodec.media.writer`
 
 Writing happens on its own thread; when it cannot keep up, decoding waits, for
@@ -24,13 +24,15 @@ import numpy as np
 
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.file import RtcWriter
+from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MAX_REFERENCES, SequenceHeader
+from rtcodec.codec.picture_decoder import DecodedPicture
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
+from rtcodec.media.scale import PlanesScaler
 from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
 from rtcodec.timebase import RTP_TIME_BASE, US_PER_S, ticks_to_us
 from rtcodec.types import Planes
-from rtcodec_client.picture_decoder import DecodedPicture
 
 _PENDING_MAX = 16
 _DEFAULT_RATE = Fraction(30)
@@ -86,51 +88,48 @@ class _Abandoned(Exception):
     """Makes an atomic file undo itself; never leaves this module."""
 
 
-class _OneSize:
-    """Holds a stream to the size of its first frame."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._size: tuple[int, int] | None = None
-
-    def check(self, picture: DecodedPicture) -> None:
-        """Raise InputError if *picture* is of another size than those before."""
-        size = (picture.planes.width, picture.planes.height)
-        if self._size not in (None, size):
-            raise InputError(
-                f"{self._path}: the stream's size changed to {size[0]}x{size[1]}, "
-                "which one file cannot hold"
-            )
-        self._size = size
-
-
 class _BitstreamOutput:
+    """One file; another beside it where the stream goes on at another size or rung."""
+
     def __init__(self, path: Path, model_id: bytes) -> None:
         self._path = path
         self._model_id = model_id
         self._stack = ExitStack()
-        self._one_size = _OneSize(path)
         self._writer: RtcWriter | None = None
+        self._written: tuple[Geometry, int] | None = None
+        self._n_parts = 0
 
     def write(self, pts: int, picture: DecodedPicture) -> None:
-        self._one_size.check(picture)
-        if self._writer is None:
-            sequence = SequenceHeader(
-                model_id=self._model_id[:8],
-                geometry=picture.description.geometry,
-                time_base=RTP_TIME_BASE,
-                references=MAX_REFERENCES,  # how many the sender uses shows in its packets
-            )
-            partial = self._stack.enter_context(atomic_file(self._path))
-            self._writer = RtcWriter(self._stack.enter_context(partial.open("wb")), sequence)
+        kind = picture.description.geometry, picture.rung
+        if kind != self._written:
+            self.close()
+            self._open(*kind)
+        assert self._writer is not None
         try:
             self._writer.write(AccessUnit(pts, picture.packets))
         except ValueError as error:  # such as packets of another model
             raise InputError(f"{self._path}: the stream cannot be kept: {error}") from error
 
+    def _open(self, geometry: Geometry, rung: int) -> None:
+        sequence = SequenceHeader(
+            model_id=self._model_id[:8],
+            geometry=geometry,
+            time_base=RTP_TIME_BASE,
+            rungs=rung + 1,
+            references=MAX_REFERENCES,  # how many the sender uses shows in its packets
+        )
+        self._n_parts += 1
+        path = self._path
+        if self._n_parts > 1:
+            path = path.with_stem(f"{path.stem}-{self._n_parts}")
+        partial = self._stack.enter_context(atomic_file(path))
+        self._writer = RtcWriter(self._stack.enter_context(partial.open("wb")), sequence)
+        self._written = geometry, rung
+
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
             self._stack.close()
 
     def abandon(self) -> None:
@@ -139,22 +138,28 @@ class _BitstreamOutput:
 
 
 class _MediaOutput:
+    """One file of the first picture's size; pictures of other sizes are scaled to it."""
+
     def __init__(self, path: Path, frame_rate: Fraction | None) -> None:
         self._path = path
         self._frame_rate = frame_rate
-        self._held: tuple[int, DecodedPicture] | None = None
+        self._held: tuple[int, Planes] | None = None
         self._writer: MediaWriter | None = None
-        self._one_size = _OneSize(path)
+        self._size: tuple[int, int] | None = None
+        self._scaler = PlanesScaler()
 
     def write(self, pts: int, picture: DecodedPicture) -> None:
-        self._one_size.check(picture)
-        if self._writer is not None:
-            self._writer.write(pts, picture.planes)
-        elif self._held is None and self._frame_rate is None:
-            self._held = (pts, picture)
-        else:
-            self._start(picture, self._frame_rate or self._rate_until(pts))
-            self.write(pts, picture)
+        planes = picture.planes
+        if self._size is None:
+            self._size = planes.width, planes.height
+        planes = self._scaler.scale(planes, *self._size)
+        if self._writer is None and self._held is None and self._frame_rate is None:
+            self._held = (pts, planes)
+            return
+        if self._writer is None:
+            self._start(planes, self._frame_rate or self._rate_until(pts))
+        assert self._writer is not None
+        self._writer.write(pts, planes)
 
     def close(self) -> None:
         if self._writer is None and self._held is not None:
@@ -172,13 +177,12 @@ class _MediaOutput:
         interval_us = ticks_to_us(max(1, pts - self._held[0]), RTP_TIME_BASE)
         return Fraction(US_PER_S, max(1, interval_us)).limit_denominator(1001)
 
-    def _start(self, picture: DecodedPicture, rate: Fraction) -> None:
+    def _start(self, planes: Planes, rate: Fraction) -> None:
         self._writer = open_writer(
-            self._path,
-            MediaFormat(picture.planes.width, picture.planes.height, RTP_TIME_BASE, rate),
+            self._path, MediaFormat(planes.width, planes.height, RTP_TIME_BASE, rate)
         )
         if self._held is not None:
-            self._writer.write(self._held[0], self._held[1].planes)
+            self._writer.write(*self._held)
             self._held = None
 
 

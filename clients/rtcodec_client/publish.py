@@ -23,6 +23,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 
 from rtcodec.errors import RtcodecError
+from rtcodec.media.video_encoder import VideoEncoder, VideoPacket, default_bitrate_bps
 from rtcodec.timebase import RTP_TIME_BASE, us_to_ticks
 from rtcodec.types import Planes
 from rtcodec.webrtc.aiortc_patch import SenderPort
@@ -32,7 +33,6 @@ from rtcodec_client.barcode import draw_barcode
 from rtcodec_client.connection import RelayConnection, wait_set
 from rtcodec_client.read_ahead import ReadAhead
 from rtcodec_client.source import Source, SourceFrame
-from rtcodec_client.video_encoder import VideoEncoder, VideoPacket, default_bitrate_bps
 
 _LATE_FRAMES = 2
 "Frames that a publisher may be late before it skips one."
@@ -41,6 +41,11 @@ _LINGER_S = 0.4
 "Stay this long after the last frame, so that lost packets can be sent again."
 
 _SOURCE_TAP_SLOTS = 128
+
+_MEDIA_PART = 0.9
+"Of what the way carries; the rest is for headers and for sending again."
+
+_RAISE_INTERVAL_US = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +78,10 @@ class PublishOptions:
 
     stun_url: str | None = None
     "STUN server, for a relay beyond a NAT."
+
+    is_following: bool | None = None
+    """Whether the encoder follows what the way to the relay carries. None: unless the relay is on
+    this machine, where the estimate only measures how busy its processor is."""
 
 
 @dataclass(slots=True)
@@ -112,14 +121,15 @@ class PublishStats:
 
 
 class _Packer:
-    """Cuts packets with aiortc's own payload formats; hears of REMB."""
+    """Cuts packets with aiortc's own payload formats; hears what the way carries."""
 
     def __init__(
-        self, capability: RTCRtpCodecCapability, encoder: VideoEncoder, *, follows_remb: bool
+        self, capability: RTCRtpCodecCapability, encoder: VideoEncoder, *, is_following: bool
     ) -> None:
         self._aiortc = get_encoder(capability)  # type: ignore[arg-type]  # only mimeType is read
         self._encoder = encoder
-        self._follows_remb = follows_remb
+        self._is_following = is_following
+        self._limited_us: int | None = None
 
     @property
     def target_bitrate(self) -> int:
@@ -128,8 +138,21 @@ class _Packer:
 
     @target_bitrate.setter
     def target_bitrate(self, bitrate_bps: int) -> None:
-        if self._follows_remb:
-            self._encoder.limit_bitrate(bitrate_bps)
+        self.hear(bitrate_bps)
+
+    def hear(self, bitrate_bps: int) -> None:
+        """Heed a REMB or an estimate: down at once, up now and then, as each costs a key frame."""
+        if not self._is_following:
+            return
+        now_us, limited_us = monotonic_us(), self._limited_us
+        wanted_bps = int(_MEDIA_PART * bitrate_bps)
+        is_soon = limited_us is not None and now_us - limited_us < _RAISE_INTERVAL_US
+        if is_soon and wanted_bps > self._encoder.bitrate_bps:
+            return
+        before_bps = self._encoder.bitrate_bps
+        self._encoder.limit_bitrate(wanted_bps)
+        if self._encoder.bitrate_bps != before_bps:
+            self._limited_us = now_us
 
     def pack(self, packet: VideoPacket) -> tuple[list[bytes], int]:
         """Return RTP payloads and the time stamp in 90 kHz ticks."""
@@ -303,18 +326,18 @@ class Publisher:
             transceiver = self.connection.peer.addTransceiver(track, direction="sendonly")
             capabilities = codec_capabilities(self.options.codec)
             transceiver.setCodecPreferences(capabilities)
+            is_following = self.options.is_following
+            if is_following is None:
+                is_following = not self.connection.is_loopback
+            packer = _Packer(capabilities[0], encoder, is_following=is_following)
             self._sender = SenderPort(
                 transceiver.sender,
-                encoder=_Packer(
-                    # Inside one machine the estimate only measures how busy its processor is.
-                    capabilities[0],
-                    encoder,
-                    follows_remb=not self.connection.is_loopback,
-                ),
+                encoder=packer,
                 on_pli=lambda: self._on_pli(encoder),
                 on_nack=self._on_nack,
                 on_rtcp=self.connection.note_alive,
             )
+            self._sender.way.on_estimate = packer.hear
             async with self.connection.established(self.stop):
                 self.on_connected()
                 finishing = asyncio.ensure_future(self._finish_early(track))

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rtcodec.errors import ConfigError
+from rtcodec.media.video_encoder import CODECS
 from rtcodec_client.connection import RelayConnection
 from rtcodec_client.event_log import EventWriter
 from rtcodec_client.publish import Publisher, PublishOptions, PublishStats
 from rtcodec_client.shell import add_connection_arguments, run_async, say, token_of
 from rtcodec_client.signalling import SignallingClient, check_url
 from rtcodec_client.source import Source, SourceOptions, open_source, parse_size
-from rtcodec_client.video_encoder import CODECS
 
 _PROGRESS_INTERVAL_S = 1.0
 

@@ -20,9 +20,11 @@ import aiohttp
 from rtcodec.errors import ConfigError, InputError, RemoteProtocolError
 
 _SDP = "application/sdp"
+_LAYER = "urn:ietf:params:whep:ext:core:layer"
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=5)
 _BODY_MAX_BYTES = 1 << 20
 _REASON_MAX_CHARS = 200
+_SIZES_MAX = 4
 
 
 class RelayUnreachable(InputError):
@@ -50,6 +52,9 @@ class Answer:
 
     session_url: str
     "Where DELETE ends the session."
+
+    layer_url: str | None = None
+    "Where the layers of the stream are told, if it has any to choose from."
 
     @property
     def session_id(self) -> str:
@@ -134,9 +139,27 @@ class SignallingClient:
                 location = response.headers.get("Location")
                 if response.content_type != _SDP or not location:
                     raise RemoteProtocolError(f"{self.url}: not a WHIP or WHEP endpoint")
-                return Answer(body, urljoin(str(response.url), location))
+                layer = response.links.get(_LAYER)
+                return Answer(
+                    body,
+                    urljoin(str(response.url), location),
+                    None if layer is None else str(layer["url"]),
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RelayUnreachable(f"{self.url}: {_unreachable(error)}") from error
+
+    async def layer_sizes(self, url: str) -> list[tuple[int, int]]:
+        """Return the sizes that a stream may come in, as its relay tells; none if it does not."""
+        try:
+            async with self._http.get(url) as response:
+                text = await _read(response) if response.status == 200 else ""
+            layers = json.loads(text)["layers"]
+            sizes = {(int(layer["width"]), int(layer["height"])) for layer in layers}
+        except (aiohttp.ClientError, TimeoutError, OSError, RemoteProtocolError):
+            return []
+        except (ValueError, TypeError, KeyError, LookupError):
+            return []
+        return sorted(sizes, reverse=True)[:_SIZES_MAX]
 
     async def delete(self, session_url: str) -> None:
         """End a session; a relay that is gone already is fine."""
@@ -178,7 +201,7 @@ class SignallingClient:
             return None
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     async def check_admin(self, path: str) -> None:
@@ -191,7 +214,7 @@ class SignallingClient:
         """
         status, body = await self._get(path)
         if status in (401, 403):
-            reason = _reason_of(body)[:_REASON_MAX_CHARS]
+            reason = reason_of(body)[:_REASON_MAX_CHARS]
             raise RemoteProtocolError(f"{base_of(self.url)}{path}: {status}: {reason}")
 
     async def _get(self, path: str) -> tuple[int, str]:
@@ -213,7 +236,7 @@ async def _read(response: aiohttp.ClientResponse) -> str:
 
 
 def _refusal(response: aiohttp.ClientResponse, body: str) -> str:
-    reason = _reason_of(body) or (response.reason or "").lower()
+    reason = reason_of(body) or (response.reason or "").lower()
     text = f"{response.url}: the relay answered {response.status}"
     if reason:
         text += f": {reason[:_REASON_MAX_CHARS]}"
@@ -227,11 +250,11 @@ def _retry_after(response: aiohttp.ClientResponse) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _reason_of(body: str) -> str:
+def reason_of(body: str) -> str:
     """Find the line for people in a problem document or a plain text."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         lines = [line.strip() for line in body.splitlines() if line.strip()]
         return lines[0] if lines and not lines[0].startswith("<") else ""
     if isinstance(document, dict):

@@ -23,9 +23,9 @@ from pathlib import Path
 import av
 
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.media.picture import planes_of, rotated
 from rtcodec.timebase import US_PER_S
 from rtcodec.types import MAX_SIDE_PX, Planes
-from rtcodec_client.picture import planes_of, rotated
 from rtcodec_client.scene import Scene
 
 _PATTERN = re.compile(r"pattern:(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+)?))?")

@@ -10,6 +10,7 @@ is compared with what went in and timed from the publisher's hands on.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from rtcodec.bundle import Bundle
+from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
+from rtcodec.media.scale import PlanesScaler
 from rtcodec.packet.feedback import FrameReporter, write_report
 from rtcodec.quality import PlanePsnr, picture_psnr
 from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
@@ -32,10 +35,9 @@ from rtcodec_client.barcode import read_barcode
 from rtcodec_client.connection import RelayClosed, RelayConnection, Session
 from rtcodec_client.frame_record import FrameRecord, WatchFigures
 from rtcodec_client.output import OutputThread
-from rtcodec_client.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec_client.sample import FrameSample, SampleKeeper
 
-_QUEUE_FRAMES = 4
+_QUEUE_FRAMES = 2
 _PTS_START = 1 << 32
 "Unwrapped time stamps start near here, so that reordering never makes them negative."
 
@@ -112,6 +114,12 @@ class Watcher:
         self.figures = WatchFigures()
         self.timeline = WatchTimeline()
         self.samples = SampleKeeper(options.samples)
+        self.rungs: Counter[int] = Counter()
+        "Rung -> pictures decoded of it."
+
+        self.prepared = asyncio.Event()
+        "Set when pictures of every size that the relay tells of can be decoded at once."
+
         self.barcodes_checked = 0
         "Pictures whose barcode could be compared with what the taps say of them."
 
@@ -132,6 +140,7 @@ class Watcher:
         self._enough = asyncio.Event()
         self._receiver: LatentReceiver | None = None
         self._reporter = FrameReporter()
+        self._scaler = PlanesScaler()  # of the measuring thread
 
     @property
     def bytes_received(self) -> int:
@@ -168,7 +177,12 @@ class Watcher:
                 self._check_model(session)
                 self._receiver = receiver = await ready
                 on_connected()
-                await self._watch(receiver, pool, stop)
+                preparing = asyncio.ensure_future(self._prepare(session))
+                try:
+                    await self._watch(receiver, pool, stop)
+                finally:
+                    preparing.cancel()
+                    await asyncio.gather(preparing, return_exceptions=True)
                 if before_leaving is not None:
                     await before_leaving(session)
         finally:
@@ -177,6 +191,14 @@ class Watcher:
             for tap in (self._relay_tap, self._source_tap):
                 if tap is not None:
                     tap.close()
+
+    async def _prepare(self, session: Session) -> None:
+        """Get ready for the sizes that the stream may change to, while its first frames come."""
+        if session.answer.layer_url is not None:
+            await self._started.wait()
+            for size in await self._connection.client.layer_sizes(session.answer.layer_url):
+                await asyncio.to_thread(self._decoder.prepare, *size)
+        self.prepared.set()
 
     async def _watch(
         self, receiver: LatentReceiver, pool: ThreadPoolExecutor, stop: asyncio.Event
@@ -272,6 +294,7 @@ class Watcher:
     def _measure(self, frame: LatentFrame, timed: _Timed) -> None:
         """Do everything that follows from a decoded frame; on the measuring thread."""
         picture = timed.picture
+        self.rungs[picture.rung] += 1
         pts = self._unwrap(frame)
         relay_frame, source_frame = self._tapped(picture)
         record = FrameRecord(
@@ -281,8 +304,8 @@ class Watcher:
             n_bytes=sum(map(len, frame.packets)),
             stages_ms=_stages_ms(frame, timed, source_frame),
             is_complete=picture.is_complete and frame.is_complete,
-            psnr_db=_compare(relay_frame, picture),
-            source_psnr_db=_compare(source_frame, picture),
+            psnr_db=self._compare(relay_frame, picture),
+            source_psnr_db=self._compare(source_frame, picture),
             source_index=source_frame.frame_number if source_frame is not None else None,
         )
         self._sample(record, picture, source_frame or relay_frame)
@@ -291,6 +314,14 @@ class Watcher:
             self._check_barcode(record, picture)
         self._outputs.write(pts - self._zero_pts(pts), picture)
         self._show(picture.planes)
+
+    def _compare(self, tapped: TappedFrame | None, picture: DecodedPicture) -> PlanePsnr | None:
+        """Compare a picture with what it was made from, which a lower rung first makes smaller."""
+        if tapped is None:
+            return None
+        planes = picture.planes
+        original = self._scaler.scale(tapped.planes, planes.width, planes.height)
+        return picture_psnr(original, planes)
 
     def _check_barcode(self, record: FrameRecord, picture: DecodedPicture) -> None:
         barcode = read_barcode(picture.planes)
@@ -325,11 +356,12 @@ class Watcher:
         psnr_db = record.source_psnr_db or record.psnr_db
         if psnr_db is None or original is None:
             return
+        is_smaller = original.planes.y.shape != picture.planes.y.shape  # of a lower rung
         if len(self.timeline.psnr_db) < 1_000_000:
             self.timeline.psnr_db.append(psnr_db.yuv)
             self.timeline.size_bytes.append(record.n_bytes)
         number = self.figures.decoded
-        if self._options.samples and self.samples.wants(number):
+        if self._options.samples and self.samples.wants(number) and not is_smaller:
             time_us = ticks_to_us(record.pts - self._zero_pts(record.pts), RTP_TIME_BASE)
             self.samples.keep(
                 FrameSample(
@@ -361,12 +393,6 @@ def _settle(ended: asyncio.Future[None], task: asyncio.Future[None]) -> None:
         ended.set_exception(error)
     else:
         ended.set_result(None)
-
-
-def _compare(tapped: TappedFrame | None, picture: DecodedPicture) -> PlanePsnr | None:
-    if tapped is None or tapped.planes.y.shape != picture.planes.y.shape:
-        return None
-    return picture_psnr(tapped.planes, picture.planes)
 
 
 def _stages_ms(frame: LatentFrame, timed: _Timed, source: TappedFrame | None) -> dict[str, float]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.calm import calm_interpreter
@@ -67,6 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=float, metavar="SECONDS", help="give up if no picture comes within this"
     )
+    parser.add_argument(
+        "--rung",
+        type=int,
+        choices=range(3),
+        help="get this coding of the stream, 0 the finest; by default the relay chooses",
+    )
+    parser.add_argument(
+        "--half-rate", action="store_true", help="get every other frame, from a relay with rungs"
+    )
     parser.add_argument("--model", help="what the relay sends; by default it is asked")
     engines = (*ENGINE_NAMES, NULL)
     parser.add_argument("--engine", choices=engines, default="auto", help="what decodes")
@@ -95,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until told to stop, or until the stream ends."""
-    url = check_url(args.url, kind="whep")
+    url = _layer_url(check_url(args.url, kind="whep"), args)
     _check(args)
     with EventWriter(args.events) as events:
         command = _WatchCommand(url, args, events)
@@ -115,6 +125,14 @@ def run(args: argparse.Namespace) -> int:
         if failure is not None:
             raise failure
     return 0
+
+
+def _layer_url(url: str, args: argparse.Namespace) -> str:
+    """Add to an endpoint's URL which layer is wanted."""
+    wanted = {"rung": args.rung, "temporal": 0 if args.half_rate else None}
+    query = urlencode({name: value for name, value in wanted.items() if value is not None})
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, query)))))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -214,6 +232,7 @@ class _WatchCommand:
             },
             **figures.report(),
             **self._barcodes(),
+            "rungs": {str(rung): n for rung, n in sorted(self.watcher.rungs.items())},
             "bytes_received": self.watcher.bytes_received,
             "bytes_sent": status.bytes_sent,
             "relay_latency_ms": status.latency_ms,

@@ -18,8 +18,8 @@ from contextlib import suppress
 from typing import IO, Any
 
 from rtcodec.errors import ConfigError
+from rtcodec.media.picture import rgb_of
 from rtcodec.types import Planes
-from rtcodec_client.picture import rgb_of
 
 _LENGTH = struct.Struct("<I")
 _POLL_MS = 5

@@ -52,14 +52,13 @@ from rtcodec.motion.smoothing import limits
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
 from rtcodec.types import TILE_PX, Planes, tile_grid
+from rtcodec_engines.finish import Blocks, Finish, Finishing, Past
 
 Size = tuple[int, int]
 "Padded (height, width) in pixels, multiples of 64."
 
-_Coded = tuple[
-    NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], Fine | NDArray[np.uint8] | None
-]
-"z, symbols with channels last, indices, and the blocks that a decoder shows, if wanted."
+_Coded = tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], Blocks | None, Past | None]
+"z, symbols with channels last, indices, the painted blocks, if wanted, and what they lean on."
 
 REFERENCES: Final = 8
 "Pictures of one stream that are kept, where the model has delta frames."
@@ -69,6 +68,8 @@ NEW_SCENE: Final = 0.5
 a new scene in fewer bits. Cuts between calls have 0.8 to 0.9 of such blocks, others under 0.05."""
 
 KEPT_SIZES: Final = 4
+"Sizes whose graphs are kept at least; those of all open streams are."
+
 PIPELINES_PER_SIZE: Final = 2
 "Frames of one size that may run at once; an encoder and a decoder of one stream, say."
 
@@ -130,7 +131,9 @@ class GraphEngine(ABC):
         if self._delta is not None:
             self._rest = RestDecision(self._delta)
             self._hyper = HyperAnalysis(self._delta.tensors)
-        self._pool = _PipelinePool(self._compile, self._forget)
+        self.finish: Finishing = Finish(bundle)
+        "Others may look at pictures on their way, in its place."
+        self._pool = _PipelinePool(self._compile, self._forget, self._n_sizes)
         self._states: dict[StateId, _Stream] = {}
         self._ids = count()
         self._closed = False
@@ -146,10 +149,14 @@ class GraphEngine(ABC):
     def open_state(self, width: int, height: int) -> StateId:
         """Make room for one stream and compile the graphs for its size."""
         self._check_open()
-        with self._pool.lease(padded_size(width, height)):
-            pass
         state = StateId(next(self._ids))
-        self._states[state] = _Stream(width, height)
+        self._states[state] = _Stream(width, height)  # so that its graphs are kept
+        try:
+            with self._pool.lease(padded_size(width, height)):
+                pass
+        except BaseException:
+            self.close_state(state)
+            raise
         return state
 
     def close_state(self, state: StateId) -> None:
@@ -184,21 +191,24 @@ class GraphEngine(ABC):
             if job.reference is not None:
                 reference = _picture(stream, job.reference)
                 coded = self._encode_delta(pipeline, stream, reference, job.qp, painted)
-            is_delta = coded is not None
-            z, symbols, indices, blocks = coded or self._encode_intra(pipeline, job.qp, painted)
-            if blocks is not None:
-                _keep(stream, job.store, blocks)
+            coded = coded or self._encode_intra(pipeline, job.qp, painted)
+            z, symbols, indices, blocks, past = coded
             seen = None
-            if blocks is not None and job.reconstruct:
-                seen = shown(blocks, planes.width, planes.height)
-        return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen, is_delta)
+            if blocks is not None:
+                finished = self.finish(
+                    stream.pictures, job.store, blocks, job.qp, past, is_shown=job.reconstruct
+                )
+                if job.reconstruct:
+                    seen = shown(finished, planes.width, planes.height)
+        return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen, past is not None)
 
     def _encode_intra(self, pipeline: Pipeline, qp: int, shown: bool) -> _Coded:
         gains = self._gains[qp]
         z = pipeline.analyse(gains)
         indices = scale_indices(self._net, z, qp)
         symbols = pipeline.residual(indices.transpose(1, 2, 0))
-        return z, symbols, indices, pipeline.synthesise(z, symbols, gains) if shown else None
+        painted = pipeline.synthesise(z, symbols, gains) if shown else None
+        return z, symbols, indices, painted, None
 
     def _encode_delta(
         self, pipeline: Pipeline, stream: _Stream, reference: Reference, qp: int, shown: bool
@@ -220,28 +230,36 @@ class GraphEngine(ABC):
         spared = self._rest.not_worth(meant, symbols, said, indices.transpose(2, 0, 1), z, qp)
         symbols[spread(spared, symbols)] = 0
         said = said.without(spared)
-        z.reshape(len(z), -1)[:, said.count() == 0] = 0  # nothing is sent of those tiles
-        painted = _paint(prediction, vectors, intra, symbols, said, steps) if shown else None
-        return z, symbols, indices.transpose(2, 0, 1), painted
+        still = said.count() == 0
+        z.reshape(len(z), -1)[:, still] = 0  # nothing is sent of those tiles
+        painted = _paint(prediction, vectors, intra, symbols, still, steps) if shown else None
+        past = Past(reference, still.reshape(z.shape[1:]))
+        return z, symbols, indices.transpose(2, 0, 1), painted, past
 
     def _decode(self, job: DecodeJob) -> Planes:
         stream = self._stream(job.state, job.width, job.height)
         symbols = job.symbols.transpose(1, 2, 0)
         with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
-            painted: Fine | NDArray[np.uint8]
+            blocks: Blocks
+            past = None
             if job.reference is None:
-                painted = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
+                blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
             else:
                 delta = self._delta_model()
                 reference = _picture(stream, job.reference)
                 vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
                 prediction = reference.predict(vectors, intra)
                 symbols = np.ascontiguousarray(symbols)
-                painted = _paint(
-                    prediction, vectors, intra, symbols, Said.of(symbols), _steps(delta, job.qp)
-                )
-            _keep(stream, job.store, painted)
+                still = Said.of(symbols).count() == 0
+                past = Past(reference, still.reshape(job.z.shape[1:]))
+                steps = _steps(delta, job.qp)
+                blocks = _paint(prediction, vectors, intra, symbols, still, steps)
+            painted = self.finish(stream.pictures, job.store, blocks, job.qp, past)
             return shown(painted, job.width, job.height)
+
+    def _n_sizes(self) -> int:
+        streams = [*self._states.values()]
+        return len({padded_size(stream.width, stream.height) for stream in streams})
 
     def _delta_model(self) -> Bundle:
         if self._delta is None:
@@ -307,11 +325,10 @@ def _paint(
     vectors: Vectors,
     intra: NDArray[np.uint8],
     symbols: NDArray[np.int16],
-    said: Said,
+    still: NDArray[np.bool_],
     steps: Steps,
 ) -> Fine:
     """The blocks of symbols with motion, over the prediction: integers, the same everywhere."""
-    still = said.count() == 0
     if still.all():
         return prediction
     resting = spread(still, symbols)
@@ -327,15 +344,6 @@ def _picture(stream: _Stream, slot: int) -> Reference:
         raise LocalProtocolError(f"nothing was stored in slot {slot}") from None
 
 
-def _keep(stream: _Stream, slot: int | None, blocks: Fine | NDArray[np.uint8]) -> None:
-    """Store a picture where it is to be found later."""
-    if slot is None:
-        return
-    if slot not in stream.pictures:
-        stream.pictures[slot] = Reference(*blocks.shape[:2])
-    stream.pictures[slot].fill(blocks)
-
-
 def spread(tiles: NDArray[np.bool_], symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Return [Th * Tw] for every place of the tiles of *symbols*, [4 Th, 4 Tw]."""
     rows, columns = symbols.shape[0] // 4, symbols.shape[1] // 4
@@ -346,10 +354,14 @@ class _PipelinePool:
     """Compiled pipelines by size, each leased to one caller at a time."""
 
     def __init__(
-        self, compile_size: Callable[[Size], Pipeline], forget_size: Callable[[Size], None]
+        self,
+        compile_size: Callable[[Size], Pipeline],
+        forget_size: Callable[[Size], None],
+        sizes_in_use: Callable[[], int],
     ) -> None:
         self._compile = compile_size
         self._forget = forget_size
+        self._sizes_in_use = sizes_in_use
         self._lock = threading.Condition()
         self._idle: OrderedDict[Size, list[Pipeline]] = OrderedDict()  # least recent first
         self._out: dict[Size, int] = {}
@@ -364,7 +376,8 @@ class _PipelinePool:
                 self._out[size] -= 1
                 self._idle.setdefault(size, []).append(pipeline)
                 self._idle.move_to_end(size)
-                while len(self._idle) > KEPT_SIZES:
+                kept = max(KEPT_SIZES, self._sizes_in_use())
+                while len(self._idle) > kept:
                     self._forget(self._idle.popitem(last=False)[0])
                 self._lock.notify_all()
 
@@ -403,7 +416,7 @@ def padded_size(width: int, height: int) -> Size:
     return rows * TILE_PX, columns * TILE_PX
 
 
-def shown(blocks: Fine | NDArray[np.uint8], width: int, height: int) -> Planes:
+def shown(blocks: Blocks, width: int, height: int) -> Planes:
     """Return new planes of *width* x *height* from the blocks of a padded frame."""
     if blocks.dtype == np.uint16:
         return planes_of(blocks.astype(np.uint16, copy=False), width, height)

@@ -44,19 +44,27 @@ class RtcReader:
     largest unit present, whatever sizes the bytes claim.
     """
 
-    def __init__(self, stream: BinaryIO, *, fields: list[Field] | None = None) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        *,
+        fields: list[Field] | None = None,
+        max_unit_bytes: int = MAX_UNIT_BYTES,
+    ) -> None:
         """
         Read the sequence header.
 
         Args:
             stream: A binary stream at the first byte; need not seek.
             fields: Where to record each field with its offset, or None.
+            max_unit_bytes: Size of an access unit above which a stream counts as corrupt.
 
         Raises:
             BitstreamError: As `read_sequence_header`, for an empty stream too.
         """
         self._stream = stream
         self._fields = fields
+        self._max_unit_bytes = max_unit_bytes
         self._crc = 0
         self._units = 0
         self._pending = b""
@@ -102,7 +110,7 @@ class RtcReader:
         if prefix == _END:
             self._read_end(start)
             return None
-        size = cursor.varint("size", limit=MAX_UNIT_BYTES)
+        size = cursor.varint("size", limit=self._max_unit_bytes)
         body = self._read(size)
         if len(body) < size:
             raise Truncated(

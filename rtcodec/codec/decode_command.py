@@ -138,8 +138,13 @@ class _Job:
             raise _named(problem, self.source)
 
     def _units(self) -> Iterator[tuple[int, AccessUnit]]:
-        """Give out the units of the finest rung with their offsets, while they can be read."""
+        """
+        Give out the units of one rung with their offsets, while they can be read.
+
+        That is the finest there is: of a frame it comes first. # spec 5.2
+        """
         units = iter(self.reader)
+        rung: int | None = None
         while True:
             offset = self.reader.offset
             try:
@@ -150,7 +155,9 @@ class _Job:
                 return
             if unit is None:
                 return
-            if unit.header.layer.rung == 0:
+            if rung is None:
+                rung = unit.header.layer.rung
+            if unit.header.layer.rung == rung:
                 yield offset, unit
 
     def _frame(

@@ -39,6 +39,9 @@ class SentFrame:
     emptied: tuple[int, ...] = ()
     "Of a key frame: stores to every slot before it emptied them."
 
+    is_discardable: bool = False
+    "Whether some receivers are not sent it at all."
+
     @property
     def state(self) -> int:
         """The id of what it left behind, as headers name it."""
@@ -64,6 +67,9 @@ class Receiver:
 
     refreshed: int = -1
     "The last intra frame that was sent for its sake."
+
+    since: int = 0
+    "What it says of earlier frames is about those of another rung."
 
 
 class Holdings:
@@ -95,9 +101,9 @@ class Holdings:
             return
         for back in reversed(range(report.n_frames)):
             frame = self._sent.get(newest - back)
-            if frame is None:
+            if frame is None or frame.number < receiver.since:
                 continue
-            if frame.number > receiver.newest:
+            if frame.number > receiver.newest and not frame.is_discardable:
                 _weigh(receiver, frame, is_held=report.holds(back))
             if report.holds(back):
                 _note_held(receiver, frame)

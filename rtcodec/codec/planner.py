@@ -62,6 +62,9 @@ class FramePlan:
     reference_frame: int | None = None
     "The frame that left `reference` behind, not wrapped."
 
+    temporal: int = 0
+    "1 for a frame that no other is predicted from, which may be dropped for half the frame rate."
+
 
 class ReferencePlanner:
     """
@@ -71,16 +74,13 @@ class ReferencePlanner:
     `sent` for every frame, `report` for what comes back.
     """
 
-    def __init__(
-        self, slots: int, policy: ReferencePolicy | None = None, *, first_frame: int = 0
-    ) -> None:
+    def __init__(self, slots: int, policy: ReferencePolicy | None = None) -> None:
         """
         Args:
             slots: States that every decoder of the stream keeps, 0 to 15. Four have room for the
                 newest frame, an acknowledged one, a long-term one and one that waits for its
                 report; more keep acknowledged frames fresher on long ways.
             policy: What to risk.
-            first_frame: Number of the first frame; another than 0 where a stream goes on.
         """
         if not 0 <= slots <= MAX_REFERENCES:
             raise ValueError(f"{slots} reference slots are outside 0 to {MAX_REFERENCES}")
@@ -89,10 +89,11 @@ class ReferencePlanner:
         self._stores = [0] * slots
         self._holdings = Holdings()
         self._receivers: dict[Hashable, Receiver] = {}
-        self._next = first_frame
+        self._next = 0
         self._long_term: SentFrame | None = None
         self._wants_keyframe = True
         self._is_cautious = False
+        self._was_discardable = False
 
     @property
     def next_frame(self) -> int:
@@ -109,7 +110,9 @@ class ReferencePlanner:
     def join(self, receiver: Hashable) -> None:
         """Count a receiver that holds nothing yet; the next frame is a key frame."""
         # what a new decoder has of a slot is what is stored from now on
-        self._receivers[receiver] = Receiver(self._next - 1, dict(enumerate(self._stores)))
+        self._receivers[receiver] = Receiver(
+            self._next - 1, dict(enumerate(self._stores)), since=self._next
+        )
         self._wants_keyframe = True
 
     def leave(self, receiver: Hashable) -> None:
@@ -145,14 +148,34 @@ class ReferencePlanner:
         self._is_cautious = broken > limit
         self._renew_long_term(counted)
 
+    def loss_of(self, receiver: Hashable) -> float:
+        """Return the share of frames lately that a receiver did not get whole, 0 to 1."""
+        them = self._receivers.get(receiver)
+        return 0.0 if them is None else them.loss
+
     # ---- frames
 
-    def plan(self) -> FramePlan:
-        """Say how to code the next frame; changes nothing until `sent`."""
+    def skip_to(self, number: int) -> None:
+        """Count frames that were not coded here: the next one has at least this number."""
+        self._next = max(self._next, number)
+
+    def plan(self, *, half_rate: bool = False) -> FramePlan:
+        """
+        Say how to code the next frame; changes nothing until `sent`.
+
+        Args:
+            half_rate: Whether receivers that want half the frame rate are there: every other
+                frame is then one that nothing is predicted from.
+        """
         if not self._slots:
             return FramePlan(self._next, None, None, keyframe=True)
         counted = self._counted()
         chosen = None if self._wants_keyframe else self._newest_for(counted)
+        if half_rate and not self._was_discardable and chosen is not None:
+            return FramePlan(
+                self._next, chosen.state, None,
+                keyframe=False, reference_frame=chosen.number, temporal=1,
+            )  # fmt: skip
         slot = self._slot_to_store(counted)
         return FramePlan(
             frame_number=self._next,
@@ -183,7 +206,10 @@ class ReferencePlanner:
             self._wants_keyframe = False
         slot = None if plan.store is None else state_slot(plan.store)
         index = 0 if slot is None else self._stores[slot]
-        frame = SentFrame(self._next, plan.reference_frame, slot, index, emptied)
+        self._was_discardable = plan.temporal > 0
+        frame = SentFrame(
+            self._next, plan.reference_frame, slot, index, emptied, self._was_discardable
+        )
         if slot is not None:
             self._stores[slot] += 1
             self._slots[slot] = frame

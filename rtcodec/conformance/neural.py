@@ -22,9 +22,10 @@ from rtcodec.types import Planes
 WRITING_ENGINE = "onnxruntime"
 "Makes the streams and the pictures, in f32."
 
-TOLERANCE = {"rms_max": 0.5, "peak_max": 4}
+TOLERANCE = {"rms_max": 0.5, "peak_max": 12}
 """Per plane, in units of 1/255. Two f32 engines differ by single roundings; the room is for engines
-of lower precision, which must stay within 0.1 dB: at 40 dB that is an rms of 0.4."""
+of lower precision, which must stay within 0.1 dB: at 40 dB that is an rms of 0.4. A rounding may
+put 4x4 samples into another class of refinement, which moves single ones by more: 7 were seen."""
 
 _SIZE = (97, 70)
 

@@ -5,9 +5,10 @@ rtcodec never imports its engines; shells ask here. Configuration comes in as ar
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from socket import socket
+from typing import Any, Final, Protocol
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import Engine
@@ -18,6 +19,12 @@ ENGINES: Final[Mapping[str, str]] = {
     "onnxruntime": "rtcodec_engines.onnxruntime_engine:OnnxRuntimeEngine",
 }
 "Name to class. A class takes (bundle, threads=N) and has a static `probe() -> EngineReport`."
+
+REMOTE: Final = "rtcodec_engines.remote_engine:RemoteEngine"
+"Takes (bundle); an engine that another process has."
+
+ENGINE_PROCESS: Final = "rtcodec_engines.engine_process"
+"The module to run as that process."
 
 AUTO: Final = "auto"
 ENGINE_NAMES: Final = (AUTO, *ENGINES)
@@ -35,6 +42,25 @@ class EngineReport:
 
     versions: Mapping[str, str] = field(default_factory=dict)
     "Of its libraries."
+
+
+class AttachableEngine(Engine, Protocol):
+    """An engine in another process, which may be replaced while this one goes on."""
+
+    restarts: int
+    "Times that it was replaced."
+
+    def attach(self, about: Mapping[str, Any], ends: Sequence[socket]) -> None:
+        """Use the process that says *about* of itself, over our *ends* of its connections."""
+
+    def wait_attached(self) -> None:
+        """Block until the first is there; EngineError if it will not do."""
+
+
+def remote_engine(bundle: Bundle) -> AttachableEngine:
+    """Return an engine for a process that runs *bundle*; it has to be attached."""
+    engine: AttachableEngine = _attribute(REMOTE)(bundle)
+    return engine
 
 
 def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
@@ -78,11 +104,15 @@ def _engine_class(name: str) -> Any:
     path = ENGINES.get(name)
     if path is None:
         raise ConfigError(f"unknown engine {name!r}; there are {', '.join(ENGINE_NAMES)}")
-    module, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return _attribute(path)
     except ModuleNotFoundError as error:
-        missing = (error.name or module).partition(".")[0]
+        missing = (error.name or path).partition(".")[0]
         raise ConfigError(
             f"engine {name} needs {missing}, which is not installed: pip install 'rtcodec[cpu]'"
         ) from None
+
+
+def _attribute(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)

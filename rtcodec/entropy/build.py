@@ -25,7 +25,17 @@ _MOTION = SOURCE.parents[1] / "motion"
 MOTION_LIBRARY = (_MOTION / "_motion").with_suffix(SUFFIX)
 MOTION_SOURCES = tuple(
     (_MOTION / f"_{name}").with_suffix(".c")
-    for name in ("predict", "paint", "blocks", "vectors", "sights", "search", "latents", "describe")
+    for name in (
+        "predict",
+        "paint",
+        "refine",
+        "blocks",
+        "vectors",
+        "sights",
+        "search",
+        "latents",
+        "describe",
+    )
 )
 LIBRARIES = {LIBRARY: (SOURCE,), MOTION_LIBRARY: MOTION_SOURCES}
 "Each library, and the C files it is made of."

@@ -31,6 +31,7 @@ from rtcodec.packet.jitter_buffer import (
     NacksDue,
 )
 from rtcodec.packet.packetizer import Packetizer
+from rtcodec.packet.parity import ParityBuffer, make_parities, read_parity, write_parity
 from rtcodec.packet.payload import FrameTiming, Payload, read_payload
 from rtcodec.timebase import US_PER_S
 from rtcodec.types import Planes
@@ -95,6 +96,10 @@ class CallCodec(Protocol):
     def settings(self) -> Sequence[float]:
         """What may be chosen, from coarse to fine."""
 
+    @property
+    def parity_every(self) -> int | None:
+        """How many payloads of a frame one parity is sent for; None sends none."""
+
     def patience_us(self, network: Network) -> int:
         """Return how long a gap is waited for: for retransmissions, or not at all."""
 
@@ -108,6 +113,7 @@ class _Rtp:
     timestamp: int
     marker: bool
     payload: bytes
+    is_parity: bool = False
 
 
 class Call:
@@ -141,6 +147,8 @@ class Call:
         self._there: Way[_Rtp] = Way(network, seed=2 * seed)
         self._back: Way[bytes | tuple[int, ...]] = Way(network, seed=2 * seed + 1)
         self._due_us = network.delay_us + playout_us  # after capture
+        self._parity_every = codec.parity_every
+        self._parities = ParityBuffer()
         self._packetizer = Packetizer()
         self._depacketizer = Depacketizer()
         self._history: OrderedDict[int, _Rtp] = OrderedDict()
@@ -181,6 +189,12 @@ class Call:
             if len(self._history) > _HISTORY_PACKETS:
                 self._history.popitem(last=False)
             self._send(rtp, now_us=now_us)
+        if self._parity_every is not None:
+            groups = -(-len(payloads) // self._parity_every)
+            first_seq = (self._seq - len(payloads)) & 0xFFFF
+            for parity in make_parities(payloads, first_seq, groups):
+                rtp = _Rtp(0, timestamp, False, write_parity(parity), is_parity=True)
+                self._send(rtp, now_us=now_us)
 
     def _send(self, rtp: _Rtp, *, now_us: int, again: bool = False) -> None:
         size = len(rtp.payload) + RTP_HEADER_BYTES
@@ -216,6 +230,21 @@ class Call:
                 self._send(rtp, now_us=now_us, again=True)
 
     def _receive(self, rtp: _Rtp, *, now_us: int) -> None:
+        if self._parity_every is None:
+            self._take(rtp, now_us=now_us)
+            return
+        if rtp.is_parity:
+            rebuilt = self._parities.add_parity(read_parity(rtp.payload))
+        else:
+            self._take(rtp, now_us=now_us)
+            rebuilt = self._parities.add_payload(rtp.seq, rtp.payload)
+        if rebuilt is not None:
+            seq, data = rebuilt
+            payload = read_payload(data)
+            is_last = payload.index == payload.count - 1
+            self._take(_Rtp(seq, rtp.timestamp, is_last, data), now_us=now_us)
+
+    def _take(self, rtp: _Rtp, *, now_us: int) -> None:
         payload = read_payload(rtp.payload)
         place = (payload.index, payload.count)
         arrival = Arrival(rtp.seq, rtp.timestamp, rtp.marker, payload, place)

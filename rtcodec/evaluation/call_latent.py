@@ -56,6 +56,7 @@ class LatentCall:
         target_bytes: int = MAX_PACKET_BYTES,
         patience_us: int | None = None,
         policy: ReferencePolicy | None = None,
+        parity_every: int | None = None,
     ) -> None:
         """
         Args:
@@ -65,12 +66,14 @@ class LatentCall:
             target_bytes: Size that packets keep under.
             patience_us: How long a gap is waited for; by the round trip if not given.
             policy: Of the choice of references.
+            parity_every: As in `CallCodec`.
         """
         self.name = name or bundle.name
         self.bundle = bundle
         self.engine = engine
         self._slicing = Slicing(target_bytes=target_bytes, dispersed=True)
         self.policy = policy
+        self.parity_every = parity_every
         self._patience_us = patience_us
 
     def patience_us(self, network: Network) -> int:

@@ -48,6 +48,11 @@ class VideoCall:
     fixed_patience_us: int | None = None
     "How long a gap is waited for; by the round trip if not given."
 
+    @property
+    def parity_every(self) -> int | None:
+        """Send none: none of their receivers would know what it is."""
+        return None
+
     def patience_us(self, network: Network) -> int:
         """Wait for one retransmission, and for another one where the way is short."""
         if self.fixed_patience_us is not None:

@@ -3,6 +3,7 @@
  *
  *     _predict.c    references and predictions    normative (SPEC.md 9.2), equals predict.py
  *     _paint.c      from symbols to samples       normative (9.3, 9.4): transform.py, smoothing.py
+ *     _refine.c     pictures, once decoded        normative (9.5): refine.py
  *     _blocks.c     between planes and blocks     equals rtcodec/engine/blocks.py
  *     _vectors.c    vectors as symbols            equals vectors.py; _expected.h for the search too
  *     _sights.c     what the search looks at      the encoder's own affair, as what follows

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
+from rtcodec.types import QP_MAX
 
-LIBRARY_VERSION = 7
+LIBRARY_VERSION = 8
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -37,6 +39,9 @@ Vectors = NDArray[np.int16]
 block: top left, top right, bottom left, bottom right."""
 
 QUARTERS = 4
+
+NO_QP = 255
+"In place of a qp: see `Reference.qps`."
 
 _PTR, _U32 = ctypes.c_void_p, ctypes.c_uint32
 
@@ -72,6 +77,7 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
     "rtc_paint": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
     "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
+    "rtc_refine": (None, (_PTR, _PTR, _PTR, _PTR)),
     "rtc_quantise": (_U32, (_PTR, _PTR, _U32, _PTR, _PTR, _PTR, _U32, _PTR, _PTR, _PTR)),
 }
 
@@ -111,6 +117,8 @@ class Reference:
             raise ValueError(f"no reference of {rows} x {columns} blocks")
         self._library = library()
         self.shape = (rows, columns)
+        self.qps = np.full((rows // _TILE_BLOCKS, columns // _TILE_BLOCKS), NO_QP, np.uint8)
+        "At which qp each tile was last coded; `NO_QP` where nothing is left to refine."
         sides = [
             (rows * n + 2 * border, columns * n + 2 * border, border)
             for n, border in ((BLOCK_PX, BORDER_PX), *((BLOCK_PX // 2, BORDER_PX // 2),) * 2)
@@ -144,6 +152,25 @@ class Reference:
         self._check(intra, np.uint8)
         arguments = (address(array) for array in (vectors, intra, out))
         self._library.rtc_predict(ctypes.byref(self._c), *arguments)
+        return out
+
+    def refine(self, how: ctypes.Array[Any], qps: NDArray[np.uint8]) -> Fine:
+        """
+        Return the picture refined.
+
+        Args:
+            how: An `rtc_refinement` for each qp, see `refinement`.
+            qps: Of the tiles, uint8 [h16 / 4, w16 / 4]; those that are no qp stay as they are.
+        """
+        tiles = tuple(side // _TILE_BLOCKS for side in self.shape)
+        if qps.dtype != np.uint8 or qps.shape != tiles or not qps.flags.c_contiguous:
+            raise ValueError(f"{qps.dtype} {qps.shape} are not the qp of {tiles} tiles")
+        if any(side % _TILE_BLOCKS for side in self.shape) or len(how) != QP_MAX + 1:
+            raise ValueError(f"{self.shape} blocks are not whole tiles, or not all qp are said")
+        out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint16)
+        self._library.rtc_refine(
+            ctypes.byref(self._c), ctypes.addressof(how), address(qps), address(out)
+        )
         return out
 
     def search(

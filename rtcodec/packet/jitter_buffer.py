@@ -18,6 +18,9 @@ from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
 
 Item = TypeVar("Item")
 
+_SPACING_TENTHS: Final = 4  # of patience: what is asked for later would come too late
+_FORGET_SHIFT: Final = 8  # spacing halves in 177 pairs of packets
+
 _MAX_LATE_RUN: Final = 100
 "So many packets in a row from the past mean that the sender started again."
 
@@ -30,7 +33,8 @@ class JitterConfig:
     "From a gap showing to giving it up."
 
     tail_us: int = 5_000
-    "From the last arrival to asking for the rest of a frame whose size is known."
+    """From the last arrival to asking for the rest of a frame whose size is known, at least: on a
+    thin way packets come further apart, and the pause follows that."""
 
     capacity_packets: int = 2048
     "Packets held, and packets missing, at most."
@@ -138,6 +142,8 @@ class JitterBuffer(Generic[Item]):
         self._scan = 0  # all from _next to here are held and of one frame
         self._tail_end: int | None = None  # last of the newest frame, if not there yet
         self._tail_due_us = 0
+        self._spacing_us = 0  # how far apart packets of a frame come, with a margin
+        self._high_us = 0  # when the highest arrived
         self._late_run = 0
         self._head_is_damaged = False
         self._events: deque[JitterEvent[Item]] = deque()
@@ -194,7 +200,9 @@ class JitterBuffer(Generic[Item]):
         elif self._nacks.receive(seq, now_us=now_us):
             self.counters.packets_recovered += 1
         self._held[seq] = held
-        self._tail_due_us = now_us + self._config.tail_us
+        longest_us = self._config.patience_us * _SPACING_TENTHS // 10
+        spacing_us = min(self._spacing_us, longest_us)
+        self._tail_due_us = now_us + max(self._config.tail_us, spacing_us)
         self.advance(now_us=now_us)
 
     def advance(self, *, now_us: int) -> None:
@@ -242,13 +250,22 @@ class JitterBuffer(Generic[Item]):
             self._nacks.add(range(self._high + 1, seq), now_us=now_us)
         else:
             self._nacks.note_in_order()
+            self._note_spacing(arrival, now_us)
         self._high = seq
+        self._high_us = now_us
         self._high_timestamp = arrival.timestamp
         self._tail_end = None
         if arrival.place is not None:
             index, count = arrival.place
             if 0 < count - 1 - index < self._config.capacity_packets:
                 self._tail_end = seq + count - 1 - index
+
+    def _note_spacing(self, arrival: Arrival[Item], now_us: int) -> None:
+        """Learn how far apart two packets of a frame come that follow each other."""
+        if arrival.timestamp == self._high_timestamp and self._high in self._held:
+            gap_us = now_us - self._high_us
+            self._spacing_us -= self._spacing_us >> _FORGET_SHIFT
+            self._spacing_us = max(self._spacing_us, gap_us + (gap_us >> 2))
 
     def _is_outage(self, n_missing: int, timestamp: int) -> bool:
         """Say whether what is missing would be too old to be shown anyway."""

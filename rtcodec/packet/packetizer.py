@@ -29,10 +29,10 @@ _HEAD: Final = struct.Struct("!BH")
 
 @dataclass(frozen=True, slots=True)
 class CutPayload:
-    """One payload but for its delivery number."""
+    """One payload but for its delivery number, or all of another codec's, which has none."""
 
-    flags: int
-    "The byte before the delivery number."
+    flags: int | None
+    "The byte before the delivery number; None if `rest` is all there is."
 
     rest: bytes
     "What follows it."
@@ -54,7 +54,15 @@ class CutFrame:
 
 def write_payload_head(payload: CutPayload, delivery: int) -> bytes:
     """Return the bytes of a payload that its `rest` follows; *delivery* is 16 bits."""
+    if payload.flags is None:
+        return b""
     return _HEAD.pack(payload.flags, delivery)
+
+
+def foreign_frame(payloads: Sequence[bytes]) -> CutFrame:
+    """Return a frame of another codec, of which every receiver gets the same payloads."""
+    n_bytes = sum(map(len, payloads))
+    return CutFrame(tuple(CutPayload(None, payload) for payload in payloads), n_bytes, n_bytes)
 
 
 def cut_frame(

@@ -22,6 +22,10 @@ _SEQ: Final = struct.Struct("!H")
 _VERSION: Final = 2 << 6
 _EXTENSION: Final = 1 << 4
 _MARKER: Final = 1 << 7
+RESEND_BURST_PACKETS: Final = 256
+"Packets that may be sent again beyond as many as were sent since."
+
+_OVERHEAD_BYTES: Final = 12 + 16 + 3 + 10
 _ABS_SEND_TIME_BITS: Final = 18  # fraction of the 24 bits: 64 s in steps of 3.8 us
 
 
@@ -37,12 +41,21 @@ class ExtensionBlock:
 
     has_time: bool = False
 
+    number_at: int | None = None
+    "Where the two bytes of the transport-wide number are; None if packets have none."
+
     def at(self, ntp: int) -> bytes:
         """Return the block for packets sent at a 64-bit NTP time."""
         if not self.has_time:
             return self.before
         time = ntp >> (32 - _ABS_SEND_TIME_BITS) & 0xFFFFFF
         return self.before + time.to_bytes(3, "big") + self.after
+
+    def numbered(self, block: bytes, number: int) -> bytes:
+        """Return a block of `at` with the number of a packet, 16 bits, put in."""
+        if self.number_at is None:
+            return block
+        return block[: self.number_at] + _SEQ.pack(number) + block[self.number_at + 2 :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +66,24 @@ class RetransmitAs:
     ssrc: int
 
 
-class _Sent(NamedTuple):
+class Outgoing(NamedTuple):
+    """A packet that has its place in the stream; it is written when it leaves."""
+
     seq: int
     timestamp: int
     marker: int
-    extensions: bytes
     delivery: int
     payload: CutPayload
+
+    @property
+    def size_bytes(self) -> int:
+        """Of RTP header, extensions as a rule, payload and SRTP."""
+        return _OVERHEAD_BYTES + len(self.payload.rest)
+
+    @property
+    def ends_frame(self) -> bool:
+        """Whether it is the last of its frame."""
+        return self.marker != 0
 
 
 class RtpStream:
@@ -94,6 +118,7 @@ class RtpStream:
         "Of payloads, without retransmissions."
         self.timestamp = 0
         "Of the last frame."
+        self._credit = RESEND_BURST_PACKETS
         self._payload_type = payload_type
         self._ssrc = ssrc
         self._seq = first_seq
@@ -101,59 +126,93 @@ class RtpStream:
         self._extensions = extensions
         self._rtx = rtx
         self._rtx_seq = first_rtx_seq
-        self._history: list[_Sent | None] = [None] * history_packets
+        self._block_ntp: int | None = None  # of the block below, which packets of a frame share
+        self._block = b""
+        self._history: list[Outgoing | None] = [None] * history_packets
 
-    def write_frame(self, frame: CutFrame, *, delivery: int, pts: int, ntp: int) -> list[bytes]:
+    @property
+    def has_numbers(self) -> bool:
+        """Whether packets carry a transport-wide number."""
+        return self._extensions.number_at is not None
+
+    @property
+    def has_rtx(self) -> bool:
+        """Whether retransmissions travel in a stream of their own."""
+        return self._rtx is not None
+
+    def lay_out(self, frame: CutFrame, *, delivery: int, pts: int) -> list[Outgoing]:
         """
-        Return the packets of one frame in sending order.
+        Give the packets of one frame their places; return them in sending order.
 
         Args:
             frame: Its payloads, as for every receiver.
             delivery: Frames sent to this receiver before, modulo 2**16.
             pts: 90 kHz ticks.
-            ntp: When they are sent, 64 bits.
         """
         self.timestamp = timestamp = (self._origin + pts) & 0xFFFFFFFF
-        extensions = self._extensions.at(ntp)
         n_history = len(self._history)
         packets = []
         last = len(frame.payloads) - 1
         for index, payload in enumerate(frame.payloads):
-            sent = _Sent(
-                self._seq, timestamp, _MARKER * (index == last), extensions, delivery, payload
-            )
-            self._history[self._seq % n_history] = sent
+            packet = Outgoing(self._seq, timestamp, _MARKER * (index == last), delivery, payload)
+            self._history[self._seq % n_history] = packet
             self._seq = (self._seq + 1) & 0xFFFF
-            packets.append(self._write(sent))
+            packets.append(packet)
         self.n_packets += len(packets)
+        self._credit = min(self._credit + len(packets), RESEND_BURST_PACKETS)
         self.n_bytes += frame.payload_bytes
         return packets
 
-    def write_again(self, seq: int) -> bytes | None:
-        """Return a packet as a retransmission, or None if it is not kept any more."""
-        sent = self._history[seq % len(self._history)]
-        if sent is None or sent.seq != seq:
+    def kept(self, seq: int) -> Outgoing | None:
+        """
+        Return a packet that was asked for again, or None if it is not kept any more.
+
+        Also None for a receiver that has asked for as much again as it was sent: a NACK of 1400
+        bytes can ask for megabytes.
+        """
+        packet = self._history[seq % len(self._history)]
+        if packet is None or packet.seq != seq or not self._credit:
             return None
-        if self._rtx is None:
-            return self._write(sent)
+        self._credit -= 1
+        return packet
+
+    def write(self, packet: Outgoing, *, ntp: int, number: int = 0) -> bytes:
+        """
+        Return the bytes of a packet that leaves now.
+
+        Args:
+            packet: Of this stream.
+            ntp: Now, 64 bits.
+            number: Transport-wide, 16 bits.
+        """
+        extensions = self._extensions_of(ntp, number)
         head = _HEADER.pack(
-            _VERSION | _EXTENSION * bool(sent.extensions),
-            sent.marker | self._rtx.payload_type,
+            _VERSION | _EXTENSION * bool(extensions),
+            packet.marker | self._payload_type,
+            packet.seq,
+            packet.timestamp,
+            self._ssrc,
+        )
+        payload = write_payload_head(packet.payload, packet.delivery)
+        return b"".join((head, extensions, payload, packet.payload.rest))
+
+    def write_again(self, packet: Outgoing, *, ntp: int, number: int = 0) -> bytes:
+        """Return the bytes of a packet as a retransmission; arguments as for `write`."""
+        if self._rtx is None:
+            return self.write(packet, ntp=ntp, number=number)
+        extensions = self._extensions_of(ntp, number)
+        head = _HEADER.pack(
+            _VERSION | _EXTENSION * bool(extensions),
+            packet.marker | self._rtx.payload_type,
             self._rtx_seq,
-            sent.timestamp,
+            packet.timestamp,
             self._rtx.ssrc,
         )
         self._rtx_seq = (self._rtx_seq + 1) & 0xFFFF
-        payload = write_payload_head(sent.payload, sent.delivery)
-        return b"".join((head, sent.extensions, _SEQ.pack(seq), payload, sent.payload.rest))
+        payload = write_payload_head(packet.payload, packet.delivery)
+        return b"".join((head, extensions, _SEQ.pack(packet.seq), payload, packet.payload.rest))
 
-    def _write(self, sent: _Sent) -> bytes:
-        head = _HEADER.pack(
-            _VERSION | _EXTENSION * bool(sent.extensions),
-            sent.marker | self._payload_type,
-            sent.seq,
-            sent.timestamp,
-            self._ssrc,
-        )
-        payload = write_payload_head(sent.payload, sent.delivery)
-        return b"".join((head, sent.extensions, payload, sent.payload.rest))
+    def _extensions_of(self, ntp: int, number: int) -> bytes:
+        if ntp != self._block_ntp:
+            self._block_ntp, self._block = ntp, self._extensions.at(ntp)
+        return self._extensions.numbered(self._block, number)

@@ -39,6 +39,9 @@ class CloseReason(Enum):
     SILENT = "silent"
     "Nothing was heard for too long."
 
+    REPLACED = "replaced"
+    "A publisher that was silent gave way to another one."
+
     TOO_LARGE = "too_large"
     "A publisher's picture is larger than the relay takes."
 
@@ -50,7 +53,7 @@ class CloseReason(Enum):
 
 
 class RoomTaken(ProtocolError):
-    """The room has a publisher already."""
+    """The room has a publisher already, and it is heard from."""
 
 
 class RelayFull(Overloaded):
@@ -77,8 +80,12 @@ class Limits:
     connect_us: int = 20_000_000
     "From the answer to the media connection."
 
-    publisher_silence_us: int = 5_000_000
-    "Between two packets of a connected publisher."
+    publisher_quiet_us: int = 3_000_000
+    "Between two packets of a connected publisher; its room is quiet then, and open to another."
+
+    publisher_silence_us: int = 20_000_000
+    """Between two packets of a connected publisher, until it has left. Whoever is cut off for ten
+    seconds goes on afterwards; consent to send ends after 30 (RFC 7675 5.1)."""
 
     subscriber_silence_us: int = 15_000_000
     "Between two reports of a connected subscriber that is being sent frames."
@@ -108,7 +115,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class RoomLive:
-    """A room's publisher is connected: its frames start."""
+    """A room's publisher is connected, or is heard from again: its frames start."""
 
     room: str
     publisher: str
@@ -141,6 +148,8 @@ class _Room:
     publisher: str | None = None
     subscribers: dict[str, None] = field(default_factory=dict)  # an ordered set
     is_live: bool = False
+    is_quiet: bool = False
+    "Whether its publisher is connected but silent."
 
 
 class Lobby:
@@ -166,7 +175,8 @@ class Lobby:
     @property
     def deadline_us(self) -> int | None:
         """When `advance` next has work, or None."""
-        deadlines = (self._deadline_us(entry) for entry in self._sessions.values())
+        deadlines = [self._deadline_us(entry) for entry in self._sessions.values()]
+        deadlines += [self._quiet_at_us(entry) for entry in self._sessions.values()]
         return min((at_us for at_us in deadlines if at_us is not None), default=None)
 
     def publisher(self, room: str) -> str | None:
@@ -180,7 +190,7 @@ class Lobby:
         return tuple(entry.subscribers) if entry is not None else ()
 
     def is_live(self, room: str) -> bool:
-        """Return whether the room's publisher is connected."""
+        """Return whether the room's publisher is connected and was heard from lately."""
         entry = self._rooms.get(room)
         return entry is not None and entry.is_live
 
@@ -189,7 +199,7 @@ class Lobby:
         Say whether `open_session` would work now, before any work is done for it.
 
         Raises:
-            RoomTaken: If *role* is publisher and the room has one.
+            RoomTaken: If *role* is publisher and the room has one that is not silent.
             RelayFull: If a limit is reached or the relay is going away.
         """
         limits = self._limits
@@ -197,7 +207,9 @@ class Lobby:
         if self._is_closing:
             raise self._full("the relay is shutting down")
         if role is Role.PUBLISHER and entry is not None and entry.publisher is not None:
-            raise RoomTaken(f"room {room} has a publisher already")
+            if not entry.is_quiet:
+                raise RoomTaken(f"room {room} has a publisher already")
+            return  # it takes that one's place
         if len(self._sessions) >= limits.max_sessions:
             raise self._full(f"the relay is full: {limits.max_sessions} sessions")
         if entry is None and len(self._rooms) >= limits.max_rooms:
@@ -228,6 +240,8 @@ class Lobby:
         self.check_open(room, role)
         entry = self._rooms.setdefault(room, _Room())
         if role is Role.PUBLISHER:
+            if entry.publisher is not None:
+                self._let_out(entry.publisher, CloseReason.REPLACED)
             entry.publisher = session
         else:
             entry.subscribers[session] = None
@@ -247,8 +261,13 @@ class Lobby:
     def hear(self, session: str, *, now_us: int) -> None:
         """Note that something came from the peer; nothing if the session has gone."""
         entry = self._sessions.get(session)
-        if entry is not None and entry.heard_us is not None:
-            entry.heard_us = max(entry.heard_us, now_us)
+        if entry is None or entry.heard_us is None or now_us <= entry.heard_us:
+            return
+        entry.heard_us = now_us
+        room = self._rooms[entry.room]
+        if entry.role is Role.PUBLISHER and room.is_quiet:
+            room.is_quiet, room.is_live = False, True
+            self._events.append(RoomLive(entry.room, session))
 
     def expect(self, session: str, *, reports: bool, now_us: int) -> None:
         """
@@ -264,24 +283,22 @@ class Lobby:
 
     def leave(self, session: str, reason: CloseReason = CloseReason.LEFT) -> None:
         """Let a peer out; nothing if it has gone already."""
-        entry = self._sessions.pop(session, None)
+        entry = self._sessions.get(session)
         if entry is None:
             return
+        self._let_out(session, reason)
         room = self._rooms[entry.room]
-        if entry.role is Role.PUBLISHER:
-            room.publisher = None
-            if room.is_live:
-                room.is_live = False
-                self._events.append(RoomQuiet(entry.room))
-        else:
-            del room.subscribers[session]
         if room.publisher is None and not room.subscribers:
             del self._rooms[entry.room]
-        self._events.append(SessionClosed(session, entry.room, entry.role, reason))
 
     def advance(self, *, now_us: int) -> None:
-        """Let time pass: whoever is late or silent is let out."""
+        """Let time pass: whoever is late or silent for long is let out, rooms fall quiet."""
         for session, entry in list(self._sessions.items()):
+            quiet_us = self._quiet_at_us(entry)
+            if quiet_us is not None and quiet_us <= now_us:
+                room = self._rooms[entry.room]
+                room.is_quiet, room.is_live = True, False
+                self._events.append(RoomQuiet(entry.room))
             at_us = self._deadline_us(entry)
             if at_us is None or at_us > now_us:
                 continue
@@ -306,6 +323,24 @@ class Lobby:
         for session, entry in list(self._sessions.items()):
             if entry.role is role:
                 self.leave(session, CloseReason.SHUTDOWN)
+
+    def _let_out(self, session: str, reason: CloseReason) -> None:
+        entry = self._sessions.pop(session)
+        room = self._rooms[entry.room]
+        if entry.role is Role.PUBLISHER:
+            if room.is_live:
+                self._events.append(RoomQuiet(entry.room))
+            room.publisher, room.is_live, room.is_quiet = None, False, False
+        else:
+            del room.subscribers[session]
+        self._events.append(SessionClosed(session, entry.room, entry.role, reason))
+
+    def _quiet_at_us(self, entry: _Session) -> int | None:
+        """Return when its room falls quiet if nothing is heard, or None if it is no matter."""
+        if entry.role is not Role.PUBLISHER or not self._rooms[entry.room].is_live:
+            return None
+        assert entry.heard_us is not None  # its room is live
+        return entry.heard_us + self._limits.publisher_quiet_us
 
     def _deadline_us(self, entry: _Session) -> int | None:
         limits = self._limits

@@ -2,8 +2,9 @@
 WebRTC for relay and clients: aiortc, its repairs, and our codec in it.
 
 A leaf: nothing in `rtcodec` imports it, and only it knows aiortc's private
-parts (`aiortc_patch`). `new_connection` checks the installed aiortc first and
-raises `UnsupportedAiortc` if it is not the one this was made for.
+parts (`aiortc_patch` and what it installs). `new_connection` checks the
+installed aiortc first and raises `UnsupportedAiortc` if it is not the one this
+was made for.
 
 Watch (everything on one event loop):
 

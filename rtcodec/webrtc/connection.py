@@ -66,7 +66,7 @@ def add_video_track(
 
 
 def add_latent_receiver(
-    connection: RTCPeerConnection, *, max_frames: int = 4, config: JitterConfig | None = None
+    connection: RTCPeerConnection, *, max_frames: int = 2, config: JitterConfig | None = None
 ) -> "asyncio.Future[LatentReceiver]":
     """
     Ask for a latent stream in the next offer.

@@ -10,15 +10,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiortc import RTCRtpReceiver
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.depacketizer import Depacketizer
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
+from rtcodec.packet.parity import MARK, ParityBuffer, read_parity
 from rtcodec.packet.payload import FrameTiming, Payload, read_payload
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.intake import Intake
 from rtcodec.webrtc.newest import NewestQueue, QueueClosed
+
+_PARITY_MARK = bytes((MARK,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class LatentReceiver(Intake[Payload]):
         self,
         receiver: RTCRtpReceiver,
         *,
-        max_frames: int = 4,
+        max_frames: int = 2,
         config: JitterConfig | None = None,
     ) -> None:
         """Take over *receiver*; call it in the connection's `track` event."""
@@ -109,8 +113,23 @@ class LatentReceiver(Intake[Payload]):
         "Frames that nobody read in time."
         self.bitstream_bytes = 0
         "Bytes of whole bitstream packets received."
+        self.packets_rebuilt = 0
+        "Packets made of others and their parity."
+        self._parities: ParityBuffer | None = None
         self._depacketizer = Depacketizer()
         self._queue: NewestQueue[LatentFrame] = NewestQueue(max_frames, on_drop=self._on_drop)
+
+    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+        """Take one packet, and those that it lets us rebuild."""
+        if packet.payload[:1] == _PARITY_MARK:
+            self._take_parity(packet)
+            return False, None
+        taken = super().add(packet)
+        if self._parities is not None and packet.payload:
+            self._take_rebuilt(
+                packet, self._parities.add_payload(packet.sequence_number, packet.payload)
+            )
+        return taken
 
     async def recv(self) -> LatentFrame:
         """
@@ -159,6 +178,33 @@ class LatentReceiver(Intake[Payload]):
             marker=bool(packet.marker),
             item=payload,
             place=(payload.index, payload.count) if payload is not None else None,
+        )
+
+    def _take_parity(self, packet: RtpPacket) -> None:
+        try:
+            parity = read_parity(packet.payload)
+        except BitstreamError:
+            self.counters.packets_malformed += 1
+            return
+        if self._parities is None:
+            self._parities = ParityBuffer()  # from the first parity on; what came before is unknown
+            return
+        self._take_rebuilt(packet, self._parities.add_parity(parity))
+
+    def _take_rebuilt(self, beside: RtpPacket, rebuilt: tuple[int, bytes] | None) -> None:
+        """Take a payload in that was rebuilt of others of the frame of the packet *beside*."""
+        if rebuilt is None:
+            return
+        self.packets_rebuilt += 1
+        seq, payload = rebuilt
+        super().add(
+            RtpPacket(
+                payload_type=beside.payload_type,
+                sequence_number=seq,
+                timestamp=beside.timestamp,
+                ssrc=beside.ssrc,
+                payload=payload,
+            )
         )
 
     def _release(self, frame: FrameReleased[Payload]) -> None:

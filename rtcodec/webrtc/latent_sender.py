@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 
@@ -45,6 +45,10 @@ class OutgoingFrame:
         """Cut the packets; raises as `cut_frame`."""
         cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
         object.__setattr__(self, "cut", cut)
+
+
+REMB_HOLDS_US: Final = 5_000_000
+"How long a REMB limits what transport-wide feedback says; receivers repeat it every second."
 
 
 @dataclass(slots=True)
@@ -85,8 +89,9 @@ class LatentSender(MediaStreamTrack):
     """
     A track that carries latents; newest wins.
 
-    Frames are sent as they come. Until the connection stands at most *max_frames* wait; a new one
-    pushes the oldest out. All methods belong to the event loop's thread.
+    Frames are sent as they come, large ones spread over half a frame interval. Until the
+    connection stands at most *max_frames* wait; a new one pushes the oldest out. All methods
+    belong to the event loop's thread.
     """
 
     kind = "video"
@@ -108,7 +113,7 @@ class LatentSender(MediaStreamTrack):
         Args:
             max_frames: Frames that may wait for the connection.
             on_sent: Called with a frame and the monotonic time in microseconds
-                when its last packet had been given to the socket, from within `send`.
+                when its last packet had been given to the socket, mostly from within `send`.
             on_dropped: Called with every frame that will not be sent.
             on_pli: Called when the receiver wants a key frame.
             on_remb: Called with the receiver's estimate in bits per second.
@@ -127,6 +132,29 @@ class LatentSender(MediaStreamTrack):
         self._max_waiting = max_frames
         self._is_closed = False
         self._port: DirectSenderPort | None = None
+        self._remb_us = 0
+        self._n_deliveries = 0
+
+    @property
+    def available_bps(self) -> int | None:
+        """
+        What the way to the receiver carries beside parities, bits per second; None if unknown.
+
+        As transport-wide feedback of the last seconds has it, but no more than a REMB of them
+        allows; without feedback the receiver's last REMB.
+        """
+        bps = None if self._port is None else self._port.media_bps
+        remb_bps = self.counters.remb_bps
+        if bps is None or remb_bps is None:
+            return remb_bps if bps is None else bps
+        is_fresh = monotonic_us() - self._remb_us < REMB_HOLDS_US
+        return min(bps, remb_bps) if is_fresh else bps
+
+    def report_way(self) -> dict[str, Any] | None:
+        """Return what transport-wide feedback told so far as JSON values; None if none came."""
+        if self._port is None or (way := self._port.way.report()) is None:
+            return None
+        return way | {"parities": self._port.n_parities}
 
     def attach(self, connection: RTCPeerConnection) -> None:
         """Add this track, and only its codec, to *connection*; `install` comes first."""
@@ -190,6 +218,7 @@ class LatentSender(MediaStreamTrack):
     @target_bitrate.setter
     def target_bitrate(self, bitrate: int) -> None:
         self.counters.remb_bps = bitrate
+        self._remb_us = monotonic_us()
         self._on_remb(bitrate)
 
     # ---- inside
@@ -199,17 +228,28 @@ class LatentSender(MediaStreamTrack):
             self.send(self._queue.popleft())
 
     def _send_now(self, port: DirectSenderPort, frame: OutgoingFrame) -> None:
-        counters, cut = self.counters, frame.cut
+        delivery = self._n_deliveries
+        self._n_deliveries += 1  # before `send`, which may say that the frame has left
         try:
-            port.send(cut, delivery=counters.frames_sent & 0xFFFF, pts=frame.pts)
+            port.send(
+                frame.cut,
+                delivery=delivery & 0xFFFF,
+                pts=frame.pts,
+                on_left=lambda has_left: self._note_left(frame, has_left),
+            )
         except ConnectionError:
+            self._n_deliveries = delivery
             self._drop(frame)
-            return
         except Exception:  # one subscriber's trouble must not become that of the others
             _log.exception("a frame could not be sent")
             self._drop(frame)
             self.close()
+
+    def _note_left(self, frame: OutgoingFrame, has_left: bool) -> None:
+        if not has_left:
+            self._drop(frame)
             return
+        counters, cut = self.counters, frame.cut
         counters.frames_sent += 1
         counters.bitstream_bytes += cut.bitstream_bytes
         counters.payload_bytes += cut.payload_bytes

@@ -51,6 +51,9 @@ class Media:
     latent_parameters: dict[str, str] | None
     "fmtp of X-RTC-LATENT; None if the codec is not offered."
 
+    formats: tuple[tuple[str, dict[str, str]], ...] = ()
+    "Encoding name and fmtp of each payload type that has a name, those preferred first."
+
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -131,11 +134,13 @@ def _read_media(section: list[str], session_direction: str) -> Media:
             payload_type, _, parameters = line[7:].partition(" ")
             fmtp[payload_type] = parameters
     latent = next((pt for pt, name in names.items() if name == LATENT_CODEC_NAME), None)
+    preferred = dict.fromkeys(pt for pt in section[0].split(" ")[3:] if pt in names)
     return Media(
         kind=kind,
         codecs=tuple(names.values()),
         direction=_direction(section, session_direction),
         latent_parameters=_read_fmtp(fmtp.get(latent, "")) if latent is not None else None,
+        formats=tuple((names[pt], _read_fmtp(fmtp.get(pt, ""))) for pt in preferred),
     )
 
 
@@ -197,7 +202,7 @@ def check_latent_offer(parameters: dict[str, str], model_id: str) -> None:
     offered = [model for model in parameters.get("model", "").lower().split(",") if model]
     if offered and not any(is_same_model(model, model_id) for model in offered):
         raise RemoteProtocolError(
-            f"this relay sends model {model_id}, which is not among those offered: "
+            f"this relay has model {model_id}, which is not among those offered: "
             f"{', '.join(offered)[:200]}"
         )
 

@@ -24,6 +24,9 @@ SECRET_MIN_BYTES: Final = 32  # RFC 7518 3.2: at least as long as the hash
 LEEWAY_S: Final = 30
 "How far the clocks of relay and issuer may be apart."
 
+CLAIMS: Final = ("publish", "subscribe", "admin", "record")
+"What a token may allow, beside saying where."
+
 _KID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\*?|\*")
 
@@ -46,6 +49,9 @@ class Grant:
 
     admin: bool = False
     "Whether it may list and end the rooms; with `*` also drain the relay and read its metrics."
+
+    record: bool = False
+    "Whether it may record the rooms, list recordings of them and play those there; admins may."
 
     def covers(self, room: str) -> bool:
         """Return whether *room* is one of the token's."""
@@ -117,7 +123,7 @@ class Keyring:
         if kid not in self._secrets:
             raise ConfigError(f"no key {kid!r}, only {', '.join(self._secrets)}")
         claims: dict[str, Any] = {"room": grant.room, "iat": now_s, "exp": now_s + valid_s}
-        claims |= {name: True for name in ("publish", "subscribe", "admin") if getattr(grant, name)}
+        claims |= {name: True for name in CLAIMS if getattr(grant, name)}
         if self._issuer is not None:
             claims["iss"] = self._issuer
         return jwt.encode(claims, self._secrets[kid], algorithm=ALGORITHM, headers={"kid": kid})
@@ -140,9 +146,9 @@ class Keyring:
         room = claims.get("room")
         if not isinstance(room, str) or not _PATTERN.fullmatch(room):
             raise BadToken("the token names no room")
-        may = {name: claims.get(name, False) for name in ("publish", "subscribe", "admin")}
+        may = {name: claims.get(name, False) for name in CLAIMS}
         if not all(isinstance(value, bool) for value in may.values()):
-            raise BadToken("publish, subscribe and admin are true or false")
+            raise BadToken("publish, subscribe, admin and record are true or false")
         return Grant(room=room, **may)
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -166,7 +172,7 @@ class Keyring:
             raise BadToken("the token's signature is wrong") from None
         except jwt.InvalidAudienceError:
             raise BadToken("the token is for another audience") from None
-        except (jwt.PyJWTError, UnicodeError, ValueError):  # its text may quote the token
+        except (jwt.PyJWTError, UnicodeError, ValueError, RecursionError):  # may quote the token
             raise BadToken("the token is malformed") from None
         return claims
 

@@ -101,6 +101,7 @@ class OperatorApi:
 def report_room(relay: Relay, room: Room) -> dict[str, Any]:
     """Return what `/api/rooms` says of a room."""
     stream = room.stream
+    forward = relay.forwards.get(room.name)
     size = stream.size if stream is not None else None
     rate = stream.rate if stream is not None else None
     return {
@@ -109,10 +110,14 @@ def report_room(relay: Relay, room: Room) -> dict[str, Any]:
         "live": relay.is_live(room.name),
         "publisher": relay.report_publisher(room.name),
         "subscribers": relay.report_subscribers(room.name),
+        "transcoders": room.audience.report(),
+        "forward": forward.report() if forward is not None else None,
         "width": size[0] if size else None,
         "height": size[1] if size else None,
         "qp": stream.qp if stream is not None else relay.settings.qp,
         "target_kbps": round(rate.target_bps / 1000, 1) if rate is not None else None,
+        "rungs": stream.describe_rungs() if stream is not None else [],
+        "recording": relay.recordings.report(room.id),
         "fps": round(room.rates.fps, 2),
         "kbps": round(room.rates.kbps, 1),
         **report_stats(room.stats),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.engine.api import Engine
@@ -20,10 +21,12 @@ from rtcodec.engine.loader import open_engine
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import ConfigError
 from rtcodec.session.candidate import CandidatePolicy
+from rtcodec.session.ladder import ladder
 from rtcodec.webrtc import install
-from rtcodec_server import malformed
+from rtcodec_server import crowd, malformed
 from rtcodec_server.config import ServerConfig
 from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.event import RelayEvent
 from rtcodec_server.http import make_app
 from rtcodec_server.logs import log_event
 from rtcodec_server.measure import MeasureGate
@@ -39,7 +42,25 @@ _log = logging.getLogger(__name__)
 _WEBHOOK_PATIENCE_S: Final = 2.0
 "How long the last events may take to be sent, once everybody has left."
 
+_IDLE_S: Final = 20.0
+"""How long an HTTP connection may take to bring a request whole but for its body, and wait for the
+next one; aiohttp's own limit is an hour."""
+
 EngineFactory = Callable[[ServerConfig], tuple[Engine, Bundle]]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where requests come in and events go out, of a relay that does not listen by itself."""
+
+    open: Callable[[web.AppRunner], str]
+    "Lets requests in; returns where from."
+
+    middleware: Middleware
+    "Sees them first."
+
+    on_event: Callable[[RelayEvent], None]
+    "Gets what webhooks are for."
 
 
 @dataclass(slots=True)
@@ -79,6 +100,7 @@ async def running_server(
     *,
     engine_factory: EngineFactory = load_engine,
     draining: asyncio.Event | None = None,
+    door: Door | None = None,
 ) -> AsyncIterator[RunningServer]:
     """
     Listen, get the engine ready meanwhile, and at the end leave nothing behind.
@@ -87,6 +109,7 @@ async def running_server(
         config: The settings.
         engine_factory: Called on a thread of its own.
         draining: Nobody is let in any more once it is set.
+        door: Used instead of a socket and webhooks of its own.
 
     Raises:
         ConfigError: If the address cannot be listened on, would let everybody in by accident,
@@ -94,26 +117,29 @@ async def running_server(
     """
     install()
     malformed.install()
+    if door is None:
+        crowd.install()
     config.check_reachable()
-    if config.tap is not None and not config.tap.is_dir():
-        raise ConfigError(f"{config.tap}: no such directory for the frame tap")
-    tls = None
-    if config.tls_cert is not None and config.tls_key is not None:
-        tls = Tls(config.tls_cert, config.tls_key)
+    config.check_tap()
+    tls = Tls.of(config)
+    record = config.record.directory
+    if record is not None and not (record.is_dir() and os.access(record, os.W_OK | os.X_OK)):
+        raise ConfigError(f"{record}: no directory that recordings can be written to")
     relay = Relay(_relay_settings(config), draining=draining)
     webhooks = WebhookSender(config.webhook) if config.webhook.url is not None else None
     if webhooks is not None:
         relay.on_event = webhooks.put
-    runner = web.AppRunner(
-        make_app(relay, config, webhooks=webhooks),
-        access_log=None,
-        shutdown_timeout=2.0,
-    )
+    app = make_app(relay, config, webhooks=webhooks)
+    if door is not None:
+        relay.on_event = door.on_event
+        app.middlewares.insert(0, door.middleware)
+    runner = make_runner(app)
     await runner.setup()
+    relay.start_forwards()
     ready = asyncio.ensure_future(_start_engine(relay, config, engine_factory))
     try:
-        await _listen(runner, config, tls)
-        yield RunningServer(relay, _url(runner, tls), ready, tls)
+        url = door.open(runner) if door is not None else await listen(runner, config, tls)
+        yield RunningServer(relay, url, ready, tls)
     finally:
         await asyncio.gather(ready, return_exceptions=True)
         await relay.close()
@@ -122,7 +148,24 @@ async def running_server(
             await webhooks.close(patience_s=_WEBHOOK_PATIENCE_S)
 
 
-async def _listen(runner: web.AppRunner, config: ServerConfig, tls: Tls | None) -> None:
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return what serves *app*, with limits to the patience with clients."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=2.0,
+        keepalive_timeout=_IDLE_S,
+        lingering_time=2.0,
+    )
+
+
+async def listen(runner: web.AppRunner, config: ServerConfig, tls: Tls | None) -> str:
+    """
+    Listen where the settings say; return the address.
+
+    Raises:
+        ConfigError: If that cannot be.
+    """
     context = tls.context if tls is not None else None
     site = web.TCPSite(runner, config.host, config.port, ssl_context=context)
     try:
@@ -130,6 +173,9 @@ async def _listen(runner: web.AppRunner, config: ServerConfig, tls: Tls | None) 
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
+    host, port = runner.addresses[0][:2]
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def serve(
@@ -162,7 +208,7 @@ async def serve(
         ) as server:
             signals.on_hangup(server.tls)
             on_start(server)
-            ending = asyncio.ensure_future(_until_end(server.relay, signals, config.drain_s))
+            ending = asyncio.ensure_future(until_end(server.relay, signals.stop, config.drain_s))
             first: set[asyncio.Future[Any]] = {ending, server.ready}
             try:
                 await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -176,9 +222,9 @@ async def serve(
         return {**report_stats(server.relay.stats), **engine}
 
 
-async def _until_end(relay: Relay, signals: Signals, drain_s: float) -> None:
+async def until_end(relay: Relay, stop: asyncio.Event, drain_s: float) -> None:
     """Wait until the relay should end: told to, or drained."""
-    stopping = asyncio.ensure_future(signals.stop.wait())
+    stopping = asyncio.ensure_future(stop.wait())
     draining = asyncio.ensure_future(_drained(relay, drain_s))
     try:
         await asyncio.wait({stopping, draining}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +249,8 @@ async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFacto
     host = EngineHost(engine, bundle, max_batch=config.max_batch, gate=MeasureGate(config.psnr))
     try:
         for width, height in config.warm:
-            await host.warm(width, height)
+            for rung in ladder(config.rungs, width, height):
+                await host.warm(rung.width, rung.height)
     except BaseException:
         await host.close()
         raise
@@ -221,17 +268,16 @@ def _relay_settings(config: ServerConfig) -> RelaySettings:
         bitrate_bps=None if config.bitrate_kbps is None else config.bitrate_kbps * 1000,
         max_frame_factor=config.max_frame_factor,
         follow_remb=config.follow_remb,
+        min_bitrate_bps=None if config.min_bitrate_kbps is None else config.min_bitrate_kbps * 1000,
         frame_deadline_us=config.frame_deadline_ms * 1000,
         ice_servers=config.ice_servers,
         loopback_only=config.loopback_only,
         tap=config.tap,
         limits=config.limits,
         publisher=config.publisher,
+        rungs=config.rungs,
+        legacy=config.legacy,
+        forward=config.forward,
+        record=config.record,
         candidates=CandidatePolicy.of(config.allow_candidates, loopback=config.loopback_only),
     )
-
-
-def _url(runner: web.AppRunner, tls: Tls | None) -> str:
-    host, port = runner.addresses[0][:2]
-    scheme = "http" if tls is None else "https"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

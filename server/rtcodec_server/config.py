@@ -1,7 +1,8 @@
 """
 The relay's settings: what there is, the defaults, and what each may be.
 
-Where they come from is `settings`' business. Secrets are kept out of `repr`.
+Where they come from is `settings`' business. Secrets are kept out of `repr`. Over 300 lines, so
+that all keys are in one place.
 """
 
 import ipaddress
@@ -12,16 +13,27 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rtcodec.engine.loader import ENGINE_NAMES
-from rtcodec.errors import ConfigError
+from rtcodec.errors import ConfigError, RemoteProtocolError
 from rtcodec.rate_control import MAX_FRAME_FACTOR
+from rtcodec.session.ladder import RungSpec, check_rungs
 from rtcodec.session.lobby import Limits
+from rtcodec.session.message import check_room_name
 from rtcodec.types import MAX_SIDE_PX, QP_MAX
 from rtcodec_server.access import SECRET_MIN_BYTES, check_keys
+from rtcodec_server.record_config import RecordConfig
+from rtcodec_server.workers.limits import (
+    ENGINE_PLACES,
+    MAX_WORKER_ROOMS,
+    MAX_WORKERS,
+    ProcessLimits,
+)
 
 PSNR_MODES: Final = ("auto", "all", "off")
 ENGINES: Final = (*ENGINE_NAMES, "null")
 LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+ORDINARY_CODECS: Final = ("VP8", "H264")
+"What can be made for subscribers that lack our codec."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,44 @@ class PublisherLimits:
             f"max_size {width}x{height} is outside 1x1 to {MAX_SIDE_PX}x{MAX_SIDE_PX}",
         )
         _check(self.max_fps >= 1, f"at most {self.max_fps} frames per second")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyConfig:
+    """What subscribers without our codec get."""
+
+    codecs: tuple[str, ...] = ORDINARY_CODECS
+    "VP8, H264 or both; with none such subscribers are refused."
+
+    bitrate_kbps: int = 1500
+    "Most that one of them is sent."
+
+    follow_remb: bool = True
+    "Whether the narrowest way among those who share an encoder lowers its rate."
+
+    keyframe_interval_ms: int = 500
+    "Least time between two key frames that they ask for."
+
+    def __post_init__(self) -> None:
+        for codec in self.codecs:
+            _check(codec in ORDINARY_CODECS, f"{codec!r} is none of {', '.join(ORDINARY_CODECS)}")
+        kbps = self.bitrate_kbps
+        _check(100 <= kbps <= 10**5, f"{kbps} kb/s of ordinary video is outside 100 to 100000")
+        _check(self.keyframe_interval_ms >= 0, f"a key frame each {self.keyframe_interval_ms} ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardConfig:
+    """Where a room's latents come from, instead of a publisher."""
+
+    url: str
+    "WHEP endpoint of another relay."
+
+    token: str | None = field(default=None, repr=False)
+    "Bearer token for it."
+
+    def __post_init__(self) -> None:
+        _check(_is_http(self.url), "what is forwarded is not at an http or https URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +165,10 @@ class ServerConfig:
     "Threads of the engine for one frame; 0 takes as many as there are cores."
 
     workers: int = 1
-    "Media worker processes; only 1 so far."
+    "Media worker processes, one event loop each; 0 or 1: everything in one process."
+
+    engine_in: str = "workers"
+    "Where networks run: `workers`, in each of them, or `process`, in one for all of them."
 
     qp: int = 32
     "Quantiser of every stream, 0 (finest) to 63 (coarsest); not used with a bit rate."
@@ -126,8 +179,15 @@ class ServerConfig:
     max_frame_factor: float = MAX_FRAME_FACTOR
     "How many frames' even share of the target one may take, above 1; twice that a key frame."
 
-    follow_remb: bool = False
-    "Whether the narrowest way that a subscriber of a room reports lowers the target for all of it."
+    rungs: tuple[RungSpec, ...] = ()
+    """Sizes and rates that each stream may be coded at, finest first, at most three; whoever needs
+    one makes it be coded. None codes every stream once, at its size."""
+
+    follow_remb: bool = True
+    "Whether the narrowest way to a subscriber of a room, by REMB or TWCC, lowers its target."
+
+    min_bitrate_kbps: int | None = None
+    "How far at most; whose way stays below does not count. None: an eighth of bitrate_kbps."
 
     psnr: str = "auto"
     "Which frames' PSNR is measured: all, off, or auto: those there is time for."
@@ -187,6 +247,12 @@ class ServerConfig:
     requests: RequestLimits = field(default_factory=RequestLimits)
     publisher: PublisherLimits = field(default_factory=PublisherLimits)
     webhook: WebhookConfig = field(default_factory=WebhookConfig)
+    legacy: LegacyConfig = field(default_factory=LegacyConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+
+    forward: Mapping[str, ForwardConfig] = field(default_factory=dict)
+    "Room -> the room of another relay whose latents it passes on."
+    processes: ProcessLimits = field(default_factory=ProcessLimits)
 
     def __post_init__(self) -> None:
         """
@@ -199,20 +265,45 @@ class ServerConfig:
         _check(0 <= self.qp <= QP_MAX, f"qp {self.qp} is outside 0 to {QP_MAX}")
         kbps = self.bitrate_kbps
         _check(kbps is None or 1 <= kbps <= 10**6, f"{kbps} kb/s is outside 1 to 1000000")
+        least = self.min_bitrate_kbps
+        _check(
+            least is None or kbps is None or 1 <= least <= kbps,
+            f"a floor of {least} kb/s for a target of {kbps} kb/s",
+        )
         _check(self.max_frame_factor > 1, f"a frame of at most {self.max_frame_factor} shares")
         _check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
         _check(self.psnr in PSNR_MODES, f"psnr {self.psnr!r} is none of {', '.join(PSNR_MODES)}")
         _check(self.threads >= 0, f"{self.threads} threads")
-        _check(self.workers >= 1, f"{self.workers} workers; at least 1")
-        _check(self.workers == 1, f"{self.workers} workers are not supported, 1 is")
+        self._check_processes()
         _check(self.frame_deadline_ms >= 1, f"a deadline of {self.frame_deadline_ms} ms")
         _check(self.max_batch >= 1, f"a batch of at most {self.max_batch} frames")
+        check_rungs(self.rungs)
+        _check(
+            not self.rungs or kbps is None,
+            "bitrate_kbps and rungs: say the rate of each rung instead, such as 360p@800",
+        )
         self._check_access()
+        for room in self.forward:
+            try:
+                check_room_name(room)
+            except RemoteProtocolError as error:
+                raise ConfigError(f"forward {room!r}: {error}") from None
         for width, height in self.warm:
             _check(
                 1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX,
                 f"{width}x{height} is outside 1x1 to {MAX_SIDE_PX}x{MAX_SIDE_PX}",
             )
+
+    def _check_processes(self) -> None:
+        most = MAX_WORKERS
+        _check(0 <= self.workers <= most, f"{self.workers} workers are outside 0 to {most}")
+        places = ENGINE_PLACES
+        _check(self.engine_in in places, f"engine_in {self.engine_in!r}: {' or '.join(places)}")
+        n_rooms = self.limits.max_rooms
+        _check(
+            not self.is_supervised or n_rooms <= MAX_WORKER_ROOMS,
+            f"max_rooms {n_rooms}: at most {MAX_WORKER_ROOMS} with worker processes",
+        )
 
     def _check_access(self) -> None:
         check_keys(self.keys)
@@ -236,9 +327,24 @@ class ServerConfig:
             _check(_is_origin(origin), f"{origin!r} is neither '*' nor such as https://example.org")
 
     @property
+    def is_supervised(self) -> bool:
+        """Whether there are processes beside this one."""
+        return self.workers > 1 or self.engine_in == "process"
+
+    @property
     def loopback_only(self) -> bool:
         """Whether media should stay on 127.0.0.1, as HTTP does."""
         return is_loopback(self.host)
+
+    def check_tap(self) -> None:
+        """
+        Check that the folder for the frame tap is there.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        is_there = self.tap is None or self.tap.is_dir()
+        _check(is_there, f"{self.tap}: no such directory for the frame tap")
 
     def check_reachable(self) -> None:
         """

@@ -23,24 +23,28 @@ from rtcodec.bitstream.packet import Description, Geometry, state_slot, write_pa
 from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import FrameLabel, FramePacker
+from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.codec.planner import FramePlan
-from rtcodec.codec.reference import live_intra_qp
+from rtcodec.codec.reference import NewestReference, live_intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
 from rtcodec.errors import EngineError
+from rtcodec.media.scale import PlanesScaler
 from rtcodec.packet.payload import MAX_PACKET_BYTES
 from rtcodec.quality import picture_psnr
 from rtcodec.size_model import Try
 from rtcodec.stats import SIZE_BOUNDS, Histogram
-from rtcodec.types import TILE_PX, Planes, tile_grid
+from rtcodec.types import TILE_PX, LayerId, Planes, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from rtcodec_server.measure import MeasureGate
+from rtcodec_server.prediction import StreamPrediction
 
 _log = logging.getLogger(__name__)
 
 _MEASURE_POLL_S = 0.02
+_WARM_FRAMES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +73,7 @@ class EngineHost:
         self.failures = 0
         "Batches that the engine failed at."
         self._engine = engine
+        self._bundle = bundle
         self._gate = gate
         self._scheduler = DeadlineScheduler(max_batch=max_batch)
         self._packer = FramePacker(
@@ -76,12 +81,14 @@ class EngineHost:
             Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
             delta_tables=bundle.delta_tables,
         )
+        self._scaler = PlanesScaler()  # of the engine's thread
         self._costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables)
         self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
-        self._requests: dict[int, FrameRequest] = {}
-        self._measurements: dict[int, _Measurement] = {}  # stream -> newest
+        self._requests: dict[int, tuple[FrameRequest, ...]] = {}
+        self._measurements: dict[tuple[int, int], _Measurement] = {}  # stream, rung -> newest
         self._ids = count()
         self._wake = threading.Condition()
+        self._n_packing = 0
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._pack_pool = ThreadPoolExecutor(1, "pack")
@@ -111,29 +118,49 @@ class EngineHost:
         """Forget a state of which no frame is in flight."""
         await self._loop.run_in_executor(self._state_pool, self._engine.close_state, state)
 
+    def new_decoder(self) -> PictureDecoder:
+        """Return what decodes one stream of this model, on any one thread; close it before this."""
+        return PictureDecoder(self._engine, self._bundle)
+
     async def warm(self, width: int, height: int) -> None:
-        """Run one grey frame of a size through all of it."""
+        """
+        Run frames of a size through all of it: one to start from, and what follows it.
+
+        What runs for the first time takes twice as long or more, and a call's first frames would
+        come late and push out the next.
+        """
         state = await self.open_state(width, height)
-        done = asyncio.Event()
-        self.submit(
-            FrameRequest(
-                stream=-1,
-                state=state,
-                planes=grey_planes(width, height),
-                qp=32,
-                deadline_us=monotonic_us() + 60_000_000,
-                on_coded=lambda coded: done.set(),
-                on_dropped=lambda reason: done.set(),
-                on_psnr=lambda psnr: None,
-                frame_number=0,
+        predicted = self.info.references >= NewestReference.SLOTS
+        prediction = StreamPrediction(self.info.references, ["nobody"]) if predicted else None
+        for number in range(_WARM_FRAMES if predicted else 1):
+            done = asyncio.Event()
+            self.submit(
+                FrameRequest(
+                    stream=-1,
+                    state=state,
+                    planes=moving_planes(width, height, number),
+                    qp=32,
+                    deadline_us=monotonic_us() + 60_000_000,
+                    on_coded=lambda coded, done=done: done.set(),  # type: ignore[misc]
+                    on_dropped=lambda reason, done=done: done.set(),  # type: ignore[misc]
+                    on_psnr=lambda psnr: None,
+                    frame_number=number,
+                    prediction=prediction,
+                )
             )
-        )
-        await done.wait()
+            await done.wait()
         self.close_stream(-1)
         await self.close_state(state)
 
-    def submit(self, request: FrameRequest) -> None:
-        """Queue one frame; never blocks for longer than a plan takes."""
+    def submit(self, request: FrameRequest, *rungs: FrameRequest) -> None:
+        """
+        Queue one frame; never blocks for longer than a plan takes.
+
+        Args:
+            request: The frame.
+            rungs: Other codings of it. They run in the same batch, in this order, or are dropped
+                together with it.
+        """
         rows, columns = tile_grid(request.planes.width, request.planes.height)
         job = FrameJob(
             job_id=next(self._ids),
@@ -144,9 +171,10 @@ class EngineHost:
         )
         with self._wake:
             if self._is_stopping:
-                self._call(request.on_dropped, "closed")
+                for each in (request, *rungs):
+                    self._call(each.on_dropped, "closed")
                 return
-            self._requests[job.job_id] = request
+            self._requests[job.job_id] = (request, *rungs)
             self._gate.note_frame(request.stream, now_us=monotonic_us())
             self._scheduler.submit(job)
             self._report_drops()
@@ -163,8 +191,8 @@ class EngineHost:
     def drop_measurement(self, stream: int) -> None:
         """Measure no frame of a stream that was encoded so far."""
         with self._wake:
-            measurement = self._measurements.pop(stream, None)
-        if measurement is not None:
+            dropped = [self._measurements.pop(k) for k in [*self._measurements] if k[0] == stream]
+        for measurement in dropped:
             self._call(measurement.request.on_psnr, None)
 
     async def close(self) -> None:
@@ -206,7 +234,9 @@ class EngineHost:
         now_us = monotonic_us()
         if self._measurements and self._gate.comes_first(now_us=now_us):
             return self._take_measurement()
-        batch = self._scheduler.plan(now_us=now_us)
+        # An engine that is faster than the entropy coder waits for it: frames wait where newer
+        # ones push them out, not between the two.
+        batch = self._scheduler.plan(now_us=now_us) if self._n_packing <= 1 else None
         self._report_drops()
         if batch is not None:
             return batch
@@ -219,11 +249,21 @@ class EngineHost:
 
     def _encode(self, batch: Batch) -> None:
         taken_us = monotonic_us()
-        requests = [self._requests.pop(job.job_id) for job in batch.jobs]
+        requests = [each for job in batch.jobs for each in self._requests.pop(job.job_id)]
         plans = [_plan(request) for request in requests]
         requests = [_finer(*planned) for planned in zip(requests, plans, strict=True)]
+        for places in _by_shape(requests):
+            self._encode_alike([requests[i] for i in places], [plans[i] for i in places], taken_us)
+        with self._wake:
+            self._scheduler.done(batch)
+
+    def _encode_alike(
+        self, requests: list[FrameRequest], plans: Sequence[FramePlan], taken_us: int
+    ) -> None:
+        """Code those frames of a batch that have one padded size."""
         started_us = monotonic_us()
         try:
+            requests = [self._scaled(request) for request in requests]
             outputs = self._run_engine(requests, plans)
             self._run_again(requests, plans, outputs)
         except Exception as error:  # whatever the device does, the relay goes on
@@ -235,13 +275,21 @@ class EngineHost:
         for request, plan, output in zip(requests, plans, outputs, strict=False):
             if request.prediction is not None:
                 request.prediction.sent(plan)
+            if request.on_picture is not None and output.reconstruction is not None:
+                request.on_picture(output.reconstruction)
+            with self._wake:
+                self._n_packing += 1
             self._pack_pool.submit(self._pack, request, plan, output, times_us)
         with self._wake:
-            self._scheduler.done(batch)
             self.batch_size.add(len(requests))
             if not self._gate.is_off:
                 for request, output in zip(requests, outputs, strict=False):
                     self._queue_measurement(_Measurement(request, output))
+
+    def _scaled(self, request: FrameRequest) -> FrameRequest:
+        if request.size is None:
+            return request
+        return replace(request, planes=self._scaler.scale(request.planes, *request.size))
 
     def _run_engine(
         self, requests: Sequence[FrameRequest], plans: Sequence[FramePlan]
@@ -253,14 +301,16 @@ class EngineHost:
         return list(outputs)
 
     def _job(self, request: FrameRequest, plan: FramePlan) -> EncodeJob:
-        # Where a picture is stored it is painted anyway, and measuring costs no decoding.
+        # Where a picture is stored it is painted anyway, and measuring costs no decoding. One that
+        # is predicted and not stored could not be decoded later: what it stands on may be gone.
+        is_painted = plan.store is not None or plan.reference is not None
         return EncodeJob(
             request.state,
             request.planes,
             request.qp,
             reference=_slot(plan.reference),
             store=_slot(plan.store),
-            reconstruct=plan.store is not None and not self._gate.is_off,
+            reconstruct=request.on_picture is not None or (is_painted and not self._gate.is_off),
         )
 
     def _run_again(
@@ -288,9 +338,9 @@ class EngineHost:
             requests[place], outputs[place] = request, output
 
     def _queue_measurement(self, measurement: _Measurement) -> None:
-        stream = measurement.request.stream
-        older = self._measurements.pop(stream, None)
-        self._measurements[stream] = measurement
+        coding = measurement.request.stream, measurement.request.rung
+        older = self._measurements.pop(coding, None)
+        self._measurements[coding] = measurement
         if older is not None:
             self._call(older.request.on_psnr, None)
 
@@ -320,7 +370,7 @@ class EngineHost:
 
     def _drop_rest(self) -> None:
         with self._wake:
-            for request in self._requests.values():
+            for request in (each for rungs in self._requests.values() for each in rungs):
                 self._call(request.on_dropped, "closed")
             self._requests.clear()
             for measurement in self._measurements.values():
@@ -341,8 +391,11 @@ class EngineHost:
             request.before_send(coded.frame_number)
         except Exception as error:  # a frame that cannot be coded must not stop the others
             self._fail([request], error)
-            return
-        self._call(request.on_coded, coded)
+        else:
+            self._call(request.on_coded, coded)
+        with self._wake:
+            self._n_packing -= 1
+            self._wake.notify()
 
     def _code(
         self,
@@ -358,6 +411,7 @@ class EngineHost:
             keyframe=plan.keyframe,
             reference=plan.reference,
             store=plan.store,
+            layer=LayerId(request.rung, plan.temporal),
             description=Description(self._model_tag, Geometry(planes.width, planes.height)),
         )
         packets = self._packer.pack(output, label, planes.width, planes.height)
@@ -371,14 +425,15 @@ class EngineHost:
             is_delta=plan.reference is not None,
             is_keyframe=plan.keyframe,
             frame_number=label.frame_number,
+            temporal=plan.temporal,
         )
 
     # ---- any thread
 
     def _report_drops(self) -> None:
         while (dropped := self._scheduler.next_drop()) is not None:
-            request = self._requests.pop(dropped.job.job_id)
-            self._call(request.on_dropped, dropped.reason.value)
+            for request in self._requests.pop(dropped.job.job_id):
+                self._call(request.on_dropped, dropped.reason.value)
 
     def _call(self, action: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(action, *arguments)
@@ -391,8 +446,18 @@ class EngineHost:
 
 def _plan(request: FrameRequest) -> FramePlan:
     if request.prediction is None:
-        return FramePlan(request.frame_number, None, None, keyframe=True)
-    return request.prediction.plan()
+        temporal = request.frame_number & 1 if request.half_rate else 0
+        return FramePlan(request.frame_number, None, None, keyframe=True, temporal=temporal)
+    return request.prediction.plan(half_rate=request.half_rate)
+
+
+def _by_shape(requests: Sequence[FrameRequest]) -> list[list[int]]:
+    """Return the places of requests of one padded size, in the order of their first."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for place, request in enumerate(requests):
+        size = request.size or (request.planes.width, request.planes.height)
+        places.setdefault(tile_grid(*size), []).append(place)
+    return list(places.values())
 
 
 def _finer(request: FrameRequest, plan: FramePlan) -> FrameRequest:
@@ -406,11 +471,9 @@ def _slot(state: int | None) -> int | None:
     return None if state is None else state_slot(state)
 
 
-def grey_planes(width: int, height: int) -> Planes:
-    """Return a picture that is middle grey all over."""
-    chroma = (-(-height // 2), -(-width // 2))
-    return Planes(
-        np.full((height, width), 128, np.uint8),
-        np.full(chroma, 128, np.uint8),
-        np.full(chroma, 128, np.uint8),
-    )
+def moving_planes(width: int, height: int, number: int) -> Planes:
+    """Return picture *number* of a texture that moves: nothing is at rest, so everything runs."""
+    rows, columns = np.ogrid[:height, :width]
+    luma = (rows * rows // 5 + columns * (3 + rows // 16) + 3 * number) & 0xFF
+    chroma = luma[::2, ::2] // 2 + 64
+    return Planes(luma.astype(np.uint8), chroma.astype(np.uint8), chroma.astype(np.uint8))

@@ -9,7 +9,8 @@ class RelayEvent:
     """Something that an operator may want to know."""
 
     name: str
-    "room_started, room_ended, publisher_joined, publisher_left, subscriber_joined or _left."
+    """room_started, room_ended, publisher_joined, publisher_left, subscriber_joined or _left,
+    recording_started, recording_finished."""
 
     room: str
     room_id: str
@@ -20,10 +21,10 @@ class RelayEvent:
 
     role: str | None = None
     reason: str | None = None
-    "Why a session ended."
+    "Why a session or a recording ended."
 
     note: str | None = None
     "What the operator said when ending it."
 
     figures: dict[str, Any] | None = None
-    "At the end: those of the peer, or of the room's last publisher."
+    "At the end: those of the peer, the recording, or the room's last publisher."

@@ -41,6 +41,14 @@ class CodedFrame:
     frame_number: int
     "In its packets, modulo 65536."
 
+    temporal: int = 0
+    "Its temporal layer: frames of layer 1 may be left out, nothing is predicted from them."
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it decodes without any other frame."""
+        return self.is_keyframe or not self.is_delta
+
     @property
     def size_bytes(self) -> int:
         """Size of all packets."""
@@ -76,6 +84,18 @@ class FrameRequest:
 
     prediction: StreamPrediction | None = None
     "Counts the frames and says what each is predicted from; None codes it by itself."
+
+    rung: int = 0
+    "Which of its stream's codings this is."
+
+    size: tuple[int, int] | None = None
+    "Width and height that the planes are scaled to first, on the engine's thread; None for theirs."
+
+    half_rate: bool = False
+    "Whether every other frame should be one that nothing is predicted from."
+
+    on_picture: Callable[[Planes], None] | None = None
+    "Called on the engine's thread with what decoders will show, if somebody wants to see it."
 
     rejected: tuple[Try, ...] = ()
     "Tries that `retry` did not want; for the host to fill."

@@ -113,6 +113,41 @@ class Gate:
         if not (grant.is_relay_admin if room is None else grant.covers(room)):
             raise _insufficient("the token does not allow to administer that")
 
+    def check_recorder(self, request: web.Request, room: str | None) -> None:
+        """
+        Check that the request may record a room, or play its recordings.
+
+        Args:
+            request: Without keys as for `check_admin`.
+            room: The room it concerns; None is all of them.
+
+        Raises:
+            Problem: 401 or 403.
+        """
+        if self._keyring is None:
+            self.check_admin(request, room)
+            return
+        grant = self.check_record_reader(request)
+        if not (grant.room == "*" if room is None else grant.covers(room)):
+            raise _insufficient("the token does not allow to record that")
+
+    def check_record_reader(self, request: web.Request) -> Grant:
+        """
+        Check that the request may see which recordings there are; without keys everybody may.
+
+        Returns:
+            Its `covers` says of which rooms.
+
+        Raises:
+            Problem: 401 or 403.
+        """
+        if self._keyring is None:
+            return Grant(room="*", admin=True)
+        grant = self._grant(request, self._keyring)
+        if not (grant.record or grant.admin):
+            raise _insufficient("the token does not allow to record")
+        return grant
+
     def _grant(self, request: web.Request, keyring: Keyring) -> Grant:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:

@@ -8,30 +8,33 @@ Reads requests, writes responses; what they mean is `Relay`'s business, who may
 make them is `Gate`'s.
 """
 
-import asyncio
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from rtcodec.session.layer import read_layer_query
 from rtcodec.session.lobby import Role
 from rtcodec.session.message import MAX_FRAGMENT_BYTES, check_room_name, read_ice_fragment
 from rtcodec.webrtc.sdp import MAX_SDP_BYTES
 from rtcodec_server.api import OperatorApi
+from rtcodec_server.body import read_text
 from rtcodec_server.config import ServerConfig
 from rtcodec_server.cors import PREFLIGHT, Cors
 from rtcodec_server.gate import Gate
+from rtcodec_server.layers import LayerApi, layer_links
 from rtcodec_server.metrics import MetricsPage
 from rtcodec_server.offer import Unprocessable
+from rtcodec_server.peer import SubscriberPeer
 from rtcodec_server.problem import REFUSED, Problem, answer_problems
+from rtcodec_server.record_api import RecordApi
 from rtcodec_server.relay import Relay
 from rtcodec_server.room import Session
+from rtcodec_server.via import VIA_HEADER, read_via
 from rtcodec_server.webhook import WebhookSender
 
 SDP_TYPE: Final = "application/sdp"
 FRAGMENT_TYPE: Final = "application/trickle-ice-sdpfrag"
 
-_BODY_TIMEOUT_S: Final = 10.0
 _ROLES: Final = {"whip": Role.PUBLISHER, "whep": Role.SUBSCRIBER}
 
 
@@ -53,8 +56,10 @@ def make_app(
     refused = app[REFUSED] = {}
     outcomes = webhooks.outcomes if webhooks is not None else {}
     Signalling(relay, gate).add_routes(app.router)
+    LayerApi(relay, gate, cors).add_routes(app.router)
     metrics = MetricsPage(relay, refused=refused, webhooks=outcomes)
     OperatorApi(relay, gate, metrics).add_routes(app.router)
+    RecordApi(relay, gate).add_routes(app.router)
     return app
 
 
@@ -89,19 +94,24 @@ class Signalling:
     async def _post(self, request: web.Request) -> web.Response:
         self._gate.check_rate(request)
         room, role = self._enter(request)
-        offer = await _read_text(request, SDP_TYPE, MAX_SDP_BYTES)
-        enter = self._relay.publish if role is Role.PUBLISHER else self._relay.subscribe
-        session, answer = await enter(room, offer)
-        return web.Response(
+        offer = await read_text(request, SDP_TYPE, MAX_SDP_BYTES)
+        if role is Role.PUBLISHER:
+            session, answer = await self._relay.publish(room, offer)
+        else:
+            wish = read_layer_query(request.query)
+            via = read_via(request.headers.get(VIA_HEADER))
+            session, answer = await self._relay.subscribe(room, offer, wish, via=via)
+        path = f"{request.path.rstrip('/')}/{session.name}"
+        response = web.Response(
             status=201,
             text=answer,
             content_type=SDP_TYPE,
-            headers={
-                "Location": f"{request.path.rstrip('/')}/{session.name}",
-                "ETag": session.etag,
-                "Accept-Patch": FRAGMENT_TYPE,
-            },
+            headers={"Location": path, "ETag": session.etag, "Accept-Patch": FRAGMENT_TYPE},
         )
+        if isinstance(session.peer, SubscriberPeer) and self._relay.ladder is not None:
+            for link in layer_links(path):
+                response.headers.add("Link", link)
+        return response
 
     async def _get_session(self, request: web.Request) -> web.Response:
         return web.Response(headers={"ETag": self._session(request).etag})
@@ -109,7 +119,7 @@ class Signalling:
     async def _patch(self, request: web.Request) -> web.Response:
         self._gate.check_rate(request)
         session = self._session(request)
-        text = await _read_text(request, FRAGMENT_TYPE, MAX_FRAGMENT_BYTES)
+        text = await read_text(request, FRAGMENT_TYPE, MAX_FRAGMENT_BYTES)
         condition = request.headers.get("If-Match")
         if condition is None:
             raise Problem(428, "If-Match is needed")
@@ -133,29 +143,3 @@ class Signalling:
     def _session(self, request: web.Request) -> Session:
         room, role = self._enter(request)
         return self._relay.session_of(room, request.match_info["session"], role)
-
-
-async def _read_text(request: web.Request, content_type: str, limit_bytes: int) -> str:
-    if request.content_type != content_type:
-        raise Problem(
-            415, f"the content type is {content_type}, not {request.content_type}",
-            Accept=content_type,
-        )  # fmt: skip
-    too_large = Problem(413, f"the body is longer than {limit_bytes} bytes")
-    if (request.content_length or 0) > limit_bytes:
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit_bytes:
-                    raise too_large
-    except TimeoutError:
-        raise Problem(408, f"the body did not come within {_BODY_TIMEOUT_S:g} s") from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise Problem(400, "the body is malformed") from None
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise Problem(400, "the body is not UTF-8") from None

@@ -1,22 +1,23 @@
 """
 The bit rate of one publisher's stream.
 
-A `RateController` told of time by the frames' time stamps and of ways that are too thin by the
-subscribers' REMB. Belongs to the event loop, but for `retry`.
+A `RateController` told of time by the frames' time stamps and of ways that are too thin by what
+subscribers report. Belongs to the event loop, but for `retry`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from rtcodec.rate_control import MAX_FRAME_FACTOR, FrameKind, Plan, RateController
+from rtcodec.session.room_rate import RoomRate
 from rtcodec.size_model import Try
 from rtcodec.timebase import RTP_TIME_BASE
 from rtcodec_server.frame_request import CodedFrame, Retry
 
 _FIRST_RATE: Final = 30.0  # frames per second, until time stamps tell
-_REMB_PART: Final = 0.9  # of the narrowest way; the rest is for headers and for asking again
-_LEAST_PART: Final = 1 / 8  # of the operator's target, however little a subscriber reports
+LEAST_PART: Final = 1 / 8
+"Of the operator's target, however little a subscriber's way carries, if he does not say."
 
 
 class LiveRate:
@@ -28,16 +29,25 @@ class LiveRate:
         *,
         max_frame_factor: float = MAX_FRAME_FACTOR,
         follows_remb: bool = False,
+        n_pixels: int = 640 * 360,
+        least_bps: float | None = None,
     ) -> None:
         """
         Args:
             target_bps: The operator's, of the bitstream, above 0.
             max_frame_factor: As in `RateController`.
             follows_remb: Whether the narrowest subscriber's way lowers the target.
+            n_pixels: Of a frame, for the first guess.
+            least_bps: How far at most; None for `LEAST_PART` of the target.
         """
-        self._most_bps = target_bps
+        if least_bps is None:
+            least_bps = LEAST_PART * target_bps
+        self._room = RoomRate(target_bps, min(least_bps, target_bps))
         self._follows_remb = follows_remb
-        self._control = RateController(target_bps, _FIRST_RATE, max_frame_factor=max_frame_factor)
+        self._control = RateController(
+            target_bps, _FIRST_RATE, max_frame_factor=max_frame_factor, n_pixels=n_pixels
+        )
+        self._expects_key = True
         self._last_pts: int | None = None
         self._usual_kind = FrameKind.INTRA
 
@@ -51,18 +61,27 @@ class LiveRate:
         """Whether the last frame wanted a qp beyond the finest or the coarsest."""
         return self._control.saturated
 
-    def limit(self, estimates_bps: Iterable[int | None]) -> None:
-        """Heed what subscribers say they can receive; None from those that said nothing."""
+    @property
+    def left_behind(self) -> int:
+        """Subscribers whose ways do not carry the least that is aimed at."""
+        return self._room.left_behind
+
+    def limit(self, ways_bps: Mapping[str, int | None], *, now_us: int) -> None:
+        """Heed what the way to each subscriber carries; None where that is not known."""
         if not self._follows_remb:
             return
-        known = [_REMB_PART * bps for bps in estimates_bps if bps is not None]
-        target_bps = max(_LEAST_PART * self._most_bps, min([self._most_bps, *known]))
+        target_bps = self._room.target(ways_bps, now_us=now_us)
         if target_bps != self._control.target_bps:
             self._control.set_target(target_bps)
 
+    def expect_key(self) -> None:
+        """Let the next frame be as large as a key frame may be."""
+        self._expects_key = True
+
     def plan(self, pts: int) -> Plan:
         """Plan the frame with a time stamp; `done` or `dropped` has to follow."""
-        kind = FrameKind.KEY if self._last_pts is None else self._usual_kind
+        kind = FrameKind.KEY if self._expects_key else self._usual_kind
+        self._expects_key = False
         elapsed = 0 if self._last_pts is None else pts - self._last_pts
         self._last_pts = pts
         return self._control.plan(kind, float(elapsed * RTP_TIME_BASE))

@@ -8,7 +8,7 @@ reads the cores' stats when it is asked. No label names a peer or a room.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from rtcodec.stats import Histogram, StreamStats
+from rtcodec_server.edge_metrics import Edge, sample_edge
 from rtcodec_server.relay import Relay
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,8 +51,14 @@ class RelayCollector(Collector):
         yield from self._requests()
         yield from self._engine()
         yield from self._rates()
+        yield from self._rungs()
+        yield from self._ways()
         yield from self._people()
-        yield from self._signalling()
+        yield from signalling(self._refused, self._webhooks)
+        yield from self._recordings()
+        edge = sample_edge(self._relay)
+        yield from _legacy(edge)
+        yield from _forwards(edge)
 
     def _requests(self) -> Iterator[Metric]:
         relay = self._relay
@@ -94,6 +101,7 @@ class RelayCollector(Collector):
 
     def _rates(self) -> Iterator[Metric]:
         live = [(room, room.stream) for room in self._relay.rooms if room.stream is not None]
+        rates = [rate for _, stream in live for rate in stream.rates]
         yield GaugeMetricFamily(
             "rtcodec_bitrate_bits_per_second",
             "Bitstream of all streams together, over the last two seconds.",
@@ -102,12 +110,66 @@ class RelayCollector(Collector):
         yield GaugeMetricFamily(
             "rtcodec_target_bitrate_bits_per_second",
             "What those of them aim at that have a target.",
-            value=sum(stream.rate.target_bps for _, stream in live if stream.rate is not None),
+            value=sum(rate.target_bps for rate in rates),
         )
         yield GaugeMetricFamily(
             "rtcodec_saturated_streams",
-            "Streams whose target is out of reach of the finest or the coarsest qp.",
-            value=sum(s.rate.is_saturated for _, s in live if s.rate is not None),
+            "Streams, or rungs, whose target is out of reach of the finest or the coarsest qp.",
+            value=sum(rate.is_saturated for rate in rates),
+        )
+
+    def _rungs(self) -> Iterator[Metric]:
+        ladder = self._relay.ladder
+        frames = CounterMetricFamily(
+            "rtcodec_rung_frames",
+            "Frames by rung, 0 the finest; encoded once each, sent once per subscriber.",
+            labels=["rung", "event"],
+        )
+        size = CounterMetricFamily(
+            "rtcodec_rung_bitstream_bytes", "Bytes of bitstream packets made.", labels=["rung"]
+        )
+        present = GaugeMetricFamily(
+            "rtcodec_rung_subscribers", "Subscribers that get a rung now.", labels=["rung"]
+        )
+        switches = CounterMetricFamily(
+            "rtcodec_rung_switches", "Subscribers' changes of rung.", labels=["direction"]
+        )
+        if ladder is not None:
+            streams = [room.stream for room in self._relay.rooms if room.stream is not None]
+            for rung, stats in enumerate(ladder.totals[: len(ladder.specs)]):
+                for event in ("encoded", "sent"):
+                    frames.add_metric([str(rung), event], getattr(stats.frames, event))
+                size.add_metric([str(rung)], stats.bitstream_bytes)
+                n_subscribers = sum(stream.n_subscribers_of(rung) for stream in streams)
+                present.add_metric([str(rung)], n_subscribers)
+            for direction in ("up", "down"):
+                switches.add_metric([direction], ladder.switches[direction])
+        yield from (frames, size, present, switches)
+
+    def _ways(self) -> Iterator[Metric]:
+        relay = self._relay
+        known = [
+            bps
+            for room in relay.rooms
+            for peer in relay.subscribers_of(room.name)
+            if (bps := peer.available_bps) is not None
+        ]
+        yield GaugeMetricFamily(
+            "rtcodec_ways_known",
+            "Subscribers the way to whom is estimated, by TWCC or REMB.",
+            value=len(known),
+        )
+        narrowest = GaugeMetricFamily(
+            "rtcodec_narrowest_way_bits_per_second", "Of those, the least that a way carries."
+        )
+        if known:
+            narrowest.add_metric([], min(known))
+        yield narrowest
+        rates = [room.stream.rate for room in relay.rooms if room.stream is not None]
+        yield GaugeMetricFamily(
+            "rtcodec_subscribers_below_floor",
+            "Subscribers whose way carries less than min_bitrate_kbps.",
+            value=sum(rate.left_behind for rate in rates if rate is not None),
         )
 
     def _people(self) -> Iterator[Metric]:
@@ -115,7 +177,7 @@ class RelayCollector(Collector):
         rooms = relay.rooms
         yield GaugeMetricFamily("rtcodec_rooms", "Rooms with somebody in them.", value=len(rooms))
         sessions = GaugeMetricFamily("rtcodec_sessions", "Peers inside, by role.", labels=["role"])
-        n_publishers = sum(relay.publisher_of(room.name) is not None for room in rooms)
+        n_publishers = sum(relay.source_of(room.name) is not None for room in rooms)
         sessions.add_metric(["publisher"], n_publishers)
         sessions.add_metric(["subscriber"], relay.n_sessions - n_publishers)
         yield sessions
@@ -134,21 +196,35 @@ class RelayCollector(Collector):
             "rtcodec_ready", "Whether peers can come in.", value=float(relay.is_ready)
         )
 
-    def _signalling(self) -> Iterator[Metric]:
-        refused = CounterMetricFamily(
-            "rtcodec_requests_refused",
-            "Requests without a right, a place or patience, by status.",
-            labels=["status"],
+    def _recordings(self) -> Iterator[Metric]:
+        recordings = self._relay.recordings
+        totals = recordings.totals
+        yield GaugeMetricFamily(
+            "rtcodec_recordings", "Recordings that go on.", value=recordings.n_open
         )
-        for status, n_requests in sorted(dict(self._refused).items()):
-            refused.add_metric([str(status)], n_requests)
-        yield refused
-        webhooks = CounterMetricFamily(
-            "rtcodec_webhooks", "Webhook events by what became of them.", labels=["outcome"]
+        ended = CounterMetricFamily(
+            "rtcodec_recordings_finished", "Recordings that ended, by reason.", labels=["reason"]
         )
-        for outcome, n_events in sorted(self._webhooks.items()):
-            webhooks.add_metric([outcome], n_events)
-        yield webhooks
+        for reason, n_recordings in sorted(dict(totals.ended).items()):
+            ended.add_metric([reason], n_recordings)
+        yield ended
+        frames = CounterMetricFamily(
+            "rtcodec_recorded_frames",
+            "Frames of recordings: written, or dropped as the disk was too slow.",
+            labels=["event"],
+        )
+        frames.add_metric(["written"], totals.frames)
+        frames.add_metric(["dropped"], totals.dropped)
+        yield frames
+        size = CounterMetricFamily("rtcodec_recorded_bytes", "Bytes of recordings written.")
+        size.add_metric([], totals.size_bytes)
+        yield size
+        if recordings.folder is not None:
+            yield GaugeMetricFamily(
+                "rtcodec_recording_free_bytes",
+                "Disk space left where recordings go.",
+                value=recordings.folder.free_bytes(),
+            )
 
 
 class MetricsPage:
@@ -165,10 +241,35 @@ class MetricsPage:
         """
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(RelayCollector(relay, refused, webhooks))
+        ProcessCollector(namespace="rtcodec", registry=self._registry)
 
     def render(self) -> bytes:
         """Return the text; safe to call on another thread than the event loop's."""
         return generate_latest(self._registry)
+
+
+def signalling(refused: Mapping[int, int], webhooks: Mapping[str, int]) -> Iterator[Metric]:
+    """
+    Yield what became of requests and of webhooks.
+
+    Args:
+        refused: HTTP status -> requests.
+        webhooks: Outcome -> events.
+    """
+    requests = CounterMetricFamily(
+        "rtcodec_requests_refused",
+        "Requests without a right, a place or patience, by status.",
+        labels=["status"],
+    )
+    for status, n_requests in sorted(dict(refused).items()):
+        requests.add_metric([str(status)], n_requests)
+    yield requests
+    events = CounterMetricFamily(
+        "rtcodec_webhooks", "Webhook events by what became of them.", labels=["outcome"]
+    )
+    for outcome, n_events in sorted(webhooks.items()):
+        events.add_metric([outcome], n_events)
+    yield events
 
 
 def _latencies(stats: StreamStats) -> Iterator[Metric]:
@@ -233,6 +334,55 @@ def _frames(stats: StreamStats) -> Iterator[Metric]:
     )
     misses.add_metric([], stats.deadline_misses)
     yield misses
+
+
+def _legacy(edge: Edge) -> Iterator[Metric]:
+    viewers = GaugeMetricFamily(
+        "rtcodec_legacy_subscribers", "Subscribers without our codec.", labels=["codec"]
+    )
+    encoders = GaugeMetricFamily(
+        "rtcodec_legacy_encoders", "Encoders that run for them.", labels=["codec"]
+    )
+    frames = CounterMetricFamily(
+        "rtcodec_legacy_frames",
+        "Pictures to be encoded for them, by what became of them.",
+        labels=["codec", "event"],
+    )
+    sent = CounterMetricFamily(
+        "rtcodec_legacy_encoded_bytes", "RTP payloads made for them.", labels=["codec"]
+    )
+    keyframes = CounterMetricFamily(
+        "rtcodec_legacy_keyframes", "Key frames made for them.", labels=["codec"]
+    )
+    seconds = CounterMetricFamily(
+        "rtcodec_legacy_encode_seconds", "Time spent on that.", labels=["codec"]
+    )
+    for codec, (n_viewers, n_encoders, counters) in edge.codecs.items():
+        viewers.add_metric([codec], n_viewers)
+        encoders.add_metric([codec], n_encoders)
+        for event in ("received", "encoded", "superseded", "failed"):
+            frames.add_metric([codec, event], getattr(counters, event))
+        sent.add_metric([codec], counters.payload_bytes)
+        keyframes.add_metric([codec], counters.keyframes)
+        seconds.add_metric([codec], counters.encode_us / 1e6)
+    yield from (viewers, encoders, frames, sent, keyframes, seconds)
+
+
+def _forwards(edge: Edge) -> Iterator[Metric]:
+    rooms = GaugeMetricFamily(
+        "rtcodec_forward_rooms", "Rooms that come from another relay, by state.", labels=["state"]
+    )
+    for state, n_rooms in edge.forwards_by_state.items():
+        rooms.add_metric([state], n_rooms)
+    yield rooms
+    for name, about, value in (
+        ("frames", "Frames that came from other relays.", edge.frames),
+        ("frames_lost", "Frames of which nothing came.", edge.frames_lost),
+        ("bitstream_bytes", "Bytes of bitstream packets that came.", edge.bitstream_bytes),
+        ("connections", "Times that another relay let us in.", edge.connections),
+        ("failures", "Times that it did not, or went away.", edge.failures),
+    ):
+        yield CounterMetricFamily(f"rtcodec_forward_{name}", about, value=value)
 
 
 def _buckets(

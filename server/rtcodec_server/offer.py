@@ -10,30 +10,46 @@ from rtcodec.webrtc import check_latent_offer, read_sdp
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_receiver import VIDEO_CODECS
+from rtcodec_server.video_format import choose_codec
 
 
 class Unprocessable(RemoteProtocolError):
     """The offer is well-formed, but not one that this endpoint can answer."""
 
 
-def read_publisher_offer(offer: str) -> Description:
+def read_publisher_offer(offer: str, *, model_id: str) -> Description:
     """
     Read a WHIP offer, before anything is set up for it.
 
+    Args:
+        offer: The SDP.
+        model_id: Of the only model whose latents may come.
+
     Raises:
-        Unprocessable: If there is not exactly one video section that sends VP8 or H.264.
+        Unprocessable: If there is not exactly one video section that sends VP8 or H.264, or
+            latents of the model.
         RemoteProtocolError: If the offer is malformed.
     """
     description = read_sdp(offer)
     _only_video(description, wanted=("sendonly", "sendrecv"), role="publisher")
-    if not set(VIDEO_CODECS) & set(description.of_kind("video")[0].codecs):
+    video = description.of_kind("video")[0]
+    if video.latent_parameters is not None:
+        _check_model(video.latent_parameters, model_id)
+    elif not set(VIDEO_CODECS) & set(video.codecs):
         raise Unprocessable("the offer has neither VP8 nor H264 video")
     return description
 
 
-def read_subscriber_offer(offer: str, *, model_id: str) -> Description:
+def read_subscriber_offer(
+    offer: str, *, model_id: str, ordinary: tuple[str, ...] = ()
+) -> Description:
     """
     Read a WHEP offer, before anything is set up for it.
+
+    Args:
+        offer: The SDP.
+        model_id: Of the model whose latents are sent.
+        ordinary: Codecs that can be made for a peer that does not offer ours.
 
     Raises:
         Unprocessable: If the peer cannot decode what the relay sends.
@@ -41,20 +57,28 @@ def read_subscriber_offer(offer: str, *, model_id: str) -> Description:
     """
     description = read_sdp(offer)
     _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
-    parameters = description.of_kind("video")[0].latent_parameters
+    video = description.of_kind("video")[0]
+    parameters = video.latent_parameters
+    if parameters is None and choose_codec(video, ordinary) is not None:
+        return description
     if parameters is None:
-        raise Unprocessable(
-            f"the offer does not have {LATENT_CODEC_NAME}, the only codec sent here"
-        )
+        sent = ", ".join((LATENT_CODEC_NAME, *ordinary))
+        raise Unprocessable(f"the offer has none of the codecs sent here: {sent}")
+    _check_model(parameters, model_id)
+    return description
+
+
+def _check_model(parameters: dict[str, str], model_id: str) -> None:
     try:
         check_latent_offer(parameters, model_id)
     except RemoteProtocolError as error:
         raise Unprocessable(str(error)) from error
-    return description
 
 
 def _only_video(description: Description, *, wanted: tuple[str, str], role: str) -> None:
     """Check that there is exactly one video section that goes the right way."""
+    if description.of_kind("application"):
+        raise Unprocessable("the offer has a data channel, for which there is no use here")
     sections = description.of_kind("video")
     if len(sections) != 1:
         raise Unprocessable(f"the offer has {len(sections)} video sections, 1 is needed")

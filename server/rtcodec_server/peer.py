@@ -16,9 +16,11 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.sdp import candidate_from_sdp
 
 from rtcodec.session.candidate import CandidatePolicy, filter_candidates
+from rtcodec.session.layer import ANY_LAYER
 from rtcodec.session.message import MAX_CANDIDATES, IceFragment
 from rtcodec.session.rate_limit import TokenBucket
 from rtcodec.webrtc import (
+    LATENT_CODEC_NAME,
     DecodedFrame,
     LatentSender,
     QueueClosed,
@@ -269,11 +271,22 @@ class SubscriberPeer(Peer):
             on_lost=on_lost,
         )
         self.sender = sender
+        self.wish = ANY_LAYER
+        "Which layer it asked for."
 
     @property
     def last_heard_us(self) -> int | None:
         """When the last report arrived."""
         return self.sender.counters.last_rtcp_us
+
+    @property
+    def available_bps(self) -> int | None:
+        """
+        What the way to it carries, bits of packets per second; None if nothing is known.
+
+        From transport-wide feedback of the last seconds, or else from its REMB.
+        """
+        return self.sender.available_bps
 
     async def negotiate(self, offer: str, description: Description, *, model_id: str) -> str:
         """
@@ -292,7 +305,13 @@ class SubscriberPeer(Peer):
 
     def report(self) -> dict[str, Any]:
         """Return what was sent; `frames_sent` counts whole frames given to the socket."""
-        return {"state": self.connection.connectionState, **asdict(self.sender.counters)}
+        return {
+            "state": self.connection.connectionState,
+            "codec": LATENT_CODEC_NAME,
+            **asdict(self.sender.counters),
+            "available_bps": self.available_bps,
+            "way": self.sender.report_way(),
+        }
 
     async def close(self) -> None:
         """Drop what waits to be sent and close the connection."""

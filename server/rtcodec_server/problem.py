@@ -16,7 +16,9 @@ from rtcodec.errors import RemoteProtocolError
 from rtcodec.session.lobby import RelayFull, RoomTaken
 from rtcodec_server.logs import log_event
 from rtcodec_server.offer import Unprocessable
+from rtcodec_server.recordings import CannotRecord
 from rtcodec_server.room import UnknownSession
+from rtcodec_server.via import LoopRefused
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,10 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return _answer(request, Problem(409, str(error)))
     except RelayFull as error:
         return _answer(request, Problem(503, str(error), Retry_After=str(error.retry_after_s)))
+    except LoopRefused as error:
+        return _answer(request, Problem(508, str(error)))
+    except CannotRecord as error:
+        return _answer(request, Problem(409, str(error)))
     except UnknownSession as error:
         return _answer(request, Problem(404, str(error)))
     except Unprocessable as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -9,12 +10,21 @@ from typing import Final
 from rtcodec.errors import RtcodecError
 from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.candidate import CandidatePolicy
+from rtcodec.session.ladder import RungSpec
 from rtcodec.session.lobby import Limits, Role
 from rtcodec.stats import StreamStats
-from rtcodec_server.config import PublisherLimits
+from rtcodec_server.config import ForwardConfig, LegacyConfig, PublisherLimits
+from rtcodec_server.latent_stream import LatentStream
+from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.peer import Peer
+from rtcodec_server.played_stream import PlayedStream
+from rtcodec_server.player import Player
+from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.report import RateMeter
 from rtcodec_server.stream import Stream
+
+RoomStream = Stream | LatentStream | PlayedStream
+"What feeds a room: a publisher here, another relay, a recording."
 
 SESSION_SHOWN: Final = 8
 "Characters of a session id that logs and figures show: the whole of it would end the session."
@@ -31,14 +41,19 @@ class RelaySettings:
     qp: int = 32
     bitrate_bps: int | None = None
     max_frame_factor: float = MAX_FRAME_FACTOR
-    follow_remb: bool = False
+    follow_remb: bool = True
+    min_bitrate_bps: int | None = None
     frame_deadline_us: int = 200_000
     ice_servers: tuple[str, ...] = ()
     loopback_only: bool = False
     tap: Path | None = None
     limits: Limits = field(default_factory=Limits)
     publisher: PublisherLimits = field(default_factory=PublisherLimits)
+    rungs: tuple[RungSpec, ...] = ()
+    legacy: LegacyConfig = field(default_factory=LegacyConfig)
+    forward: Mapping[str, ForwardConfig] = field(default_factory=dict)
     candidates: CandidatePolicy = field(default_factory=CandidatePolicy)
+    record: RecordConfig = field(default_factory=RecordConfig)
 
 
 @dataclass(slots=True)
@@ -46,6 +61,9 @@ class Room:
     """What the relay keeps of a room beside the lobby's view of it."""
 
     name: str
+    audience: LegacyAudience
+    "Those who watch it without our codec."
+
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     "Tells apart stays of the same name."
 
@@ -53,7 +71,7 @@ class Room:
     "Of the room's present publisher, or its last."
 
     rates: RateMeter = field(default_factory=RateMeter)
-    stream: Stream | None = None
+    stream: RoomStream | None = None
     n_open: int = 0
     "Sessions that came in and are not yet closed for good."
 
@@ -66,7 +84,10 @@ class Session:
     room: Room
     role: Role
     etag: str
-    peer: Peer
+    peer: Peer | Player
+    via: tuple[str, ...] = ()
+    "Relays that the peer asks for, if it is one."
+
     has_joined: bool = False
     "Whether its media connection ever stood."
 

@@ -6,14 +6,15 @@ argument: `RTCODEC_PORT`, and `RTCODEC_LIMITS_MAX_ROOMS` for what is in a table.
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 from rtcodec.errors import ConfigError
+from rtcodec.session.ladder import RungSpec, read_rung
 from rtcodec_server.access import read_keys
-from rtcodec_server.config import ServerConfig
+from rtcodec_server.config import ForwardConfig, ServerConfig
 
 PREFIX: Final = "RTCODEC_"
 
@@ -43,6 +44,10 @@ def read_settings(path: Path | None, environ: Mapping[str, str]) -> dict[str, An
         elif name == "keys":
             if text := environ.get(f"{PREFIX}KEYS"):
                 values["keys"] = read_keys(text)
+        elif name == "forward":
+            if text := environ.get(f"{PREFIX}FORWARD"):
+                token = environ.get(f"{PREFIX}FORWARD_TOKEN")
+                values["forward"] = parse_forwards(text.split(","), token=token)
         elif (text := environ.get(PREFIX + name.upper())) is not None:
             values[name] = _parse(text, hint, where=PREFIX + name.upper())
     return values
@@ -73,21 +78,71 @@ def read_config(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
+    return take_settings(document, where=str(path))
+
+
+def take_settings(document: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """
+    Take settings from what a TOML file holds.
+
+    Args:
+        document: Used up.
+        where: It is from, for messages.
+
+    Returns:
+        As `read_config`.
+
+    Raises:
+        ConfigError: If a name, type or value is wrong.
+    """
     for name in GONE:
         if name in document:
-            raise ConfigError(f"{path}: {GONE[name]}")
+            raise ConfigError(f"{where}: {GONE[name]}")
     values: dict[str, Any] = {}
-    for name in ("keys", *_TABLES):
+    for name in ("keys", "forward", *_TABLES):
         table = document.pop(name, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {name} is not a table")
+            raise ConfigError(f"{where}: {name} is not a table")
         if name == "keys" and table:
-            values["keys"] = _read_key_table(table, where=str(path))
+            values["keys"] = _read_key_table(table, where=where)
+        elif name == "forward" and table:
+            values["forward"] = _read_forward_table(table, where=where)
         elif table:
-            values[name] = _TABLES[name](**_typed(table, _TABLES[name], where=f"{path}: {name}"))
-    return _typed(document, ServerConfig, where=str(path)) | values
+            values[name] = _TABLES[name](**_typed(table, _TABLES[name], where=f"{where}: {name}"))
+    return _typed(document, ServerConfig, where=where) | values
+
+
+def give_settings(config: Any) -> dict[str, Any]:
+    """
+    Return settings as a TOML file, or a JSON object, holds them: the inverse of `take_settings`.
+
+    Secrets are in it: it is for processes of ours alone.
+
+    Args:
+        config: A `ServerConfig`, or one of its tables.
+    """
+    document: dict[str, Any] = {}
+    hints = get_type_hints(type(config))
+    for entry in fields(config):
+        value, kind = getattr(config, entry.name), _kind(hints[entry.name])
+        if value is None:
+            continue
+        if is_dataclass(value):
+            value = give_settings(value)
+        elif kind == tuple[tuple[int, int], ...]:
+            value = [f"{width}x{height}" for width, height in value]
+        elif kind == tuple[int, int]:
+            value = f"{value[0]}x{value[1]}"
+        elif isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, Path):
+            value = str(value)
+        elif isinstance(value, Mapping):
+            value = dict(value)
+        document[entry.name] = value
+    return document
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -108,6 +163,38 @@ def _read_key_table(table: dict[str, Any], *, where: str) -> dict[str, str]:
         if not isinstance(secret, str):
             raise ConfigError(f"{where}: the secret of key {kid} is not a string")
     return table
+
+
+def _read_forward_table(table: dict[str, Any], *, where: str) -> dict[str, ForwardConfig]:
+    forwards = {}
+    for room, given in table.items():
+        if isinstance(given, str):
+            given = {"url": given}
+        if not isinstance(given, dict) or "url" not in given:
+            raise ConfigError(f"{where}: forward.{room} is neither a URL nor a table with a url")
+        values = _typed(given, ForwardConfig, where=f"{where}: forward.{room}")
+        forwards[room] = ForwardConfig(**values)
+    return forwards
+
+
+def parse_forwards(words: Iterable[str], *, token: str | None) -> dict[str, ForwardConfig]:
+    """
+    Read `ROOM=URL`, several times.
+
+    Args:
+        words: One each.
+        token: For all of them.
+
+    Raises:
+        ConfigError: If one is something else.
+    """
+    forwards = {}
+    for word in words:
+        room, _, url = word.strip().partition("=")
+        if not url:
+            raise ConfigError(f"{word!r} is not ROOM=URL")
+        forwards[room] = ForwardConfig(url=url, token=token)
+    return forwards
 
 
 def _typed(table: Mapping[str, Any], cls: type, *, where: str) -> dict[str, Any]:
@@ -166,6 +253,7 @@ _TEXTS: Final[dict[Any, Callable[[str], Any]]] = {
 _LISTS: Final[dict[Any, Callable[[str], Any]]] = {
     tuple[str, ...]: str,
     tuple[tuple[int, int], ...]: parse_size,
+    tuple[RungSpec, ...]: read_rung,
 }
 
 

@@ -10,29 +10,32 @@ the receiver counted ends as encoded or as dropped for one reason.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from typing import Final, cast
+from typing import Any, Final
 
-import av
-import numpy as np
-from numpy.typing import NDArray
-
-from rtcodec.codec.reference import NewestReference
-from rtcodec.engine.api import StateId
+from rtcodec.media.scale import planes_of_picture
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr
 from rtcodec.rate_control import Plan
+from rtcodec.session.ladder import Rung, ladder
+from rtcodec.session.layer import ANY_LAYER, LayerWish
+from rtcodec.session.seat import FrameCodings
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.types import Planes
 from rtcodec.webrtc import DecodedFrame, LatentSender, OutgoingFrame, monotonic_us, to_unix_us
 from rtcodec.webrtc.tap import FrameTapWriter
+from rtcodec_server.audience import Audience, RungFrame
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.frame_request import CodedFrame, FrameRequest
+from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.live_rate import LiveRate
-from rtcodec_server.prediction import StreamPrediction
+from rtcodec_server.prediction import FrameNumbers, StreamPrediction
+from rtcodec_server.rung import LadderSetup, StreamRung
+from rtcodec_server.sink import FrameSink, PassingFrame
 
 _log = logging.getLogger(__name__)
 
@@ -53,16 +56,24 @@ class _Delivery:
     arrived_us: int
     coded_us: int
     frame_number: int
+    rung_stats: tuple[StreamStats, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Format:
     width: int
     height: int
-    state: StateId | None = None
-    "None while the engine gets ready."
-    prediction: StreamPrediction | None = None
-    "None where the model has intra frames only."
+    rungs: tuple[StreamRung, ...]
+    "What frames of this size are coded at; one, of their size, unless there is a ladder."
+
+
+@dataclass(slots=True)
+class _Work:
+    """A frame that is being coded."""
+
+    frame: DecodedFrame
+    codings: FrameCodings[RungFrame]
+    is_tapped: bool = False
 
 
 class Stream:
@@ -78,6 +89,8 @@ class Stream:
         capture_time: CaptureTime = lambda frame: None,
         tap: FrameTapWriter | None = None,
         rate: LiveRate | None = None,
+        rungs: LadderSetup | None = None,
+        viewers: LegacyAudience | None = None,
     ) -> None:
         """
         Args:
@@ -87,13 +100,17 @@ class Stream:
             stats: Filled alike: those of the room and those of the relay.
             capture_time: Looks up when a frame was taken.
             tap: Gets a copy of every frame that is encoded.
-            rate: Chooses the qp of each frame.
+            rate: Chooses the qp of each frame, where there is no ladder.
+            rungs: Codes frames at several rungs, for whoever needs them; None at their size.
+            viewers: Those who want pictures, not latents: those of the finest rung.
         """
         self.qp = qp
         "Of the last frame, or of all."
         self.rate = rate
         self.subscribers: dict[str, LatentSender] = {}
         "Session -> sender."
+        self.sinks: dict[str, FrameSink] = {}
+        "What else takes the frames of the finest rung; each is a receiver that loses nothing."
         self.on_delivery: Callable[[], None] = lambda: None
         "Called when a frame was handed to the subscribers."
         self._host = host
@@ -101,6 +118,11 @@ class Stream:
         self._stats = stats
         self._capture_time = capture_time
         self._tap = tap
+        self._ladder = rungs
+        self._audience = None if rungs is None else Audience(rungs)
+        self._rung_stats = tuple(StreamStats() for _ in (rungs.totals if rungs else ()))
+        self._numbers = FrameNumbers()
+        self._viewers = viewers
         self._id = next(_stream_ids)
         self._format: _Format | None = None
         self._waiting: DecodedFrame | None = None  # while the engine gets ready
@@ -122,10 +144,25 @@ class Stream:
         """What became of the frames."""
         return self._stats[0].frames
 
+    @property
+    def rates(self) -> list[LiveRate]:
+        """What keeps to a target: of the stream, or of each rung that somebody gets."""
+        if self._audience is None:
+            return [] if self.rate is None else [self.rate]
+        return [rung.rate for rung in self._wanted() if rung.rate is not None]
+
+    @property
+    def rungs(self) -> tuple[StreamRung, ...]:
+        """What frames are coded at where there is a ladder; none before the first frame."""
+        return () if self._format is None or self._ladder is None else self._format.rungs
+
     def heed_subscribers(self) -> None:
-        """Let the target follow what subscribers say they can receive; now and then."""
+        """Let rate and rungs follow what subscribers can receive; now and then."""
         if self.rate is not None:
-            self.rate.limit(sender.counters.remb_bps for sender in self.subscribers.values())
+            ways_bps = {name: sender.available_bps for name, sender in self.subscribers.items()}
+            self.rate.limit(ways_bps, now_us=monotonic_us())
+        if self._audience is not None:
+            self._audience.advance(now_us=monotonic_us())
 
     def receive(self) -> None:
         """Count one frame that reached the relay."""
@@ -137,31 +174,69 @@ class Stream:
         for stats in self._stats:
             stats.frames.drop(reason)
 
-    def add_subscriber(self, name: str, sender: LatentSender) -> None:
+    def add_subscriber(self, name: str, sender: LatentSender, wish: LayerWish = ANY_LAYER) -> None:
         """Send frames to one more; it starts with a frame that can be started from."""
         self.subscribers[name] = sender
-        if self._prediction is not None:
-            self._prediction.join(name)
+        if self._audience is not None:
+            self._audience.join(name, sender, wish, now_us=monotonic_us())
+        elif (prediction := self._prediction) is not None:
+            prediction.join(name)
 
     def remove_subscriber(self, name: str) -> None:
         """Send nothing more to a subscriber; one that is not there is ignored."""
         self.subscribers.pop(name, None)
-        if self._prediction is not None:
-            self._prediction.leave(name)
+        if self._audience is not None:
+            self._audience.leave(name)
+        elif (prediction := self._prediction) is not None:
+            prediction.leave(name)
+
+    def choose_layer(self, name: str, wish: LayerWish) -> None:
+        """Heed which layer a subscriber wants; without a ladder there is no choice."""
+        if self._audience is not None:
+            self._audience.choose(name, wish, now_us=monotonic_us())
+
+    def add_sink(self, name: str, sink: FrameSink) -> None:
+        """Give frames to something else as well, from one on that can be started from."""
+        self.sinks[name] = sink
+        if self._format is not None:
+            self._format.rungs[0].join(name)
+
+    def remove_sink(self, name: str) -> None:
+        """Give it nothing more; one that is not there is ignored."""
+        self.sinks.pop(name, None)
+        if self._format is not None:
+            self._format.rungs[0].leave(name)
 
     def restart(self, name: str) -> None:
         """Let a subscriber start afresh that can make nothing of what it gets."""
-        if self._prediction is not None:
-            self._prediction.lost_all(name)
+        if self._audience is not None and name not in self.sinks:
+            self._audience.restart(name)
+        elif (prediction := self._prediction) is not None:
+            prediction.lost_all(name)
 
     def report(self, name: str, report: FrameReport) -> None:
         """Take a subscriber's word for which frames it holds."""
-        if self._prediction is not None:
-            self._prediction.report(name, report)
+        if self._audience is not None and name not in self.sinks:
+            self._audience.report(name, report)
+        elif (prediction := self._prediction) is not None:
+            prediction.report(name, report)
+
+    def describe_subscriber(self, name: str) -> dict[str, Any]:
+        """Return which rung a subscriber gets, as JSON values; nothing without a ladder."""
+        return {} if self._audience is None else self._audience.describe(name)
+
+    def n_subscribers_of(self, rung: int) -> int:
+        """Return how many get a rung."""
+        seats = self._audience.seats if self._audience is not None else {}
+        return sum(seat.rung == rung for seat in list(seats.values()))
+
+    def describe_rungs(self) -> list[dict[str, Any]]:
+        """Return the rungs with their figures, as JSON values."""
+        return [rung.report(n_subscribers=self.n_subscribers_of(rung.index)) for rung in self.rungs]
 
     @property
     def _prediction(self) -> StreamPrediction | None:
-        return None if self._format is None else self._format.prediction
+        return None if self._format is None else self._format.rungs[0].prediction
 
     def put(self, frame: DecodedFrame) -> None:
         """Encode *frame* for the subscribers, unless newer ones overtake it."""
@@ -175,10 +250,10 @@ class Stream:
         if self._format is None or (self._format.width, self._format.height) != (width, height):
             self._change_format(width, height)
         assert self._format is not None
-        if self._format.state is None:
-            self._hold(frame)
+        if self._can_code(self._format):
+            self._submit(frame)
         else:
-            self._submit(frame, self._format, self._format.state)
+            self._hold(frame)
 
     async def close(self) -> None:
         """Drop what waits, let what runs come out, let go of the engine's state."""
@@ -190,50 +265,87 @@ class Stream:
             await asyncio.gather(self._opening, return_exceptions=True)
         self._host.close_stream(self._id)
         await self._is_idle.wait()
-        if self._format is not None and self._format.state is not None:
-            await self._host.close_state(self._format.state)
+        for rung in self._format.rungs if self._format is not None else ():
+            await rung.close(self._host)
         if self._tap is not None:
             self._tap.close()
         self._capture_time = lambda frame: None  # it knows the peer, which knows this
+        self.sinks.clear()
 
     # ---- getting ready
 
     def _change_format(self, width: int, height: int) -> None:
-        old, self._format = self._format, _Format(width, height)
+        old, self._format = self._format, _Format(width, height, self._new_rungs(width, height))
+        if self._audience is not None:
+            self._audience.change_rungs(self._format.rungs)
         self._opening = asyncio.ensure_future(self._open(self._format, old, self._opening))
+
+    def _new_rungs(self, width: int, height: int) -> tuple[StreamRung, ...]:
+        setup = self._ladder
+        if setup is None:
+            return (StreamRung(Rung(0, width, height, None), rate=self.rate),)
+        return tuple(
+            StreamRung(
+                rung,
+                rate=None if rung.kbps is None else setup.new_rate(1000 * rung.kbps, rung.n_pixels),
+                stats=(self._rung_stats[rung.index], setup.totals[rung.index]),
+            )
+            for rung in ladder(setup.specs, width, height)
+        )
 
     async def _open(
         self, new: _Format, old: _Format | None, previous: asyncio.Task[None] | None
     ) -> None:
         if previous is not None:
             await asyncio.gather(previous, return_exceptions=True)
-        if old is not None and old.state is not None:
+        if old is not None and any(rung.is_open for rung in old.rungs):
             await self._is_idle.wait()
             self._host.drop_measurement(self._id)
-            await self._host.close_state(old.state)
-            old.state = None
-        if new is not self._format or self._is_closed:
-            return  # the size changed again
+            for rung in old.rungs:
+                await rung.close(self._host)
+        for rung in new.rungs:
+            if new is not self._format or self._is_closed:
+                return  # the size changed again
+            await self._open_rung(rung)
+            self._use_waiting(new, is_last=rung is new.rungs[-1])
+
+    async def _open_rung(self, rung: StreamRung) -> None:
         try:
-            new.state = await self._host.open_state(new.width, new.height)
-            if self._host.info.references >= NewestReference.SLOTS:
-                slots = self._host.info.references
-                before = 0 if old is None or old.prediction is None else old.prediction.next_frame
-                new.prediction = StreamPrediction(slots, self.subscribers, first_frame=before)
+            await rung.open(self._host, self._numbers, lambda: self._followers(rung))
         except Exception as error:  # whatever the engine does, the relay goes on
             if not self._has_failed:
-                _log.error("no engine state for %dx%d: %s", new.width, new.height, error)
+                size = f"{rung.rung.width}x{rung.rung.height}"
+                _log.error("no engine state for %s: %s", size, error)
             self._has_failed = True
+
+    def _followers(self, rung: StreamRung) -> Iterable[str]:
+        sinks = self.sinks if rung.index == 0 else ()
+        audience = self._audience
+        followers = self.subscribers if audience is None else audience.followers(rung.index)
+        return (*followers, *sinks)
+
+    def _can_code(self, form: _Format) -> bool:
+        """Say whether the engine is ready for what somebody wants, or for anything."""
+        if self._audience is not None and (self.subscribers or self._needs_finest):
+            return bool(self._wanted())
+        return any(rung.is_open for rung in form.rungs)
+
+    def _use_waiting(self, new: _Format, *, is_last: bool) -> None:
+        """Code the frame that waited for a rung, once there is one; or give it up."""
+        is_current = new is self._format
+        if is_last and is_current and not any(rung.is_open for rung in new.rungs):
+            self._format = None  # the next frame tries again
+        if is_current and not is_last and not self._can_code(new):
+            return
         frame, self._waiting = self._waiting, None
         if frame is None:
             return
-        if new.state is None:
-            self._format = None  # the next frame tries again
-            self.drop("engine_error")
-        elif new is self._format:
-            self._submit(frame, new, new.state)
-        else:
+        if not is_current:
             self.drop("superseded")
+        elif self._can_code(new):
+            self._submit(frame)
+        else:
+            self.drop("engine_error")
 
     def _hold(self, frame: DecodedFrame) -> None:
         if self._waiting is not None:
@@ -242,12 +354,29 @@ class Stream:
 
     # ---- encoding
 
-    def _submit(self, frame: DecodedFrame, form: _Format, state: StateId) -> None:
-        if not self.subscribers:
+    def _wanted(self) -> list[StreamRung]:
+        """Return what to code the next frame at, of what the engine is ready for."""
+        rungs = () if self._format is None else self._format.rungs
+        if self._audience is None:
+            is_watched = self.subscribers or self._needs_finest
+            return [rung for rung in rungs if is_watched and rung.is_open]
+        wanted = self._audience.wanted()
+        if self._needs_finest and rungs and rungs[0].is_open and rungs[0] not in wanted:
+            wanted.append(rungs[0])
+        return wanted
+
+    @property
+    def _needs_finest(self) -> bool:
+        """Whether the finest rung is of use to others than subscribers."""
+        return bool(self.sinks) or (self._viewers is not None and self._viewers.is_wanted)
+
+    def _submit(self, frame: DecodedFrame) -> None:
+        rungs = self._wanted()
+        if not rungs:
             self.drop(UNWATCHED)  # whoever comes first starts with the next frame
             return
         try:
-            planes = picture_planes(frame.picture)
+            planes = planes_of_picture(frame.picture)
         except ValueError as error:
             _log.warning("a picture cannot be used: %s", error)
             self.drop("unusable_picture")
@@ -255,64 +384,83 @@ class Stream:
         number, self._next_number = self._next_number, (self._next_number + 1) & 0xFFFF
         self._n_in_flight += 1
         self._is_idle.clear()
-        plan = self.rate.plan(frame.pts) if self.rate is not None else None
-        self._host.submit(
-            FrameRequest(
-                stream=self._id,
-                state=state,
-                planes=planes,
-                qp=self.qp if plan is None else plan.qp,
-                deadline_us=monotonic_us() + self._frame_deadline_us,
-                on_coded=lambda coded: self._on_coded(frame, planes, plan, coded),
-                on_dropped=lambda reason: self._on_dropped(plan, reason),
-                on_psnr=self._on_psnr,
-                frame_number=number,
-                before_send=lambda number: self._tap_frame(number, frame, planes),
-                retry=self.rate.retry(plan) if self.rate is not None and plan is not None else None,
-                prediction=form.prediction,
-            )
+        work = _Work(frame, FrameCodings(rung.index for rung in rungs))
+        self._host.submit(*(self._request(work, rung, planes, number) for rung in rungs))
+
+    def _request(self, work: _Work, rung: StreamRung, planes: Planes, number: int) -> FrameRequest:
+        assert rung.state is not None
+        rate, size = rung.rate, (rung.rung.width, rung.rung.height)
+        plan = rate.plan(work.frame.pts) if rate is not None else None
+        half_rate = self._audience is not None and self._audience.wants_half_rate(rung.index)
+        return FrameRequest(
+            stream=self._id,
+            state=rung.state,
+            planes=planes,
+            qp=self.qp if plan is None else plan.qp,
+            deadline_us=monotonic_us() + self._frame_deadline_us,
+            on_coded=lambda coded: self._on_coded(work, rung, plan, coded),
+            on_dropped=lambda reason: self._on_dropped(work, rung, plan, reason),
+            on_psnr=lambda psnr: self._on_psnr(rung, psnr),
+            frame_number=number,
+            before_send=lambda number: self._tap_frame(number, work, planes),
+            retry=rate.retry(plan) if rate is not None and plan is not None else None,
+            prediction=rung.prediction,
+            rung=rung.index,
+            size=None if size == (planes.width, planes.height) else size,
+            half_rate=half_rate,
+            on_picture=self._on_picture(work.frame, rung),
         )
 
-    def _tap_frame(self, number: int, frame: DecodedFrame, planes: Planes) -> None:
-        if self._tap is not None:
+    def _on_picture(self, frame: DecodedFrame, rung: StreamRung) -> Callable[[Planes], None] | None:
+        viewers = self._viewers
+        if rung.index or viewers is None or not viewers.is_wanted:
+            return None
+        return partial(viewers.put, pts=frame.pts)
+
+    def _tap_frame(self, number: int, work: _Work, planes: Planes) -> None:
+        if self._tap is not None and not work.is_tapped:
+            work.is_tapped = True
             self._tap.put(
                 frame_number=number,
-                rtp_timestamp=frame.rtp_timestamp,
-                received_us=frame.arrived_us,
+                rtp_timestamp=work.frame.rtp_timestamp,
+                received_us=work.frame.arrived_us,
                 planes=planes,
             )
 
-    def _on_dropped(self, plan: Plan | None, reason: str) -> None:
-        self._leave_flight()
-        if self.rate is not None and plan is not None:
-            self.rate.dropped(plan)
-        self.drop(reason)
-        if reason == "late":
-            for stats in self._stats:
-                stats.deadline_misses += 1
+    def _on_dropped(self, work: _Work, rung: StreamRung, plan: Plan | None, reason: str) -> None:
+        if rung.rate is not None and plan is not None:
+            rung.rate.dropped(plan)
+        for stats in rung.stats:
+            stats.frames.drop(reason)
+        work.codings.failed(rung.index)
+        if work.codings.is_complete and not work.codings.has_any:
+            self.drop(reason)
+            if reason == "late":
+                for stats in self._stats:
+                    stats.deadline_misses += 1
+        self._serve(work)
+        self._leave_flight(work)
 
-    def _on_psnr(self, psnr: PlanePsnr | None) -> None:
-        for stats in self._stats:
+    def _on_psnr(self, rung: StreamRung, psnr: PlanePsnr | None) -> None:
+        for stats in (*self._stats, *rung.stats):
             if psnr is None:
                 stats.psnr_skipped += 1
             else:
                 stats.add_psnr(psnr.as_dict())
 
     def _on_coded(
-        self,
-        frame: DecodedFrame,
-        planes: Planes,
-        plan: Plan | None,
-        coded: CodedFrame,
+        self, work: _Work, rung: StreamRung, plan: Plan | None, coded: CodedFrame
     ) -> None:
-        self._leave_flight()
-        if self.rate is not None and plan is not None:
-            self.rate.done(plan, coded)
-            self.qp = coded.tries[-1].qp
-        n_pixels = planes.width * planes.height
+        frame = work.frame
+        if rung.rate is not None and plan is not None:
+            rung.rate.done(plan, coded)
+            if rung.index == 0:
+                self.qp = coded.tries[-1].qp
+        n_pixels = rung.rung.n_pixels
+        is_first = not work.codings.has_any
         is_late = coded.coded_us > frame.decoded_us + self._frame_deadline_us
         for stats in self._stats:
-            stats.frames.encoded += 1
+            stats.frames.encoded += is_first
             stats.bitstream_bytes += coded.size_bytes
             stats.bits_per_pixel.add(coded.size_bytes * 8 / n_pixels)
             stats.deadline_misses += is_late
@@ -320,30 +468,39 @@ class Stream:
             stats.add_latency("batch", coded.started_us - coded.taken_us)
             stats.add_latency("engine", coded.engine_us - coded.started_us)
             stats.add_latency("entropy", coded.coded_us - coded.engine_us)
-        self._deliver(frame, coded)
+        rung.note(frame.pts, 8 * coded.size_bytes, is_clean=coded.is_clean)
+        for stats in rung.stats:
+            stats.frames.encoded += 1
+            stats.bitstream_bytes += coded.size_bytes
+        self._deliver(work, rung, coded)
+        self._leave_flight(work)
 
-    def _leave_flight(self) -> None:
-        self._n_in_flight -= 1
-        if self._n_in_flight == 0:
-            self._is_idle.set()
+    def _leave_flight(self, work: _Work) -> None:
+        if work.codings.is_complete:
+            self._n_in_flight -= 1
+            if self._n_in_flight == 0:
+                self._is_idle.set()
 
     # ---- sending
 
-    def _deliver(self, frame: DecodedFrame, coded: CodedFrame) -> None:
-        delivery = _Delivery(
-            len(self.subscribers), frame.arrived_us, coded.coded_us, coded.frame_number
+    def _pour(self, frame: DecodedFrame, coded: CodedFrame) -> None:
+        passing = PassingFrame(
+            coded.packets, frame.pts, frame.arrived_us, coded.is_keyframe, coded.frame_number
         )
-        if not self.subscribers:
-            for stats in self._stats:
-                stats.add_latency("total", coded.coded_us - frame.arrived_us)
-            return
-        received_unix_us = to_unix_us(frame.arrived_us)
+        for name, sink in tuple(self.sinks.items()):
+            if sink.take(passing):
+                self.report(name, FrameReport(coded.frame_number, held=1))
+
+    def _deliver(self, work: _Work, rung: StreamRung, coded: CodedFrame) -> None:
+        frame = work.frame
+        if rung.index == 0:
+            self._pour(frame, coded)
         outgoing = OutgoingFrame(
             packets=coded.packets,
             pts=frame.pts,
             timing=FrameTiming(
                 pts=frame.pts & 0xFFFFFFFF,
-                received_us=received_unix_us,
+                received_us=to_unix_us(frame.arrived_us),
                 capture_us=self._capture_time(frame),
                 receive_us=frame.assembled_us - frame.arrived_us,
                 decode_us=frame.decoded_us - frame.assembled_us,
@@ -353,15 +510,38 @@ class Stream:
                 entropy_us=coded.coded_us - coded.engine_us,
             ),
             is_keyframe=coded.is_keyframe,
-            token=(self, delivery),
+            token=(
+                self,
+                _Delivery(0, frame.arrived_us, coded.coded_us, coded.frame_number, rung.stats),
+            ),
         )
-        for sender in self.subscribers.values():
+        work.codings.came(
+            rung.index, RungFrame(rung.index, outgoing, coded.is_clean, coded.temporal)
+        )
+        if not self.subscribers:
+            for stats in self._stats:
+                stats.add_latency("total", coded.coded_us - frame.arrived_us)
+        elif self._audience is None:
+            self._send(outgoing, self.subscribers.values())
+        else:
+            self._serve(work)
+
+    def _serve(self, work: _Work) -> None:
+        """Send what of a frame it is now known who gets it."""
+        if self._audience is not None:
+            for coding, senders in self._audience.serve(work.codings).items():
+                self._send(coding.outgoing, senders)
+
+    def _send(self, outgoing: OutgoingFrame, senders: Collection[LatentSender]) -> None:
+        _, delivery = outgoing.token
+        delivery.n_left += len(senders)
+        for sender in senders:
             sender.send(outgoing)
         self.on_delivery()
 
     def sent(self, delivery: _Delivery, at_us: int) -> None:
         """Note that a subscriber's last packet of a frame left at *at_us*."""
-        for stats in self._stats:
+        for stats in (*self._stats, *delivery.rung_stats):
             stats.frames.sent += 1
         if self._tap is not None:
             self._tap.mark_sent(delivery.frame_number, sent_us=at_us)
@@ -374,22 +554,5 @@ class Stream:
     def unsent(self, delivery: _Delivery) -> None:
         """Note that a subscriber was too slow for a frame, or left before it."""
         delivery.n_left -= 1
-        for stats in self._stats:
+        for stats in (*self._stats, *delivery.rung_stats):
             stats.frames.unsent += 1
-
-
-def picture_planes(picture: av.VideoFrame) -> Planes:
-    """
-    View a decoded picture's planes without copying them.
-
-    Raises:
-        ValueError: If it is not planar 4:2:0 of 8 bits, or too large.
-    """
-    if picture.format.name not in ("yuv420p", "yuvj420p"):
-        raise ValueError(f"{picture.format.name} is not yuv420p")
-    planes: list[NDArray[np.uint8]] = []
-    for plane in picture.planes:
-        rows = np.frombuffer(cast(bytes, plane), np.uint8).reshape(-1, plane.line_size)
-        planes.append(rows[: plane.height, : plane.width])
-    y, u, v = planes
-    return Planes(y, u, v)

@@ -2,8 +2,10 @@
 
 import ssl
 from pathlib import Path
+from typing import Self
 
 from rtcodec.errors import ConfigError
+from rtcodec_server.config import ServerConfig
 
 
 class Tls:
@@ -20,6 +22,13 @@ class Tls:
         """
         self._cert, self._key = cert, key
         self.context = _load(cert, key)
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Self | None:
+        """Return what the settings name; None without https."""
+        if config.tls_cert is None or config.tls_key is None:
+            return None
+        return cls(config.tls_cert, config.tls_key)
 
     def reload(self) -> None:
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from rtcodec.errors import ConfigError
-from rtcodec_server.access import Grant, Keyring, check_room_pattern
+from rtcodec_server.access import CLAIMS, Grant, Keyring, check_room_pattern
 from rtcodec_server.settings import read_settings
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--publish", action="store_true", help="allow to publish")
     parser.add_argument("--subscribe", action="store_true", help="allow to watch")
     parser.add_argument("--admin", action="store_true", help="allow to list and end rooms")
+    parser.add_argument(
+        "--record", action="store_true", help="allow to record and to play recordings"
+    )
     parser.add_argument("--expires", default="1h", metavar="TIME", help="such as 90s, 30m, 1h, 7d")
     parser.add_argument("--key", metavar="KID", help="key to sign with, where there are several")
     parser.add_argument(
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     now_s, valid_s = int(time.time()), parse_duration(args.expires)
     token = keyring.sign(grant, now_s=now_s, valid_s=valid_s, kid=args.key)
     if args.json:
-        claims = {name: getattr(grant, name) for name in ("room", "publish", "subscribe", "admin")}
+        claims = {name: getattr(grant, name) for name in ("room", *CLAIMS)}
         print(json.dumps({"token": token, **claims, "expires": now_s + valid_s}))
     else:
         print(token)
@@ -60,12 +63,13 @@ def grant_of(args: argparse.Namespace) -> Grant:
     Raises:
         ConfigError: If it would allow nothing, or names no room where one is needed.
     """
-    if not (args.publish or args.subscribe or args.admin):
-        raise ConfigError("a token that allows nothing: --publish, --subscribe or --admin")
+    may = {name: getattr(args, name) for name in CLAIMS}
+    if not any(may.values()):
+        raise ConfigError("a token that allows nothing: --publish, --subscribe, --admin, --record")
     if args.room is None and (args.publish or args.subscribe):
         raise ConfigError("--room is needed with --publish and --subscribe")
     room = check_room_pattern("*" if args.room is None else args.room)
-    return Grant(room=room, publish=args.publish, subscribe=args.subscribe, admin=args.admin)
+    return Grant(room=room, **may)
 
 
 def parse_duration(text: str) -> int:

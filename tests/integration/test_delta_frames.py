@@ -1,5 +1,6 @@
 """Delta frames on the CPU engines: streams that every engine reads, loss that is concealed."""
 
+import socket
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +12,12 @@ from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
 from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import EncodeJob, Engine
-from rtcodec.engine.loader import ENGINES, open_engine
-from rtcodec.errors import LocalProtocolError, Unsupported
+from rtcodec.engine.loader import ENGINES, AttachableEngine, open_engine, remote_engine
+from rtcodec.errors import EngineCrashed, LocalProtocolError, Unsupported
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
+from rtcodec_engines.engine_server import EngineServer
+from rtcodec_engines.engine_wire import write_info
 from support.pictures import picture, same_picture
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 6
@@ -259,3 +262,36 @@ def test_a_picture_that_stands_still_costs_its_headers(
         assert same_picture(seen.planes, first.planes)
     encoder.close()
     receiver.close()
+
+
+def test_a_stream_goes_on_with_an_intra_frame_when_its_engine_process_dies(bundle: Bundle) -> None:
+    engine = open_engine("auto", bundle)
+    remote = remote_engine(bundle)
+    servers = [attach_server(remote, engine, bundle)]
+    packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+    encoder = FrameEncoder(remote, packer, WIDTH, HEIGHT, references=NewestReference())
+    reader = decoder(engine, bundle)
+    kinds = []
+    for t, planes in enumerate(clip()):
+        if t == 3:
+            servers[0].end_clients()
+            with pytest.raises(EngineCrashed):
+                encoder.encode(planes, qp=20, pts=t, keyframe=False)
+            servers.append(attach_server(remote, engine, bundle))
+        coded = encoder.encode(planes, qp=20, pts=t, keyframe=t == 0)
+        seen = reader.decode(coded.unit.packets)
+        kinds.append(coded.output.is_delta)
+        assert seen.whole
+        assert picture_psnr(planes, seen.planes).yuv > 30
+    assert kinds == [False, True, True, False, True, True]
+    remote.close()
+    servers[1].close()
+
+
+def attach_server(remote: AttachableEngine, engine: Engine, bundle: Bundle) -> EngineServer:
+    """Let *remote* use *engine* over sockets, as a new process would."""
+    server = EngineServer(engine, bundle, lanes=1, max_batch=1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.serve([theirs])
+    remote.attach(write_info(engine.info), [ours])
+    return server

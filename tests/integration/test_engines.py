@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,9 +141,43 @@ def test_old_sizes_are_forgotten_and_come_back(name: str, monkeypatch: pytest.Mo
     for width in (64, 128, 64):
         state = engine.open_state(width, 64)
         engine.encode([EncodeJob(state, noise(width, 64), 30)])
+        engine.close_state(state)
     engine.close()
     with pytest.raises(LocalProtocolError, match="the engine is closed"):
         engine.open_state(64, 64)
+
+
+class CountingEngine(graph_engine.GraphEngine):
+    """Compiles nothing, and remembers for which sizes it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__(find_bundle("n64"))
+        self.compiled: list[tuple[int, int]] = []
+
+    def _compile(self, size: tuple[int, int]) -> Any:
+        self.compiled.append(size)
+        return object()
+
+    def _forget(self, size: tuple[int, int]) -> None:
+        pass
+
+
+def test_graphs_of_every_open_stream_are_kept_and_a_few_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph_engine, "KEPT_SIZES", 2)
+    engine = CountingEngine()
+    widths = [64 * n for n in range(1, 7)]
+    states = [engine.open_state(width, 64) for width in widths]
+    for width in widths:
+        engine.close_state(engine.open_state(width, 64))
+    assert len(engine.compiled) == len(widths)
+    for state in states:
+        engine.close_state(state)
+    for width in widths:
+        engine.close_state(engine.open_state(width, 64))
+    assert len(engine.compiled) > len(widths)
+    engine.close()
 
 
 @pytest.mark.parametrize("name", USABLE)

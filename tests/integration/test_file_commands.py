@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from rtcodec import cli
-from rtcodec.bitstream.file import RtcReader
-from rtcodec.bitstream.sequence import ColorRange
+from rtcodec.bitstream.access_unit import AccessUnit
+from rtcodec.bitstream.file import RtcReader, RtcWriter
+from rtcodec.bitstream.packet import Geometry, read_packet
+from rtcodec.bitstream.sequence import ColorRange, SequenceHeader
 from rtcodec.bundle import Bundle
 from rtcodec.codec import decode_command, encode_command
 from rtcodec.engine.null import NullEngine, null_bundle
@@ -25,6 +27,7 @@ from rtcodec.media.writer import MediaFormat, open_writer
 from rtcodec.quality import mean_psnr, picture_psnr
 from rtcodec.types import Planes
 from support.pictures import noise, picture, same_picture
+from support.streams import coded_frames
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -448,3 +451,25 @@ def test_noise_at_the_finest_qp_survives(tmp_path: Path, run: Run, stand_in: Bun
         writer.commit()
     assert run("encode", tmp_path / "noise.y4m", tmp_path / "a.rtc", "--qp", 0)[0] == 0
     assert run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")[0] == 0
+
+
+def test_a_file_without_the_finest_rung_shows_the_finest_there_is(
+    run: Run, stand_in: Bundle, tmp_path: Path
+) -> None:
+    frames = coded_frames(NullEngine(), 3, (48, 32), rung=2)
+    sequence = SequenceHeader(
+        model_id=stand_in.model_id[:8],
+        geometry=Geometry(48, 32),
+        time_base=Fraction(1, 30),
+        rungs=3,
+    )
+    with (tmp_path / "x.rtc").open("wb") as file:
+        writer = RtcWriter(file, sequence)
+        for pts, frame in enumerate(frames):
+            writer.write(AccessUnit(pts, tuple(map(read_packet, frame.packets))))
+        writer.close()
+    code, _, err = run("decode", tmp_path / "x.rtc", tmp_path / "x.y4m")
+    assert code == 0, err
+    with MediaReader(tmp_path / "x.y4m") as reader:
+        shown = [planes for _, planes in reader.frames()]
+    assert all(same_picture(a, b.decoded) for a, b in zip(shown, frames, strict=True))

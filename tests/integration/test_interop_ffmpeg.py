@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.engine.null import NullEngine
-from rtcodec_client.picture_decoder import PictureDecoder
 from support.certificate import write_certificate
 from support.relay import KEYS, relay, token_for, until
 

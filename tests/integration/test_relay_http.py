@@ -153,16 +153,17 @@ async def test_a_publisher_that_only_receives_is_422(client: RelayClient) -> Non
     assert "a publisher offers video sendonly or sendrecv, not recvonly" in text
 
 
-async def test_a_subscriber_without_our_codec_is_422(client: RelayClient) -> None:
+async def test_a_subscriber_without_any_codec_that_is_sent_is_422(client: RelayClient) -> None:
     connection = client.new_connection()
     transceiver = connection.addTransceiver("video", direction="recvonly")
     known = type(transceiver.receiver).getCapabilities("video")
     assert known is not None
     transceiver.setCodecPreferences([codec for codec in known.codecs if codec.name == "VP8"])
     await connection.setLocalDescription(await connection.createOffer())
-    status, text = await post(client, "/whep/room", connection.localDescription.sdp)
+    offer = connection.localDescription.sdp.replace("VP8/", "AV1/")
+    status, text = await post(client, "/whep/room", offer)
     assert (status, text) == (
-        422, "the offer does not have X-RTC-LATENT, the only codec sent here",
+        422, "the offer has none of the codecs sent here: X-RTC-LATENT, VP8, H264",
     )  # fmt: skip
 
 
@@ -369,3 +370,13 @@ async def test_all_who_never_connect_are_let_go_at_once() -> None:
         await until(lambda: server.relay.n_sessions == 0)
         assert server.relay.sessions_closed == {"never_connected": 3}
     # that their sockets were closed is seen when the litter of this test is collected
+
+
+async def test_a_data_channel_is_not_for_this_relay() -> None:
+    async with relay() as (server, client):
+        _, offer = await client.publisher_offer()
+        channel = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:9\r\n"
+        async with client.http.post("/whip/room", data=offer + channel, headers=SDP) as response:
+            assert response.status == 422
+            assert "data channel" in await response.text()
+        assert server.relay.n_sessions == 0

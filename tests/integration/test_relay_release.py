@@ -4,11 +4,13 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
+from rtcodec_server.record_config import RecordConfig
 from support.relay import MovingTrack, RelayClient, relay, until
 
 
@@ -68,3 +70,33 @@ async def test_nothing_of_a_peer_that_left_waits_for_the_garbage_collector() -> 
         left = parts(publisher)
         del publisher
         await leave(client, publishing, left)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_nothing_of_a_recording_is_left_with_its_room(tmp_path: Path) -> None:
+    record = RecordConfig(directory=tmp_path, min_free_mb=0)
+    async with relay(record=record) as (server, client):
+        publishing = await client.publish("room", MovingTrack(160, 96))
+        await until(lambda: server.relay.recordings.totals.frames >= 3)
+        (recording,) = server.relay.recordings._open
+        publisher = server.relay.publisher_of("room")
+        assert publisher is not None
+        left = parts(publisher)
+        left |= {"recording": weakref.ref(recording), "writer": weakref.ref(recording._writer)}
+        del publisher, recording
+        await leave(client, publishing, left)
+        (name,) = [file.name for file in server.relay.recordings.folder.files()]  # type: ignore[union-attr]
+        session = await play(client, name)
+        player = server.relay.source_of("room")
+        left = {"player": weakref.ref(player), "stream": weakref.ref(player.stream)}  # type: ignore[union-attr]
+        del player
+        await leave(client, f"/api/rooms/room/sessions/{session}", left)
+        assert server.relay.recordings._stays == {}
+
+
+async def play(client: RelayClient, name: str) -> str:
+    wish = {"file": name, "loop": True}
+    async with client.http.post("/api/rooms/room/play", json=wish) as response:
+        assert response.status == 201
+        session: str = (await response.json())["session"]
+        return session

@@ -113,11 +113,14 @@ async def test_tokens_of_the_command_let_our_clients_in(
         assert secret not in everything
 
 
-async def test_it_serves_https_and_takes_a_new_certificate_on_sighup(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_it_serves_https_and_takes_a_new_certificate_on_sighup(
+    tmp_path: Path, workers: str
+) -> None:
     cert, key = write_certificate(tmp_path, "first")
     process = await start(
         "serve", "--port", "0", "--engine", "null", "--tls-cert", str(cert), "--tls-key", str(key),
-        "--log-level", "info",
+        "--log-level", "info", "--workers", workers,
     )  # fmt: skip
     try:
         url = (await said(process, r"https://\S+?:\d+")).group()

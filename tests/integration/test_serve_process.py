@@ -88,7 +88,7 @@ async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureReques
         (["--port", "70000"], 2, "port 70000 is outside"),
         (["--model", "nothing", "--port", "0"], 2, "nothing"),
         (["--engine", "nothing", "--port", "0"], 2, "engine 'nothing' is none of auto,"),
-        (["--workers", "2"], 2, "2 workers are not supported, 1 is"),
+        (["--workers", "65"], 2, "65 workers are outside 0 to 64"),
         (["--config", "missing.toml"], 2, "missing.toml: No such file"),
         (["--token", "secret"], 2, "the setting 'token' is gone"),
         (["--warm", "big"], 2, "'big' is not WIDTHxHEIGHT"),

@@ -33,7 +33,8 @@ PURE = [
 ]
 
 # Everything but training runs without torch, whatever else it needs.
-TORCHLESS = [name for name in cli.COMMANDS if name not in ("train", "export")]
+TRAINING = ("train", "export", "refine")
+TORCHLESS = [name for name in cli.COMMANDS if name not in TRAINING]
 
 
 def loaded_by(module: str) -> set[str]:
@@ -71,7 +72,7 @@ def test_public_names_exist() -> None:
 
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_every_command_explains_itself(name: str) -> None:
-    if name in ("train", "export") and importlib.util.find_spec("torch") is None:
+    if name in TRAINING and importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed (extra: train)")
     script = f"import sys; sys.path[:0] = {PATHS!r}; from rtcodec.cli import main; sys.exit(main())"
     done = subprocess.run(

@@ -57,6 +57,10 @@ def test_the_wheel_holds_a_model_with_its_graphs(model: str, wheel: set[str]) ->
         assert f"rtcodec/models/weights/{model}.{graph}.onnx" in wheel
 
 
+def test_checkpoints_are_not_in_the_wheel(wheel: set[str]) -> None:
+    assert not [name for name in wheel if "checkpoints" in name]
+
+
 def test_every_command_s_module_is_in_the_wheel(wheel: set[str]) -> None:
     from rtcodec.cli import COMMANDS
 

@@ -24,6 +24,7 @@ from rtcodec.webrtc import (
     create_offer,
     new_connection,
 )
+from rtcodec_client.load.link import Link
 from rtcodec_server.access import Grant, Keyring
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import ServerConfig
@@ -105,42 +106,71 @@ class RelayClient:
         return connection, await create_offer(connection, loopback_only=True)
 
     async def publish(
-        self, room: str, track: MediaStreamTrack | None = None, *, codec: str = "VP8"
+        self,
+        room: str,
+        track: MediaStreamTrack | None = None,
+        *,
+        codec: str = "VP8",
+        link: Link | None = None,
     ) -> str:
-        """Publish and return the session's path."""
+        """Publish, through *link* if there is one, and return the session's path."""
         connection, offer = await self.publisher_offer(track, codec)
-        async with self.http.post(f"/whip/{room}", data=offer, headers=SDP) as response:
-            body = await response.text()
-            assert response.status == 201, body
-            await accept_answer(connection, body)
-            return urljoin(f"/whip/{room}", response.headers["Location"])
+        answer, path, _ = await self._post(f"/whip/{room}", offer, link)
+        await accept_answer(connection, answer)
+        return path
 
-    async def watch(self, room: str, *, models: tuple[str, ...] = ()) -> "Watch":
+    async def _post(
+        self, path: str, offer: str, link: Link | None, query: str = ""
+    ) -> tuple[str, str, list[str]]:
+        """Return the answer, the session's path and what the answer links to."""
+        if link is not None:
+            offer = link.lead_offer(offer)
+        async with self.http.post(path + query, data=offer, headers=SDP) as response:
+            answer = await response.text()
+            assert response.status == 201, answer
+            location = urljoin(path, response.headers["Location"])
+            links = response.headers.getall("Link", [])
+        if link is not None:
+            answer = link.lead_answer(answer, "127.0.0.1")
+        return answer, location, links
+
+    async def watch(
+        self,
+        room: str,
+        *,
+        models: tuple[str, ...] = (),
+        query: str = "",
+        link: Link | None = None,
+        max_frames: int = 1000,
+    ) -> "Watch":
         """Subscribe, with the patience that a busy machine needs."""
         connection = self.new_connection()
         config = JitterConfig(patience_us=2_000_000)
-        ready = add_latent_receiver(connection, max_frames=1000, config=config)
+        ready = add_latent_receiver(connection, max_frames=max_frames, config=config)
         offer = await create_offer(connection, models=models, loopback_only=True)
-        async with self.http.post(f"/whep/{room}", data=offer, headers=SDP) as response:
-            body = await response.text()
-            assert response.status == 201, body
-            description = await accept_answer(connection, body)
-            path = urljoin(f"/whep/{room}", response.headers["Location"])
+        answer, path, links = await self._post(f"/whep/{room}", offer, link, query)
+        description = await accept_answer(connection, answer)
         parameters = description.of_kind("video")[0].latent_parameters
         assert parameters is not None
-        return Watch(connection, await ready, path, parameters["model"])
+        return Watch(connection, await ready, path, parameters["model"], links)
 
 
 class Watch:
     """A subscription and what came of it."""
 
     def __init__(
-        self, connection: RTCPeerConnection, receiver: LatentReceiver, path: str, model: str
+        self,
+        connection: RTCPeerConnection,
+        receiver: LatentReceiver,
+        path: str,
+        model: str,
+        links: list[str],
     ) -> None:
         self.connection = connection
         self.receiver = receiver
         self.path = path
         self.model = model
+        self.links = links
         self.frames: list[LatentFrame] = []
         self.task = asyncio.ensure_future(self._read())
 

@@ -8,7 +8,7 @@ from rtcodec.bitstream.sequence import model_tag
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.null import NullEngine
-from rtcodec.types import Planes
+from rtcodec.types import LayerId, Planes
 from support.pictures import picture
 
 
@@ -21,14 +21,14 @@ class CodedFrame:
 
 
 def coded_frames(
-    engine: NullEngine, count: int, size: tuple[int, int], *, packet_bytes: int = 400
+    engine: NullEngine, count: int, size: tuple[int, int], *, packet_bytes: int = 400, rung: int = 0
 ) -> Sequence[CodedFrame]:
-    """Encode *count* pictures of *size* into packets of at most *packet_bytes*."""
+    """Encode *count* pictures of *size* at a rung, in packets of at most *packet_bytes*."""
     description = Description(model_tag(engine.info.model_id), Geometry(*size))
     packer = FramePacker(
         engine.bundle.entropy_tables, Slicing(target_bytes=packet_bytes, dispersed=True)
     )
-    encoder = FrameEncoder(engine, packer, *size, description=description)
+    encoder = FrameEncoder(engine, packer, *size, description=description, layer=LayerId(rung))
     frames = []
     for index in range(count):
         coded = encoder.encode(

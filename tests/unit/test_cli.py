@@ -185,4 +185,9 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", sorted(entry.module for entry in cli.COMMANDS.values()))
 def test_every_command_is_named_after_the_package_that_owns_it(module: str) -> None:
-    assert module.split(".")[0] in {"rtcodec", "rtcodec_server", "rtcodec_client"}
+    assert module.split(".")[0] in {
+        "rtcodec",
+        "rtcodec_engines",
+        "rtcodec_server",
+        "rtcodec_client",
+    }

@@ -9,11 +9,11 @@ import pytest
 from rtcodec.bitstream.file import RtcReader
 from rtcodec.bitstream.packet import Packet, read_packet
 from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import BitstreamError, ConfigError, InputError
+from rtcodec.media.picture import planes_of
 from rtcodec_client.output import OutputThread, check_output, open_output
-from rtcodec_client.picture import planes_of
-from rtcodec_client.picture_decoder import DecodedPicture, PictureDecoder
 from support.pictures import same_picture
 from support.streams import coded_frames
 
@@ -25,9 +25,12 @@ def engine() -> NullEngine:
     return NullEngine()
 
 
-def pictures(engine: NullEngine, count: int, size: tuple[int, int]) -> list[DecodedPicture]:
+def pictures(
+    engine: NullEngine, count: int, size: tuple[int, int], *, rung: int = 0
+) -> list[DecodedPicture]:
     decoder = PictureDecoder(engine, engine.bundle)
-    return [decoder.decode(frame.packets) for frame in coded_frames(engine, count, size)]
+    frames = coded_frames(engine, count, size, rung=rung)
+    return [decoder.decode(frame.packets) for frame in frames]
 
 
 def write(
@@ -90,6 +93,22 @@ def test_a_stream_may_change_its_size(engine: NullEngine) -> None:
         assert same_picture(decoder.decode(frame.packets).planes, frame.decoded)
 
 
+def test_another_rung_of_the_same_size_is_another_stream(engine: NullEngine) -> None:
+    decoder = PictureDecoder(engine, engine.bundle)
+    decoder.warm(64, 64)
+    for rung in (0, 1, 0):
+        (frame,) = coded_frames(engine, 1, (64, 64), rung=rung)
+        decoded = decoder.decode(frame.packets)
+        assert (decoded.rung, decoded.is_complete) == (rung, True)
+    decoder.close()
+
+
+def test_getting_ready_for_a_size_never_fails(engine: NullEngine) -> None:
+    decoder = PictureDecoder(engine, engine.bundle, pixels_max=100)
+    for size in ((0, 5), (10, 10), (1 << 20, 1 << 20)):
+        decoder.prepare(*size)
+
+
 # ---- pictures to files
 
 
@@ -143,14 +162,34 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path, engine: NullEngine, na
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["x.y4m", "x.rtc"])
-def test_a_file_cannot_follow_a_change_of_size(
-    tmp_path: Path, engine: NullEngine, name: str
+@pytest.mark.parametrize("spool", [False, True])
+def test_pictures_of_another_size_are_scaled_to_the_first(
+    tmp_path: Path, engine: NullEngine, spool: bool
 ) -> None:
     frames = pictures(engine, 2, (64, 64)) + pictures(engine, 1, (32, 32))
-    with pytest.raises(InputError, match=rf"{name}: the stream's size changed to 32x32"):
-        write(tmp_path / name, engine, frames)
-    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "x.mkv", engine, frames, spool=spool)
+    with av.open(str(tmp_path / "x.mkv")) as container:
+        saved = [planes_of(frame) for frame in container.decode(video=0)]
+    assert [(p.width, p.height) for p in saved] == [(64, 64)] * 3
+    assert same_picture(saved[0], frames[0].planes)
+    assert saved[2].y.mean() == pytest.approx(frames[2].planes.y.mean(), abs=2)
+
+
+def test_a_bitstream_goes_on_in_another_file_where_size_or_rung_change(
+    tmp_path: Path, engine: NullEngine
+) -> None:
+    frames = pictures(engine, 2, (64, 64)) + pictures(engine, 1, (32, 32), rung=2)
+    frames += pictures(engine, 3, (64, 64))
+    write(tmp_path / "x.rtc", engine, frames)
+    parts = [tmp_path / name for name in ("x.rtc", "x-2.rtc", "x-3.rtc")]
+    assert sorted(tmp_path.iterdir()) == sorted(parts)
+    found = []
+    for part in parts:
+        with part.open("rb") as file:
+            reader = RtcReader(file)
+            units = list(reader)
+            found.append((reader.sequence.width, reader.sequence.rungs, len(units)))
+    assert found == [(64, 1, 2), (32, 3, 1), (64, 1, 3)]
 
 
 def test_a_bitstream_file_is_of_one_model(tmp_path: Path, engine: NullEngine) -> None:

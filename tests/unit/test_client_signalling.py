@@ -162,3 +162,36 @@ def test_a_bare_address_means_the_demo_room() -> None:
     assert check_url("http://host/whip/a", kind="whip") == "http://host/whip/a"
     assert base_of("http://host:8080/whip/a?x=1") == "http://host:8080"
     assert room_of("http://host/whip/my-room/") == "my-room"
+
+
+async def test_the_sizes_that_a_stream_may_come_in_are_asked_for_where_the_relay_says() -> None:
+    async def post(request: web.Request) -> web.Response:
+        link = '</whep/demo/abc/layer>; rel="urn:ietf:params:whep:ext:core:layer"'
+        headers = {"Location": "/whep/demo/abc", "Link": link}
+        return web.Response(status=201, content_type="application/sdp", headers=headers)
+
+    async def get(request: web.Request) -> web.Response:
+        sizes = [(160, 96), (320, 192), (160, 96)]
+        layers = [{"width": width, "height": height} for width, height in sizes]
+        return web.json_response({"layers": layers})
+
+    async with (
+        relay(post=post, get=get) as address,
+        SignallingClient(f"{address}/whep/demo") as client,
+    ):
+        answer = await client.offer("v=0")
+        assert answer.layer_url == f"{address}/whep/demo/abc/layer"
+        assert await client.layer_sizes(answer.layer_url) == [(320, 192), (160, 96)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, "{}"), (200, "{"), (200, "[]"), (200, '{"layers": [1]}'), (200, '{"layers": [{}]}')],
+)
+async def test_layers_that_make_no_sense_are_none(status: int, body: str) -> None:
+    async def get(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=body)
+
+    async with relay(get=get) as address, SignallingClient(f"{address}/whep/demo") as client:
+        assert await client.layer_sizes(f"{address}/layer") == []
+        assert await client.layer_sizes("http://127.0.0.1:9/layer") == []

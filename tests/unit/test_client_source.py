@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.media.picture import frame_of, planes_of, rgb_of, rotated
 from rtcodec.types import Planes
-from rtcodec_client.picture import frame_of, planes_of, rgb_of, rotated
 from rtcodec_client.read_ahead import ReadAhead
 from rtcodec_client.source import Source, SourceFrame, SourceOptions, open_source, parse_size
 from support.pictures import noise, same_picture

@@ -6,8 +6,8 @@ import av
 import pytest
 
 from rtcodec.errors import ConfigError
-from rtcodec_client.picture import planes_of
-from rtcodec_client.video_encoder import VideoEncoder, default_bitrate_bps
+from rtcodec.media.picture import planes_of
+from rtcodec.media.video_encoder import VideoEncoder, default_bitrate_bps
 from support.pictures import picture
 
 DECODERS = {"vp8": "libvpx", "h264": "h264"}

@@ -220,3 +220,49 @@ def test_history_is_bounded_and_slots_stay_below_their_limit() -> None:
         planner.report("a", held(*range(max(0, frame - 60), frame + 1)))
     with pytest.raises(ValueError, match="outside 0 to 15"):
         ReferencePlanner(16)
+
+
+def test_half_the_frame_rate_stands_on_every_other_frame() -> None:
+    planner = started(4, "a")
+    plans = []
+    for _ in range(9):
+        plans.append(planner.plan(half_rate=True))
+        planner.sent(plans[-1])
+    assert [plan.temporal for plan in plans] == [0, 1] * 4 + [0]
+    for plan in plans[1:]:
+        assert plan.reference_frame == (plan.frame_number - 1) // 2 * 2
+        assert (plan.store is None) == (plan.temporal == 1)
+    assert not planner.plan().temporal  # nobody wants it any more
+
+
+def test_who_gets_half_the_frames_is_not_taken_for_one_that_loses_them() -> None:
+    planner = started(4, "half")
+    for number in range(200):
+        plan = planner.plan(half_rate=True)
+        assert not plan.keyframe or number == 0
+        planner.sent(plan)
+        if plan.temporal == 0:
+            planner.report("half", held(*range(max(0, number - 40) & ~1, number + 1, 2)))
+    assert planner.loss_of("half") == 0
+    assert not planner.is_cautious
+    assert planner.plan(half_rate=True).reference_frame == 198
+
+
+def test_a_lost_frame_counts_in_the_loss_of_who_lost_it() -> None:
+    planner = started(4, "a", "b")
+    for number in range(40):
+        send(planner)
+        planner.report("a", held(number))
+        planner.report("b", held(number) if number % 4 else held(newest=number))
+    assert planner.loss_of("a") == 0
+    assert planner.loss_of("b") > 0.05
+    assert planner.loss_of("nobody") == 0
+
+
+def test_frames_that_were_coded_elsewhere_are_counted() -> None:
+    planner = started(4, "a")
+    send(planner, 2)
+    planner.skip_to(7)
+    assert send(planner)[0].frame_number == 7
+    planner.skip_to(3)
+    assert send(planner)[0].frame_number == 8

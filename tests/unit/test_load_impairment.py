@@ -1,8 +1,11 @@
 """The bad network on a virtual clock: what the seed decides, what the clock decides."""
 
+from typing import Any
+
 import pytest
 
 from rtcodec.errors import ConfigError
+from rtcodec_client.load.arguments import parse_rates
 from rtcodec_client.load.impairment import Impairment, Way
 
 PACKET = bytes(1250)  # 10 000 bits
@@ -84,3 +87,44 @@ def test_after_a_pause_the_bucket_is_full_again() -> None:
 def test_what_no_network_does_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         Impairment(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_rate_changes_when_it_should() -> None:
+    steps = ((1_000_000, 100_000), (2_000_000, 1_000_000))
+    way = Way(Impairment(rate_bps=1_000_000, rate_steps=steps, burst_bytes=1500), seed="x")
+    delays = []
+    for second in range(3):
+        now_us = 5_000_000 + second * 1_000_000
+        for _ in range(2):
+            way.send(bytes(1500), now_us=now_us)
+        assert len(way.deliver(now_us=now_us)) == 1  # what the bucket lets through at once
+        assert way.deadline_us is not None
+        delays.append(way.deadline_us - now_us)
+        way.deliver(now_us=way.deadline_us)
+    assert delays == [12_000, 120_000, 12_000]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"rate_steps": ((1, 5000),)},
+        {"rate_bps": 5000, "rate_steps": ((2, 5000), (1, 5000))},
+        {"rate_bps": 5000, "rate_steps": ((-1, 5000),)},
+        {"rate_bps": 5000, "rate_steps": ((1, 999),)},
+    ],
+)
+def test_rates_that_make_no_sense_are_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="rate"):
+        Impairment(**broken)
+
+
+def test_rates_are_read() -> None:
+    assert parse_rates("800.5") == [(0, 800_500)]
+    assert parse_rates("1000,20:300,40.5:1000") == [
+        (0, 1_000_000),
+        (20_000_000, 300_000),
+        (40_500_000, 1_000_000),
+    ]
+    for text in ("", "fast", "1000,300:", "1000,a:300", "1000,,300", "inf"):
+        with pytest.raises(ConfigError, match="rate"):
+            parse_rates(text)

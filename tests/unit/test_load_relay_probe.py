@@ -2,13 +2,20 @@
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 
 import pytest
 
 from rtcodec_client.load.relay_probe import RelaySample, latency_between, read_metrics
-from rtcodec_client.load.system import is_here, listener_of, sample_machine, sample_process
+from rtcodec_client.load.system import (
+    is_here,
+    listener_of,
+    sample_family,
+    sample_machine,
+    sample_process,
+)
 
 TEXT = """
 # HELP rtcodec_frames_total Frames by what became of them.
@@ -86,6 +93,19 @@ def test_a_process_is_seen_with_its_threads_and_descriptors() -> None:
     assert machine is not None
     assert machine.busy_s > first.cpu_s
     assert sample_process(2**22 + 1) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_relay_with_workers_is_seen_as_one() -> None:
+    alone = sample_process(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
+        family = sample_family(os.getpid())
+        worker.kill()
+    assert alone is not None
+    assert family is not None
+    assert family.n_threads > alone.n_threads
+    assert family.cpu_s >= alone.cpu_s
+    assert sample_family(2**22 + 1) is None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -409,3 +409,23 @@ def test_the_end_of_nothing_is_nothing() -> None:
     bench = Bench()
     bench.buffer.end()
     assert bench.take() == []
+
+
+def test_on_a_thin_way_the_rest_of_a_frame_is_waited_for_as_long_as_its_packets_take() -> None:
+    buffer: JitterBuffer[str] = JitterBuffer(JitterConfig(tail_us=5_000))
+
+    def receive(seq: int, frame: int, index: int, *, now_us: int) -> None:
+        arrival = Arrival(seq, 3000 * frame, False, str(seq), (index, 3))
+        buffer.receive(arrival, now_us=now_us)
+
+    for index in range(3):
+        receive(index, 0, index, now_us=20_000 * index)
+    receive(3, 1, 0, now_us=100_000)
+    assert buffer.deadline_us == 125_000  # a quarter more than the packets of the last frame took
+    receive(4, 1, 1, now_us=120_000)
+    receive(5, 1, 2, now_us=140_000)
+    assert buffer.counters.nack_count == 0
+
+    receive(6, 2, 0, now_us=200_000)
+    receive(7, 2, 1, now_us=280_000)
+    assert buffer.deadline_us == 320_000  # four tenths of patience at most

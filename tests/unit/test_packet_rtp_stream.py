@@ -3,10 +3,11 @@
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpSendParameters
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unwrap_rtx
 
-from rtcodec.packet.packetizer import Packetizer, cut_frame
+from rtcodec.packet.packetizer import Packetizer, cut_frame, foreign_frame
 from rtcodec.packet.payload import FrameTiming
-from rtcodec.packet.rtp_stream import ExtensionBlock, RetransmitAs, RtpStream
-from rtcodec.webrtc.aiortc_patch import _extension_block
+from rtcodec.packet.rtp_stream import RESEND_BURST_PACKETS, ExtensionBlock, RetransmitAs, RtpStream
+from rtcodec.webrtc.header_extensions import extension_block
+from rtcodec.webrtc.transport_feedback import EXTENSION_URI
 
 TIMING = FrameTiming(pts=1, received_us=2)
 PACKETS = (b"first", b"second" * 400, b"last")
@@ -32,7 +33,7 @@ def stream(*, seq: int = 65_534, rtx: RetransmitAs | None = RTX, history: int = 
         ssrc=7,
         first_seq=seq,
         timestamp_origin=2**32 - 1000,
-        extensions=_extension_block(EXTENSIONS, "0"),
+        extensions=extension_block(EXTENSIONS, "0"),
         rtx=rtx,
         first_rtx_seq=65_535,
         history_packets=history,
@@ -40,8 +41,18 @@ def stream(*, seq: int = 65_534, rtx: RetransmitAs | None = RTX, history: int = 
 
 
 def write(made: RtpStream, delivery: int = 0, pts: int = 3000) -> list[RtpPacket]:
-    packets = made.write_frame(FRAME, delivery=delivery, pts=pts, ntp=NTP)
-    return [RtpPacket.parse(packet, EXTENSIONS) for packet in packets]
+    return [RtpPacket.parse(packet, EXTENSIONS) for packet in wire(made, delivery, pts)]
+
+
+def wire(made: RtpStream, delivery: int = 0, pts: int = 0) -> list[bytes]:
+    packets = made.lay_out(FRAME, delivery=delivery, pts=pts)
+    return [made.write(packet, ntp=NTP) for packet in packets]
+
+
+def again(made: RtpStream, seq: int) -> bytes:
+    packet = made.kept(seq)
+    assert packet is not None
+    return made.write_again(packet, ntp=NTP)
 
 
 def test_packets_carry_what_a_packetizer_of_their_own_would_have_made() -> None:
@@ -79,9 +90,7 @@ def test_a_retransmission_unwraps_to_what_was_sent() -> None:
     made = stream()
     sent = write(made, delivery=300)
     for n, packet in enumerate((sent[0], sent[4])):
-        again = made.write_again(packet.sequence_number)
-        assert again is not None
-        rtx = RtpPacket.parse(again, EXTENSIONS)
+        rtx = RtpPacket.parse(again(made, packet.sequence_number), EXTENSIONS)
         assert (rtx.ssrc, rtx.payload_type) == (8, 104)
         assert rtx.sequence_number == (65_535 + n) & 0xFFFF
         back = unwrap_rtx(rtx, payload_type=103, ssrc=7)
@@ -90,20 +99,29 @@ def test_a_retransmission_unwraps_to_what_was_sent() -> None:
 
 def test_without_rtx_a_packet_is_sent_again_as_it_was() -> None:
     made = stream(rtx=None)
-    first = made.write_frame(FRAME, delivery=0, pts=0, ntp=NTP)
-    assert made.write_again(65_534) == first[0]
+    assert wire(made)[0] == again(made, 65_534)
 
 
 def test_what_is_not_kept_cannot_be_sent_again() -> None:
     made = stream(history=4)
-    assert made.write_again(65_534) is None  # never sent
+    assert made.kept(65_534) is None  # never sent
     write(made)
-    assert made.write_again(65_534) is None  # pushed out by the fifth
-    assert made.write_again(2) is not None
+    assert made.kept(65_534) is None  # pushed out by the fifth
+    assert made.kept(2) is not None
+
+
+def test_no_more_is_sent_again_than_was_sent() -> None:
+    made = stream()
+    write(made)
+    taken = [made.kept(2) for _ in range(RESEND_BURST_PACKETS + 10)]
+    assert sum(packet is not None for packet in taken) == RESEND_BURST_PACKETS
+    write(made)  # five packets, so five more
+    taken = [made.kept(3) for _ in range(10)]
+    assert sum(packet is not None for packet in taken) == 5
 
 
 def test_a_stream_without_extensions_has_none() -> None:
-    block = _extension_block(HeaderExtensionsMap(), "0")
+    block = extension_block(HeaderExtensionsMap(), "0")
     assert block == ExtensionBlock(b"")
     made = RtpStream(
         payload_type=103,
@@ -114,8 +132,66 @@ def test_a_stream_without_extensions_has_none() -> None:
         rtx=RetransmitAs(104, 8),
         history_packets=8,
     )
-    packets = made.write_frame(FRAME, delivery=0, pts=0, ntp=NTP)
+    packets = wire(made)
     assert [RtpPacket.parse(p).payload[5:] for p in packets][-1] == FRAME.payloads[-1].rest[2:]
-    again = made.write_again(0)
-    assert again is not None
-    assert unwrap_rtx(RtpPacket.parse(again), 103, 7).payload == RtpPacket.parse(packets[0]).payload
+    assert not made.has_numbers
+    assert made.has_rtx
+    assert (
+        unwrap_rtx(RtpPacket.parse(again(made, 0)), 103, 7).payload
+        == RtpPacket.parse(packets[0]).payload
+    )
+
+
+def test_payloads_of_another_codec_go_out_and_again_as_they_are() -> None:
+    made = stream(seq=5)
+    payloads = [b"\x90one", b"\x00two"]
+    frame = foreign_frame(payloads)
+    assert frame.bitstream_bytes == frame.payload_bytes == 8
+    laid_out = made.lay_out(frame, delivery=9, pts=0)
+    packets = [RtpPacket.parse(made.write(packet, ntp=NTP), EXTENSIONS) for packet in laid_out]
+    assert [packet.payload for packet in packets] == payloads
+    assert [packet.marker for packet in packets] == [0, 1]
+    assert unwrap_rtx(RtpPacket.parse(again(made, 6), EXTENSIONS), 103, 7).payload == payloads[1]
+
+
+def test_a_packet_is_numbered_when_it_leaves_and_again_when_it_is_sent_again() -> None:
+    numbered = HeaderExtensionsMap()
+    numbered.configure(
+        RTCRtpSendParameters(
+            headerExtensions=[
+                RTCRtpHeaderExtensionParameters(2, "urn:ietf:params:rtp-hdrext:sdes:mid"),
+                RTCRtpHeaderExtensionParameters(4, EXTENSION_URI),
+                RTCRtpHeaderExtensionParameters(
+                    3, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+                ),
+            ]
+        )
+    )
+    for extensions in (numbered, only_numbers()):
+        made = RtpStream(
+            payload_type=103,
+            ssrc=7,
+            first_seq=0,
+            timestamp_origin=0,
+            extensions=extension_block(extensions, "0"),
+            rtx=RTX,
+            history_packets=8,
+        )
+        assert made.has_numbers
+        assert not stream(rtx=None).has_rtx
+        first, *_, last = made.lay_out(FRAME, delivery=0, pts=0)
+        assert (first.ends_frame, last.ends_frame) == (False, True)
+        for number, write in ((0x1234, made.write), (0xFFFF, made.write_again)):
+            data = write(first, ntp=NTP, number=number)
+            assert len(data) + 10 <= first.size_bytes + 4  # what pacers and estimates count
+            read = RtpPacket.parse(data, extensions).extensions
+            assert read.transport_sequence_number == number
+            assert read.abs_send_time in (None, NTP >> 14 & 0xFFFFFF)
+
+
+def only_numbers() -> HeaderExtensionsMap:
+    extensions = HeaderExtensionsMap()
+    extensions.configure(
+        RTCRtpSendParameters(headerExtensions=[RTCRtpHeaderExtensionParameters(4, EXTENSION_URI)])
+    )
+    return extensions

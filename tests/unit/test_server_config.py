@@ -1,21 +1,38 @@
 """Settings: what is read, what is refused."""
 
 import argparse
+import json
 import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rtcodec.errors import ConfigError
+from rtcodec.session.ladder import RungSpec
 from rtcodec.session.lobby import Limits
-from rtcodec_server.config import PublisherLimits, RequestLimits, ServerConfig, WebhookConfig
+from rtcodec_server.config import (
+    ForwardConfig,
+    LegacyConfig,
+    PublisherLimits,
+    RequestLimits,
+    ServerConfig,
+    WebhookConfig,
+)
 from rtcodec_server.serve_command import add_arguments, settings
-from rtcodec_server.settings import parse_size, read_config, read_settings
+from rtcodec_server.settings import (
+    give_settings,
+    parse_size,
+    read_config,
+    read_settings,
+    take_settings,
+)
+from rtcodec_server.workers.limits import ProcessLimits
 
-TABLES = ("limits", "requests", "publisher", "webhook")
+TABLES = ("limits", "requests", "publisher", "webhook", "legacy", "processes")
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
@@ -38,9 +55,12 @@ def test_a_file_gives_only_what_it_holds(tmp_path: Path) -> None:
 
 def test_rate_settings_are_a_number_a_ratio_and_a_choice(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
-    file.write_text("bitrate_kbps = 800\nmax_frame_factor = 3\nfollow_remb = true\n")
+    file.write_text(
+        "bitrate_kbps = 800\nmax_frame_factor = 3\nfollow_remb = false\nmin_bitrate_kbps = 50\n"
+    )
     config = ServerConfig(**read_config(file))
-    assert (config.bitrate_kbps, config.max_frame_factor, config.follow_remb) == (800, 3.0, True)
+    assert (config.bitrate_kbps, config.max_frame_factor, config.follow_remb) == (800, 3.0, False)
+    assert config.min_bitrate_kbps == 50
 
 
 def parsed(*words: str) -> ServerConfig:
@@ -59,6 +79,51 @@ def test_a_qp_or_a_bit_rate_on_the_command_line_wins_over_the_file(tmp_path: Pat
     assert (by_qp.qp, by_qp.bitrate_kbps) == (40, None)
     with pytest.raises(ConfigError, match="one of them at a time"):
         parsed("--qp", "40", "--bitrate", "300")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ServerConfig(),
+        ServerConfig(
+            port=0,
+            workers=3,
+            engine_in="process",
+            bitrate_kbps=800,
+            warm=((640, 360), (17, 23)),
+            tap=Path("taps"),
+            cors_origins=("https://example.org",),
+            keys={"main": "0123456789abcdef" * 4},
+            publisher=PublisherLimits(max_size=(1280, 720)),
+            webhook=WebhookConfig(url="https://example.org/hook", secret="0123456789abcdef" * 4),
+            processes=ProcessLimits(spares=0, hang_s=2.5),
+        ),
+    ],
+)
+def test_settings_cross_to_another_process_and_are_the_same(config: ServerConfig) -> None:
+    document = json.loads(json.dumps(give_settings(config)))
+    assert ServerConfig(**take_settings(document, where="a test")) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"spares": 9}, "9 spare processes"),
+        ({"hang_s": 0.5}, "hung after 0.5 s"),
+        ({"max_restarts": -1}, "-1 restarts"),
+        ({"window_s": 0.0}, "within 0 s"),
+    ],
+)
+def test_limits_of_processes_are_checked(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ProcessLimits(**setting)  # type: ignore[arg-type]
+
+
+def test_one_process_is_the_default_and_up_to_one_worker_means_it() -> None:
+    assert not ServerConfig().is_supervised
+    assert not ServerConfig(workers=0).is_supervised
+    assert ServerConfig(workers=2).is_supervised
+    assert ServerConfig(engine_in="process").is_supervised
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
@@ -118,8 +183,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ({"max_frame_factor": 1.0}, "at most 1.0 shares"),
         ({"psnr": "some"}, "psnr 'some'"),
         ({"threads": -1}, "-1 threads"),
-        ({"workers": 0}, "0 workers"),
-        ({"workers": 2}, "2 workers are not supported"),
+        ({"workers": -1}, "-1 workers are outside"),
+        ({"workers": 65}, "65 workers are outside"),
+        ({"engine_in": "cloud"}, "engine_in 'cloud': workers or process"),
+        ({"workers": 2, "limits": Limits(max_rooms=2001)}, "max_rooms 2001: at most 2000 with"),
         ({"frame_deadline_ms": 0}, "deadline of 0 ms"),
         ({"max_batch": 0}, "at most 0 frames"),
         ({"keys": {"a b": SECRET}}, "key id 'a b' is not"),
@@ -157,6 +224,11 @@ def test_a_value_out_of_range_is_refused(setting: dict[str, object], message: st
         (lambda: WebhookConfig(timeout_s=0), "timeout of 0 s"),
         (lambda: WebhookConfig(attempts=0), "0 attempts"),
         (lambda: WebhookConfig(max_queue=0), "queue of 0"),
+        (lambda: LegacyConfig(codecs=("AV1",)), "'AV1' is none of VP8, H264"),
+        (lambda: LegacyConfig(bitrate_kbps=1), "1 kb/s of ordinary video is outside"),
+        (lambda: LegacyConfig(keyframe_interval_ms=-1), "a key frame each -1 ms"),
+        (lambda: ForwardConfig(url="far.example.org"), "not at an http or https URL"),
+        (lambda: ServerConfig(forward={"a/b": ForwardConfig(url="http://a")}), "forward 'a/b'"),
     ],
 )
 def test_a_value_out_of_range_in_a_table_is_refused(
@@ -208,7 +280,7 @@ def test_the_example_file_has_every_key_of_every_table_and_no_other(
         there, everything = (given[name], whole[name]) if name else (given, whole)
         for setting in fields(table):
             value = getattr(table, setting.name)
-            if is_dataclass(value) or setting.name == "keys":
+            if is_dataclass(value) or setting.name in ("keys", "forward"):
                 continue
             assert setting.name in everything, f"{name} {setting.name} is not in the file"
             is_set = setting.name in there
@@ -218,7 +290,9 @@ def test_the_example_file_has_every_key_of_every_table_and_no_other(
     # what is commented out is right too, and each key of a table is its default by itself
     file = tmp_path / "whole.toml"
     file.write_text(_UNSET.sub(r"\1", text).replace("put 64", "x" * 32))
-    assert ServerConfig(**read_config(file)).webhook.url == "https://example.org/hook"
+    config = ServerConfig(**read_config(file))
+    assert config.webhook.url == "https://example.org/hook"
+    assert config.forward == {"lobby": ForwardConfig(url="https://far.example.org/whep/lobby")}
 
 
 def test_each_key_of_the_example_file_is_its_default(
@@ -264,6 +338,9 @@ def test_every_kind_of_setting_can_come_from_the_environment() -> None:
             "RTCODEC_BITRATE_KBPS": "300",
             "RTCODEC_PUBLISHER_MAX_SIZE": "640x360",
             "RTCODEC_REQUESTS_PER_S": "1",
+            "RTCODEC_FORWARD": "a=http://one.example/whep/x, b=http://two.example/whep/y",
+            "RTCODEC_FORWARD_TOKEN": "t",
+            "RTCODEC_LEGACY_CODECS": "H264",
             "RTCODEC_KEYS": f"a:{SECRET}, b:{SECRET}:with:colons",
             "RTCODEC_TOKEN": "for clients",
             "RTCODEC_SERVICE_HOST": "what an orchestrator adds",
@@ -280,7 +357,29 @@ def test_every_kind_of_setting_can_come_from_the_environment() -> None:
         "publisher": PublisherLimits(max_size=(640, 360)),
         "requests": RequestLimits(per_s=1.0),
         "keys": {"a": SECRET, "b": f"{SECRET}:with:colons"},
+        "forward": {
+            "a": ForwardConfig(url="http://one.example/whep/x", token="t"),
+            "b": ForwardConfig(url="http://two.example/whep/y", token="t"),
+        },
+        "legacy": LegacyConfig(codecs=("H264",)),
     }
+
+
+def test_a_forward_is_a_url_or_a_table_and_its_token_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(
+        '[forward]\na = "http://x/whep/a"\nb = { url = "http://x/b", token = "word" }\n'
+    )
+    forwards = read_config(file)["forward"]
+    assert forwards["a"] == ForwardConfig(url="http://x/whep/a")
+    assert forwards["b"].token == "word"
+    assert "word" not in repr(forwards)
+    for text, message in (("1", "neither a URL nor"), ("{}", "neither"), ("{url=1}", "wrong type")):
+        file.write_text(f"[forward]\na = {text}\n")
+        with pytest.raises(ConfigError, match=message):
+            read_config(file)
+    with pytest.raises(ConfigError, match="is not ROOM=URL"):
+        read_settings(None, {"RTCODEC_FORWARD": "lobby"})
 
 
 @pytest.mark.parametrize(
@@ -324,3 +423,27 @@ def test_without_keys_only_loopback_is_listened_on_unless_that_is_said(tmp_path:
 def test_no_secret_is_in_what_a_config_looks_like() -> None:
     hook = WebhookConfig(url="https://example.org", secret=SECRET)
     assert SECRET not in repr(ServerConfig(keys={"a": SECRET}, webhook=hook))
+
+
+def test_rungs_come_from_file_environment_and_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('rungs = ["source@800", "270p@350"]\n')
+    wanted = (RungSpec(None, 800), RungSpec(270, 350))
+    assert ServerConfig(**read_config(file)).rungs == wanted
+    assert read_settings(None, {"RTCODEC_RUNGS": "source@800, 270p@350"})["rungs"] == wanted
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = parser.parse_args(["--rung", "source@800", "--rung", "270p@350"])
+    assert settings(arguments, {}).rungs == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rungs": (RungSpec(180), RungSpec(270))}, "not below"),
+        ({"rungs": (RungSpec(270, 350),), "bitrate_kbps": 800}, "say the rate of each rung"),
+    ],
+)
+def test_rungs_that_make_no_ladder_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ServerConfig(**values)

@@ -74,25 +74,28 @@ def test_after_a_delta_frame_another_is_expected() -> None:
     assert rate.plan(12000).kind is FrameKind.INTRA
 
 
+def limit(rate: LiveRate, *ways_bps: int | None, now_us: int = 0) -> float:
+    rate.limit({str(n): bps for n, bps in enumerate(ways_bps)}, now_us=now_us)
+    return rate.target_bps
+
+
 def test_the_narrowest_way_lowers_the_target_and_a_wider_one_raises_it() -> None:
     rate = LiveRate(TARGET_BPS, follows_remb=True)
-    rate.limit([])
-    rate.limit([None, None])
-    assert rate.target_bps == TARGET_BPS
-    rate.limit([900_000, None, 300_000])
-    assert rate.target_bps == 270_000
-    rate.limit([900_000, 500_000])
-    assert rate.target_bps == 450_000
-    rate.limit([10**9])
-    assert rate.target_bps == TARGET_BPS
-    rate.limit([0])
-    assert rate.target_bps == TARGET_BPS / 8
+    assert limit(rate) == limit(rate, None, None) == TARGET_BPS
+    assert limit(rate, 900_000, None, 300_000) == 270_000
+    assert limit(rate, 900_000, 500_000) == 450_000
+    assert limit(rate, 10**9) == TARGET_BPS
+    assert limit(rate, 0) == TARGET_BPS / 8
+
+
+def test_the_floor_is_the_operators() -> None:
+    assert limit(LiveRate(TARGET_BPS, follows_remb=True, least_bps=123_000), 0) == 123_000
+    rate = LiveRate(TARGET_BPS, follows_remb=True, least_bps=10 * TARGET_BPS)
+    assert limit(rate, 0) == TARGET_BPS
 
 
 def test_estimates_are_ignored_unless_asked_for() -> None:
-    rate = LiveRate(TARGET_BPS)
-    rate.limit([1000])
-    assert rate.target_bps == TARGET_BPS
+    assert limit(LiveRate(TARGET_BPS), 1000) == TARGET_BPS
 
 
 def test_time_stamps_that_jump_do_no_harm() -> None:
@@ -100,3 +103,16 @@ def test_time_stamps_that_jump_do_no_harm() -> None:
     send(rate, range(30))
     sizes = send(rate, [10, 11, 10**9, 5, 6, 7])
     assert max(sizes) < 4 * SHARE
+
+
+def test_a_key_frame_that_is_foreseen_may_be_larger() -> None:
+    rate = LiveRate(TARGET_BPS)
+    send(rate, range(60), is_delta=True)
+    usual = rate.plan(3000 * 60)
+    rate.dropped(usual)
+    rate.expect_key()
+    key = rate.plan(3000 * 61)
+    rate.dropped(key)
+    assert key.kind is FrameKind.KEY
+    assert key.max_bits > 1.5 * usual.max_bits
+    assert rate.plan(3000 * 62).kind is FrameKind.DELTA

@@ -1,7 +1,7 @@
 """A stream's frames from picture to packets, with an engine that does as it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -10,13 +10,17 @@ import pytest
 
 from rtcodec.engine.api import StateId
 from rtcodec.engine.null import NullEngine
+from rtcodec.media.scale import planes_of_picture
 from rtcodec.packet.packetizer import CutFrame
+from rtcodec.session.ladder import read_rung
+from rtcodec.session.layer import LayerWish
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.measure import MeasureGate
-from rtcodec_server.stream import Stream, picture_planes
+from rtcodec_server.rung import LadderSetup
+from rtcodec_server.stream import UNWATCHED, Stream
 from support.relay import until
 
 
@@ -53,22 +57,42 @@ class StandInPort:
     """Takes frames as a connection would, or fails."""
 
     is_running = True
+    media_bps = None
 
     def __init__(self) -> None:
         self.pts: list[int] = []
         self.error: Exception | None = None
 
-    def send(self, frame: CutFrame, *, delivery: int, pts: int) -> None:
+    def send(
+        self, frame: CutFrame, *, delivery: int, pts: int, on_left: Callable[[bool], None]
+    ) -> None:
         if self.error is not None:
             raise self.error
         assert delivery == len(self.pts)
         self.pts.append(pts)
+        on_left(True)
+
+
+def connected_sender() -> LatentSender:
+    """Make a sender whose connection stands and that tells the stream what it did."""
+    sender = LatentSender(
+        on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
+        on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
+    )
+    sender._port = StandInPort()  # type: ignore[assignment]
+    return sender
 
 
 class Bench:
     """A stream and its figures."""
 
-    def __init__(self, engine: MoodyEngine, host: EngineHost, rate: LiveRate | None = None) -> None:
+    def __init__(
+        self,
+        engine: MoodyEngine,
+        host: EngineHost,
+        rate: LiveRate | None = None,
+        rungs: LadderSetup | None = None,
+    ) -> None:
         self.engine = engine
         self.stats = StreamStats()
         self.stream = Stream(
@@ -77,8 +101,10 @@ class Bench:
             frame_deadline_us=10_000_000,
             stats=(self.stats, StreamStats()),
             rate=rate,
+            rungs=rungs,
         )
-        self.stream.subscribers["viewer"] = LatentSender()
+        if rungs is None:
+            self.stream.subscribers["viewer"] = LatentSender()
 
     @property
     def frames(self) -> FrameLedger:
@@ -90,10 +116,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(rate: LiveRate | None = None) -> AsyncIterator[Bench]:
+async def bench(
+    rate: LiveRate | None = None, *, rungs: LadderSetup | None = None
+) -> AsyncIterator[Bench]:
     engine = MoodyEngine()
     host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
-    b = Bench(engine, host, rate)
+    b = Bench(engine, host, rate, rungs)
     try:
         yield b
     finally:
@@ -212,11 +240,7 @@ async def test_a_subscriber_that_cannot_be_sent_to_costs_the_others_nothing() ->
     async with bench() as b:
         senders = []
         for name in ("broken", "fine"):
-            sender = LatentSender(
-                on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
-                on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
-            )
-            sender._port = StandInPort()  # type: ignore[assignment]
+            sender = connected_sender()
             b.stream.subscribers[name] = sender
             senders.append(sender)
         senders[0]._port.error = ValueError("packet is too long")  # type: ignore[union-attr]
@@ -268,10 +292,72 @@ async def test_a_picture_of_another_format_is_dropped() -> None:
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 23), (64, 1), (33, 2)])
 async def test_odd_sizes_are_encoded(width: int, height: int) -> None:
     picture = av.VideoFrame(width, height, "yuv420p")
-    planes = picture_planes(picture)
+    planes = planes_of_picture(picture)
     assert planes.y.shape == (height, width)
     assert planes.u.shape == ((height + 1) // 2, (width + 1) // 2)
     async with bench() as b:
         b.put(decoded(width, height))
         await until(lambda: b.frames.encoded == 1)
     await asyncio.sleep(0)
+
+
+# ---- rungs
+
+RUNGS = LadderSetup(
+    specs=tuple(map(read_rung, ("source@800", "48p@200"))),
+    new_rate=lambda bps, n_pixels: LiveRate(bps, n_pixels=n_pixels),
+)
+
+
+async def test_a_frame_at_two_rungs_is_one_frame_in_the_books() -> None:
+    async with bench(rungs=RUNGS) as b:
+        for name, rung in (("a", 0), ("b", 1)):
+            b.stream.add_subscriber(name, connected_sender(), LayerWish(rung=rung))
+        b.put(decoded(128, 96))
+        await until(lambda: all(rung.is_open for rung in b.stream.rungs))
+        for n in range(1, 6):
+            b.put(decoded(128, 96, pts=3000 * n))
+            await until(lambda: b.frames.in_flight == 0)
+        assert b.frames.received == b.frames.encoded + b.frames.n_dropped == 6
+        rungs = b.stream.describe_rungs()
+        assert [(rung["width"], rung["height"]) for rung in rungs] == [(128, 96), (64, 48)]
+        assert [rung["subscribers"] for rung in rungs] == [1, 1]
+        assert rungs[1]["encoded"] == rungs[1]["sent"] >= 5
+        assert b.frames.sent == sum(rung["sent"] for rung in rungs)
+        assert [rate.target_bps for rate in b.stream.rates] == [200_000, 800_000]
+
+
+async def test_a_rung_that_the_engine_refuses_leaves_the_others() -> None:
+    async with bench(rungs=RUNGS) as b:
+        b.stream.add_subscriber("a", connected_sender(), LayerWish(rung=1))
+        b.engine.refusals = 1
+        b.put(decoded(128, 96))
+        await until(lambda: len(b.stream.rungs) == 2 and b.stream.rungs[1].is_open)
+        assert not b.stream.rungs[0].is_open
+        b.put(decoded(128, 96, pts=3000))
+        await until(lambda: b.frames.encoded >= 1)
+        b.stream.choose_layer("a", LayerWish(rung=0))
+        b.put(decoded(128, 96, pts=6000))
+        await until(lambda: b.frames.in_flight == 0)
+        assert b.stream.describe_subscriber("a")["rung"] == 1
+
+
+async def test_who_leaves_a_rung_lets_it_rest() -> None:
+    async with bench(rungs=RUNGS) as b:
+        b.stream.add_subscriber("a", connected_sender(), LayerWish(rung=1))
+        b.put(decoded(128, 96))
+        await until(lambda: all(rung.is_open for rung in b.stream.rungs))
+        b.put(decoded(128, 96, pts=3000))
+        await until(lambda: b.frames.encoded >= 1)
+        b.stream.remove_subscriber("a")
+        b.put(decoded(128, 96, pts=6000))
+        assert b.frames.dropped[UNWATCHED] == 1
+
+
+async def test_without_rungs_there_is_nothing_to_choose_or_tell() -> None:
+    async with bench() as b:
+        b.stream.choose_layer("viewer", LayerWish(rung=1))
+        assert b.stream.describe_subscriber("viewer") == {}
+        assert b.stream.describe_rungs() == []
+        assert b.stream.rungs == ()
+        assert b.stream.rates == []

@@ -115,13 +115,64 @@ def test_a_publisher_that_falls_silent_must_go() -> None:
     lobby.connect("p", now_us=1 * S)
     lobby.hear("p", now_us=3 * S)
     lobby.hear("p", now_us=2 * S)  # an older report changes nothing
-    assert lobby.deadline_us == 8 * S
+    assert lobby.deadline_us == 6 * S  # when the room falls quiet
     drain(lobby)
     lobby.advance(now_us=8 * S)
     assert drain(lobby) == [
         RoomQuiet("a"),
         SessionClosed("p", "a", PUBLISHER, CloseReason.SILENT),
     ]
+
+
+def test_the_room_of_a_silent_publisher_is_quiet_until_it_is_heard_again() -> None:
+    lobby = Lobby(Limits(publisher_quiet_us=3 * S, publisher_silence_us=20 * S))
+    lobby.open_session("p", "a", PUBLISHER, now_us=0)
+    lobby.connect("p", now_us=0)
+    drain(lobby)
+    assert lobby.deadline_us == 3 * S
+    lobby.advance(now_us=3 * S)
+    assert drain(lobby) == [RoomQuiet("a")]
+    assert not lobby.is_live("a")
+    assert (lobby.publisher("a"), lobby.deadline_us) == ("p", 20 * S)
+    lobby.hear("p", now_us=0)  # the same packet as before
+    lobby.advance(now_us=10 * S)
+    assert drain(lobby) == []
+    lobby.hear("p", now_us=10 * S)
+    assert lobby.is_live("a")
+    assert drain(lobby) == [RoomLive("a", "p")]
+    with pytest.raises(RoomTaken):
+        lobby.check_open("a", PUBLISHER)
+
+
+def test_a_silent_publisher_gives_way_to_another() -> None:
+    lobby = Lobby(Limits(publisher_quiet_us=3 * S, max_sessions=2, max_rooms=1))
+    lobby.open_session("p", "a", PUBLISHER, now_us=0)
+    lobby.open_session("w", "a", SUBSCRIBER, now_us=0)
+    lobby.connect("p", now_us=0)
+    lobby.advance(now_us=3 * S)
+    drain(lobby)
+    lobby.open_session("q", "a", PUBLISHER, now_us=4 * S)  # its place, however full it is
+    lobby.hear("p", now_us=5 * S)
+    assert drain(lobby) == [
+        SessionClosed("p", "a", PUBLISHER, CloseReason.REPLACED),
+        SessionOpened("q", "a", PUBLISHER),
+    ]
+    assert (lobby.publisher("a"), lobby.subscribers("a")) == ("q", ("w",))
+    with pytest.raises(RoomTaken):
+        lobby.check_open("a", PUBLISHER)
+    lobby.connect("q", now_us=5 * S)
+    assert lobby.is_live("a")
+
+
+def test_a_publisher_that_comes_back_too_late_has_left() -> None:
+    lobby = Lobby(Limits(publisher_quiet_us=3 * S, publisher_silence_us=20 * S))
+    lobby.open_session("p", "a", PUBLISHER, now_us=0)
+    lobby.connect("p", now_us=0)
+    lobby.advance(now_us=5 * S)
+    drain(lobby)
+    lobby.advance(now_us=20 * S)
+    assert drain(lobby) == [SessionClosed("p", "a", PUBLISHER, CloseReason.SILENT)]
+    assert lobby.rooms == ()
 
 
 def test_a_subscriber_is_listened_to_only_while_frames_go_to_it() -> None:

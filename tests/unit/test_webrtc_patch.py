@@ -2,12 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import aioice
 import aioice.ice
+import aioice.stun
 import aiortc.codecs
 import aiortc.rtcrtpreceiver
 import pytest
+from aiortc.rtcdtlstransport import SRTP_PROFILES, RTCCertificate, generate_certificate
+from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL, crypto
 
 from rtcodec.webrtc import aiortc_patch
 from rtcodec.webrtc.aiortc_patch import (
@@ -17,6 +23,7 @@ from rtcodec.webrtc.aiortc_patch import (
     check,
     install,
 )
+from rtcodec.webrtc.aiortc_sockets import MAX_PAIRS
 
 
 def test_installing_twice_registers_the_codec_once() -> None:
@@ -59,6 +66,32 @@ def test_bit_rate_limits_can_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert h264.MIN_BITRATE == 100_000
 
 
+def test_a_peer_with_an_rsa_certificate_is_taken_in_both_roles() -> None:
+    install()
+    ours = RTCCertificate.generateCertificate()
+    key: Any = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    theirs = RTCCertificate(key=key, cert=generate_certificate(key))
+    for client, server in ((ours, theirs), (theirs, ours)):
+        a, b = (SSL.Connection(_context(side), None) for side in (client, server))
+        a.set_connect_state()
+        b.set_accept_state()
+        for _ in range(20):
+            for one, other in ((a, b), (b, a)):
+                with suppress(SSL.WantReadError):
+                    one.do_handshake()
+                with suppress(SSL.WantReadError):
+                    other.bio_write(one.bio_read(65536))
+        assert a.get_cipher_name() is not None
+        certificate = (b if client is theirs else a).get_peer_certificate()
+        assert certificate is not None
+        assert certificate.get_pubkey().type() == crypto.TYPE_RSA
+
+
+def _context(certificate: RTCCertificate) -> SSL.Context:
+    context: SSL.Context = certificate._create_ssl_context(SRTP_PROFILES)
+    return context
+
+
 async def test_no_more_datagrams_wait_than_are_allowed() -> None:
     install()
     loop = asyncio.get_running_loop()
@@ -88,4 +121,31 @@ async def test_no_more_datagrams_wait_than_are_allowed() -> None:
         assert receiver._queue.qsize() == MAX_DATAGRAMS_WAITING
     finally:
         socket.close()
+        await receiver.close()
+
+
+async def test_a_peer_that_checks_from_everywhere_is_not_followed() -> None:
+    install()
+    receiver = aioice.ice.Connection(ice_controlling=False)
+    with aiortc_patch.gathering(loopback_only=True):
+        await receiver.gather_candidates()
+    protocol = receiver._protocols[0]
+    seen: list[object] = []
+    receiver.request_received = lambda message, addr, protocol: seen.append(addr)  # type: ignore[method-assign]
+    check = bytes(
+        aioice.stun.Message(
+            message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
+        )
+    )
+    try:
+        protocol.datagram_received(check, ("192.0.2.1", 1))
+        assert seen == [("192.0.2.1", 1)]
+        receiver._early_checks.extend([(None, None, None)] * MAX_PAIRS)  # type: ignore[list-item]
+        protocol.datagram_received(check, ("192.0.2.1", 2))
+        assert len(seen) == 1
+        vars(protocol)["rtcodec_peers"].add(("192.0.2.1", 3))
+        protocol.datagram_received(check, ("192.0.2.1", 3))
+        assert len(seen) == 2
+    finally:
+        receiver._early_checks.clear()
         await receiver.close()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,6 +15,7 @@ from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.webrtc import LatentReceiver, QueueClosed, VideoReceiver, unix_us
 from rtcodec.webrtc.aiortc_patch import new_decoder
+from rtcodec.webrtc.aiortc_receiver import MAX_SOURCES
 from rtcodec.webrtc.clock import NTP_TO_UNIX_S
 from support.relay import until
 
@@ -26,12 +28,17 @@ class StandIn:
     def __init__(self) -> None:
         self.nacks: list[int] = []
         self.plis = 0
+        self.heard: list[int] = []
+        self.transport = SimpleNamespace(_rtp_router=SimpleNamespace(ssrc_table={}))
         self._RTCRtpReceiver__codecs = {
             VP8: RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000, payloadType=VP8),
             LATENT: RTCRtpCodecParameters(
                 mimeType="video/X-RTC-LATENT", clockRate=90_000, payloadType=LATENT
             ),
         }
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        self.heard.append(packet.ssrc)
 
     async def _handle_rtcp_packet(self, packet: object) -> None:
         pass
@@ -320,3 +327,14 @@ async def test_a_missing_tail_is_asked_for_on_a_timer() -> None:
     await until(lambda: bench.stand_in.nacks)
     assert bench.stand_in.nacks == [101]
     bench.latents.close()
+
+
+async def test_a_sender_that_changes_its_source_for_ever_is_not_followed(video: Any) -> None:
+    handle: Any = video.stand_in
+    table = handle.transport._rtp_router.ssrc_table
+    for ssrc in range(100):
+        table[ssrc] = handle  # as aiortc does before it calls
+        packet = RtpPacket(payload_type=VP8, ssrc=ssrc)
+        await handle._handle_rtp_packet(packet, arrival_time_ms=0)
+    assert handle.heard == list(range(MAX_SOURCES))
+    assert len(table) == MAX_SOURCES

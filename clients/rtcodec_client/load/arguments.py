@@ -8,14 +8,15 @@ from pathlib import Path
 from rtcodec.console import available_cores
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError
+from rtcodec.media.video_encoder import CODECS, default_bitrate_bps
 from rtcodec_client.barcode import HEIGHT_PX, WIDTH_PX
 from rtcodec_client.load.feed import FeedSettings
 from rtcodec_client.load.impairment import Impairment
 from rtcodec_client.load.plan import LoadSettings
 from rtcodec_client.load.requirement import read_requirement
+from rtcodec_client.load.step import parse_step
 from rtcodec_client.shell import TOKEN_VARIABLE
 from rtcodec_client.source import parse_size
-from rtcodec_client.video_encoder import CODECS, default_bitrate_bps
 from rtcodec_client.watch_command import DEFAULT_MODEL, NULL
 
 _HANDFUL = 8
@@ -85,7 +86,9 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         help="up to so much more delay, at random",
     )
     group.add_argument("--delay", type=float, default=0.0, metavar="MS", help="one way")
-    group.add_argument("--rate", type=float, metavar="KBPS", help="most that passes, each way")
+    group.add_argument(
+        "--rate", metavar="KBPS[,S:KBPS...]", help="most that passes, each way, and after S seconds"
+    )
     group.add_argument(
         "--queue", type=float, default=200.0, metavar="MS", help="before --rate; more is dropped"
     )
@@ -95,6 +98,11 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--impair", choices=("all", "publishers", "subscribers"), default="all", help="whose way"
     )
+    group.add_argument(
+        "--step", action="append", default=[], metavar="S:NAME=VALUE,...",
+        help="S seconds after a peer joined its network is another one: loss, delay, jitter, rate, "
+        "queue; several",
+    )  # fmt: skip
     group.add_argument("--seed", type=int, default=1, help="the same seed, the same losses")
 
 
@@ -140,13 +148,17 @@ def settings_of(args: argparse.Namespace) -> LoadSettings:
         raise ConfigError(f"{args.bitrate:g} kb/s is outside 1..100000")
     asked_bps = None if args.bitrate is None else round(args.bitrate * 1000)
     default_bps = default_bitrate_bps(width, height, args.fps) // _CALL_SHARE
+    rates = [] if args.rate is None else parse_rates(args.rate)
     impairment = Impairment(
         loss=parse_loss(args.loss),
         delay_us=round(args.delay * 1000),
         jitter_us=round(args.jitter * 1000),
-        rate_bps=None if args.rate is None else round(args.rate * 1000),
+        rate_bps=rates[0][1] if rates else None,
+        rate_steps=tuple(rates[1:]),
         queue_us=round(args.queue * 1000),
     )
+    up = impairment if args.direction != "down" else Impairment()
+    down = impairment if args.direction != "up" else Impairment()
     roles = {"publishers": ("publisher",), "subscribers": ("subscriber",)}
     both = ("subscriber", "publisher")
     n_peers = args.publishers * (1 + args.subscribers)
@@ -162,8 +174,12 @@ def settings_of(args: argparse.Namespace) -> LoadSettings:
             width=width, height=height, fps=args.fps, codec=args.codec,
             bitrate_bps=asked_bps or default_bps,
         ),
-        up=impairment if args.direction != "down" else Impairment(),
-        down=impairment if args.direction != "up" else Impairment(),
+        up=up,
+        down=down,
+        steps=tuple(
+            parse_step(text, up=up, down=down, direction=args.direction, share=parse_loss)
+            for text in args.step
+        ),
         impaired_roles=roles.get(args.impair, both),
         seed=args.seed,
         processes=default_processes(n_peers) if args.processes is None else args.processes,
@@ -188,6 +204,26 @@ def parse_loss(text: str) -> float:
     if not 0 <= share <= 1:
         raise ConfigError(f"a loss of {text} is outside 0..100 %")
     return share
+
+
+def parse_rates(text: str) -> list[tuple[int, int]]:
+    """
+    Read `1000,20:300,40:1000`: 1 Mb/s, after 20 s 300 kb/s, after 40 s as before.
+
+    Returns:
+        (microseconds, bits per second) of each.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    rates = []
+    for part in text.split(","):
+        seconds, _, kbps = part.rpartition(":")
+        try:
+            rates.append((round(float(seconds or 0) * 1_000_000), round(float(kbps) * 1000)))
+        except (ValueError, OverflowError):
+            raise ConfigError(f"a rate of {text!r} is not KBPS[,S:KBPS...]") from None
+    return rates
 
 
 def default_processes(n_peers: int) -> int:

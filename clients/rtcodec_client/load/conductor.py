@@ -265,7 +265,7 @@ class Conductor:
 
     def _process_settings(self) -> list[ProcessSettings]:
         settings, facts = self.settings, self._facts
-        link = LinkSettings(settings.up, settings.down, settings.seed)
+        link = LinkSettings(settings.up, settings.down, settings.seed, settings.steps)
         place = PeerPlace(
             url=facts.url,
             token=facts.token,

@@ -22,6 +22,7 @@ from typing import Final
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
+from rtcodec.media.video_encoder import VideoEncoder, VideoPacket
 from rtcodec.timebase import RTP_TIME_BASE, US_PER_S, us_to_ticks
 from rtcodec.types import Planes
 from rtcodec.webrtc.clock import monotonic_us
@@ -29,7 +30,6 @@ from rtcodec.webrtc.newest import NewestQueue, QueueClosed
 from rtcodec_client.barcode import COUNTER_MAX, draw_barcode
 from rtcodec_client.load.recorder import Recorder
 from rtcodec_client.scene import Scene
-from rtcodec_client.video_encoder import VideoEncoder, VideoPacket
 
 _SCENE_FRAMES: Final = 9000
 "The scene starts over after so many frames, so that its clock fits into the picture."

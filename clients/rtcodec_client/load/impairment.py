@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +37,9 @@ class Impairment:
     rate_bps: int | None = None
     "Most that passes, bits of UDP payload per second; None for no limit."
 
+    rate_steps: Sequence[tuple[int, int]] = ()
+    "What passes later: (microseconds from the first datagram, bits per second), in order."
+
     burst_bytes: int = 4 * _MTU_BYTES
     "What passes at once after a pause: the depth of the token bucket."
 
@@ -49,12 +53,19 @@ class Impairment:
         Raises:
             ConfigError: If one is out of range.
         """
+        steps = tuple((int(at_us), int(bps)) for at_us, bps in self.rate_steps)
+        object.__setattr__(self, "rate_steps", steps)  # JSON has lists
         if not 0.0 <= self.loss <= 1.0:
             raise ConfigError(f"a loss of {self.loss:g} is outside 0..1")
         if min(self.delay_us, self.jitter_us, self.queue_us) < 0:
             raise ConfigError("delay, jitter and queue are not below 0")
         if self.rate_bps is not None and self.rate_bps < 1000:
             raise ConfigError(f"a rate of {self.rate_bps} bits per second is below 1000")
+        if self.rate_bps is None and self.rate_steps:
+            raise ConfigError("a rate that changes begins with one that holds from the start")
+        times_us = [0, *(at_us for at_us, _ in self.rate_steps)]
+        if times_us != sorted(times_us) or any(bps < 1000 for _, bps in self.rate_steps):
+            raise ConfigError("rates change in order of time, each to 1000 bits per second or more")
         if self.burst_bytes < _MTU_BYTES:
             raise ConfigError(f"a burst of {self.burst_bytes} bytes is below {_MTU_BYTES}")
 
@@ -76,6 +87,7 @@ class Way:
         self._impairment = impairment
         self._random = random.Random(seed)
         self._in_flight: list[tuple[int, int, bytes]] = []
+        self._first_us: int | None = None
         self._full_us = 0  # when the bucket is full again if nothing more is sent
         self.n_sent = 0
         "Datagrams given to `send`."
@@ -85,6 +97,10 @@ class Way:
 
         self.n_overflowed = 0
         "Of those, dropped because the queue before the bucket was full."
+
+    def change(self, impairment: Impairment) -> None:
+        """Do this from now on; what is under way stays so, and the same seed draws the same."""
+        self._impairment = impairment
 
     @property
     def deadline_us(self) -> int | None:
@@ -118,7 +134,7 @@ class Way:
 
     def _leave(self, size_bytes: int, now_us: int) -> int | None:
         """Say when the bucket lets a datagram go, or None if it would wait too long."""
-        rate_bps = self._impairment.rate_bps
+        rate_bps = self._rate_bps(now_us)
         if rate_bps is None:
             return now_us
         full_us = max(self._full_us, now_us) + size_bytes * 8_000_000 // rate_bps
@@ -128,3 +144,12 @@ class Way:
             return None
         self._full_us = full_us
         return leaves_us
+
+    def _rate_bps(self, now_us: int) -> int | None:
+        if self._first_us is None:
+            self._first_us = now_us
+        rate_bps = self._impairment.rate_bps
+        for at_us, step_bps in self._impairment.rate_steps:
+            if now_us - self._first_us >= at_us:
+                rate_bps = step_bps
+        return rate_bps

@@ -12,6 +12,7 @@ the peer side. STUN, DTLS, RTP and RTCP all pass through; HTTP does not.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import Any, Final, Self, cast
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_client.load.impairment import Impairment, Way
+from rtcodec_client.load.step import Step
 from rtcodec_client.signalling import Answer, SignallingClient
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -40,6 +42,7 @@ class LinkSettings:
     "From the relay to the peer."
 
     seed: int
+    steps: tuple[Step, ...] = ()
 
 
 class _Side(asyncio.DatagramProtocol):
@@ -107,6 +110,7 @@ class Link:
             settings: See there.
             name: Of the peer; with the seed it decides what gets lost.
         """
+        self._timers: list[asyncio.TimerHandle] = []
         self._peer_side = _Side(lambda data: self._up.send(data))
         self._relay_side = _Side(lambda data: self._down.send(data))
         seed = f"{settings.seed}/{name}"
@@ -118,6 +122,9 @@ class Link:
         """Open both sockets."""
         link = cls(settings, name)
         loop = asyncio.get_running_loop()
+        for step in settings.steps:
+            change = functools.partial(link.change, up=step.up, down=step.down)
+            link._timers.append(loop.call_later(step.at_us / 1e6, change))
         await loop.create_datagram_endpoint(lambda: link._peer_side, local_addr=(_LOOPBACK, 0))
         host = _LOOPBACK if loopback_only else "0.0.0.0"
         await loop.create_datagram_endpoint(lambda: link._relay_side, local_addr=(host, 0))
@@ -131,6 +138,12 @@ class Link:
             for name, direction in (("up", self._up), ("down", self._down))
             for what in ("sent", "lost", "overflowed")
         }
+
+    def change(self, *, up: Impairment | None = None, down: Impairment | None = None) -> None:
+        """Do something else from now on; None leaves a way as it is."""
+        for direction, impairment in ((self._up, up), (self._down, down)):
+            if impairment is not None:
+                direction.way.change(impairment)
 
     def lead_offer(self, sdp: str) -> str:
         """Return our offer with the relay side in place of the peer; note where the peer is."""
@@ -167,6 +180,8 @@ class Link:
 
     def close(self) -> None:
         """Close the sockets; what is under way is lost."""
+        for timer in self._timers:
+            timer.cancel()
         for direction in (self._up, self._down):
             direction.close()
         for side in (self._peer_side, self._relay_side):

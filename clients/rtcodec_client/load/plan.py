@@ -13,6 +13,7 @@ from rtcodec_client.load.feed import FeedSettings
 from rtcodec_client.load.impairment import Impairment
 from rtcodec_client.load.peer import PeerSpec
 from rtcodec_client.load.requirement import Requirement
+from rtcodec_client.load.step import Step
 
 MAX_PROCESSES = 32
 MAX_PEERS = 2000
@@ -45,6 +46,9 @@ class LoadSettings:
     feed: FeedSettings
     up: Impairment = field(default_factory=Impairment)
     down: Impairment = field(default_factory=Impairment)
+    steps: tuple[Step, ...] = ()
+    "When the network changes, for each peer from when it joined."
+
     impaired_roles: tuple[str, ...] = ("publisher", "subscriber")
     seed: int = 1
     processes: int = 1
@@ -94,7 +98,7 @@ class LoadSettings:
     @property
     def is_impaired(self) -> bool:
         """Whether there is a network of ours in between."""
-        return not (self.up.is_none and self.down.is_none)
+        return bool(self.steps) or not (self.up.is_none and self.down.is_none)
 
 
 @dataclass(frozen=True, slots=True)

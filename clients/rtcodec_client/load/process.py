@@ -31,6 +31,7 @@ from rtcodec_client.load.link import LinkSettings
 from rtcodec_client.load.peer import LoadPeer, PeerPlace, PeerSpec
 from rtcodec_client.load.publisher import LoadPublisher
 from rtcodec_client.load.recorder import Recorder
+from rtcodec_client.load.step import read_step
 from rtcodec_client.load.subscriber import LoadSubscriber, Viewer
 from rtcodec_client.shell import run_async
 from rtcodec_client.watch_command import load_engine
@@ -68,7 +69,12 @@ def read_settings(document: dict[str, Any]) -> ProcessSettings:
     place = dict(document["place"])
     link = place.pop("link")
     if link is not None:
-        link = LinkSettings(Impairment(**link["up"]), Impairment(**link["down"]), link["seed"])
+        link = LinkSettings(
+            Impairment(**link["up"]),
+            Impairment(**link["down"]),
+            link["seed"],
+            tuple(map(read_step, link["steps"])),
+        )
     return ProcessSettings(
         **{
             **document,

@@ -8,12 +8,12 @@ from typing import Any
 from aiortc.codecs import get_encoder
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 
+from rtcodec.media.video_encoder import VideoPacket
 from rtcodec.webrtc.aiortc_patch import SenderPort
 from rtcodec_client.load.feed import Feed, FeedTrack
 from rtcodec_client.load.peer import LoadPeer, PeerPlace, PeerSpec
 from rtcodec_client.load.recorder import Recorder
 from rtcodec_client.publish import codec_capabilities
-from rtcodec_client.video_encoder import VideoPacket
 
 
 class _Packer:

@@ -16,8 +16,8 @@ from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_client.load.system import (
     MachineSample,
     ProcessSample,
+    sample_family,
     sample_machine,
-    sample_process,
 )
 from rtcodec_client.signalling import SignallingClient
 
@@ -118,7 +118,7 @@ class RelayProbe:
             rooms=ours,
             n_foreign_rooms=len(rooms) - len(ours),
             total=total if isinstance(total, dict) else {},
-            process=sample_process(self.pid) if self.pid is not None else None,
+            process=sample_family(self.pid) if self.pid is not None else None,
             machine=sample_machine(),
         )
         self.samples.append(sample)

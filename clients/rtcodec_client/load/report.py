@@ -265,6 +265,7 @@ def _settings(settings: LoadSettings) -> dict[str, Any]:
         "impairment": {
             "up": asdict(settings.up),
             "down": asdict(settings.down),
+            "steps": [asdict(step) for step in settings.steps],
             "of": list(settings.impaired_roles),
             "seed": settings.seed,
         }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rtcodec.bundle import Bundle
+from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import FrameReporter, write_report
@@ -26,9 +27,8 @@ from rtcodec_client.load.feed import Pictures, frame_of_barcode
 from rtcodec_client.load.peer import LoadPeer, PeerPlace, PeerSpec
 from rtcodec_client.load.recorder import Recorder
 from rtcodec_client.load.seen import HeldFrames, SubscriberFigures
-from rtcodec_client.picture_decoder import DecodedPicture, PictureDecoder
 
-_QUEUE_FRAMES: Final = 4
+_QUEUE_FRAMES: Final = 2
 _RELAY_STAGES: Final = ("receive", "decode", "queue", "batch", "engine", "entropy")
 _LATENCY_MAX_US: Final = 30_000_000
 "A frame that seems older than this, or from the future, was misread."

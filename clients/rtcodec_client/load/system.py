@@ -66,6 +66,36 @@ def sample_process(pid: int) -> ProcessSample | None:
     )
 
 
+def sample_family(pid: int) -> ProcessSample | None:
+    """Look at a process and those that it started, as one: a relay may have workers."""
+    samples = [sample_process(member) for member in (pid, *_children(pid))]
+    if samples[0] is None:
+        return None
+    there = [sample for sample in samples if sample is not None]
+    fds = [sample.n_fds for sample in there if sample.n_fds is not None]
+    waits = [sample.wait_s for sample in there if sample.wait_s is not None]
+    return ProcessSample(
+        cpu_s=sum(sample.cpu_s for sample in there),
+        rss_bytes=sum(sample.rss_bytes for sample in there),
+        n_fds=sum(fds) if len(fds) == len(there) else None,
+        n_threads=sum(sample.n_threads for sample in there),
+        wait_s=sum(waits) if len(waits) == len(there) else None,
+    )
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that *pid* started; none where the system does not tell."""
+    children = []
+    for entry in _PROC.glob("[0-9]*/stat"):
+        try:
+            parent = entry.read_text("ascii", errors="replace").rpartition(")")[2].split()[1]
+        except (OSError, IndexError):
+            continue  # it has just ended
+        if parent == str(pid):
+            children.append(int(entry.parent.name))
+    return children
+
+
 def sample_machine() -> MachineSample | None:
     """Look at the machine's processor time."""
     try:

@@ -1,13 +1,16 @@
 """A shipped model goes on training where it was frozen."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 pytest.importorskip("onnx", reason="onnx is not installed (extra: train)")
 
+from rtcodec import models  # noqa: E402
 from rtcodec.bundle import WEIGHTS_DIR, Bundle  # noqa: E402
 from rtcodec.errors import InputError  # noqa: E402
 from rtcodec.models.config import TrainConfig  # noqa: E402
@@ -86,3 +89,19 @@ def test_a_bundle_without_one_of_todays_weights_is_an_input_error(
     replace(bundle, tensors=fewer, graph_sha256={}).save(tmp_path / "tiny.rtcm")
     with pytest.raises(InputError, match="its weights"):
         thaw(tmp_path / "tiny.rtcm", TINY)
+
+
+def test_the_checkpoint_of_m256_is_the_one_described_and_training_goes_on_from_it(
+    tmp_path: Path,
+) -> None:
+    folder = Path(models.__file__).parent / "checkpoints"
+    path = folder / "m256.safetensors"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in (folder / "README.md").read_text()
+    run = started(TrainConfig(tier="m256", crop_px=64, batch=1), tmp_path, init=path)
+    before = {key: value.clone() for key, value in run.net.state_dict().items()}
+    with safe_open(path, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118
+            assert torch.equal(before[key], file.get_tensor(key).to(before[key].dtype)), key
+    assert run.advance(1.0)["log_cost"] < 1.0
+    assert any(not torch.equal(before[key], value) for key, value in run.net.state_dict().items())

@@ -1,13 +1,15 @@
 """
 Bitstream packets as they came over the network, to planes.
 
-Opens the frame decoder for whatever size the packets say, anew when it
-changes. Blocking; belongs to one thread at a time.
+Opens the frame decoder for whatever size and rung the packets say, anew when
+one changes: what was decoded of another rung is of no use to this one.
+Blocking; belongs to one thread at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rtcodec.bitstream.packet import Description, Extension, Packet, read_packet
@@ -15,7 +17,7 @@ from rtcodec.bitstream.sequence import MAX_REFERENCES
 from rtcodec.bundle import Bundle
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.engine.api import Engine
-from rtcodec.errors import BitstreamError, Corrupt, Truncated
+from rtcodec.errors import BitstreamError, Corrupt, EngineError, LocalProtocolError, Truncated
 from rtcodec.types import Planes
 
 DECODED_PIXELS_MAX = 4096 * 2304
@@ -41,6 +43,9 @@ class DecodedPicture:
     concealed: float = 0.0
     "Share of its tiles that did not come and were made up, 0 to 1."
 
+    rung: int = 0
+    "Which coding of the stream it is of, 0 the finest."
+
 
 class PictureDecoder:
     """
@@ -60,12 +65,22 @@ class PictureDecoder:
         self._net = bundle.scale_net
         self._delta = bundle.delta
         self._pixels_max = pixels_max
-        self._size: tuple[int, int] | None = None
+        self._opened: tuple[int, int, int] | None = None  # width, height, rung
         self._decoder: FrameDecoder | None = None
 
     def warm(self, width: int, height: int) -> None:
         """Get ready for frames of a size; may take a second, which the first frame then saves."""
-        self._decoder_for(width, height)
+        self._decoder_for(width, height, rung=None)
+
+    def prepare(self, width: int, height: int) -> None:
+        """
+        Let the engine get ready for a size that frames may change to.
+
+        For any thread; a size that is not decoded, or that the engine refuses, is left for later.
+        """
+        if 0 < width * height <= self._pixels_max:
+            with suppress(EngineError, LocalProtocolError):  # such as one that is closed by now
+                self._engine.close_state(self._engine.open_state(width, height))
 
     def decode(self, packets: Sequence[bytes]) -> DecodedPicture:
         """
@@ -76,19 +91,19 @@ class PictureDecoder:
             EngineError: If the device failed.
         """
         parsed, problem = _parse(packets)
-        described = next(
-            (p.header.description for p in parsed if isinstance(p, Packet) and _is_described(p)),
-            None,
+        header = next(
+            (p.header for p in parsed if isinstance(p, Packet) and p.header.description), None
         )
-        if described is None:
+        if header is None or header.description is None:
             raise problem or Truncated("no packet of the frame says its size", offset=0)
+        described, rung = header.description, header.layer.rung
         geometry = described.geometry
-        decoded = self._decoder_for(geometry.width, geometry.height).decode(parsed)
+        decoded = self._decoder_for(geometry.width, geometry.height, rung).decode(parsed)
         is_complete = problem is None and decoded.whole
         number = decoded.frame.header.frame_number
         concealed = 1.0 - float(decoded.frame.present.mean())
         return DecodedPicture(
-            decoded.planes, is_complete, tuple(parsed), described, number, concealed
+            decoded.planes, is_complete, tuple(parsed), described, number, concealed, rung
         )
 
     def close(self) -> None:
@@ -96,28 +111,28 @@ class PictureDecoder:
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
-            self._size = None
+            self._opened = None
 
-    def _decoder_for(self, width: int, height: int) -> FrameDecoder:
-        size = (width, height)
-        if self._decoder is None or size != self._size:
-            if size[0] * size[1] > self._pixels_max:
-                raise Corrupt(f"a frame of {size[0]}x{size[1]} is more than we take", offset=0)
+    def _decoder_for(self, width: int, height: int, rung: int | None) -> FrameDecoder:
+        """Return the decoder of a size and rung; one got ready for *rung* None suits any."""
+        wanted = (width, height, -1 if rung is None else rung)
+        if self._decoder is not None and self._opened == (width, height, -1):
+            self._opened = wanted
+        if self._decoder is None or wanted != self._opened:
+            if width * height > self._pixels_max:
+                raise Corrupt(f"a frame of {width}x{height} is more than we take", offset=0)
             self.close()
             self._decoder = FrameDecoder(
                 self._engine,
                 self._tables,
                 self._net,
-                *size,
+                width,
+                height,
                 references=MAX_REFERENCES,
                 delta=self._delta,
             )
-            self._size = size
+            self._opened = wanted
         return self._decoder
-
-
-def _is_described(packet: Packet) -> bool:
-    return packet.header.description is not None
 
 
 def _parse(

@@ -1,5 +1,5 @@
 """
-The publisher's own VP8 or H.264 encoder, through PyAV.
+VP8 or H.264 of a live picture, through PyAV: what publishers send and ordinary viewers get.
 
 aiortc's encoders cap VP8 at 1.5 Mb/s and encode H.264 slowly; ours hand
 finished packets to aiortc, which only cuts them into RTP payloads.
@@ -14,9 +14,9 @@ import av
 from av.video.frame import PictureType
 
 from rtcodec.errors import ConfigError, EngineError
+from rtcodec.media.picture import frame_of
 from rtcodec.timebase import RTP_TIME_BASE
 from rtcodec.types import Planes
-from rtcodec_client.picture import frame_of
 
 VideoPacket: TypeAlias = "av.Packet[av.stream.Stream]"
 
@@ -50,6 +50,7 @@ class VideoEncoder:
         frame_rate: Frames per second, for the rate control.
         bitrate_bps: Most it may spend.
         threads: Of the encoder.
+        preset: Of x264; VP8 has none.
 
     Raises:
         ConfigError: If the codec is unknown or cannot carry the size.
@@ -64,6 +65,7 @@ class VideoEncoder:
         frame_rate: Fraction,
         bitrate_bps: int,
         threads: int = 1,
+        preset: str = "superfast",
     ) -> None:
         if codec not in CODECS:
             raise ConfigError(f"codec {codec!r} is none of {', '.join(CODECS)}")
@@ -75,6 +77,7 @@ class VideoEncoder:
         self._ceiling_bps = bitrate_bps
         self._bitrate_bps = bitrate_bps
         self._threads = threads
+        self._preset = preset
         self._wants_keyframe = False
         self._context: av.VideoCodecContext | None = None
 
@@ -91,14 +94,17 @@ class VideoEncoder:
         """
         Follow the receiver's estimate downwards, and up again to the ceiling.
 
-        Small changes are ignored: taking a new rate over costs a key frame.
+        Small changes are ignored: libvpx takes a new rate over with a key frame only.
         """
         wanted = min(max(bitrate_bps, 100_000), self._ceiling_bps)
         lower = wanted < self._bitrate_bps * _REBUILD_RATIO
         higher = wanted * _REBUILD_RATIO > self._bitrate_bps
         if lower or higher:
             self._bitrate_bps = wanted
-            self._context = None
+            if self._codec == "h264" and self._context is not None:
+                self._context.bit_rate = wanted
+            else:
+                self._context = None
 
     def encode(self, planes: Planes, pts: int) -> VideoPacket | None:
         """
@@ -121,12 +127,15 @@ class VideoEncoder:
             self._wants_keyframe = False
         try:
             context = self._context = self._context or self._open()
-            data = b"".join(bytes(packet) for packet in context.encode(frame))
+            packets = context.encode(frame)
+            data = b"".join(map(bytes, packets))
+            is_keyframe = any(packet.is_keyframe for packet in packets)
         except av.FFmpegError as error:
             raise EngineError(f"{self._codec} encoder failed: {error.strerror}") from error
         if not data:
             return None
         packet = av.Packet(data)
+        packet.is_keyframe = is_keyframe
         packet.pts, packet.time_base = pts, RTP_TIME_BASE
         return packet
 
@@ -146,7 +155,7 @@ class VideoEncoder:
         return context
 
     def _options(self) -> dict[str, str]:
-        rate = str(self._bitrate_bps)
+        rate = str(self._bitrate_bps if self._codec == "vp8" else self._ceiling_bps)
         if self._codec == "vp8":
             return {
                 "deadline": "realtime",
@@ -163,10 +172,10 @@ class VideoEncoder:
                 "qmax": "56",
             }
         return {
-            "preset": "superfast",
+            "preset": self._preset,
             "tune": "zerolatency",
             "profile": "baseline",  # what WebRTC offers as 42e01f
             "maxrate": rate,
-            "bufsize": str(self._bitrate_bps // 2),
+            "bufsize": str(self._ceiling_bps // 2),
             "forced-idr": "1",
         }

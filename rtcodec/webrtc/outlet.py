@@ -1,0 +1,212 @@
+"""
+Let the packets of a latent stream out to the socket when it is their turn.
+
+    frame --> RtpStream --> Pacer --> number, time --> SRTP, socket
+    NACK  ------^ retransmissions first
+
+The shell around `rtcodec.packet.pacer`: an event loop's timer, a clock. Knows nothing of aiortc.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from rtcodec.packet.pacer import Pacer
+from rtcodec.packet.packetizer import CutFrame, CutPayload, write_payload_head
+from rtcodec.packet.parity import MEDIA_PART, ParityPolicy, make_parities, write_parity
+from rtcodec.packet.retransmit import RetransmitGate
+from rtcodec.packet.rtp_stream import Outgoing, RtpStream
+from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us
+from rtcodec.webrtc.clock import monotonic_us, unix_us, unix_us_to_ntp
+from rtcodec.webrtc.transport_feedback import SendSide
+
+_log = logging.getLogger(__name__)
+
+_INTERVAL_US: Final = 33_333  # until time stamps tell
+_INTERVAL_RANGE_US: Final = (8_000, 100_000)
+
+OnLeft = Callable[[bool], None]
+"Called with whether a frame has left when it is known."
+
+
+class Outlet:
+    """Sends one stream; belongs to the event loop."""
+
+    def __init__(
+        self,
+        stream: RtpStream,
+        way: SendSide,
+        *,
+        transmit: Callable[[list[bytes]], None],
+    ) -> None:
+        """
+        Args:
+            stream: Of the packets.
+            way: Numbers them, and knows what the way carries.
+            transmit: Encrypts packets and hands them to the socket; raises ConnectionError.
+        """
+        self.stream = stream
+        self._way = way
+        self._transmit = transmit
+        self._pacer: Pacer[tuple[Outgoing, bool]] = Pacer()
+        self._leaving: deque[OnLeft] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_pts: int | None = None
+        self._interval_us = _INTERVAL_US
+        self._gate = RetransmitGate()
+        self._parity = ParityPolicy()
+        self.n_parities = 0
+        "Parities sent so far."
+
+    @property
+    def n_waiting(self) -> int:
+        """Packets that wait for their turn."""
+        return len(self._pacer)
+
+    def send(self, frame: CutFrame, *, delivery: int, pts: int, on_left: OnLeft) -> None:
+        """
+        Send a frame, its first packets now.
+
+        Args:
+            frame: Its payloads.
+            delivery: Frames sent to this receiver before, modulo 2**16.
+            pts: 90 kHz ticks.
+            on_left: Called when its last packet has left, or cannot: perhaps before this returns.
+
+        Raises:
+            ConnectionError: If the connection is gone; *on_left* is not called then.
+        """
+        self._note_interval(pts)
+        packets = self.stream.lay_out(frame, delivery=delivery, pts=pts)
+        self._gate.note_sent(sum(packet.size_bytes for packet in packets))
+        self._leaving.append(on_left)
+        now_us = monotonic_us()
+        protected = [(packet, False) for packet in packets]
+        protected += [(packet, True) for packet in self._parities(packets, now_us)]
+        self._pacer.estimate_bps = self._way.bps
+        self._pacer.add_frame(
+            [(item, item[0].size_bytes) for item in protected],
+            interval_us=self._interval_us,
+            now_us=now_us,
+        )
+        try:
+            self._let_out(now_us)
+        except BaseException:
+            if self._leaving and self._leaving[-1] is on_left:
+                self._leaving.pop()
+            self.close()
+            raise
+        self._set_timer(now_us)
+
+    @property
+    def media_bps(self) -> int | None:
+        """What the way carries beside parities; None if nothing was heard of it lately."""
+        bps = self._way.bps
+        if bps is None or not self._parity.is_active(now_us=monotonic_us()):
+            return bps
+        return int(MEDIA_PART * bps)
+
+    def send_again(self, seq: int) -> None:
+        """
+        Send a packet again that the receiver misses, if `RetransmitGate` lets it.
+
+        Raises:
+            ConnectionError: If the connection is gone.
+        """
+        packet = self.stream.kept(seq)
+        now_us = monotonic_us()
+        rtt_us = self._way.estimator.rtt_us or 0
+        if packet is None or not self._gate.may(
+            seq, packet.size_bytes, rtt_us=rtt_us, now_us=now_us
+        ):
+            return
+        self._pacer.add_again((packet, True), packet.size_bytes, now_us=now_us)
+        try:
+            self._let_out(now_us)
+        except ConnectionError:
+            self.close()  # what was taken is lost, the ends of frames among it
+            raise
+        self._set_timer(now_us)
+
+    def close(self) -> None:
+        """Send nothing more; frames that have not left are reported."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pacer.clear()
+        while self._leaving:
+            self._leaving.popleft()(False)
+
+    def _parities(self, packets: list[Outgoing], now_us: int) -> list[Outgoing]:
+        """Return what protects a frame: in the stream of retransmissions, in place of one."""
+        estimator = self._way.estimator
+        groups = 0
+        is_ours = packets[0].payload.flags is not None  # nobody else knows what a parity is
+        if is_ours and self.stream.has_rtx and self._way.bps is not None:
+            groups = self._parity.groups(
+                len(packets), loss=estimator.loss, rtt_us=estimator.rtt_us, now_us=now_us
+            )
+        if not groups:
+            return []
+        first = packets[0]
+        payloads = [
+            write_payload_head(packet.payload, packet.delivery) + packet.payload.rest
+            for packet in packets
+        ]
+        self.n_parities += groups
+        made = map(write_parity, make_parities(payloads, first.seq, groups))
+        return [
+            Outgoing(
+                first.seq,
+                first.timestamp,
+                0,
+                int.from_bytes(data[1:3], "big"),  # where payloads have their delivery number
+                CutPayload(data[0], data[3:]),
+            )
+            for data in made
+        ]
+
+    def _let_out(self, now_us: int) -> None:
+        taken = self._pacer.take(now_us=now_us)
+        if not taken:
+            return
+        ntp = unix_us_to_ntp(unix_us())
+        stream = self.stream
+        wire = []
+        n_ended = 0
+        for packet, is_again in taken:
+            number = self._way.number(packet.size_bytes) if stream.has_numbers else 0
+            write = stream.write_again if is_again else stream.write
+            wire.append(write(packet, ntp=ntp, number=number))
+            n_ended += packet.ends_frame and not is_again
+        self._transmit(wire)
+        for _ in range(n_ended):
+            self._leaving.popleft()(True)
+
+    def _set_timer(self, now_us: int) -> None:
+        if self._timer is not None or (due_us := self._pacer.deadline_us) is None:
+            return
+        delay_s = max(due_us - now_us, 0) / 1e6
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now_us = monotonic_us()
+        try:
+            self._let_out(now_us)
+        except ConnectionError:
+            self.close()
+        except Exception:  # one receiver's trouble must not become that of the others
+            _log.exception("packets could not be sent")
+            self.close()
+        else:
+            self._set_timer(now_us)
+
+    def _note_interval(self, pts: int) -> None:
+        last, self._last_pts = self._last_pts, pts
+        if last is not None:
+            least_us, most_us = _INTERVAL_RANGE_US
+            interval_us = ticks_to_us(pts - last, RTP_TIME_BASE)
+            self._interval_us = min(max(interval_us, least_us), most_us)

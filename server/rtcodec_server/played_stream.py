@@ -1,0 +1,132 @@
+"""
+A room's stream whose frames come from a recording, coded long ago.
+
+What a subscriber lost, and retransmission did not mend, cannot be made up for by another choice of
+reference: who asks for a frame to start from gets nothing until the recording has one. Counts each
+frame as received and encoded, so that figures of rooms mean the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rtcodec.packet.feedback import FrameReport
+from rtcodec.packet.payload import FrameTiming
+from rtcodec.session.layer import ANY_LAYER, LayerWish
+from rtcodec.stats import FrameLedger, StreamStats
+from rtcodec.webrtc import LatentSender, OutgoingFrame, to_unix_us
+from rtcodec_server.one_layer import OneLayer
+from rtcodec_server.play_source import StoredFrame
+from rtcodec_server.sink import FrameSink, PassingFrame
+
+
+@dataclass(slots=True)
+class _Delivery:
+    n_left: int
+    at_us: int
+
+
+class PlayedStream(OneLayer):
+    """What `Stream` is for a publisher."""
+
+    def __init__(self, *, qp: int, size: tuple[int, int], stats: tuple[StreamStats, ...]) -> None:
+        """
+        Args:
+            qp: What new streams are coded with, for the figures.
+            size: Width and height.
+            stats: Filled alike: those of the room and those of the relay.
+        """
+        self.qp = qp
+        self.size = size
+        self.subscribers: dict[str, LatentSender] = {}
+        self.sinks: dict[str, FrameSink] = {}
+        self.on_delivery: Callable[[], None] = lambda: None
+        self._stats = stats
+        self._waiting: set[str] = set()
+
+    @property
+    def frames(self) -> FrameLedger:
+        """What became of the frames."""
+        return self._stats[0].frames
+
+    def heed_subscribers(self) -> None:
+        """Do nothing: what was coded is coded."""
+
+    def add_subscriber(self, name: str, sender: LatentSender, wish: LayerWish = ANY_LAYER) -> None:
+        """Send frames to one more, from the next one on that can be started from."""
+        self.subscribers[name] = sender
+        self._waiting.add(name)
+
+    def remove_subscriber(self, name: str) -> None:
+        """Send nothing more to a subscriber; one that is not there is ignored."""
+        self.subscribers.pop(name, None)
+        self._waiting.discard(name)
+
+    def add_sink(self, name: str, sink: FrameSink) -> None:
+        """Give the frames to something else as well."""
+        self.sinks[name] = sink
+
+    def remove_sink(self, name: str) -> None:
+        """Give it nothing more."""
+        self.sinks.pop(name, None)
+
+    def restart(self, name: str) -> None:
+        """Spare a subscriber what it can make nothing of."""
+        if name in self.subscribers:
+            self._waiting.add(name)
+
+    def report(self, name: str, report: FrameReport) -> None:
+        """Do nothing: frames refer to what they refer to."""
+
+    def deliver(self, frame: StoredFrame, *, pts: int, now_us: int) -> None:
+        """
+        Give a frame to everybody.
+
+        Args:
+            frame: As it was coded.
+            pts: 90 kHz ticks since the playback's start.
+            now_us: Monotonic microseconds.
+        """
+        size_bytes = sum(map(len, frame.packets))
+        for stats in self._stats:
+            stats.frames.received += 1
+            stats.frames.encoded += 1
+            stats.bitstream_bytes += size_bytes
+            stats.bits_per_pixel.add(size_bytes * 8 / (self.size[0] * self.size[1]))
+        passing = PassingFrame(frame.packets, pts, now_us, frame.is_keyframe, frame.frame_number)
+        for sink in tuple(self.sinks.values()):
+            sink.take(passing)
+        if frame.is_keyframe:
+            self._waiting.clear()
+        senders = [s for name, s in self.subscribers.items() if name not in self._waiting]
+        if not senders:
+            return
+        timing = FrameTiming(pts=pts & 0xFFFFFFFF, received_us=to_unix_us(now_us))
+        outgoing = OutgoingFrame(
+            packets=frame.packets,
+            pts=pts,
+            timing=timing,
+            is_keyframe=frame.is_keyframe,
+            token=(self, _Delivery(len(senders), now_us)),
+        )
+        for sender in senders:
+            sender.send(outgoing)
+        self.on_delivery()
+
+    def sent(self, delivery: _Delivery, at_us: int) -> None:
+        """Note that a subscriber's last packet of a frame left at *at_us*."""
+        for stats in self._stats:
+            stats.frames.sent += 1
+        delivery.n_left -= 1
+        if delivery.n_left == 0:
+            for stats in self._stats:
+                stats.add_latency("send", at_us - delivery.at_us)
+
+    def unsent(self, delivery: _Delivery) -> None:
+        """Note that a subscriber was too slow for a frame, or left before it."""
+        delivery.n_left -= 1
+        for stats in self._stats:
+            stats.frames.unsent += 1
+
+    async def close(self) -> None:
+        """Forget everybody."""
+        self.sinks.clear()
