@@ -4,16 +4,19 @@
 #include "_motion.h"
 
 enum {
-    LUMA_PAIRS = 12,  /* taps that lie opposite each other share a weight */
+    LUMA_PAIRS = 12, /* taps that lie opposite each other share a weight */
     CHROMA_PAIRS = 6,
     CLIPS = 4,
-    LEVELS = 8, /* of activity */
-    CELL = 4,   /* side of what is of one class */
-    CELLS = BLOCK / CELL,
-    AROUND = 2, /* samples around a cell that its class looks at */
-    SEEN = BLOCK + 2 * AROUND,
-    SEEN_WIDE = 24, /* SEEN in whole vectors */
+    LEVELS = 8,           /* of activity */
+    CELL = 4,             /* side of what is of one class */
+    AROUND = 2,           /* samples around a cell that its class looks at */
+    STRIP = TILE * BLOCK, /* lines of a tile: what is refined for one qp */
+    HALF_STRIP = STRIP / 2,
+    CELLS = STRIP / CELL,
+    SEEN = STRIP + 2 * AROUND,
+    SEEN_WIDE = STRIP + 16, /* SEEN in whole vectors */
     GRADIENTS = 4,
+    WIDE = 16, /* samples that compilers make a vector of */
     QPS = 64,
 };
 
@@ -42,63 +45,62 @@ typedef struct {
 } rtc_refinement;
 
 typedef struct {
-    uint8_t kind, turn;
-} cell_class;
+    uint8_t kind[CELLS], turn[CELLS];
+} cell_classes;
 
-/* Second differences of SEEN_WIDE samples, the sum of 8 lines of them: across, down, diagonals. */
-INLINE void gradients_of(const uint16_t *from, size_t stride, uint16_t sums[GRADIENTS][SEEN_WIDE])
+/*
+ * Second differences around CELL lines of a strip: across, down, diagonals. sums: of each CELL samples
+ * in a row, from AROUND before the strip on.
+ */
+INLINE void gradients_of(const uint16_t *from, size_t stride, int32_t sums[GRADIENTS][CELLS + 1])
 {
-    memset(sums, 0, GRADIENTS * SEEN_WIDE * sizeof sums[0][0]);
-    for (int i = 0; i < CELL + 2 * AROUND; i++) {
-        const uint16_t *line = from + i * (ptrdiff_t)stride, *up = line - stride,
-                       *below = line + stride;
+    uint16_t lines[GRADIENTS][SEEN_WIDE] = {0};
+    from -= AROUND;
+    for (int i = 0; i < CELL; i++, from += stride) {
+        const uint16_t *up = from - stride, *below = from + stride;
         for (int j = 0; j < SEEN_WIDE; j++) {
-            const int16_t twice = (int16_t)(2 * line[j]);
-            const int16_t across = (int16_t)(twice - line[j - 1] - line[j + 1]);
+            const int16_t twice = (int16_t)(2 * from[j]);
+            const int16_t across = (int16_t)(twice - from[j - 1] - from[j + 1]);
             const int16_t down = (int16_t)(twice - up[j] - below[j]);
             const int16_t falling = (int16_t)(twice - up[j - 1] - below[j + 1]);
             const int16_t rising = (int16_t)(twice - below[j - 1] - up[j + 1]);
-            sums[0][j] += (uint16_t)(across < 0 ? -across : across);
-            sums[1][j] += (uint16_t)(down < 0 ? -down : down);
-            sums[2][j] += (uint16_t)(falling < 0 ? -falling : falling);
-            sums[3][j] += (uint16_t)(rising < 0 ? -rising : rising);
+            lines[0][j] += (uint16_t)(across < 0 ? -across : across);
+            lines[1][j] += (uint16_t)(down < 0 ? -down : down);
+            lines[2][j] += (uint16_t)(falling < 0 ? -falling : falling);
+            lines[3][j] += (uint16_t)(rising < 0 ? -rising : rising);
         }
+    }
+    for (int k = 0; k < GRADIENTS; k++) {
+        uint16_t pairs[SEEN];
+        for (int j = 0; j < SEEN; j++)
+            pairs[j] = (uint16_t)(lines[k][j] + lines[k][j + 1]);
+        for (int cell = 0; cell < CELLS + 1; cell++)
+            sums[k][cell] = pairs[cell * CELL] + pairs[cell * CELL + 2];
     }
 }
 
-INLINE cell_class class_of(const int64_t g[GRADIENTS], const int32_t *activity)
+/* Classes of a row of cells; above, below: sums of gradients of the two halves of what each sees. */
+INLINE void classify(int32_t above[GRADIENTS][CELLS + 1], int32_t below[GRADIENTS][CELLS + 1],
+                     const int32_t *activity, cell_classes *classes)
 {
-    const int is_down = g[1] > g[0], is_rising = g[3] > g[2];
-    const int64_t straight = g[is_down], other = g[!is_down];
-    const int64_t slant = g[2 + is_rising], other_slant = g[3 - is_rising];
-    const int is_slant = slant * other > straight * other_slant;
-    const int64_t most = is_slant ? slant : straight, least = is_slant ? other_slant : other;
-    int direction = most <= 2 * least ? 0 : 2 * most <= 9 * least ? 1 : 2;
-    if (direction && !is_slant)
-        direction += 2;
-    int level = 0;
-    while (level < LEVELS - 1 && g[0] + g[1] > activity[level])
-        level++;
-    const cell_class found = {(uint8_t)(direction * LEVELS + level),
-                              (uint8_t)(2 * is_rising + !is_down)};
-    return found;
-}
-
-/* Classes of the CELLS cells that begin at a row of a block. */
-INLINE void classify(const uint16_t *from, size_t stride, const int32_t *activity,
-                     cell_class *classes)
-{
-    uint16_t sums[GRADIENTS][SEEN_WIDE];
-    gradients_of(from - AROUND * (ptrdiff_t)stride - AROUND, stride, sums);
-    for (int cell = 0; cell < CELLS; cell++) {
-        int64_t g[GRADIENTS];
-        for (int k = 0; k < GRADIENTS; k++) {
-            uint32_t sum = 0;
-            for (int j = 0; j < CELL + 2 * AROUND; j++)
-                sum += sums[k][cell * CELL + j];
-            g[k] = sum;
-        }
-        classes[cell] = class_of(g, activity);
+    int32_t g[GRADIENTS][CELLS];
+    for (int k = 0; k < GRADIENTS; k++)
+        for (int i = 0; i < CELLS; i++)
+            g[k][i] = above[k][i] + above[k][i + 1] + below[k][i] + below[k][i + 1];
+    for (int i = 0; i < CELLS; i++) {
+        const int32_t is_down = g[1][i] > g[0][i], is_rising = g[3][i] > g[2][i];
+        const int32_t straight = is_down ? g[1][i] : g[0][i], other = is_down ? g[0][i] : g[1][i];
+        const int32_t slant = is_rising ? g[3][i] : g[2][i],
+                      other_slant = is_rising ? g[2][i] : g[3][i];
+        const int32_t is_slant = (int64_t)slant * other > (int64_t)straight * other_slant;
+        const int32_t most = is_slant ? slant : straight, least = is_slant ? other_slant : other;
+        const int32_t strength = (most > 2 * least) + (2 * most > 9 * least);
+        const int32_t direction = strength && !is_slant ? strength + 2 : strength;
+        int32_t level = 0;
+        for (int k = 0; k < LEVELS - 1; k++)
+            level += g[0][i] + g[1][i] > activity[k];
+        classes->kind[i] = (uint8_t)(direction * LEVELS + level);
+        classes->turn[i] = (uint8_t)(2 * is_rising + !is_down);
     }
 }
 
@@ -115,60 +117,78 @@ INLINE int16_t cut(int16_t x, int16_t most)
 INLINE void refine_line(const uint16_t *from, size_t stride, const int8_t (*at)[2], int pairs,
                         const int32_t *clips, const int16_t *weights, int n, uint16_t *restrict to)
 {
-    int16_t sums[BLOCK] = {0};
-    for (int t = 0; t < pairs; t++) {
-        const ptrdiff_t step = at[t][0] * (ptrdiff_t)stride + at[t][1];
-        const uint16_t *one = from + step, *other = from - step;
-        const int16_t *w = weights + t * CLIPS * n;
-        for (int j = 0; j < n; j++) {
-            const int16_t a = (int16_t)((one[j] - from[j]) * 4);
-            const int16_t b = (int16_t)((other[j] - from[j]) * 4);
-            int16_t sum = sums[j];
-            for (int k = 0; k < CLIPS; k++) {
-                const int16_t both =
-                    (int16_t)(cut(a, (int16_t)clips[k]) + cut(b, (int16_t)clips[k]));
-                sum = (int16_t)(sum + (int16_t)(((both * w[k * n + j] >> 14) + 1) >> 1));
+    for (int start = 0; start < n; start += WIDE, from += WIDE, to += WIDE, weights += WIDE) {
+        int16_t sums[WIDE] = {0};
+        for (int t = 0; t < pairs; t++) {
+            const ptrdiff_t step = at[t][0] * (ptrdiff_t)stride + at[t][1];
+            const uint16_t *one = from + step, *other = from - step;
+            const int16_t *w = weights + t * CLIPS * n;
+            for (int j = 0; j < WIDE; j++) {
+                const int16_t a = (int16_t)((one[j] - from[j]) * 4);
+                const int16_t b = (int16_t)((other[j] - from[j]) * 4);
+                int16_t sum = sums[j];
+                for (int k = 0; k < CLIPS; k++) {
+                    const int16_t both =
+                        (int16_t)(cut(a, (int16_t)clips[k]) + cut(b, (int16_t)clips[k]));
+                    sum = (int16_t)(sum + (int16_t)(((both * w[k * n + j] >> 14) + 1) >> 1));
+                }
+                sums[j] = sum;
             }
-            sums[j] = sum;
         }
+        for (int j = 0; j < WIDE; j++)
+            to[j] = (uint16_t)clamp(from[j] + ((sums[j] + 2) >> 2), 0, FINE_MAX);
     }
-    for (int j = 0; j < n; j++)
-        to[j] = (uint16_t)clamp(from[j] + ((sums[j] + 2) >> 2), 0, FINE_MAX);
 }
 
+/* A tile; to: its blocks, of which those of the next row lie *next* further on. */
 INLINE void refine_luma(const uint16_t *from, size_t stride, const rtc_refinement *how,
-                        uint16_t *restrict to)
+                        uint16_t *restrict to, size_t next)
 {
-    for (int row = 0; row < BLOCK; row += CELL, from += CELL * stride, to += CELL * BLOCK) {
-        cell_class classes[CELLS];
-        int16_t weights[LUMA_PAIRS][CLIPS][BLOCK];
-        classify(from, stride, how->activity, classes);
+    int32_t sums[2][GRADIENTS][CELLS + 1];
+    gradients_of(from - AROUND * (ptrdiff_t)stride, stride, sums[0]);
+    for (int row = 0; row < CELLS; row++, from += CELL * stride) {
+        cell_classes classes;
+        int16_t weights[LUMA_PAIRS][CLIPS][STRIP];
+        gradients_of(from + AROUND * stride, stride, sums[~row & 1]);
+        classify(sums[row & 1], sums[~row & 1], how->activity, &classes);
         for (int cell = 0; cell < CELLS; cell++) {
-            const int16_t *own = how->luma + classes[cell].kind * (LUMA_PAIRS * CLIPS);
-            const uint8_t *turn = TURNS[classes[cell].turn];
+            const int16_t *own = how->luma + classes.kind[cell] * (LUMA_PAIRS * CLIPS);
+            const uint8_t *turn = TURNS[classes.turn[cell]];
             for (int t = 0; t < LUMA_PAIRS; t++)
                 for (int k = 0; k < CLIPS; k++)
                     for (int j = 0; j < CELL; j++)
                         weights[turn[t]][k][cell * CELL + j] = own[t * CLIPS + k];
         }
-        for (int i = 0; i < CELL; i++)
+        for (int i = 0; i < CELL; i++) {
+            uint16_t line[STRIP];
+            const int y = row * CELL + i;
             refine_line(from + i * stride, stride, PAIRS, LUMA_PAIRS, how->clips, weights[0][0],
-                        BLOCK, to + i * BLOCK);
+                        STRIP, line);
+            for (int block = 0; block < TILE; block++)
+                memcpy(to + y / BLOCK * next + block * SAMPLES + y % BLOCK * BLOCK,
+                       line + block * BLOCK, BLOCK * sizeof *to);
+        }
     }
 }
 
+/* U or V of a tile. */
 INLINE void refine_chroma(const uint16_t *from, size_t stride, const rtc_refinement *how, int v,
-                          uint16_t *restrict to)
+                          uint16_t *restrict to, size_t next)
 {
-    int16_t weights[CHROMA_PAIRS][CLIPS][HALF];
+    int16_t weights[CHROMA_PAIRS][CLIPS][HALF_STRIP];
     const int16_t *own = how->chroma + v * (CHROMA_PAIRS * CLIPS);
     for (int t = 0; t < CHROMA_PAIRS; t++)
         for (int k = 0; k < CLIPS; k++)
-            for (int j = 0; j < HALF; j++)
+            for (int j = 0; j < HALF_STRIP; j++)
                 weights[t][k][j] = own[t * CLIPS + k];
-    for (int i = 0; i < HALF; i++)
-        refine_line(from + i * stride, stride, CHROMA_PAIRS_AT, CHROMA_PAIRS, how->chroma_clips,
-                    weights[0][0], HALF, to + i * HALF);
+    for (int y = 0; y < HALF_STRIP; y++, from += stride) {
+        uint16_t line[HALF_STRIP];
+        refine_line(from, stride, CHROMA_PAIRS_AT, CHROMA_PAIRS, how->chroma_clips, weights[0][0],
+                    HALF_STRIP, line);
+        for (int block = 0; block < TILE; block++)
+            memcpy(to + y / HALF * next + block * SAMPLES + y % HALF * HALF, line + block * HALF,
+                   HALF * sizeof *to);
+    }
 }
 
 /* A block as it is. */
@@ -185,6 +205,14 @@ INLINE void copy_block(const rtc_reference *r, uint32_t row, uint32_t column, ui
     }
 }
 
+/* A tile as it is. */
+INLINE void copy_tile(const rtc_reference *r, uint32_t row, uint32_t column, uint16_t *to)
+{
+    for (uint32_t i = 0; i < TILE; i++)
+        for (uint32_t j = 0; j < TILE; j++)
+            copy_block(r, row + i, column + j, to + ((size_t)i * r->columns + j) * SAMPLES);
+}
+
 /*
  * Refine a picture into blocks [rows, columns, 384], of samples as a reference's. how: for each of the
  * 64 qp. qps: of the tiles, [rows / TILE, columns / TILE]; tiles with another number stay as they are.
@@ -193,17 +221,18 @@ CLONES EXPORT void rtc_refine(const rtc_reference *r, const rtc_refinement *how,
                               uint16_t *blocks)
 {
     const size_t stride = luma_stride(r), chroma = chroma_stride(r);
-    for (uint32_t row = 0; row < r->rows; row++)
-        for (uint32_t column = 0; column < r->columns; column++) {
-            uint16_t *block = blocks + ((size_t)row * r->columns + column) * SAMPLES;
+    const size_t next = (size_t)r->columns * SAMPLES;
+    for (uint32_t row = 0; row < r->rows; row += TILE)
+        for (uint32_t column = 0; column < r->columns; column += TILE) {
+            uint16_t *tile = blocks + row * next + column * SAMPLES;
             const uint32_t qp = qps[row / TILE * (r->columns / TILE) + column / TILE];
             if (qp >= QPS) {
-                copy_block(r, row, column, block);
+                copy_tile(r, row, column, tile);
                 continue;
             }
             const size_t at = row * HALF * chroma + column * HALF;
-            refine_luma(r->y + row * BLOCK * stride + column * BLOCK, stride, how + qp, block);
-            refine_chroma(r->u + at, chroma, how + qp, 0, block + 256);
-            refine_chroma(r->v + at, chroma, how + qp, 1, block + 320);
+            refine_luma(r->y + row * BLOCK * stride + column * BLOCK, stride, how + qp, tile, next);
+            refine_chroma(r->u + at, chroma, how + qp, 0, tile + 256, next);
+            refine_chroma(r->v + at, chroma, how + qp, 1, tile + 320, next);
         }
 }
