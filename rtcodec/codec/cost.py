@@ -59,6 +59,8 @@ class TileCosts:
         symbols: NDArray[np.int16],
         indices: NDArray[np.uint8],
         qp: int,
+        *,
+        moved: bool = False,
     ) -> NDArray[np.float64]:
         """
         Return the bits of each tile, exact but for rounding.
@@ -68,11 +70,12 @@ class TileCosts:
             symbols: int16 [T, M, 16], 0 where the index is 0.
             indices: uint8 [T, M, 16], 0 to 63.
             qp: 0 to 63.
+            moved: Whether *indices* come from `rtcodec.entropy.native.context_indices`.
 
         Returns:
             float64 [T].
         """
-        y_units = tile_costs(self._tables, self._y_costs, symbols, indices)
+        y_units = tile_costs(self._tables, self._y_costs, symbols, indices, moved=moved)
         return self._hyper_bits(z, qp) + y_units / _UNITS
 
     def bits_reference(

@@ -34,7 +34,7 @@ from rtcodec.codec.reference import ReferenceChoice
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
-from rtcodec.entropy.native import SliceEncoder, gather_tiles
+from rtcodec.entropy.native import SliceEncoder, context_indices, gather_tiles
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.motion.said import Said
 from rtcodec.types import LayerId, Planes
@@ -129,7 +129,7 @@ class FramePacker:
         tiles = np.flatnonzero(everything if coded is None else coded).astype(np.uint32)
         z = gather_hyper(output.z, tiles)
         symbols = gather_tiles(output.symbols, tiles)
-        indices = gather_tiles(output.indices, tiles)
+        indices = context_indices(tables, gather_tiles(output.indices, tiles), symbols)
         tile_bytes = np.full(output.z[0].size, 0.0 if coded is None else 1 / 8)
         tile_bytes[tiles] += self._tile_bytes(costs, z, symbols, indices, label.qp)
         frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables, coded)
@@ -156,7 +156,7 @@ class FramePacker:
             z, symbols, indices = (array[rows] for array in arrays)
         else:  # as they are, without a copy
             z, symbols, indices = arrays
-        return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp)
+        return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp, moved=True)
 
     def _tile_bytes(
         self,
@@ -171,7 +171,7 @@ class FramePacker:
             not_zero = np.count_nonzero(symbols, axis=(1, 2))
             rough: NDArray[np.float64] = not_zero * _BYTES_PER_SYMBOL
             return rough
-        return costs.bits(z, symbols, indices, qp) / 8
+        return costs.bits(z, symbols, indices, qp, moved=True) / 8
 
     def _encode_run(
         self, frame: "_CodedFrame", run: TileRange, coder: SliceEncoder, first: int
@@ -329,7 +329,7 @@ class _CodedFrame:
 
     z: NDArray[np.int8]  # [T, Cz]
     symbols: NDArray[np.int16]  # [T, M, 16]
-    indices: NDArray[np.uint8]  # [T, M, 16]
+    indices: NDArray[np.uint8]  # [T, M, 16], of tables
     header: PacketHeader
     tile_bytes: NDArray[np.float64]  # [Th * Tw]
     size: tuple[int, int]  # width, height in pixels

@@ -149,6 +149,8 @@ class SliceEncoder:
         symbols: NDArray[np.int16],
         indices: NDArray[np.uint8],
         qp: int,
+        *,
+        moved: bool = False,
     ) -> None:
         """
         Args:
@@ -157,6 +159,7 @@ class SliceEncoder:
             symbols: int16 [T, M, 16], 0 where the index is 0.
             indices: uint8 [T, M, 16], 0 to 63.
             qp: 0 to 63.
+            moved: Whether *indices* come from `context_indices`.
 
         Raises:
             ValueError: If an array has another form or a value out of range.
@@ -166,7 +169,8 @@ class SliceEncoder:
         check_indices(indices, z.shape[0])
         check_channels(tables, indices)
         check_symbols_form(symbols, indices)
-        indices = context_indices(tables, indices, symbols)
+        if not moved:
+            indices = context_indices(tables, indices, symbols)
         self._qp = qp
         # C reads all of these as long as this lives.
         self._arrays = tuple(map(np.ascontiguousarray, (z, symbols, indices)))
@@ -246,6 +250,8 @@ def tile_costs(
     costs: NDArray[np.uint16],
     symbols: NDArray[np.int16],
     indices: NDArray[np.uint8],
+    *,
+    moved: bool = False,
 ) -> NDArray[np.uint32]:
     """
     Add up what the latents of each tile cost, without coding them.
@@ -256,6 +262,7 @@ def tile_costs(
             scale index; row 0 is all zero.
         symbols: int16 [T, M, 16], 0 where the index is 0.
         indices: uint8 [T, M, 16], 0..63.
+        moved: Whether *indices* come from `context_indices`.
 
     Returns:
         uint32 [T], in 1/256 bit, the raw bits of escapes included.
@@ -267,7 +274,9 @@ def tile_costs(
         raise ValueError(f"{costs.dtype} {costs.shape} are not costs, uint16 [64, 256]")
     costs = np.ascontiguousarray(costs)
     symbols = np.ascontiguousarray(symbols)
-    indices = np.ascontiguousarray(context_indices(tables, indices, symbols))
+    if not moved:
+        indices = context_indices(tables, indices, symbols)
+    indices = np.ascontiguousarray(indices)
     totals = np.empty(indices.shape[0], np.uint32)
     blob = _tables_blob(tables)  # a name holds it while C reads it
     _library().rtc_tile_costs(

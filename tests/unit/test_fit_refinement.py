@@ -72,6 +72,16 @@ def test_nothing_seen_is_nothing_done() -> None:
     assert not chroma.any()
 
 
+def test_a_picture_all_of_another_qp_adds_nothing() -> None:
+    """As frames of a clip that hardly moves are: each tile is of the qp it was last coded at."""
+    sums = Sums(FIRST_LEVELS["delta"])
+    qps = np.full((HEIGHT // 64, WIDTH // 64), QP - 1, np.uint8)
+    seen = Painted(blurred(drawn(1)), qps, is_delta=True)
+    sums.add(seen, drawn(1), SET, np.random.default_rng(1))
+    assert not sums.luma.any()
+    assert not sums.chroma.any()
+
+
 @pytest.fixture(scope="module")
 def plain() -> Iterator[GraphEngine]:
     """An engine of `n64` without refinement."""
