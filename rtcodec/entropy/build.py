@@ -18,10 +18,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("_rans.c")
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
-LIBRARY = SOURCE.with_suffix(SUFFIX)
-_MOTION = SOURCE.parents[1] / "motion"
+_ENTROPY = Path(__file__).parent
+_MOTION = _ENTROPY.parent / "motion"
+LIBRARY = (_ENTROPY / "_rans").with_suffix(SUFFIX)
+SOURCES = tuple(
+    (_ENTROPY / f"_{name}").with_suffix(".c")
+    for name in ("tables", "contexts", "decode", "encode", "tiles", "scale_net")
+)
 MOTION_LIBRARY = (_MOTION / "_motion").with_suffix(SUFFIX)
 MOTION_SOURCES = tuple(
     (_MOTION / f"_{name}").with_suffix(".c")
@@ -37,7 +41,7 @@ MOTION_SOURCES = tuple(
         "describe",
     )
 )
-LIBRARIES = {LIBRARY: (SOURCE,), MOTION_LIBRARY: MOTION_SOURCES}
+LIBRARIES = {LIBRARY: SOURCES, MOTION_LIBRARY: MOTION_SOURCES}
 "Each library, and the C files it is made of."
 
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")
@@ -73,7 +77,7 @@ def compile_coder(
     output: Path,
     environment: Mapping[str, str],
     extra_flags: Sequence[str] = (),
-    sources: Sequence[Path] = (SOURCE,),
+    sources: Sequence[Path] = SOURCES,
 ) -> Path:
     """
     Compile *sources* to *output*, replacing it only on success.

@@ -98,7 +98,7 @@ class _ScaleNet(ctypes.Structure):
 
 def load_library(path: Path) -> ctypes.CDLL:
     """
-    Load a compiled `_rans.c` and declare its functions.
+    Load the compiled library and declare its functions.
 
     Raises:
         ConfigError: If it is missing, not loadable or of another version.

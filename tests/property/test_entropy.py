@@ -143,7 +143,7 @@ def test_no_input_makes_c_read_or_write_outside(flags: tuple[str, ...], tmp_path
     assert refused > 1000
 
 
-def test_the_same_source_compiles_to_wasm(tmp_path: Path) -> None:
+def test_the_same_sources_compile_to_wasm(tmp_path: Path) -> None:
     clang = shutil.which("clang")
     if clang is None:
         pytest.skip("clang is not installed")
@@ -154,5 +154,6 @@ def test_the_same_source_compiles_to_wasm(tmp_path: Path) -> None:
     compile_to_wasm = [clang, *flags, "-o", str(output)]
     if subprocess.run([*compile_to_wasm, str(probe)], capture_output=True, check=False).returncode:
         pytest.skip("this clang has no wasm32 target")
-    subprocess.run([*compile_to_wasm, "-Wall", "-Werror", str(build.SOURCE)], check=True)
-    assert output.read_bytes()[:4] == b"\0asm"
+    for source in (*build.SOURCES, *build.MOTION_SOURCES):
+        subprocess.run([*compile_to_wasm, "-Wall", "-Werror", str(source)], check=True)
+        assert output.read_bytes()[:4] == b"\0asm"

@@ -1,12 +1,17 @@
 /*
- * Runs every function of _rans.c on random and mutated input, each buffer
+ * Runs every function of the entropy coder on random and mutated input, each buffer
  * allocated at its exact size, so that sanitizers see any access outside.
  *
  *     cc -fsanitize=address,undefined rans_fuzz.c -o rans_fuzz && ./rans_fuzz SEED ROUNDS
  *
  * Prints how many payloads decoded and how many were refused.
  */
-#include "../../rtcodec/entropy/_rans.c"
+#include "../../rtcodec/entropy/_tables.c"
+#include "../../rtcodec/entropy/_contexts.c"
+#include "../../rtcodec/entropy/_decode.c"
+#include "../../rtcodec/entropy/_encode.c"
+#include "../../rtcodec/entropy/_tiles.c"
+#include "../../rtcodec/entropy/_scale_net.c"
 
 #include <stdio.h>
 #include <stdlib.h>

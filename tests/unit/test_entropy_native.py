@@ -88,22 +88,24 @@ def test_a_missing_library_says_how_to_build_it(tmp_path: Path) -> None:
 def test_a_library_without_our_functions_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "other.c"
     source.write_text("int other(void) { return 1; }\n")
-    library = compile_file(source)
+    library = compile_files([source])
     with pytest.raises(ConfigError, match="cannot be loaded"):
         native.load_library(library)
 
 
 def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
-    source = tmp_path / "newer.c"
-    text = build.SOURCE.read_text()
+    for part in build.SOURCES[0].parent.glob("_*.[ch]"):
+        (tmp_path / part.name).write_text(part.read_text())
+    source = tmp_path / "_tables.c"
+    text = source.read_text()
     now, newer = f"LIBRARY_VERSION {native.LIBRARY_VERSION}\n", "LIBRARY_VERSION 12345\n"
     assert text.count(now) == 1
     source.write_text(text.replace(now, newer))
     with pytest.raises(ConfigError, match="version 12345"):
-        native.load_library(compile_file(source))
+        native.load_library(compile_files([tmp_path / part.name for part in build.SOURCES]))
 
 
-def compile_file(source: Path) -> Path:
-    library = source.with_suffix(build.SUFFIX)
-    build.compile_coder(library, build.inherited_environment(), ["-O0"], [source])
+def compile_files(sources: list[Path]) -> Path:
+    library = sources[0].with_suffix(build.SUFFIX)
+    build.compile_coder(library, build.inherited_environment(), ["-O0"], sources)
     return library
