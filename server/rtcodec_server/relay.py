@@ -34,6 +34,7 @@ from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.forward import Forward
+from rtcodec_server.frame_queue import FrameRun
 from rtcodec_server.happening import about_room, about_session, log_happening
 from rtcodec_server.latent_pictures import LatentPictures
 from rtcodec_server.latent_publisher import LatentPublisherPeer
@@ -407,9 +408,12 @@ class Relay:
         entry = self._rooms[room]
         entry.stats, entry.rates = StreamStats(), RateMeter()
         stream = PlayedStream(
-            qp=self.settings.qp, size=(sequence.width, sequence.height),
+            qp=self.settings.qp,
+            size=(sequence.width, sequence.height),
             stats=(entry.stats, self.stats),
-        )  # fmt: skip
+            audience=entry.audience,
+            pictures=lambda: LatentPictures(host.new_decoder(), FrameRun()),
+        )
         self._set_stream(entry, stream, host)
         player = Player(
             source, stream, options, on_ended=lambda: self._leave(name, CloseReason.LEFT)
