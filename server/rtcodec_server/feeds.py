@@ -21,7 +21,8 @@ from rtcodec_server.played_stream import PlayedStream
 from rtcodec_server.recordings import Recordings
 from rtcodec_server.room import RelaySettings, Room, RoomStream
 from rtcodec_server.rung import LadderSetup
-from rtcodec_server.stream import CaptureTime, Stream
+from rtcodec_server.stream import Stream
+from rtcodec_server.stream_output import CaptureTime
 from rtcodec_server.subscriber_peer import SubscriberPeer
 
 

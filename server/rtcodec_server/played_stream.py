@@ -55,7 +55,6 @@ class PlayedStream(OneLayer):
         self.size = size
         self.subscribers: dict[str, LatentSender] = {}
         self.sinks: dict[str, FrameSink] = {}
-        self.on_delivery: Callable[[], None] = lambda: None
         self._stats = stats
         self._waiting: set[str] = set()
         self._lead: FrameRun[tuple[StoredFrame, int]] = FrameRun()
@@ -131,7 +130,6 @@ class PlayedStream(OneLayer):
         )
         for sender in senders:
             sender.send(outgoing)
-        self.on_delivery()
 
     def sent(self, delivery: _Delivery, at_us: int) -> None:
         """Note that a subscriber's last packet of a frame left at *at_us*."""
