@@ -34,7 +34,7 @@ from benchmarks.signalling import quantiles
 from rtcodec.webrtc import accept_answer, add_video_track, create_offer, new_connection
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import RequestLimits, ServerConfig
-from rtcodec_server.peer import PublisherPeer
+from rtcodec_server.publisher_peer import PublisherPeer
 
 PATIENCE_S: Final = 15.0
 _BURST, _PAUSE_S = 10, 0.01

@@ -85,7 +85,9 @@ class OperatorApi:
         room = check_room_name(request.match_info["room"])
         self._gate.check_admin(request, room)
         note = request.query.get("reason", "")[:_MAX_NOTE_CHARS] or None
-        n_ended = await self._relay.end(room, request.match_info.get("session"), note=note)
+        n_ended = await self._relay.occupancy.end(
+            room, request.match_info.get("session"), note=note
+        )
         return web.json_response({"ended": n_ended})
 
     async def _drain(self, request: web.Request) -> web.Response:
@@ -108,8 +110,8 @@ def report_room(relay: Relay, room: Room) -> dict[str, Any]:
         "room": room.name,
         "room_id": room.id,
         "live": relay.is_live(room.name),
-        "publisher": relay.report_publisher(room.name),
-        "subscribers": relay.report_subscribers(room.name),
+        "publisher": relay.occupancy.report_publisher(room.name),
+        "subscribers": relay.occupancy.report_subscribers(room.name),
         "transcoders": room.audience.report(),
         "forward": forward.report() if forward is not None else None,
         "width": size[0] if size else None,

@@ -75,7 +75,7 @@ class Forward:
             room: Here.
             config: There.
             host: The engine, once it is ready; its model is what is asked for.
-            open_stream: `Relay.open_latents`.
+            open_stream: `Feeds.open_latents`.
             ice_servers: STUN and TURN URLs.
             jitter: Spreads what many rooms ask after the other relay came back.
         """

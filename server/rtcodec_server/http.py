@@ -24,11 +24,11 @@ from rtcodec_server.gate import Gate
 from rtcodec_server.layers import LayerApi, layer_links
 from rtcodec_server.metrics import MetricsPage
 from rtcodec_server.offer import Unprocessable
-from rtcodec_server.peer import SubscriberPeer
 from rtcodec_server.problem import REFUSED, Problem, answer_problems
 from rtcodec_server.record_api import RecordApi
 from rtcodec_server.relay import Relay
 from rtcodec_server.room import Session
+from rtcodec_server.subscriber_peer import SubscriberPeer
 from rtcodec_server.via import VIA_HEADER, read_via
 from rtcodec_server.webhook import WebhookSender
 
@@ -127,7 +127,7 @@ class Signalling:
             raise Unprocessable("ICE restarts are not supported")
         if session.etag not in [tag.strip() for tag in condition.split(",")]:
             raise Problem(412, "If-Match names another ICE session")
-        await self._relay.trickle(session, read_ice_fragment(text))
+        await session.peer.add_candidates(read_ice_fragment(text))
         return web.Response(status=204)
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -142,4 +142,4 @@ class Signalling:
 
     def _session(self, request: web.Request) -> Session:
         room, role = self._enter(request)
-        return self._relay.session_of(room, request.match_info["session"], role)
+        return self._relay.occupancy.session_of(room, request.match_info["session"], role)

@@ -1,34 +1,80 @@
 """
 Decodes a stream of latents for those who cannot, on a thread of its own.
 
-Two frames may wait; a newer one pushes the oldest out, which is reported as not held, so that the
-sender predicts the next from a frame that is.
+Which frames may wait its queue says. Of live ones it is two: a newer one pushes the oldest out,
+which is reported as not held, so that the sender predicts the next from a frame that is.
 """
 
 import asyncio
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import FrameReport, FrameReporter
 from rtcodec.types import Planes
-from rtcodec.webrtc import LatentFrame, monotonic_us
+from rtcodec.webrtc import monotonic_us
+from rtcodec_server.frame_queue import FrameQueue, NewestFrames
 
 _log = logging.getLogger(__name__)
 
-_MAX_WAITING = 2
+
+class CodedPicture(Protocol):
+    """A frame as it was coded: a `LatentFrame`, or one of a recording."""
+
+    @property
+    def packets(self) -> Sequence[bytes]:
+        """Bitstream packets."""
+
+    @property
+    def is_keyframe(self) -> bool:
+        """Whether a decoder may start here."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of it is missing."""
+
+
+def _ignore(*_: object) -> None:
+    """Nobody asked for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureCalls:
+    """What is called on the event loop while latents are decoded."""
+
+    on_ready: Callable[[], None] = _ignore
+    "Frames are decoded from now on, from one on that can be started from."
+
+    on_keyframe_needed: Callable[[], None] = _ignore
+    "There is nothing to predict from."
+
+    on_report: Callable[[FrameReport], None] = _ignore
+    "Called with what is held."
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPicture:
+    """A frame that waits for the decoder."""
+
+    frame: CodedPicture
+    pts: int
+    is_shown: bool
 
 
 class LatentPictures:
-    """One stream's decoder; once it is ready it asks for a key frame, and starts with that."""
+    """One stream's decoder; starts with a key frame once it is ready."""
 
-    def __init__(self, decoder: PictureDecoder) -> None:
+    def __init__(
+        self, decoder: PictureDecoder, queue: FrameQueue[WaitingPicture] | None = None
+    ) -> None:
         """
         Args:
             decoder: Closed at the end.
+            queue: Says which frames may wait; by default the two newest.
         """
         self.decoded = 0
         self.dropped = 0
@@ -37,58 +83,62 @@ class LatentPictures:
         self._reporter = FrameReporter()
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
-        self._frames: deque[tuple[LatentFrame, int]] = deque()
+        self._queue = NewestFrames[WaitingPicture]() if queue is None else queue
         self._size: tuple[int, int] | None = None
         self._is_ready = False
         self._has_started = False
         self._failures = 0
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="latent-pictures", daemon=True)
-        self._on_picture: Callable[[Planes, int], None] = lambda planes, pts: None
-        self._on_report: Callable[[FrameReport], None] = lambda report: None
-        self._on_keyframe_needed: Callable[[], None] = lambda: None
+        self._on_picture: Callable[[Planes, int], None] = _ignore
+        self._calls = PictureCalls()
 
     def start(
         self,
         size: tuple[int, int] | None,
+        calls: PictureCalls,
         *,
         on_picture: Callable[[Planes, int], None],
-        on_report: Callable[[FrameReport], None],
-        on_keyframe_needed: Callable[[], None],
     ) -> None:
         """
         Start the thread.
 
         Args:
             size: To get ready for, width and height, if it is known; that may take a second.
+            calls: What to call on the event loop.
             on_picture: Called on the thread with every picture and its time stamp.
-            on_report: Called on the event loop with what is held.
-            on_keyframe_needed: Called on the event loop when there is nothing to predict from.
         """
         self._on_picture = on_picture
-        self._on_report = on_report
-        self._on_keyframe_needed = on_keyframe_needed
+        self._calls = calls
         self._size = size
         self._thread.start()
 
-    def put(self, frame: LatentFrame, pts: int) -> None:
-        """Decode a frame, unless newer ones overtake it; never waits."""
+    def put(self, frame: CodedPicture, pts: int, *, is_shown: bool = True) -> None:
+        """
+        Decode a frame, unless newer ones overtake it; never waits.
+
+        Args:
+            frame: As it was coded.
+            pts: 90 kHz ticks.
+            is_shown: Whether its picture comes out; others only lean on it if not.
+        """
         if not self._is_ready or not (self._has_started or frame.is_keyframe):
             self.dropped += 1
             return
         self._has_started = True
         with self._wake:
-            while len(self._frames) >= _MAX_WAITING:
-                self._frames.popleft()
-                self.dropped += 1
-            self._frames.append((frame, pts))
+            self.dropped += self._queue.add(
+                WaitingPicture(frame, pts, is_shown),
+                size_bytes=sum(map(len, frame.packets)),
+                is_keyframe=frame.is_keyframe,
+            )
             self._wake.notify()
 
     def stop(self) -> None:
         """End soon; nothing comes out any more once the thread has noticed."""
         with self._wake:
             self._is_stopping = True
-            self._frames.clear()
+            self._queue.clear()
             self._wake.notify()
 
     def join(self) -> None:
@@ -104,14 +154,13 @@ class LatentPictures:
         except Exception as error:  # the first frame will say so again
             _log.error("the decoder of latents is not ready: %s", error)
         self._is_ready = True
-        self._call(self._on_keyframe_needed)
-        while (task := self._take()) is not None:
-            frame, pts = task
+        self._call(self._calls.on_ready)
+        while (waiting := self._take()) is not None:
             try:
-                picture = self._decoder.decode(frame.packets)
+                picture = self._decoder.decode(waiting.frame.packets)
             except BitstreamError:
                 self.dropped += 1
-                self._call(self._on_keyframe_needed)
+                self._call(self._calls.on_keyframe_needed)
                 continue
             except Exception as error:  # whatever the device does, the next frame is tried
                 self._failures += 1
@@ -120,17 +169,20 @@ class LatentPictures:
                 self.dropped += 1
                 continue
             self.decoded += 1
-            self._report(frame, picture)
-            self._on_picture(picture.planes, pts)
+            self._report(waiting.frame, picture)
+            if waiting.is_shown:
+                self._on_picture(picture.planes, waiting.pts)
         self._decoder.close()
 
-    def _take(self) -> tuple[LatentFrame, int] | None:
+    def _take(self) -> WaitingPicture | None:
         with self._wake:
-            while not self._frames and not self._is_stopping:
+            while not self._is_stopping:
+                if (waiting := self._queue.take()) is not None:
+                    return waiting
                 self._wake.wait()
-            return None if self._is_stopping else self._frames.popleft()
+            return None
 
-    def _report(self, frame: LatentFrame, picture: DecodedPicture) -> None:
+    def _report(self, frame: CodedPicture, picture: DecodedPicture) -> None:
         now_us = monotonic_us()
         self._reporter.decided(
             picture.frame_number,
@@ -140,7 +192,7 @@ class LatentPictures:
         )
         report = self._reporter.take_due(now_us=now_us)
         if report is not None:
-            self._call(self._on_report, report)
+            self._call(self._calls.on_report, report)
 
     def _call(self, action: Callable[..., None], *arguments: object) -> None:
         try:

@@ -22,10 +22,11 @@ from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.timebase import unwrap
 from rtcodec.webrtc import LatentFrame, LatentSender, OutgoingFrame, monotonic_us, unix_us
-from rtcodec_server.latent_pictures import LatentPictures
+from rtcodec_server.latent_pictures import LatentPictures, PictureCalls
 from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.one_layer import OneLayer
 from rtcodec_server.sink import FrameSink, PassingFrame
+from rtcodec_server.viewer_pictures import ViewerPictures
 
 _DECODER: Final = "."
 "Holds what is decoded here for those without our codec; no session is called so."
@@ -78,11 +79,16 @@ class LatentStream(OneLayer):
         "What else takes the frames that came whole."
         self.stats = stats
         self._source = source
-        self._audience = audience
-        self._new_pictures = pictures
         self._on_frame = on_frame
-        self._pictures: LatentPictures | None = None
-        self._ending: set[asyncio.Future[None]] = set()
+        self._pictures = ViewerPictures(
+            audience,
+            pictures,
+            PictureCalls(
+                on_ready=self.need_keyframe,
+                on_keyframe_needed=self.need_keyframe,
+                on_report=lambda report: self.report(_DECODER, report),
+            ),
+        )
         self._waiting: set[str] = set()  # for a key frame
         self._wants_keyframe = True
         self._merger = FeedbackMerger()
@@ -99,7 +105,7 @@ class LatentStream(OneLayer):
     def enter(self, stats: StreamStats, audience: LegacyAudience) -> None:
         """Serve another stay of the room."""
         self.stats = stats
-        self._audience = audience
+        self._pictures.audience = audience
 
     # ---- subscribers
 
@@ -146,8 +152,8 @@ class LatentStream(OneLayer):
         """Repeat what was not answered; a few times a second."""
         if self._wants_keyframe:
             self._source.request_keyframe()
-        if self._pictures is not None and not self._audience.is_wanted:
-            self._stop_pictures()
+        if self._pictures.end_unwanted():
+            self._merger.leave(_DECODER)
 
     # ---- frames
 
@@ -181,8 +187,7 @@ class LatentStream(OneLayer):
         for name, sender in self.subscribers.items():
             if name not in self._waiting:
                 sender.send(outgoing)
-        if self._audience.is_wanted:
-            self._decode(frame)
+        self._pictures.put(frame, self._pts, self.size)
 
     def sent(self, delivery: _Delivery, at_us: int) -> None:
         """Note that a subscriber's last packet of a frame left at *at_us*."""
@@ -199,9 +204,8 @@ class LatentStream(OneLayer):
         self._is_closed = True
         if self._report_timer is not None:
             self._report_timer.cancel()
-        self._stop_pictures()
         self.sinks.clear()
-        await asyncio.gather(*self._ending)
+        await self._pictures.close()
 
     # ---- inside
 
@@ -244,7 +248,7 @@ class LatentStream(OneLayer):
         now_us = monotonic_us()
         self._reporter.decided(frame_number, is_held=frame.is_complete, now_us=now_us)
         report = self._reporter.take_due(now_us=now_us)
-        if report is not None and not self.subscribers and self._pictures is None:
+        if report is not None and not self.subscribers and not self._pictures.is_decoding:
             self._source.send_feedback(write_report(report))
 
     def _schedule_report(self, *, is_urgent: bool) -> None:
@@ -258,25 +262,3 @@ class LatentStream(OneLayer):
         report = self._merger.merged(now_us=monotonic_us())
         if report is not None:
             self._source.send_feedback(write_report(report))
-
-    # ---- pictures
-
-    def _decode(self, frame: LatentFrame) -> None:
-        if self._pictures is None:
-            self._pictures = self._new_pictures()
-            self._pictures.start(
-                self.size,
-                on_picture=lambda planes, pts: self._audience.put(planes, pts),
-                on_report=lambda report: self.report(_DECODER, report),
-                on_keyframe_needed=self.need_keyframe,
-            )
-        self._pictures.put(frame, self._pts)
-
-    def _stop_pictures(self) -> None:
-        pictures, self._pictures = self._pictures, None
-        self._merger.leave(_DECODER)
-        if pictures is not None:
-            pictures.stop()
-            ending = asyncio.ensure_future(asyncio.to_thread(pictures.join))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)

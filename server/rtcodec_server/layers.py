@@ -23,10 +23,10 @@ from rtcodec.session.message import check_room_name
 from rtcodec_server.body import read_text
 from rtcodec_server.cors import PREFLIGHT, Cors
 from rtcodec_server.gate import Gate
-from rtcodec_server.peer import SubscriberPeer
 from rtcodec_server.problem import Problem
 from rtcodec_server.relay import Relay
 from rtcodec_server.room import RoomStream, Session, UnknownSession
+from rtcodec_server.subscriber_peer import SubscriberPeer
 
 EXTENSION: Final = "urn:ietf:params:whep:ext:core:"
 
@@ -141,7 +141,9 @@ class LayerApi:
     def _session(self, request: web.Request) -> Session:
         room = check_room_name(request.match_info["room"])
         self._gate.check_role(request, Role.SUBSCRIBER, room)
-        session = self._relay.session_of(room, request.match_info["session"], Role.SUBSCRIBER)
+        session = self._relay.occupancy.session_of(
+            room, request.match_info["session"], Role.SUBSCRIBER
+        )
         if self._relay.ladder is None:
             raise Problem(404, "streams of this relay have one layer")
         if not isinstance(session.peer, SubscriberPeer):

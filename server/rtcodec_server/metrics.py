@@ -66,13 +66,13 @@ class RelayCollector(Collector):
             "rtcodec_nack", "Packets asked for again, by who was asked.", labels=["asked"]
         )
         nacks.add_metric(["relay"], relay.stats.nack_count)
-        nacks.add_metric(["publisher"], relay.publisher_nacks)
+        nacks.add_metric(["publisher"], relay.occupancy.publisher_nacks)
         yield nacks
         plis = CounterMetricFamily(
             "rtcodec_pli", "Key frames asked for, by who was asked.", labels=["asked"]
         )
         plis.add_metric(["relay"], relay.stats.pli_count)
-        plis.add_metric(["publisher"], relay.publisher_plis)
+        plis.add_metric(["publisher"], relay.occupancy.publisher_plis)
         yield plis
 
     def _engine(self) -> Iterator[Metric]:

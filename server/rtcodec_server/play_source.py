@@ -30,6 +30,9 @@ class StoredFrame:
 
     __slots__ = ("frame_number", "is_keyframe", "packets", "pts_s")
 
+    is_complete: Final = True
+    "A file loses nothing."
+
     def __init__(self, unit: AccessUnit, time_base: Fraction) -> None:
         """
         Args:

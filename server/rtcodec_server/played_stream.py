@@ -2,8 +2,10 @@
 A room's stream whose frames come from a recording, coded long ago.
 
 What a subscriber lost, and retransmission did not mend, cannot be made up for by another choice of
-reference: who asks for a frame to start from gets nothing until the recording has one. Counts each
-frame as received and encoded, so that figures of rooms mean the same.
+reference: who asks for a frame to start from gets nothing until the recording has one. The decoder
+for ordinary viewers is here and loses nothing: it is given all frames since the last that it can
+start from, and shows what is played at once. Counts each frame as received and encoded, so that
+figures of rooms mean the same.
 """
 
 from collections.abc import Callable
@@ -14,9 +16,13 @@ from rtcodec.packet.payload import FrameTiming
 from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.webrtc import LatentSender, OutgoingFrame, to_unix_us
+from rtcodec_server.frame_queue import FrameRun
+from rtcodec_server.latent_pictures import LatentPictures, PictureCalls
+from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.one_layer import OneLayer
 from rtcodec_server.play_source import StoredFrame
 from rtcodec_server.sink import FrameSink, PassingFrame
+from rtcodec_server.viewer_pictures import ViewerPictures
 
 
 @dataclass(slots=True)
@@ -28,20 +34,31 @@ class _Delivery:
 class PlayedStream(OneLayer):
     """What `Stream` is for a publisher."""
 
-    def __init__(self, *, qp: int, size: tuple[int, int], stats: tuple[StreamStats, ...]) -> None:
+    def __init__(
+        self,
+        *,
+        qp: int,
+        size: tuple[int, int],
+        stats: tuple[StreamStats, ...],
+        audience: LegacyAudience,
+        pictures: Callable[[], LatentPictures],
+    ) -> None:
         """
         Args:
             qp: What new streams are coded with, for the figures.
             size: Width and height.
             stats: Filled alike: those of the room and those of the relay.
+            audience: Those who want pictures.
+            pictures: Makes what decodes for them; its queue keeps a `FrameRun`.
         """
         self.qp = qp
         self.size = size
         self.subscribers: dict[str, LatentSender] = {}
         self.sinks: dict[str, FrameSink] = {}
-        self.on_delivery: Callable[[], None] = lambda: None
         self._stats = stats
         self._waiting: set[str] = set()
+        self._lead: FrameRun[tuple[StoredFrame, int]] = FrameRun()
+        self._pictures = ViewerPictures(audience, pictures, PictureCalls(on_ready=self._catch_up))
 
     @property
     def frames(self) -> FrameLedger:
@@ -49,7 +66,8 @@ class PlayedStream(OneLayer):
         return self._stats[0].frames
 
     def heed_subscribers(self) -> None:
-        """Do nothing: what was coded is coded."""
+        """Decode no longer than somebody wants pictures; what was coded is coded."""
+        self._pictures.end_unwanted()
 
     def add_subscriber(self, name: str, sender: LatentSender, wish: LayerWish = ANY_LAYER) -> None:
         """Send frames to one more, from the next one on that can be started from."""
@@ -95,6 +113,8 @@ class PlayedStream(OneLayer):
         passing = PassingFrame(frame.packets, pts, now_us, frame.is_keyframe, frame.frame_number)
         for sink in tuple(self.sinks.values()):
             sink.take(passing)
+        self._lead.add((frame, pts), size_bytes=size_bytes, is_keyframe=frame.is_keyframe)
+        self._pictures.put(frame, pts, self.size)
         if frame.is_keyframe:
             self._waiting.clear()
         senders = [s for name, s in self.subscribers.items() if name not in self._waiting]
@@ -110,7 +130,6 @@ class PlayedStream(OneLayer):
         )
         for sender in senders:
             sender.send(outgoing)
-        self.on_delivery()
 
     def sent(self, delivery: _Delivery, at_us: int) -> None:
         """Note that a subscriber's last packet of a frame left at *at_us*."""
@@ -128,5 +147,13 @@ class PlayedStream(OneLayer):
             stats.frames.unsent += 1
 
     async def close(self) -> None:
-        """Forget everybody."""
+        """Forget everybody and stop decoding."""
         self.sinks.clear()
+        await self._pictures.close()
+
+    def _catch_up(self) -> None:
+        """Decode all that the next frame leans on; what was played before is not shown again."""
+        n_left = len(self._lead)
+        for frame, pts in self._lead:
+            n_left -= 1
+            self._pictures.put(frame, pts, self.size, is_shown=not n_left)

@@ -76,12 +76,12 @@ class RecordApi:
         relay = self._relay
         if relay.host is None:
             raise Problem(503, "the engine is not ready yet", Retry_After="1")
-        figures = relay.recordings.start(relay.room_of(room), relay.host.info)
+        figures = relay.recordings.start(relay.occupancy.room_of(room), relay.host.info)
         return web.json_response({"room": room, **figures}, status=201)
 
     async def _stop(self, request: web.Request) -> web.Response:
         room = self._room_to_record(request)
-        figures = await self._relay.recordings.stop(self._relay.room_of(room))
+        figures = await self._relay.recordings.stop(self._relay.occupancy.room_of(room))
         return web.json_response({"room": room, **figures})
 
     def _room_to_record(self, request: web.Request) -> str:

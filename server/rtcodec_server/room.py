@@ -14,17 +14,22 @@ from rtcodec.session.ladder import RungSpec
 from rtcodec.session.lobby import Limits, Role
 from rtcodec.stats import StreamStats
 from rtcodec_server.config import ForwardConfig, LegacyConfig, PublisherLimits
+from rtcodec_server.latent_publisher import LatentPublisherPeer
 from rtcodec_server.latent_stream import LatentStream
 from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.peer import Peer
 from rtcodec_server.played_stream import PlayedStream
 from rtcodec_server.player import Player
+from rtcodec_server.publisher_peer import PublisherPeer
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.report import RateMeter
 from rtcodec_server.stream import Stream
 
 RoomStream = Stream | LatentStream | PlayedStream
 "What feeds a room: a publisher here, another relay, a recording."
+
+Publisher = PublisherPeer | LatentPublisherPeer | Player
+"What stands in the publisher's place."
 
 SESSION_SHOWN: Final = 8
 "Characters of a session id that logs and figures show: the whole of it would end the session."

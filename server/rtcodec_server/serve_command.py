@@ -14,9 +14,10 @@ from rtcodec.calm import calm_interpreter
 from rtcodec.errors import ConfigError
 from rtcodec.session.ladder import read_rung
 from rtcodec_server.app import RunningServer, serve
-from rtcodec_server.config import ENGINES, LOG_FORMATS, LOG_LEVELS, PSNR_MODES, ServerConfig
+from rtcodec_server.config import PSNR_MODES, ServerConfig
 from rtcodec_server.logs import set_up_logging
 from rtcodec_server.record_config import RecordConfig
+from rtcodec_server.relay_options import add_shared, given, option_adder
 from rtcodec_server.settings import GONE, PREFIX, parse_forwards, parse_size, read_settings
 from rtcodec_server.workers.limits import ENGINE_PLACES
 from rtcodec_server.workers.service import serve_processes
@@ -24,30 +25,8 @@ from rtcodec_server.workers.service import serve_processes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; those not given are taken from the file, then the defaults."""
-    default = ServerConfig()
-
-    def add(name: str, about: str, **how: Any) -> None:
-        shown = getattr(default, name.replace("-", "_"), None)
-        text = (
-            about
-            if about is argparse.SUPPRESS
-            or shown is None
-            or not isinstance(shown, str | int | float)
-            else f"{about} (default {shown})"
-        )
-        parser.add_argument(f"--{name}", help=text, default=None, **how)
-
-    add("host", "address to listen on; 0.0.0.0 for all", metavar="ADDRESS")
-    add("port", "TCP port; 0 takes a free one", type=int, metavar="N")
-    add(
-        "config",
-        "TOML file with these settings and more, see config.example.toml",
-        type=Path,
-        metavar="FILE",
-    )
-    add("model", "installed model", metavar="NAME")
-    add("engine", f"one of {', '.join(ENGINES)}", metavar="NAME")
-    add("threads", "threads of the engine; 0 takes one for each core", type=int, metavar="N")
+    add_shared(parser, port=ServerConfig().port)
+    add = option_adder(parser)
     add("workers", "media worker processes; up to 1: none beside this", type=int, metavar="N")
     add("engine-in", "where networks run: each worker, or a process", choices=ENGINE_PLACES)
     add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")
@@ -60,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
     )
     add("psnr", "which frames to measure; auto: those there is time for", choices=PSNR_MODES)
-    _add_operation(add, parser)
+    add(
+        "record",
+        "folder to record every room to, or those of `[record] rooms`",
+        type=Path,
+        metavar="DIR",
+    )
+    add("token", argparse.SUPPRESS, metavar="SECRET")  # gone: `settings` says what to do instead
     add(
         "warm",
         "frame size to get ready for, WIDTHxHEIGHT; may be repeated (default 640x360)",
@@ -78,23 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print the figures of the run at the end"
     )
     parser.add_argument("--verbose", action="store_true", help="the same as --log-level info")
-
-
-def _add_operation(add: Callable[..., None], parser: argparse.ArgumentParser) -> None:
-    add("record", "folder to record every room to, or those of `[record] rooms`", type=Path,
-        metavar="DIR")  # fmt: skip
-    add("token", argparse.SUPPRESS, metavar="SECRET")  # gone: `settings` says what to do instead
-    add("tls-cert", "PEM file of a certificate; makes it https", type=Path, metavar="FILE")
-    add("tls-key", "PEM file of its key", type=Path, metavar="FILE")
-    add("drain-s", "how long sessions may go on after SIGTERM", type=float, metavar="SECONDS")
-    add("log-format", "one of " + ", ".join(LOG_FORMATS), choices=LOG_FORMATS)
-    add("log-level", "least that is logged", choices=LOG_LEVELS)
-    parser.add_argument(
-        "--open",
-        action="store_true",
-        default=None,
-        help="let everybody in without keys although the address is not a loopback one",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,12 +95,7 @@ def settings(args: argparse.Namespace, environ: Mapping[str, str] | None = None)
         raise ConfigError(f"--token: {GONE['token']}")
     environ = os.environ if environ is None else environ
     values = read_settings(args.config, environ)
-    for name in (
-        "host", "port", "model", "engine", "threads", "workers", "qp", "psnr", "tap", "open",
-        "tls_cert", "tls_key", "drain_s", "log_format", "log_level", "engine_in",
-    ):  # fmt: skip
-        if (value := getattr(args, name)) is not None:
-            values[name] = value
+    values |= given(args, ("workers", "engine_in", "qp", "psnr", "tap"))
     if args.bitrate is not None:
         if args.qp is not None:
             raise ConfigError("--qp and --bitrate: one of them at a time")

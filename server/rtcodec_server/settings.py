@@ -135,12 +135,14 @@ def give_settings(config: Any) -> dict[str, Any]:
             value = [f"{width}x{height}" for width, height in value]
         elif kind == tuple[int, int]:
             value = f"{value[0]}x{value[1]}"
+        elif kind == tuple[RungSpec, ...]:
+            value = [str(spec) for spec in value]
         elif isinstance(value, tuple):
             value = list(value)
         elif isinstance(value, Path):
             value = str(value)
         elif isinstance(value, Mapping):
-            value = dict(value)
+            value = {k: give_settings(v) if is_dataclass(v) else v for k, v in value.items()}
         document[entry.name] = value
     return document
 

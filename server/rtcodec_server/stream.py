@@ -10,7 +10,7 @@ the receiver counted ends as encoded or as dropped for one reason.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from rtcodec.media.scale import planes_of_picture
 from rtcodec.packet.feedback import FrameReport
-from rtcodec.packet.payload import FrameTiming
 from rtcodec.quality import PlanePsnr
 from rtcodec.rate_control import Plan
 from rtcodec.session.ladder import Rung, ladder
@@ -26,16 +25,17 @@ from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.session.seat import FrameCodings
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.types import Planes
-from rtcodec.webrtc import DecodedFrame, LatentSender, OutgoingFrame, monotonic_us, to_unix_us
+from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
-from rtcodec_server.audience import Audience, RungFrame
+from rtcodec_server.audience import Audience
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.prediction import FrameNumbers, StreamPrediction
 from rtcodec_server.rung import LadderSetup, StreamRung
-from rtcodec_server.sink import FrameSink, PassingFrame
+from rtcodec_server.sink import FrameSink
+from rtcodec_server.stream_output import CaptureTime, StreamOutput, Work
 
 _log = logging.getLogger(__name__)
 
@@ -44,20 +44,6 @@ _stream_ids = count()
 UNWATCHED: Final = "unwatched"
 "Why a frame was dropped that there was nobody to encode for."
 
-CaptureTime = Callable[[DecodedFrame], int | None]
-"When the publisher took a frame, Unix microseconds, if it said so."
-
-
-@dataclass(slots=True)
-class _Delivery:
-    """A coded frame on its way to the subscribers it was given to."""
-
-    n_left: int
-    arrived_us: int
-    coded_us: int
-    frame_number: int
-    rung_stats: tuple[StreamStats, ...]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Format:
@@ -65,15 +51,6 @@ class _Format:
     height: int
     rungs: tuple[StreamRung, ...]
     "What frames of this size are coded at; one, of their size, unless there is a ladder."
-
-
-@dataclass(slots=True)
-class _Work:
-    """A frame that is being coded."""
-
-    frame: DecodedFrame
-    codings: FrameCodings[RungFrame]
-    is_tapped: bool = False
 
 
 class Stream:
@@ -107,19 +84,14 @@ class Stream:
         self.qp = qp
         "Of the last frame, or of all."
         self.rate = rate
-        self.subscribers: dict[str, LatentSender] = {}
-        "Session -> sender."
-        self.sinks: dict[str, FrameSink] = {}
-        "What else takes the frames of the finest rung; each is a receiver that loses nothing."
-        self.on_delivery: Callable[[], None] = lambda: None
-        "Called when a frame was handed to the subscribers."
         self._host = host
         self._frame_deadline_us = frame_deadline_us
         self._stats = stats
-        self._capture_time = capture_time
-        self._tap = tap
         self._ladder = rungs
         self._audience = None if rungs is None else Audience(rungs)
+        self._output = StreamOutput(
+            stats, audience=self._audience, tap=tap, capture_time=capture_time
+        )
         self._rung_stats = tuple(StreamStats() for _ in (rungs.totals if rungs else ()))
         self._numbers = FrameNumbers()
         self._viewers = viewers
@@ -133,6 +105,16 @@ class Stream:
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
         self._has_failed = False
+
+    @property
+    def subscribers(self) -> dict[str, LatentSender]:
+        """Session -> sender."""
+        return self._output.subscribers
+
+    @property
+    def sinks(self) -> dict[str, FrameSink]:
+        """What else takes the frames of the finest rung; each is a receiver that loses nothing."""
+        return self._output.sinks
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -267,10 +249,7 @@ class Stream:
         await self._is_idle.wait()
         for rung in self._format.rungs if self._format is not None else ():
             await rung.close(self._host)
-        if self._tap is not None:
-            self._tap.close()
-        self._capture_time = lambda frame: None  # it knows the peer, which knows this
-        self.sinks.clear()
+        self._output.close()
 
     # ---- getting ready
 
@@ -384,10 +363,10 @@ class Stream:
         number, self._next_number = self._next_number, (self._next_number + 1) & 0xFFFF
         self._n_in_flight += 1
         self._is_idle.clear()
-        work = _Work(frame, FrameCodings(rung.index for rung in rungs))
+        work = Work(frame, FrameCodings(rung.index for rung in rungs))
         self._host.submit(*(self._request(work, rung, planes, number) for rung in rungs))
 
-    def _request(self, work: _Work, rung: StreamRung, planes: Planes, number: int) -> FrameRequest:
+    def _request(self, work: Work, rung: StreamRung, planes: Planes, number: int) -> FrameRequest:
         assert rung.state is not None
         rate, size = rung.rate, (rung.rung.width, rung.rung.height)
         plan = rate.plan(work.frame.pts) if rate is not None else None
@@ -402,7 +381,7 @@ class Stream:
             on_dropped=lambda reason: self._on_dropped(work, rung, plan, reason),
             on_psnr=lambda psnr: self._on_psnr(rung, psnr),
             frame_number=number,
-            before_send=lambda number: self._tap_frame(number, work, planes),
+            before_send=lambda number: self._output.tap(number, work, planes),
             retry=rate.retry(plan) if rate is not None and plan is not None else None,
             prediction=rung.prediction,
             rung=rung.index,
@@ -417,17 +396,7 @@ class Stream:
             return None
         return partial(viewers.put, pts=frame.pts)
 
-    def _tap_frame(self, number: int, work: _Work, planes: Planes) -> None:
-        if self._tap is not None and not work.is_tapped:
-            work.is_tapped = True
-            self._tap.put(
-                frame_number=number,
-                rtp_timestamp=work.frame.rtp_timestamp,
-                received_us=work.frame.arrived_us,
-                planes=planes,
-            )
-
-    def _on_dropped(self, work: _Work, rung: StreamRung, plan: Plan | None, reason: str) -> None:
+    def _on_dropped(self, work: Work, rung: StreamRung, plan: Plan | None, reason: str) -> None:
         if rung.rate is not None and plan is not None:
             rung.rate.dropped(plan)
         for stats in rung.stats:
@@ -438,7 +407,7 @@ class Stream:
             if reason == "late":
                 for stats in self._stats:
                     stats.deadline_misses += 1
-        self._serve(work)
+        self._output.serve(work)
         self._leave_flight(work)
 
     def _on_psnr(self, rung: StreamRung, psnr: PlanePsnr | None) -> None:
@@ -448,9 +417,7 @@ class Stream:
             else:
                 stats.add_psnr(psnr.as_dict())
 
-    def _on_coded(
-        self, work: _Work, rung: StreamRung, plan: Plan | None, coded: CodedFrame
-    ) -> None:
+    def _on_coded(self, work: Work, rung: StreamRung, plan: Plan | None, coded: CodedFrame) -> None:
         frame = work.frame
         if rung.rate is not None and plan is not None:
             rung.rate.done(plan, coded)
@@ -472,87 +439,12 @@ class Stream:
         for stats in rung.stats:
             stats.frames.encoded += 1
             stats.bitstream_bytes += coded.size_bytes
-        self._deliver(work, rung, coded)
+        for name in self._output.deliver(work, rung, coded):
+            self.report(name, FrameReport(coded.frame_number, held=1))
         self._leave_flight(work)
 
-    def _leave_flight(self, work: _Work) -> None:
+    def _leave_flight(self, work: Work) -> None:
         if work.codings.is_complete:
             self._n_in_flight -= 1
             if self._n_in_flight == 0:
                 self._is_idle.set()
-
-    # ---- sending
-
-    def _pour(self, frame: DecodedFrame, coded: CodedFrame) -> None:
-        passing = PassingFrame(
-            coded.packets, frame.pts, frame.arrived_us, coded.is_keyframe, coded.frame_number
-        )
-        for name, sink in tuple(self.sinks.items()):
-            if sink.take(passing):
-                self.report(name, FrameReport(coded.frame_number, held=1))
-
-    def _deliver(self, work: _Work, rung: StreamRung, coded: CodedFrame) -> None:
-        frame = work.frame
-        if rung.index == 0:
-            self._pour(frame, coded)
-        outgoing = OutgoingFrame(
-            packets=coded.packets,
-            pts=frame.pts,
-            timing=FrameTiming(
-                pts=frame.pts & 0xFFFFFFFF,
-                received_us=to_unix_us(frame.arrived_us),
-                capture_us=self._capture_time(frame),
-                receive_us=frame.assembled_us - frame.arrived_us,
-                decode_us=frame.decoded_us - frame.assembled_us,
-                queue_us=coded.taken_us - frame.decoded_us,
-                batch_us=coded.started_us - coded.taken_us,
-                engine_us=coded.engine_us - coded.started_us,
-                entropy_us=coded.coded_us - coded.engine_us,
-            ),
-            is_keyframe=coded.is_keyframe,
-            token=(
-                self,
-                _Delivery(0, frame.arrived_us, coded.coded_us, coded.frame_number, rung.stats),
-            ),
-        )
-        work.codings.came(
-            rung.index, RungFrame(rung.index, outgoing, coded.is_clean, coded.temporal)
-        )
-        if not self.subscribers:
-            for stats in self._stats:
-                stats.add_latency("total", coded.coded_us - frame.arrived_us)
-        elif self._audience is None:
-            self._send(outgoing, self.subscribers.values())
-        else:
-            self._serve(work)
-
-    def _serve(self, work: _Work) -> None:
-        """Send what of a frame it is now known who gets it."""
-        if self._audience is not None:
-            for coding, senders in self._audience.serve(work.codings).items():
-                self._send(coding.outgoing, senders)
-
-    def _send(self, outgoing: OutgoingFrame, senders: Collection[LatentSender]) -> None:
-        _, delivery = outgoing.token
-        delivery.n_left += len(senders)
-        for sender in senders:
-            sender.send(outgoing)
-        self.on_delivery()
-
-    def sent(self, delivery: _Delivery, at_us: int) -> None:
-        """Note that a subscriber's last packet of a frame left at *at_us*."""
-        for stats in (*self._stats, *delivery.rung_stats):
-            stats.frames.sent += 1
-        if self._tap is not None:
-            self._tap.mark_sent(delivery.frame_number, sent_us=at_us)
-        delivery.n_left -= 1
-        if delivery.n_left == 0:
-            for stats in self._stats:
-                stats.add_latency("send", at_us - delivery.coded_us)
-                stats.add_latency("total", at_us - delivery.arrived_us)
-
-    def unsent(self, delivery: _Delivery) -> None:
-        """Note that a subscriber was too slow for a frame, or left before it."""
-        delivery.n_left -= 1
-        for stats in (*self._stats, *delivery.rung_stats):
-            stats.frames.unsent += 1

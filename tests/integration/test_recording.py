@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import statistics
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -23,6 +25,7 @@ from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import PublisherLimits, ServerConfig, WebhookConfig
 from rtcodec_server.record_config import RecordConfig
 from support.command import outcome, relay_process, run, start
+from support.ordinary import WaveTrack, view
 from support.pictures import same_picture
 from support.recordings import read_recording
 from support.relay import KEYS, MovingTrack, RelayClient, Watch, relay, token_for, until
@@ -313,6 +316,34 @@ async def test_a_played_room_is_a_room_like_others(tmp_path: Path) -> None:
     (copy,) = files_of(tmp_path, "tape")
     frames = read_recording(copy).frames
     assert frames[:n_frames] == read_recording(file).frames
+
+
+async def test_an_ordinary_viewer_sees_what_is_played_from_where_it_came_in(
+    tmp_path: Path,
+) -> None:
+    """No frame but the first can be started from, and that has been played when it comes."""
+
+    def is_decoding() -> bool:
+        return any(thread.name == "latent-pictures" for thread in threading.enumerate())
+
+    async with neural_relay(record_all(tmp_path, keyframe_s=0)) as (server, client):
+        await client.publish("made", WaveTrack())
+        await until(lambda: server.relay.recordings.totals.frames >= 40)
+    (file,) = files_of(tmp_path, "made")
+    assert sum(unit.header.keyframe for unit in read_recording(file).units) == 1
+    async with neural_relay(record_all(tmp_path, rooms=())) as (server, client):
+        watch = await client.watch("tape")
+        await until(lambda: watch.connection.connectionState == "connected")
+        await play(client, "tape", file.name, speed=0.1)
+        await until(lambda: len(watch.frames) > 5)
+        assert not is_decoding()
+        viewer = await view(client, "tape")
+        await until(lambda: len(viewer.frames) >= 6, timeout_s=30)
+        assert is_decoding()
+        assert statistics.median(viewer.psnr_db) > 30
+        await viewer.connection.close()
+        await until(lambda: not is_decoding(), timeout_s=30)
+        assert server.relay.source_of("tape") is not None  # still being played
 
 
 @pytest.mark.parametrize(

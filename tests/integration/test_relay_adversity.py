@@ -205,7 +205,7 @@ async def test_a_flood_of_feedback_is_the_senders_own_loss(
         stats = server.relay.stats
         asked = stats.pli_count if packet is pli else stats.nack_count
         assert asked > 300
-        assert server.relay.publisher_plis <= 2  # nothing of it went on to the publisher
+        assert server.relay.occupancy.publisher_plis <= 2  # nothing of it went on to the publisher
         assert await sent_bytes(server) < 2.5 * watch.receiver.bitstream_bytes + 500_000
         await bystander.noticed_nothing()
 

@@ -135,7 +135,7 @@ async def test_whatever_is_wrong_with_an_offer_is_the_offerers_fault(
             assert status in (201, 400, 413, 422), text
             seen.add(status)
             for room in server.relay.rooms:
-                await server.relay.end(room.name)
+                await server.relay.occupancy.end(room.name)
         assert (await post(client, "/whip/room", offer))[0] == 201
     assert {201, 400, 422} <= seen
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -351,7 +351,7 @@ async def test_loss_is_repaired_both_ways(lossy: list[bool]) -> None:
         assert counters.packets_recovered > 0
         assert watch.receiver.frames_lost <= 1
         assert sum(frame.is_complete for frame in watch.frames) >= 0.97 * len(watch.frames)
-        assert server.relay.publisher_nacks > 0
+        assert server.relay.occupancy.publisher_nacks > 0
         assert server.relay.stats.nack_count > 0
         assert settled(server.relay.stats.frames)
         assert server.relay.stats.frames.sent == len(watch.frames) + watch.receiver.frames_lost

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from rtcodec_server.peer import Peer, PublisherPeer, SubscriberPeer
+from rtcodec_server.peer import Peer
+from rtcodec_server.publisher_peer import PublisherPeer
 from rtcodec_server.record_config import RecordConfig
+from rtcodec_server.subscriber_peer import SubscriberPeer
 from support.relay import MovingTrack, RelayClient, relay, until
 
 

@@ -324,7 +324,7 @@ def shows(seen: list[Planes], size: tuple[int, int]) -> bool:
 def make_swift(server: RunningServer) -> None:
     """Make subscribers of a relay go up sooner than they should."""
     assert server.relay.ladder is not None
-    server.relay.ladder = replace(server.relay.ladder, policy=SWIFT)
+    server.relay.feeds.ladder = replace(server.relay.ladder, policy=SWIFT)
 
 
 def assert_every_frame_once(watch: Watch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rtcodec.errors import ConfigError
-from rtcodec.session.ladder import RungSpec
+from rtcodec.session.ladder import RungSpec, read_rung
 from rtcodec.session.lobby import Limits
 from rtcodec_server.config import (
     ForwardConfig,
@@ -22,6 +22,7 @@ from rtcodec_server.config import (
     ServerConfig,
     WebhookConfig,
 )
+from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.serve_command import add_arguments, settings
 from rtcodec_server.settings import (
     give_settings,
@@ -97,7 +98,11 @@ def test_a_qp_or_a_bit_rate_on_the_command_line_wins_over_the_file(tmp_path: Pat
             publisher=PublisherLimits(max_size=(1280, 720)),
             webhook=WebhookConfig(url="https://example.org/hook", secret="0123456789abcdef" * 4),
             processes=ProcessLimits(spares=0, hang_s=2.5),
+            legacy=LegacyConfig(codecs=("VP8",)),
+            record=RecordConfig(directory=Path("tapes"), rooms=("a", "b")),
+            forward={"far": ForwardConfig(url="https://example.org/whep/near", token="secret")},
         ),
+        ServerConfig(rungs=tuple(map(read_rung, ("source@800", "270p@350", "180p")))),
     ],
 )
 def test_settings_cross_to_another_process_and_are_the_same(config: ServerConfig) -> None:

@@ -15,6 +15,8 @@ from rtcodec.errors import BitstreamError, Corrupt, InputError
 from rtcodec.packet.packetizer import CutFrame
 from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentSender, monotonic_us
+from rtcodec_server.latent_pictures import LatentPictures, PictureCalls
+from rtcodec_server.legacy import LegacyAudience
 from rtcodec_server.play_source import FileSource, PlaySource, StoredFrame, UploadSource
 from rtcodec_server.played_stream import PlayedStream
 from rtcodec_server.player import Player, PlayOptions
@@ -64,9 +66,46 @@ class StandInPort:
         on_left(True)
 
 
-def a_stream() -> tuple[PlayedStream, StreamStats]:
+class Decoder:
+    """Takes frames as `LatentPictures` does; it is ready when a test says so."""
+
+    def __init__(self) -> None:
+        self.calls = PictureCalls()
+        self.put_pts: list[tuple[int, bool]] = []
+        self.has_ended = False
+
+    def start(self, size: object, calls: PictureCalls, *, on_picture: object) -> None:
+        assert size == (64, 48)
+        self.calls = calls
+
+    def put(self, frame: StoredFrame, pts: int, *, is_shown: bool = True) -> None:
+        self.put_pts.append((pts, is_shown))
+
+    def stop(self) -> None:
+        self.has_ended = True
+
+    def join(self) -> None:
+        assert self.has_ended
+
+
+class Wish:
+    """An audience that wants pictures, or does not."""
+
+    is_wanted = False
+
+
+def a_stream(
+    audience: Wish | None = None, decoder: Decoder | None = None
+) -> tuple[PlayedStream, StreamStats]:
     stats = StreamStats()
-    return PlayedStream(qp=32, size=(64, 48), stats=(stats,)), stats
+    stream = PlayedStream(
+        qp=32,
+        size=(64, 48),
+        stats=(stats,),
+        audience=cast(LegacyAudience, audience or Wish()),
+        pictures=lambda: cast(LatentPictures, decoder),
+    )
+    return stream, stats
 
 
 def viewer() -> tuple[LatentSender, StandInPort]:
@@ -201,6 +240,30 @@ def test_a_viewer_who_lost_everything_is_spared_until_then(tmp_path: Path) -> No
     stream.remove_subscriber("viewer")
     stream.deliver(frames[3], pts=3, now_us=0)
     assert port.pts == [0, 2]
+
+
+async def test_a_decoder_is_given_all_that_the_next_frame_leans_on(tmp_path: Path) -> None:
+    audience, decoder = Wish(), Decoder()
+    stream, _ = a_stream(audience, decoder)
+    frames = stored(tmp_path)
+    stream.deliver(frames[0], pts=0, now_us=0)
+    audience.is_wanted = True
+    stream.deliver(frames[1], pts=1, now_us=0)
+    decoder.put_pts.clear()  # it was not ready
+    decoder.calls.on_ready()
+    assert decoder.put_pts == [(0, False), (1, True)]
+    stream.deliver(frames[2], pts=2, now_us=0)
+    decoder.put_pts.clear()
+    decoder.calls.on_ready()
+    assert decoder.put_pts == [(2, True)]  # a key frame leans on nothing
+    stream.heed_subscribers()
+    assert not decoder.has_ended
+    audience.is_wanted = False
+    stream.heed_subscribers()
+    assert decoder.has_ended
+    stream.deliver(frames[3], pts=3, now_us=0)
+    assert decoder.put_pts == [(2, True)]
+    await stream.close()
 
 
 # ------------------------------------------------------------------------ time

@@ -213,7 +213,8 @@ async def test_a_subscriber_that_is_not_connected_yet_gets_the_newest_and_holds_
             on_sent=lambda frame, at_us: frame.token[0].sent(frame.token[1], at_us),
             on_dropped=lambda frame: frame.token[0].unsent(frame.token[1]),
         )
-        b.stream.subscribers = {"slow": sender}
+        b.stream.subscribers.clear()
+        b.stream.subscribers["slow"] = sender
         for n in range(6):
             b.put(decoded(pts=n * 3000))
             await until(lambda: b.frames.encoded == n + 1)  # noqa: B023 - awaited here

@@ -126,3 +126,34 @@ def test_a_room_is_never_in_two_workers(steps: list[tuple[str, bool, bool]]) -> 
             it.report(slot, rooms=rooms, sessions=len(rooms), at_us=10 * now_us + 5)
         assert {room: it.owner(room) for room in inside} == inside
         assert sum(it.n_rooms.values()) == len(inside)
+
+
+def test_in_a_full_house_a_publishers_place_may_change_hands() -> None:
+    it = directory(0, 1, max_sessions=2)
+    it.left(it.enter("a", publishes=True), is_in=True, now_us=10)
+    come_in(it, "b", at_us=10)
+    it.report(0, rooms=["a"], sessions=0, at_us=5)  # written before it came
+    for at_us in (10, 20):
+        assert it.enter("a", publishes=True).slot == 0  # which says whether it may
+        for room, publishes in (("a", False), ("b", True), ("c", True)):
+            with pytest.raises(RelayFull):
+                it.enter(room, publishes=publishes)
+        it.report(0, rooms=["a"], published={"a"}, sessions=1, at_us=at_us)
+        it.report(1, rooms=["b"], sessions=1, at_us=at_us)
+    it.report(0, rooms=["a"], sessions=1, at_us=30)
+    with pytest.raises(RelayFull):
+        it.enter("a", publishes=True)
+
+
+def test_a_session_that_ends_with_its_answer_counts_while_it_is_reported() -> None:
+    it = directory(0)
+    visit = it.enter("a", lasts=True)
+    assert (it.n_sessions, it.owner("a")) == (0, 0)
+    it.report(0, rooms=["a"], sessions=1, at_us=20)
+    assert it.n_sessions == 1
+    it.report(0, rooms=[], sessions=0, at_us=30)
+    assert it.owner("a") == 0  # somebody may still be on the way into it
+    it.left(visit, is_in=True, now_us=40)
+    assert (it.n_sessions, it.owner("a")) == (0, 0)
+    it.report(0, rooms=[], sessions=0, at_us=50)
+    assert it.owner("a") is None

@@ -9,7 +9,7 @@ that came after it was written: only a newer one takes a room out of here.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +28,12 @@ class Visit:
     life: int
     "Of the worker; its successor knows nothing of the request."
 
+    publishes: bool
+    "Whether it is for the publisher's place."
+
+    lasts: bool
+    "Whether the answer comes at the end of the session that it lets in."
+
 
 @dataclass(slots=True)
 class _Place:
@@ -35,6 +41,9 @@ class _Place:
     n_pending: int = 0
     used_us: int = 0
     "When the last answer came that let somebody in."
+
+    is_published: bool = False
+    "Whether it has a publisher, heard from or not."
 
 
 @dataclass(slots=True)
@@ -103,9 +112,15 @@ class Directory:
         self._workers.pop(slot, None)
         self._places = {r: place for r, place in self._places.items() if place.slot != slot}
 
-    def enter(self, room: str) -> Visit:
+    def enter(self, room: str, *, publishes: bool = False, lasts: bool = False) -> Visit:
         """
         Choose the worker for a request that may let somebody into *room*; ends with `left`.
+
+        Args:
+            room: Its name.
+            publishes: Whether it is for the publisher's place. Where that is taken its worker says
+                whether it is free for another, and nobody more comes in.
+            lasts: Whether the answer comes at the session's end; it counts once it is reported.
 
         Raises:
             RelayFull: If there is no worker, or a limit is reached.
@@ -113,17 +128,18 @@ class Directory:
         limits = self._limits
         if not self._workers:
             raise RelayFull("no worker is ready yet", retry_after_s=1)
-        if self.n_sessions >= limits.max_sessions:
-            raise self._full(f"{limits.max_sessions} sessions")
         place = self._places.get(room)
+        replaces = publishes and place is not None and place.is_published
+        if self.n_sessions >= limits.max_sessions and not replaces:
+            raise self._full(f"{limits.max_sessions} sessions")
         if place is None:
             if len(self._places) >= limits.max_rooms:
                 raise self._full(f"{limits.max_rooms} rooms")
             place = self._places[room] = _Place(self._least_loaded())
         worker = self._workers[place.slot]
         place.n_pending += 1
-        worker.n_pending += 1
-        return Visit(room, place.slot, worker.life)
+        worker.n_pending += not lasts
+        return Visit(room, place.slot, worker.life, publishes, lasts)
 
     def left(self, visit: Visit, *, is_in: bool, now_us: int) -> None:
         """
@@ -138,16 +154,35 @@ class Directory:
         place = self._places.get(visit.room)
         if worker is None or worker.life != visit.life or place is None:
             return  # the worker died meanwhile
-        worker.n_pending -= 1
+        worker.n_pending -= not visit.lasts
         place.n_pending -= 1
         if is_in:
             place.used_us = now_us
-            worker.entered_us.append(now_us)
+            if not visit.lasts:
+                place.is_published = place.is_published or visit.publishes
+                worker.entered_us.append(now_us)
         elif not place.n_pending and not place.used_us:
             del self._places[visit.room]
 
-    def report(self, slot: int, *, rooms: Iterable[str], sessions: int, at_us: int) -> None:
-        """Note what a worker had at *at_us*; nothing if it is not there."""
+    def report(
+        self,
+        slot: int,
+        *,
+        rooms: Iterable[str],
+        sessions: int,
+        at_us: int,
+        published: Container[str] = (),
+    ) -> None:
+        """
+        Note what a worker had at *at_us*; nothing if it is not there.
+
+        Args:
+            slot: The worker's.
+            rooms: All that it has.
+            sessions: Peers in them.
+            at_us: Of the clock that `left` is told.
+            published: Those of the rooms that have a publisher.
+        """
         worker = self._workers.get(slot)
         if worker is None or at_us < worker.reported_us:
             return
@@ -158,6 +193,8 @@ class Directory:
         for room in has:
             place = self._places.setdefault(room, _Place(slot))
             place.used_us = place.used_us or at_us
+            if at_us >= place.used_us:
+                place.is_published = room in published
         gone = [
             room
             for room, place in self._places.items()

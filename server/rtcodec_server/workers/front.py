@@ -29,14 +29,23 @@ from rtcodec_server.report import report_stats
 from rtcodec_server.room import UnknownSession
 from rtcodec_server.webhook import WebhookSender
 from rtcodec_server.workers.front_metrics import front_page
-from rtcodec_server.workers.link import Answer, WorkerGone
+from rtcodec_server.workers.link import Answer, WorkerGone, WorkerLink
 from rtcodec_server.workers.metrics_page import Page, merge_pages, read_page, write_page
+from rtcodec_server.workers.passage import is_upload, pass_on
 from rtcodec_server.workers.processes import report_processes, summarise
 from rtcodec_server.workers.supervisor import Supervisor
 
 _OF_ROOM: Final = re.compile(r"/(?:whip|whep|api/rooms)/([^/]+)")
-_SIGNALLING: Final = re.compile(r"/(?:whip|whep)/")
-_ENTERS: Final = ("POST", "PUT")
+_ENTRANCE: Final = re.compile(r"/whip/[^/]+|(?P<watches>/whep/[^/]+)|/api/rooms/[^/]+/play")
+"Where a POST lets somebody into a room."
+
+_COUNTED: Final = (
+    ("POST", re.compile(r"/(?:whip|whep)/|/api/rooms/[^/]+/(?:play|recording)")),
+    ("PATCH", re.compile(r"/(?:whip|whep)/")),
+    ("DELETE", re.compile(r"/api/rooms/[^/]+/(?:play|recording)")),
+)
+"What the limit of requests is for."
+
 _GATHER_TIMEOUT_S: Final = 2.0
 "How long a worker may keep figures of all of them waiting."
 
@@ -76,49 +85,53 @@ class Front:
         router.add_get("/metrics", self._metrics)
         router.add_get("/api/rooms", self._rooms)
         router.add_get("/api/processes", self._processes)
+        router.add_get("/api/recordings", self._recordings)
         router.add_post("/api/drain", self._drain)
         router.add_route("*", "/{rest:.*}", self._pass_on)
 
     # ---- what is one room's
 
-    async def _pass_on(self, request: web.Request) -> web.Response:
-        if _SIGNALLING.match(request.path) and request.method in ("POST", "PATCH"):
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        if any(m == request.method and paths.match(request.path) for m, paths in _COUNTED):
             self._gate.check_rate(request)
         found = _OF_ROOM.match(request.path)
         room = check_room_name(found[1]) if found else None
-        body = await read_bytes(request, MAX_SDP_BYTES)
-        if room is not None and request.method in _ENTERS:
-            return await self._enter(request, room, body)
+        body = b"" if is_upload(request) else await read_bytes(request, MAX_SDP_BYTES)
+        entrance = _ENTRANCE.fullmatch(request.path) if request.method == "POST" else None
+        if room is not None and entrance is not None:
+            return await self._enter(request, room, body, publishes=entrance["watches"] is None)
         slot = self._supervisor.directory.owner(room) if room is not None else None
         try:
-            return (await self._ask(request, slot, body)).response()
+            return await pass_on(request, self._link(slot), body)
         except WorkerGone:
             raise UnknownSession("no such session: its worker process ended") from None
 
-    async def _enter(self, request: web.Request, room: str, body: bytes) -> web.Response:
+    async def _enter(
+        self, request: web.Request, room: str, body: bytes, *, publishes: bool
+    ) -> web.StreamResponse:
         if self._draining.is_set():
             raise RelayFull("the relay is draining", retry_after_s=self._retry_after_s)
         directory = self._supervisor.directory
-        visit = directory.enter(room)
+        visit = directory.enter(room, publishes=publishes, lasts=is_upload(request))
         is_in = False
         try:
-            answer = await self._ask(request, visit.slot, body)
+            answer = await pass_on(request, self._link(visit.slot), body)
             is_in = answer.status < 300
         except WorkerGone:
             raise RelayFull("the room's worker process ended", retry_after_s=1) from None
         finally:
             directory.left(visit, is_in=is_in, now_us=monotonic_us())
-        return answer.response()
+        return answer
 
-    async def _ask(self, request: web.Request, slot: int | None, body: bytes) -> Answer:
-        """Ask a worker, or any if it does not matter which."""
+    def _link(self, slot: int | None) -> WorkerLink:
+        """Return the way to a worker, or to any if it does not matter which."""
         links = self._supervisor.links
         if not links:
             raise RelayFull("no worker process is ready yet", retry_after_s=1)
         link = links.get(slot if slot is not None else min(links))
         if link is None:
             raise WorkerGone("no such worker")
-        return await link.ask(request, body)
+        return link
 
     # ---- what is all rooms'
 
@@ -162,6 +175,14 @@ class Front:
         if grant.is_relay_admin:
             document["total"] = report_stats(supervisor.stats())
         return web.json_response(document)
+
+    async def _recordings(self, request: web.Request) -> web.Response:
+        """Put together what workers list, though all look at one folder: one of them may hang."""
+        self._gate.check_record_reader(request)
+        files: dict[str, Any] = {}
+        for _, answer in await self._ask_all(request):
+            files |= {file["file"]: file for file in answer.json().get("recordings", ())}
+        return web.json_response({"recordings": [files[name] for name in sorted(files)]})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self._gate.check_metrics(request)

@@ -5,12 +5,13 @@ HTTP to a worker over pairs of sockets: the worker gets one end of each, and lis
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import web
+from aiohttp import StreamReader, web
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -82,12 +83,12 @@ class WorkerLink:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=None),
         )
 
     async def ask(self, request: web.Request, body: bytes = b"", *, path: str = "") -> Answer:
         """
-        Pass a request on.
+        Pass a request on and return the whole answer.
 
         Args:
             request: As it came.
@@ -95,7 +96,29 @@ class WorkerLink:
             path: Another one than the request's.
 
         Raises:
-            WorkerGone: If there is no answer.
+            WorkerGone: If there is no answer, or none in time.
+        """
+        try:
+            async with asyncio.timeout(_TIMEOUT_S), self.open(request, body, path=path) as response:
+                headers = passed_on(response.headers)
+                return Answer(response.status, headers, await response.read())
+        except TimeoutError as error:
+            raise WorkerGone("no answer in time") from error
+
+    @asynccontextmanager
+    async def open(
+        self, request: web.Request, body: bytes | StreamReader, *, path: str = ""
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """
+        Pass a request on; what is yielded has the answer's headers, its body is still to be read.
+
+        Args:
+            request: As it came.
+            body: Of it; a stream is read as fast as the worker takes it.
+            path: Another one than the request's.
+
+        Raises:
+            WorkerGone: If there is no answer, or it breaks off.
         """
         target = request.rel_url
         url = URL.build(
@@ -105,15 +128,15 @@ class WorkerLink:
             query_string="" if path else target.raw_query_string,
             encoded=True,
         )
-        headers = _passed_on(request.headers)
+        headers = passed_on(request.headers)
         headers[CLIENT_HEADER] = request.remote or ""
         try:
             async with self._http.request(
                 request.method if not path else "GET", url, headers=headers, data=body or None,
                 allow_redirects=False,
             ) as response:  # fmt: skip
-                return Answer(response.status, _passed_on(response.headers), await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                yield response
+        except (aiohttp.ClientError, OSError) as error:
             raise WorkerGone(str(error)) from error
 
     async def close(self) -> None:
@@ -121,7 +144,7 @@ class WorkerLink:
         await self._http.close()
 
 
-def _passed_on(headers: Mapping[str, str]) -> CIMultiDict[str]:
+def passed_on(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """Return the headers that are meant for the other end."""
     return CIMultiDict(
         (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP

@@ -1,7 +1,7 @@
 """What workers tell their supervisor of themselves, four times a second."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rtcodec.errors import RemoteProtocolError
@@ -11,7 +11,9 @@ from rtcodec.errors import RemoteProtocolError
 class WorkerReport:
     """What a worker has."""
 
-    rooms: tuple[str, ...] = ()
+    rooms: Mapping[str, bool] = field(default_factory=dict)
+    "Name -> whether somebody publishes there, heard from or not."
+
     sessions: int = 0
     at_us: int = 0
     "When that was so; monotonic microseconds, the same for all processes of a machine."
@@ -36,10 +38,10 @@ class WorkerReport:
         """
         try:
             rooms = fields["rooms"]
-            if not isinstance(rooms, list):
+            if not isinstance(rooms, dict):
                 raise TypeError
             return cls(
-                tuple(str(room) for room in rooms),
+                {str(room): bool(is_published) for room, is_published in rooms.items()},
                 int(fields["sessions"]),
                 int(fields["at_us"]),
                 float(fields["lag_s"]),

@@ -192,7 +192,11 @@ class Supervisor:
         elif kind == "report" and slot is not None and process.is_ready:
             report = self.reports[slot] = WorkerReport.read(fields)
             self.directory.report(
-                slot, rooms=report.rooms, sessions=report.sessions, at_us=report.at_us
+                slot,
+                rooms=report.rooms,
+                published={room for room, is_taken in report.rooms.items() if is_taken},
+                sessions=report.sessions,
+                at_us=report.at_us,
             )
         elif kind == "figures" and slot is not None:
             fill(StreamStats(), fields["tree"])  # or it would be found out too late

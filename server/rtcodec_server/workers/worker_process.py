@@ -110,7 +110,7 @@ class WorkerProcess:
         relay, n_reports = server.relay, 0
         while not ending.done():
             report = WorkerReport(
-                tuple(room.name for room in relay.rooms),
+                {room.name: relay.source_of(room.name) is not None for room in relay.rooms},
                 relay.n_sessions,
                 monotonic_us(),
                 relay.loop_lag_s,
