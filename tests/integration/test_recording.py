@@ -22,7 +22,7 @@ from rtcodec.webrtc import LatentFrame
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import PublisherLimits, ServerConfig, WebhookConfig
 from rtcodec_server.record_config import RecordConfig
-from support.command import outcome, relay_process, run, start
+from support.command import outcome, relay_process, run, said, start
 from support.pictures import same_picture
 from support.recordings import read_recording
 from support.relay import KEYS, MovingTrack, RelayClient, Watch, relay, token_for, until
@@ -174,8 +174,7 @@ async def test_the_commands_record_decode_inspect_and_play(tmp_path: Path) -> No
         watching = await start(
             "watch", f"{url}/whep/again", "--seconds", "3", "--output", str(again)
         )
-        async with RelayClient(url) as client:
-            await rooms_are(client, empty=False)
+        await said(watching, "watching")  # it is connected
         played = await run("play", str(file), f"{url}/whip/again", "--json")
         assert played.code == 0, played.err
         assert played.document["frames_played"] == n_frames
@@ -183,10 +182,14 @@ async def test_the_commands_record_decode_inspect_and_play(tmp_path: Path) -> No
 
     # a watcher that starts late or loses time conceals; every other picture of its is the file's
     pictures = [picture.tobytes() for picture in np.load(out)]
-    for watched in (np.load(seen), np.load(again)):
-        places = [pictures.index(p) for p in (w.tobytes() for w in watched) if p in pictures]
-        assert len(places) > 10
-        assert places == sorted(places)
+    live, replayed = (
+        [pictures.index(p) for p in (w.tobytes() for w in np.load(watched)) if p in pictures]
+        for watched in (seen, again)
+    )
+    assert len(live) > 10
+    assert live == sorted(live)
+    assert replayed[:11] == list(range(11))  # who is there in time misses nothing
+    assert replayed == sorted(replayed)
 
 
 async def test_a_gap_in_publishing_is_kept_as_time_and_another_size_is_another_file(
