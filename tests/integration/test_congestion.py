@@ -67,7 +67,7 @@ async def send(sender: LatentSender, n_frames: int, n_bytes: int = 1000) -> None
 
 
 async def read(receiver: LatentReceiver, n_frames: int) -> list[LatentFrame]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [await receiver.recv() for _ in range(n_frames)]
 
 

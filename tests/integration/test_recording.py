@@ -50,7 +50,7 @@ async def call(client: RelayClient, method: str, path: str, **request: Any) -> t
 
 async def rooms_are(client: RelayClient, *, empty: bool) -> None:
     """Wait until there is a room, or none."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             if empty != bool((await call(client, "GET", "/api/rooms"))[1]["rooms"]):
                 return
@@ -151,7 +151,7 @@ async def test_the_commands_record_decode_inspect_and_play(tmp_path: Path) -> No
         seen, again = tmp_path / "seen.npy", tmp_path / "again.npy"
         watching = await start("watch", f"{url}/whep/call", "--seconds", "3", "--output", str(seen))
         published = await run(
-            "publish", f"{url}/whip/call", "pattern:160x96@15", "--seconds", "6", "--json"
+            "publish", f"{url}/whip/call", "pattern:160x96@15", "--seconds", "4", "--json"
         )
         assert published.code == 0, published.err
         assert (await outcome(watching)).code == 0
