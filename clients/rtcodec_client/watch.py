@@ -38,6 +38,8 @@ from rtcodec_client.output import OutputThread
 from rtcodec_client.sample import FrameSample, SampleKeeper
 
 _QUEUE_FRAMES = 2
+_OPENING_FRAMES = 60
+"While a decoder is opened: as long as a dozen frames last, and later ones lean on every one."
 _PTS_START = 1 << 32
 "Unwrapped time stamps start near here, so that reordering never makes them negative."
 
@@ -246,6 +248,8 @@ class Watcher:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure") as measure_pool:
             async for frame in receiver:
                 self._connection.note_alive()
+                if frame.is_keyframe and not self._decoder.is_ready_for(frame.packets):
+                    receiver.widen(_OPENING_FRAMES)
                 self.figures.lose("network", frame.n_frames_lost_before)
                 if not frame.packets:
                     self.figures.lose("network")

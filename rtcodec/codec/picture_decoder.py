@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rtcodec.bitstream.packet import Description, Extension, Packet, read_packet
+from rtcodec.bitstream.packet import Description, Extension, Packet, PacketHeader, read_packet
 from rtcodec.bitstream.sequence import MAX_REFERENCES
 from rtcodec.bundle import Bundle
 from rtcodec.codec.decoder import FrameDecoder
@@ -22,6 +22,9 @@ from rtcodec.types import Planes
 
 DECODED_PIXELS_MAX = 4096 * 2304
 "A frame that claims to be larger is refused: sizes from the network are only claims."
+
+_ANY_RUNG = -1
+"Of a decoder that was opened before a frame said its rung."
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,15 @@ class PictureDecoder:
             with suppress(EngineError, LocalProtocolError):  # such as one that is closed by now
                 self._engine.close_state(self._engine.open_state(width, height))
 
+    def is_ready_for(self, packets: Sequence[bytes]) -> bool:
+        """Return whether `decode` has to open no decoder for a frame before it begins."""
+        header = _first_described(_parse(packets)[0])
+        if header is None or header.description is None:
+            return True  # it will be refused
+        geometry, rung = header.description.geometry, header.layer.rung
+        wanted = geometry.width, geometry.height
+        return self._opened in ((*wanted, rung), (*wanted, _ANY_RUNG))
+
     def decode(self, packets: Sequence[bytes]) -> DecodedPicture:
         """
         Decode one frame; what is missing or damaged is painted from zeros.
@@ -91,9 +103,7 @@ class PictureDecoder:
             EngineError: If the device failed.
         """
         parsed, problem = _parse(packets)
-        header = next(
-            (p.header for p in parsed if isinstance(p, Packet) and p.header.description), None
-        )
+        header = _first_described(parsed)
         if header is None or header.description is None:
             raise problem or Truncated("no packet of the frame says its size", offset=0)
         described, rung = header.description, header.layer.rung
@@ -115,8 +125,8 @@ class PictureDecoder:
 
     def _decoder_for(self, width: int, height: int, rung: int | None) -> FrameDecoder:
         """Return the decoder of a size and rung; one got ready for *rung* None suits any."""
-        wanted = (width, height, -1 if rung is None else rung)
-        if self._decoder is not None and self._opened == (width, height, -1):
+        wanted = (width, height, _ANY_RUNG if rung is None else rung)
+        if self._decoder is not None and self._opened == (width, height, _ANY_RUNG):
             self._opened = wanted
         if self._decoder is None or wanted != self._opened:
             if width * height > self._pixels_max:
@@ -133,6 +143,12 @@ class PictureDecoder:
             )
             self._opened = wanted
         return self._decoder
+
+
+def _first_described(parsed: Sequence[Packet | Extension]) -> PacketHeader | None:
+    """Return the first header that says what the frame is of."""
+    headers = (packet.header for packet in parsed if isinstance(packet, Packet))
+    return next((header for header in headers if header.description), None)
 
 
 def _parse(

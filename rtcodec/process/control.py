@@ -96,6 +96,12 @@ class ControlChannel:
             self._loop.add_writer(self._end.fileno(), self._flush)
         self._waiting.append((data, [os.dup(number) for number in descriptors]))
 
+    def hear_out(self) -> None:
+        """Hear what the other side, which has ended, said last, and close."""
+        while not self._is_closed and self._read():
+            pass
+        self.close()
+
     def close(self) -> None:
         """Hear and say nothing more."""
         if self._is_closed:
@@ -123,16 +129,17 @@ class ControlChannel:
         if not self._waiting and not self._is_closed:
             self._loop.remove_writer(self._end.fileno())
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take one message in; say whether there may be another."""
         try:
             data, descriptors, is_cut = receive_packet(
                 self._end, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS
             )
         except BlockingIOError:
-            return
+            return False
         except OSError:
             self._break()
-            return
+            return False
         try:
             if not data or is_cut:
                 raise RemoteProtocolError("the channel ended, or a message was cut")
@@ -140,8 +147,9 @@ class ControlChannel:
         except RemoteProtocolError:
             _close_all(descriptors)
             self._break()
-            return
+            return False
         self._on_message(kind, fields, descriptors)
+        return True
 
     def _break(self) -> None:
         if not self._is_closed:

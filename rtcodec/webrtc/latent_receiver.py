@@ -131,6 +131,10 @@ class LatentReceiver(Intake[Payload]):
             )
         return taken
 
+    def widen(self, n_frames: int) -> None:
+        """Let up to *n_frames* wait for a while; as `NewestQueue.widen`."""
+        self._queue.widen(n_frames)
+
     async def recv(self) -> LatentFrame:
         """
         Wait for the next frame.

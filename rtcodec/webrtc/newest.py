@@ -27,7 +27,7 @@ class NewestQueue(Generic[Item]):
             capacity: Items held, at least 1.
             on_drop: Called with every item that was pushed out.
         """
-        self._capacity = capacity
+        self._capacity = self._limit = capacity
         self._on_drop = on_drop
         self._items: deque[Item] = deque()
         self._ready = asyncio.Event()
@@ -46,10 +46,19 @@ class NewestQueue(Generic[Item]):
         if self._is_closed:
             self._on_drop(item)
             return
-        while len(self._items) >= self._capacity:
+        while len(self._items) >= self._limit:
             self._on_drop(self._items.popleft())
         self._items.append(item)
         self._ready.set()
+
+    def widen(self, n_items: int) -> None:
+        """
+        Hold up to *n_items* for a while: one fewer with each that is read, down to the capacity.
+
+        A reader that was held up can so read all that came meanwhile, and one that is always too
+        slow soon gets the newest again.
+        """
+        self._limit = max(self._capacity, n_items)
 
     async def get(self) -> Item:
         """
@@ -63,6 +72,7 @@ class NewestQueue(Generic[Item]):
                 raise QueueClosed
             self._ready.clear()
             await self._ready.wait()
+        self._limit = max(self._capacity, self._limit - 1)
         return self._items.popleft()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from rtcodec.bundle import Bundle
-from rtcodec.engine.api import Engine
+from rtcodec.engine.api import Engine, StateId
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import InputError, RemoteProtocolError
 from rtcodec.session.lobby import Limits
@@ -53,10 +54,11 @@ async def watcher(
     url: str,
     *,
     model: str | None = None,
+    engine: NullEngine | None = None,
     on_wait: Callable[[str], None] = lambda _reason: None,
     **options: Any,
 ) -> AsyncIterator[tuple[Watcher, SignallingClient]]:
-    engine = NullEngine()
+    engine = engine or NullEngine()
     async with SignallingClient(f"{url}/whep/room") as client:
         models = [model or engine.info.model_id.hex()]
         connection = RelayConnection(client, models=models, on_wait=on_wait)
@@ -71,6 +73,29 @@ async def watcher(
         finally:
             outputs.close()
             await connection.peer.close()
+
+
+class SlowlyOpened(NullEngine):
+    """Takes as long to open as a network on a busy machine."""
+
+    def open_state(self, width: int, height: int) -> StateId:
+        time.sleep(0.5)
+        return super().open_state(width, height)
+
+
+async def test_no_frame_is_lost_while_the_decoder_is_opened() -> None:
+    """A watcher who was there first cannot know the size; later frames lean on the first ones."""
+    async with (
+        relay() as (server, client),
+        watcher(server.url, engine=SlowlyOpened(), frames=30) as (watch, _),
+    ):
+        connected = asyncio.Event()
+        watching = asyncio.ensure_future(watch.run(asyncio.Event(), on_connected=connected.set))
+        await asyncio.wait_for(connected.wait(), 60)
+        await client.publish("room")
+        await asyncio.wait_for(watching, 60)
+    assert watch.figures.decoded == 30
+    assert watch.figures.lost["late"] == 0
 
 
 async def test_every_frame_is_accounted_for_and_is_the_one_it_is_taken_for(

@@ -211,7 +211,9 @@ async def test_viewers_go_on_when_the_near_relay_comes_back() -> None:
         (["http://127.0.0.1:1/whep/room", "--host", "192.0.2.1"], "would let everybody in"),
     ],
 )
-async def test_settings_that_are_wrong_end_it_with_one_line(words: list[str], message: str) -> None:
-    ended = await command.run("gateway", *words, "--engine", "null", "--port", "0")
+def test_settings_that_are_wrong_end_it_with_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    ended = command.run_here(capsys, "gateway", *words, "--engine", "null", "--port", "0")
     assert ended.code == 2
     assert message in ended.last_line

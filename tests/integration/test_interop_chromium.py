@@ -140,7 +140,7 @@ async def chromium(url: str, profile: Path) -> AsyncIterator[None]:
     finally:
         if process.returncode is None:
             process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        await asyncio.wait_for(process.wait(), TIMEOUT_S)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")

@@ -22,7 +22,7 @@ PLUGINS = (
     "rtpmanager", "srtp", "videoconvertscale", "videotestsrc", "volume", "vpx", "webrtc",
 )  # fmt: skip
 N_FRAMES = 60
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 PIPELINE = (
     "videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=96,framerate=30/1 ! "
@@ -82,7 +82,7 @@ async def publishing(
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
             try:
-                await asyncio.wait_for(process.wait(), 20)
+                await asyncio.wait_for(process.wait(), TIMEOUT_S)
             finally:
                 if process.returncode is None:
                     process.kill()

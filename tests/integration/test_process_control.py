@@ -94,6 +94,23 @@ async def test_nonsense_ends_the_channel_once(data: bytes) -> None:
     assert (here.n_closed, here.heard) == (1, [])
 
 
+async def test_last_words_are_heard_though_the_end_is_noticed_first() -> None:
+    async with ends() as (here, there, _):
+        there.channel.send("figures", sent=1)
+        there.channel.send("bye")
+        there.channel.close()
+        here.channel.hear_out()  # before the event loop has told of them
+        assert here.heard == [("figures", {"sent": 1}), ("bye", {})]
+        assert here.n_closed == 1
+
+
+async def test_hearing_out_waits_for_nothing() -> None:
+    async with ends() as (here, there, _):
+        here.channel.hear_out()
+        assert (here.heard, here.n_closed) == ([], 0)
+        await until(lambda: there.n_closed)
+
+
 async def test_an_end_that_is_gone_is_noticed_by_who_listens_and_by_who_talks() -> None:
     async with ends() as (here, there, _):
         there.channel.close()

@@ -21,7 +21,7 @@ from support import command
 from support.ordinary import WaveTrack, best_psnr_db, view
 from support.relay import KEYS, RelayClient, Watch, relay, token_for, until
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def forward(server: RunningServer, room: str = "room", **more: Any) -> dict[str, ForwardConfig]:

@@ -74,7 +74,7 @@ async def test_delete_ends_the_session_and_says_what_was_sent(client: RelayClien
     async with client.http.delete(watch.path) as response:
         assert response.status == 404
         assert await problem(response) == "no such session"
-    await asyncio.wait_for(watch.task, 5)
+    await asyncio.wait_for(watch.task, 60)
 
 
 @pytest.mark.parametrize("kind", ["whip", "whep"])

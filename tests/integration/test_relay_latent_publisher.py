@@ -11,7 +11,7 @@ from rtcodec_server.config import PublisherLimits
 from support.ordinary import WaveTrack, view
 from support.relay import SDP, RelayClient, Watch, relay, until
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Publisher:

@@ -214,7 +214,7 @@ async def test_the_layers_are_told_as_server_sent_events() -> None:
             assert {(layer["width"], layer["height"]) for layer in layers} == set(SIZES)
             async with client.http.delete(stream) as gone:
                 assert gone.status == 200
-            await asyncio.wait_for(response.content.read(), 5)  # it ends
+            await asyncio.wait_for(response.content.read(), 60)  # it ends
         async with client.http.get(stream) as response:
             assert response.status == 404
 

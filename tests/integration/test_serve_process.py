@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command import run_here
 from support.relay import MovingTrack, RelayClient, until
 
 
@@ -29,7 +30,7 @@ async def serving(
     )  # fmt: skip
     try:
         assert process.stderr is not None
-        line = await asyncio.wait_for(process.stderr.readline(), 30)
+        line = await asyncio.wait_for(process.stderr.readline(), 60)
         yield process, line.decode()
     finally:
         if process.returncode is None:
@@ -38,7 +39,7 @@ async def serving(
 
 
 async def end(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), 15)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -62,7 +63,7 @@ async def test_it_serves_until_it_is_told_to_stop(
             await until(lambda: len(watch.frames) >= 10)
             process.send_signal(how)
             code, out, err = await end(process)
-            await asyncio.wait_for(watch.task, 10)
+            await asyncio.wait_for(watch.task, 60)
     assert (code, err) == (0, "")
     figures = json.loads(out)
     frames = figures["frames"]
@@ -80,19 +81,34 @@ async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureReques
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bitrate", "0"], "0 kb/s is outside 1 to"),
+        (["--qp", "20", "--bitrate", "500"], "one of them at a time"),
+        (["--port", "70000"], "port 70000 is outside"),
+        (["--engine", "nothing", "--port", "0"], "engine 'nothing' is none of auto,"),
+        (["--workers", "65"], "65 workers are outside 0 to 64"),
+        (["--config", "missing.toml"], "missing.toml: No such file"),
+        (["--token", "secret"], "the setting 'token' is gone"),
+        (["--warm", "big"], "'big' is not WIDTHxHEIGHT"),
+        (["--host", "192.0.2.1", "--engine", "null"], "without keys would let everybody in"),
+    ],
+)
+def test_settings_that_are_wrong_end_it_with_one_line(
+    capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    ended = run_here(capsys, "serve", *options)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("rtcodec: ")
+    assert ended.err.count("\n") == 1
+    assert message in ended.err
+
+
+@pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--qp", "64"], 2, "qp 64 is outside 0 to 63"),
-        (["--bitrate", "0"], 2, "0 kb/s is outside 1 to"),
-        (["--qp", "20", "--bitrate", "500"], 2, "one of them at a time"),
-        (["--port", "70000"], 2, "port 70000 is outside"),
         (["--model", "nothing", "--port", "0"], 2, "nothing"),
-        (["--engine", "nothing", "--port", "0"], 2, "engine 'nothing' is none of auto,"),
-        (["--workers", "65"], 2, "65 workers are outside 0 to 64"),
-        (["--config", "missing.toml"], 2, "missing.toml: No such file"),
-        (["--token", "secret"], 2, "the setting 'token' is gone"),
-        (["--warm", "big"], 2, "'big' is not WIDTHxHEIGHT"),
-        (["--host", "192.0.2.1", "--engine", "null"], 2, "without keys would let everybody in"),
         (
             ["--host", "192.0.2.1", "--engine", "null", "--open"],
             2,
@@ -101,13 +117,13 @@ async def test_it_stops_at_once_with_nobody_inside(request: pytest.FixtureReques
         (["--tap", "/nothing/here", "--port", "0"], 2, "/nothing/here: no such directory"),
     ],
 )
-async def test_settings_that_are_wrong_end_it_with_one_line(
+async def test_a_start_that_fails_ends_the_process_with_one_line(
     request: pytest.FixtureRequest, options: list[str], code: int, message: str
 ) -> None:
     async with serving(request.config.rootpath, *options) as (process, line):
         if line.startswith("rtcodec relay at"):  # the engine is loaded while it listens
             assert process.stderr is not None
-            line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+            line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
         status, out, err = await end(process)
     assert line.startswith("rtcodec: ")
     assert message in line
@@ -134,7 +150,8 @@ async def test_a_config_file_is_read_and_the_command_line_wins(
     root = request.config.rootpath
     async with serving(root, "--config", str(file)) as (_, line):
         assert "qp 70 is outside" in line
-    async with serving(root, "--config", str(file), "--qp", "5") as (process, line):
+    options = ("--config", str(file), "--qp", "5", "--drain-s", "0")
+    async with serving(root, *options) as (process, line):
         found = re.search(r"http://\S+:\d+", line)
         assert found
         async with RelayClient(found[0]) as client:

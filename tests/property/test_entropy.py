@@ -125,7 +125,7 @@ def sanitized(output: Path, *flags: str) -> Path:
     if tried.returncode or subprocess.run([output], capture_output=True, check=False).returncode:
         pytest.skip(f"{command[0]} has no working address and undefined behaviour sanitizers")
     subprocess.run(
-        [*command, "-std=c11", "-O1", "-g", *sanitizers, *flags, str(FUZZ), "-o", str(output)],
+        [*command, "-std=c11", "-O0", "-g", *sanitizers, *flags, str(FUZZ), "-o", str(output)],
         check=True,
     )
     return output

@@ -33,7 +33,8 @@ KEYS = {"main": "0123456789abcdef" * 4}
 "For relays under test that ask for tokens."
 
 SDP = {"Content-Type": "application/sdp"}
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
+"For what takes a moment: a busy machine has all of it."
 TICK_S = 0.02
 
 

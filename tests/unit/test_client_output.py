@@ -103,6 +103,25 @@ def test_another_rung_of_the_same_size_is_another_stream(engine: NullEngine) -> 
     decoder.close()
 
 
+def test_it_says_whether_a_frame_can_be_decoded_at_once(engine: NullEngine) -> None:
+    decoder = PictureDecoder(engine, engine.bundle)
+    (frame,), (lower,), (other,) = (
+        coded_frames(engine, 1, size, rung=rung)
+        for size, rung in (((64, 64), 0), ((64, 64), 1), ((64, 48), 0))
+    )
+    assert not decoder.is_ready_for(frame.packets)
+    decoder.warm(64, 64)
+    assert decoder.is_ready_for(frame.packets)
+    assert decoder.is_ready_for(lower.packets)  # no frame has said yet which rung it is
+    decoder.decode(frame.packets)
+    assert decoder.is_ready_for(frame.packets)
+    assert not decoder.is_ready_for(lower.packets)
+    assert not decoder.is_ready_for(other.packets)
+    assert decoder.is_ready_for([b"\xff\x00"])  # which opens nothing
+    decoder.close()
+    assert not decoder.is_ready_for(frame.packets)
+
+
 def test_getting_ready_for_a_size_never_fails(engine: NullEngine) -> None:
     decoder = PictureDecoder(engine, engine.bundle, pixels_max=100)
     for size in ((0, 5), (10, 10), (1 << 20, 1 << 20)):

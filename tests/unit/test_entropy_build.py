@@ -37,7 +37,7 @@ def test_motion_compiles_without_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", build.LIBRARIES)
 def test_the_sources_need_no_library(library: Path, tmp_path: Path) -> None:
-    flags = ["-ffreestanding", "-DRTC_PORTABLE"]
+    flags = ["-ffreestanding", "-DRTC_PORTABLE", "-O0"]
     build.compile_coder(tmp_path / "some.so", ENVIRONMENT, flags, build.LIBRARIES[library])
 
 

@@ -60,3 +60,28 @@ async def test_draining_drops_what_is_inside() -> None:
     queue.put(2)
     queue.drain()
     assert (dropped, len(queue)) == ([1, 2], 0)
+
+
+async def test_a_wide_queue_holds_more_and_with_each_that_is_read_one_fewer() -> None:
+    dropped: list[int] = []
+    queue: NewestQueue[int] = NewestQueue(2, on_drop=dropped.append)
+    queue.widen(5)
+    for item in range(6):
+        queue.put(item)
+    assert dropped == [0]
+    assert [await queue.get() for _ in range(2)] == [1, 2]
+    queue.put(6)
+    assert dropped == [0, 3]  # there were three left, and places for three
+    assert [await queue.get() for _ in range(3)] == [4, 5, 6]
+    for item in range(7, 10):
+        queue.put(item)
+    assert (dropped, len(queue)) == ([0, 3, 7], 2)
+
+
+async def test_a_queue_is_never_made_narrow() -> None:
+    dropped: list[int] = []
+    queue: NewestQueue[int] = NewestQueue(2, on_drop=dropped.append)
+    queue.widen(1)
+    queue.put(1)
+    queue.put(2)
+    assert (dropped, len(queue)) == ([], 2)

@@ -68,7 +68,7 @@ class OwnRelay:
     def _settings(self, size: tuple[int, int], n_peers: int) -> str:
         values: dict[str, str | int] = {
             "host": "127.0.0.1", "port": 0, "engine": self.engine, "threads": self.threads,
-            "psnr": self.psnr,
+            "psnr": self.psnr, "drain_s": 0,  # who is left then is a peer that died
         }  # fmt: skip
         if self.model is not None:
             values["model"] = self.model

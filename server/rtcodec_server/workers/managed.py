@@ -103,9 +103,11 @@ class ManagedProcess:
         except ConfigError:
             pass
         finally:
-            if self._channel is not None:
-                self._channel.close()
-            self._on_end(self)
+            try:
+                if self._channel is not None:
+                    self._channel.hear_out()  # its end may be noticed before its last figures
+            finally:
+                self._on_end(self)
 
     def _hear(self, kind: str, fields: Message, descriptors: list[int]) -> None:
         self.heard_us, self.has_spoken = monotonic_us(), True
