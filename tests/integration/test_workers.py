@@ -113,6 +113,7 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
         deleting = asyncio.ensure_future(status_of(client, "DELETE", path))
         await until_gone(pid)
         assert await deleting == 404
+        await eventually(lambda: it.is_replaced(pid, "worker", slot))
         await it.until_complete("worker", 2, spares=1)
         assert (await it.process("worker", slot))["deaths"] == 1
         watch, _ = await on_air(client, "b")
