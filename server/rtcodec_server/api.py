@@ -16,7 +16,6 @@ from rtcodec.session.message import check_room_name
 from rtcodec_server.cors import PREFLIGHT
 from rtcodec_server.gate import Gate
 from rtcodec_server.metrics import CONTENT_TYPE, MetricsPage
-from rtcodec_server.page import PAGE, PAGE_HEADERS
 from rtcodec_server.problem import Problem
 from rtcodec_server.relay import Relay
 from rtcodec_server.report import report_engine, report_stats
@@ -35,7 +34,6 @@ class OperatorApi:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Declare what there is."""
-        router.add_get("/", self._index)
         router.add_get("/healthz", self._healthz)
         router.add_get("/readyz", self._readyz)
         router.add_get("/metrics", self._metrics)
@@ -47,9 +45,6 @@ class OperatorApi:
 
     async def _options(self, request: web.Request) -> web.Response:
         return web.Response(headers=PREFLIGHT)
-
-    async def _index(self, request: web.Request) -> web.Response:
-        return web.Response(text=PAGE, content_type="text/html", headers=PAGE_HEADERS)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -122,5 +117,6 @@ def report_room(relay: Relay, room: Room) -> dict[str, Any]:
         "recording": relay.recordings.report(room.id),
         "fps": round(room.rates.fps, 2),
         "kbps": round(room.rates.kbps, 1),
+        "recent": room.recent.report(room.stats),
         **report_stats(room.stats),
     }

@@ -24,6 +24,7 @@ from rtcodec_server.gate import Gate
 from rtcodec_server.layers import LayerApi, layer_links
 from rtcodec_server.metrics import MetricsPage
 from rtcodec_server.offer import Unprocessable
+from rtcodec_server.page import Pages
 from rtcodec_server.problem import REFUSED, Problem, answer_problems
 from rtcodec_server.record_api import RecordApi
 from rtcodec_server.relay import Relay
@@ -60,6 +61,7 @@ def make_app(
     metrics = MetricsPage(relay, refused=refused, webhooks=outcomes)
     OperatorApi(relay, gate, metrics).add_routes(app.router)
     RecordApi(relay, gate).add_routes(app.router)
+    Pages().add_routes(app.router)
     return app
 
 

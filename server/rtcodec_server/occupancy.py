@@ -305,6 +305,7 @@ class Occupancy:
                 self.lobby.hear(session.name, now_us=peer.last_heard_us)
         for room in self._rooms.values():
             room.rates.sample(room.stats, now_us=now_us)
+            room.recent.sample(room.stats, now_us=now_us)
             if room.stream is not None:
                 room.stream.heed_subscribers()
             room.audience.heed(now_us)

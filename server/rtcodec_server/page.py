@@ -1,91 +1,97 @@
 """
-The page at `/`: what goes on in the rooms, refreshed every second.
+The relay's web pages: the dashboard, publish, watch, and the files in `web/` that they are made of.
 
-No scripts from elsewhere. Where the relay asks for a token, so does the page:
-it keeps it for as long as its tab is open and sends it in the header.
+    GET /    /publish/{room}    /watch/{room}    /web/{file}
+
+Everything is read once and served from memory, so that no request names a file. Nothing here asks
+for a token: pages are the same for everybody, and what they show they ask for with one. No build
+step, no script or style but these files, nothing from elsewhere (ADR 033).
 """
 
-import base64
 import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
 from typing import Final
 
-PAGE: Final = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>rtcodec relay</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem;
-         color-scheme: light dark }
-  table { border-collapse: collapse; width: 100% }
-  th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #8884 }
-  th:first-child, td:first-child { text-align: left }
-  code { background: #8882; padding: .1rem .3rem; border-radius: .2rem }
-  #state { color: #888 }
-</style>
-<h1>rtcodec relay</h1>
-<p id="state">loading</p>
-<form id="ask" hidden><label>admin token <input id="token" type="password" size="40"
-  autocomplete="off"></label> <button>show</button></form>
-<table>
-  <thead><tr><th>room</th><th>size</th><th>fps</th><th>kb/s</th><th>PSNR dB</th>
-  <th>latency p50 / p95 ms</th><th>received</th><th>encoded</th><th>dropped</th><th>sent</th>
-  <th>watching</th></tr></thead>
-  <tbody id="rooms"></tbody>
-</table>
-<p>Publish to <code>/whip/ROOM</code>, watch <code>/whep/ROOM</code> with
-<code>rtcodec watch</code>. Figures: <a href="/api/rooms">/api/rooms</a>,
-<a href="/metrics">/metrics</a>.</p>
-<script>
-const ask = document.getElementById("ask");
-ask.addEventListener("submit", event => {
-  event.preventDefault();
-  sessionStorage.setItem("token", document.getElementById("token").value.trim());
-  refresh();
-});
-const show = (value, digits) => value === null ? "-" : value.toFixed(digits);
-async function refresh() {
-  const state = document.getElementById("state"), body = document.getElementById("rooms");
-  try {
-    const token = sessionStorage.getItem("token");
-    const headers = token ? {Authorization: `Bearer ${token}`} : {};
-    const answer = await fetch("/api/rooms", {headers});
-    const report = await answer.json();
-    ask.hidden = answer.ok;
-    if (!answer.ok) { state.textContent = report.detail; body.replaceChildren(); return; }
-    const engine = report.engine;
-    state.textContent = engine
-      ? `${engine.model} on ${engine.engine} (${engine.precision}, ${engine.hardware})`
-      : "the engine is getting ready";
-    body.replaceChildren(...report.rooms.map(room => {
-      const row = document.createElement("tr"), total = room.latency_ms.total;
-      const cells = [room.room, room.width ? `${room.width}x${room.height}` : "-",
-        show(room.fps, 1), show(room.kbps, 0), show(room.psnr_db.yuv, 2),
-        `${show(total.p50, 1)} / ${show(total.p95, 1)}`, room.frames.received,
-        room.frames.encoded, room.frames.dropped, room.frames.sent, room.subscribers.length];
-      for (const text of cells) row.appendChild(document.createElement("td")).textContent = text;
-      return row;
-    }));
-  } catch (error) { state.textContent = "the relay does not answer"; }
+from aiohttp import web
+
+from rtcodec.session.message import check_room_name
+from rtcodec_server.problem import Problem
+
+_TYPES: Final = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
 }
-refresh();
-setInterval(refresh, 1000);
-</script>
-</html>
-"""
+"What there may be in `web/`; anything else there is not served."
 
-
-def _digest_of(tag: str) -> str:
-    content = PAGE.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-PAGE_HEADERS: Final = {
+_HEADERS: Final = {
+    # blob: the file that somebody publishes, read by their own browser
     "Content-Security-Policy": (
-        f"default-src 'none'; connect-src 'self'; script-src 'sha256-{_digest_of('script')}'; "
-        f"style-src 'sha256-{_digest_of('style')}'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), display-capture=(self), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    # asked for again each time and answered by 304: a new relay has new pages at once
+    "Cache-Control": "no-cache",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    content_type: str
+    etag: str
+    "Of its content."
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Return it, or that the browser has it already."""
+        headers = {**_HEADERS, "ETag": f'"{self.etag}"'}
+        known = request.if_none_match or ()
+        if any(tag.value in (self.etag, "*") for tag in known):
+            return web.Response(status=304, headers=headers)
+        return web.Response(
+            body=self.body, content_type=self.content_type, charset="utf-8", headers=headers
+        )
+
+
+class Pages:
+    """Handlers of what a browser shows."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _File] = {}
+        for path in files("rtcodec_server").joinpath("web").iterdir():
+            kind = _TYPES.get(path.name.rpartition(".")[2])
+            if kind is not None:
+                body = path.read_bytes()
+                self._files[path.name] = _File(body, kind, hashlib.sha256(body).hexdigest()[:32])
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Declare what there is."""
+        router.add_get("/", self._dashboard)
+        router.add_get("/publish/{room}", self._publish)
+        router.add_get("/watch/{room}", self._watch)
+        router.add_get("/web/{file}", self._file)
+
+    async def _dashboard(self, request: web.Request) -> web.Response:
+        return self._files["dashboard.html"].answer(request)
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        check_room_name(request.match_info["room"])
+        return self._files["publish.html"].answer(request)
+
+    async def _watch(self, request: web.Request) -> web.Response:
+        check_room_name(request.match_info["room"])
+        return self._files["watch.html"].answer(request)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        file = self._files.get(request.match_info["file"])
+        if file is None or file.content_type == _TYPES["html"]:
+            raise Problem(404, "not found")
+        return file.answer(request)

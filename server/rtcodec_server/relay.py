@@ -34,6 +34,7 @@ from rtcodec_server.peer import PeerSetup
 from rtcodec_server.play_source import PlaySource
 from rtcodec_server.player import Player, PlayOptions
 from rtcodec_server.publisher_peer import PublisherPeer
+from rtcodec_server.recent import RecentFigures
 from rtcodec_server.recordings import Recordings
 from rtcodec_server.report import RateMeter
 from rtcodec_server.room import Publisher, RelaySettings, Room, Session
@@ -351,7 +352,7 @@ class Relay:
 
     def _open_publisher(self, room: str) -> tuple[str, Room]:
         name, entry = self.occupancy.open(room, Role.PUBLISHER)
-        entry.stats, entry.rates = StreamStats(), RateMeter()
+        entry.stats, entry.rates, entry.recent = StreamStats(), RateMeter(), RecentFigures()
         return name, entry
 
     def _setup(self, name: str) -> PeerSetup:

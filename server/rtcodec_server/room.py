@@ -21,6 +21,7 @@ from rtcodec_server.peer import Peer
 from rtcodec_server.played_stream import PlayedStream
 from rtcodec_server.player import Player
 from rtcodec_server.publisher_peer import PublisherPeer
+from rtcodec_server.recent import RecentFigures
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.report import RateMeter
 from rtcodec_server.stream import Stream
@@ -76,6 +77,7 @@ class Room:
     "Of the room's present publisher, or its last."
 
     rates: RateMeter = field(default_factory=RateMeter)
+    recent: RecentFigures = field(default_factory=RecentFigures)
     stream: RoomStream | None = None
     n_open: int = 0
     "Sessions that came in and are not yet closed for good."

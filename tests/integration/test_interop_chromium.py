@@ -1,9 +1,7 @@
 """Headless Chromium publishes its fake camera over WHIP, and watches what is made for it."""
 
-import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,12 +15,11 @@ from PIL import Image
 
 from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.engine.null import NullEngine
+from support.browser import TIMEOUT_S, chromium, needs_chromium
 from support.ordinary import WaveTrack, best_psnr_db
 from support.relay import relay, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 N_FRAMES = 20
-TIMEOUT_S = 90.0
 
 PAGE = """<!doctype html><script>
 (async () => {
@@ -115,35 +112,7 @@ async def site(text: str) -> AsyncIterator[tuple[str, Told]]:
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def chromium(url: str, profile: Path) -> AsyncIterator[None]:
-    """Open a page in a headless browser with a fake camera and microphone."""
-    assert CHROMIUM is not None
-    process = await asyncio.create_subprocess_exec(
-        CHROMIUM,
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        "--allow-loopback-in-peer-connection",
-        "--disable-features=WebRtcHideLocalIpsWithMdns",
-        f"--user-data-dir={profile}",
-        url,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await asyncio.wait_for(process.wait(), TIMEOUT_S)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_chromium
 @pytest.mark.parametrize("audio", [False, True])
 async def test_a_browser_publishes_its_camera(tmp_path: Path, audio: bool) -> None:
     engine = NullEngine()
@@ -162,7 +131,7 @@ async def test_a_browser_publishes_its_camera(tmp_path: Path, audio: bool) -> No
     assert int(decoded.planes.y.max()) - int(decoded.planes.y.min()) > 50
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_chromium
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_a_browser_watches_what_is_transcoded_for_it(
     tmp_path: Path, codec: str, record_property: Callable[[str, object], None]

@@ -1,8 +1,6 @@
 """Who is let in by HTTP, what is said to the others, and that no token is ever logged."""
 
 import asyncio
-import base64
-import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -150,8 +148,8 @@ async def test_another_scheme_is_no_token(client: RelayClient, scheme: str) -> N
     assert status == 422  # let in: `v=0` offers nothing
 
 
-async def test_health_and_the_page_need_no_token(client: RelayClient) -> None:
-    for path in ("/healthz", "/readyz", "/"):
+async def test_health_and_pages_need_no_token(client: RelayClient) -> None:
+    for path in ("/healthz", "/readyz", "/", "/watch/room", "/publish/room", "/web/page.js"):
         assert (await ask(url_of(client), "GET", path))[0] == 200
     status, _, _ = await ask(url_of(client), "OPTIONS", "/whip/room")
     assert status == 200
@@ -193,18 +191,6 @@ async def test_sessions_have_names_that_cannot_be_guessed(client: RelayClient) -
 async def cors(client: RelayClient, origin: str, path: str = "/whip/room") -> str | None:
     async with client.http.options(path, headers={"Origin": origin}) as response:
         return response.headers.get("Access-Control-Allow-Origin")
-
-
-async def test_the_page_runs_its_own_script_and_no_other(client: RelayClient) -> None:
-    async with aiohttp.ClientSession(url_of(client)) as http, http.get("/") as response:
-        policy = response.headers["Content-Security-Policy"]
-        text = await response.text()
-    assert "default-src 'none'" in policy
-    for tag in ("script", "style"):
-        assert text.count(f"<{tag}>") == 1
-        content = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
 async def test_with_keys_every_page_may_ask_for_its_token_says_what_it_may(

@@ -57,6 +57,13 @@ def test_the_wheel_holds_a_model_with_its_graphs(model: str, wheel: set[str]) ->
         assert f"rtcodec/models/weights/{model}.{graph}.onnx" in wheel
 
 
+def test_the_wheel_holds_the_relays_pages(wheel: set[str]) -> None:
+    web = ROOT / "server" / "rtcodec_server" / "web"
+    pages = {f"rtcodec_server/web/{path.name}" for path in web.iterdir()}
+    assert len(pages) > 10
+    assert pages <= wheel
+
+
 def test_checkpoints_are_not_in_the_wheel(wheel: set[str]) -> None:
     assert not [name for name in wheel if "checkpoints" in name]
 

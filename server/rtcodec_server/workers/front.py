@@ -23,7 +23,7 @@ from rtcodec_server.config import ServerConfig
 from rtcodec_server.cors import Cors
 from rtcodec_server.gate import Gate
 from rtcodec_server.metrics import CONTENT_TYPE
-from rtcodec_server.page import PAGE, PAGE_HEADERS
+from rtcodec_server.page import Pages
 from rtcodec_server.problem import REFUSED, Problem, answer_problems
 from rtcodec_server.report import report_stats
 from rtcodec_server.room import UnknownSession
@@ -79,7 +79,7 @@ class Front:
         self._refused: dict[int, int] = {}
         self.app[REFUSED] = self._refused
         router = self.app.router
-        router.add_get("/", self._index)
+        Pages().add_routes(router)
         router.add_get("/healthz", self._healthz)
         router.add_get("/readyz", self._readyz)
         router.add_get("/metrics", self._metrics)
@@ -134,9 +134,6 @@ class Front:
         return link
 
     # ---- what is all rooms'
-
-    async def _index(self, request: web.Request) -> web.Response:
-        return web.Response(text=PAGE, content_type="text/html", headers=PAGE_HEADERS)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response(summarise(self._supervisor))

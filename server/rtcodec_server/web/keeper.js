@@ -1,0 +1,182 @@
+// Keeps a session up: connects, notices when it is lost, waits and comes back, until told to stop.
+
+import { Refused } from "./session.js";
+
+const CONNECT_MS = 15_000; // an answer was there, media were not: beyond this they will not come
+const QUIET_MS = 3_000; // no media for so long: ask whether the session is still there
+const PROBE_MS = 3_000;
+const PAUSES_S = [1, 2, 3, 5];
+
+const PASSING = new Set([429, 502, 503, 504]);
+const TAKEN = 409;
+
+/** Why a session that stood does no longer. */
+class Lost extends Error {}
+
+/** One session and its connection, until it is lost. */
+class Link {
+  #peer;
+  #session;
+  #movedMs = performance.now();
+  #probedMs = 0;
+  #lose;
+
+  constructor(peer, session) {
+    this.#peer = peer;
+    this.#session = session;
+    this.lost = new Promise((_, reject) => (this.#lose = reject));
+    this.lost.catch(() => {}); // it may be lost while nobody waits
+    peer.addEventListener("connectionstatechange", () => this.#look());
+    for (const { sender, receiver } of peer.getTransceivers()) {
+      const transport = sender.transport ?? receiver.transport;
+      // a relay that ends in order says so: no need to wait until ICE finds out
+      transport?.addEventListener("statechange", () => {
+        if (transport.state === "closed" || transport.state === "failed") this.lose("ended");
+      });
+    }
+  }
+
+  get session() {
+    return this.#session;
+  }
+
+  lose(why) {
+    this.#lose(new Lost(why));
+  }
+
+  #look() {
+    if (this.#peer.connectionState === "failed") this.lose("network");
+  }
+
+  /** Resolves when media can flow. */
+  connected() {
+    const standing = new Promise((resolve) => {
+      const look = () => this.#peer.connectionState === "connected" && resolve();
+      this.#peer.addEventListener("connectionstatechange", look);
+      look();
+    });
+    setTimeout(() => {
+      if (["new", "connecting"].includes(this.#peer.connectionState)) this.lose("no way");
+    }, CONNECT_MS);
+    return Promise.race([standing, this.lost]);
+  }
+
+  /** Note once a second whether media moved since; finds out about a relay that started anew. */
+  beat(hasMoved) {
+    const nowMs = performance.now();
+    if (hasMoved) this.#movedMs = nowMs;
+    if (nowMs - this.#movedMs < QUIET_MS || nowMs - this.#probedMs < PROBE_MS) return;
+    this.#probedMs = nowMs;
+    this.#session.isThere().then(
+      (isThere) => isThere || this.lose("gone"),
+      () => {}, // neither here nor there: ICE will say when to give up
+    );
+  }
+}
+
+/**
+ * Runs `connect` again and again until it is stopped or refused for good.
+ *
+ * `connect(signal)` resolves to `{peer, session}`. `tell` gets what goes on: `{state, ...}` with
+ * state one of connecting, connected, lost, waiting (`error`, `seconds`), refused (`error`),
+ * stopped.
+ */
+export class Keeper {
+  #connect;
+  #tell;
+  #stopping = null;
+  #link = null;
+
+  constructor({ connect, tell }) {
+    this.#connect = connect;
+    this.#tell = tell;
+    addEventListener("pagehide", () => this.#link?.session.leave());
+  }
+
+  get isRunning() {
+    return this.#stopping !== null;
+  }
+
+  /** The present session, or null. */
+  get session() {
+    return this.#link?.session ?? null;
+  }
+
+  start() {
+    if (this.isRunning) return;
+    this.#stopping = new AbortController();
+    this.#run(this.#stopping.signal);
+  }
+
+  stop() {
+    this.#stopping?.abort();
+    this.#stopping = null;
+  }
+
+  beat(hasMoved) {
+    this.#link?.beat(hasMoved);
+  }
+
+  async #run(signal) {
+    let hasStood = false;
+    for (let failures = 0; !signal.aborted;) {
+      let peer = null;
+      let link = null;
+      let error;
+      try {
+        this.#tell({ state: "connecting", again: hasStood || failures > 0 });
+        peer = new RTCPeerConnection();
+        const session = await this.#connect(peer, signal);
+        this.#link = link = new Link(peer, session);
+        const stopped = aborted(signal);
+        await Promise.race([link.connected(), stopped]);
+        if (signal.aborted) throw signal.reason;
+        [hasStood, failures] = [true, 0];
+        this.#tell({ state: "connected", peer });
+        await Promise.race([link.lost, stopped]);
+      } catch (caught) {
+        error = caught;
+      }
+      link?.session.leave();
+      if (this.#link === link) this.#link = null;
+      peer?.close();
+      if (signal.aborted) break;
+      if (!passes(error, hasStood)) {
+        this.#stopping = null;
+        this.#tell({ state: "refused", error });
+        return;
+      }
+      const pauseS = PAUSES_S[Math.min(failures++, PAUSES_S.length - 1)];
+      const seconds = Math.max(error.retryAfterS ?? 0, pauseS);
+      this.#tell({ state: error instanceof Lost ? "lost" : "waiting", error, seconds });
+      await pause(seconds, signal);
+    }
+    this.#tell({ state: "stopped" });
+  }
+}
+
+/** Return whether it is worth coming again. */
+function passes(error, hasStood) {
+  if (!(error instanceof Refused)) return error instanceof Lost || error instanceof TypeError;
+  // after a loss it is most often our own former session that still has the room
+  return PASSING.has(error.status) || (error.status === TAKEN && hasStood);
+}
+
+function aborted(signal) {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}
+
+/** Wait; less if the network comes back. */
+function pause(seconds, signal) {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      removeEventListener("online", end);
+      resolve();
+    };
+    const timer = setTimeout(end, seconds * 1000);
+    addEventListener("online", end);
+    signal.addEventListener("abort", end, { once: true });
+  });
+}

@@ -1,0 +1,200 @@
+"""The relay's own pages in headless Chromium: publish, watch, the dashboard."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtcodec.session.lobby import Limits
+from rtcodec_server.app import running_server
+from rtcodec_server.config import ServerConfig
+from support.browser import Browser, Tab, browser, needs_chromium
+from support.ordinary import WaveTrack
+from support.relay import KEYS, MovingTrack, relay, token_for
+from support.workers import crew
+
+pytestmark = needs_chromium
+
+STATE = "document.querySelector('#state').textContent"
+SIZE = "640 \u00d7 360"
+OVER = "document.querySelector('#over').innerText"
+MESSAGE = "document.querySelector('#message').innerText"
+
+PICTURE = """(() => {
+  const video = document.querySelector("video"), canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const green = [...data].filter((_, index) => index % 4 === 1);
+  return { width: canvas.width, height: canvas.height, green };
+})()"""
+"What a video element shows: size, and its green."
+
+
+async def picture(tab: Tab) -> np.ndarray:
+    """Return the green of what a tab's video shows, [H, W]."""
+    shown = await tab.evaluate(PICTURE)
+    return np.array(shown["green"], np.uint8).reshape(shown["height"], shown["width"])
+
+
+async def publish(tab: Tab) -> None:
+    await tab.press("#toggle")
+    await tab.until(f"{STATE} === 'publishing'")
+
+
+@asynccontextmanager
+async def relay_url(n_workers: int) -> AsyncIterator[str]:
+    """A relay of one process, or of several."""
+    if n_workers == 1:
+        async with relay(qp=10) as (server, _):
+            yield server.url
+    else:
+        async with crew("--qp", "10", "--workers", str(n_workers)) as several:
+            yield several.url
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+async def test_a_tab_publishes_another_watches_and_the_dashboard_shows_it(
+    tmp_path: Path, n_workers: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Leaves screenshots in $TEST_ARTEFACTS, or else beside the profile."""
+    artefacts = Path(os.environ.get("TEST_ARTEFACTS", tmp_path))
+    async with relay_url(n_workers) as url, browser(tmp_path / "profile") as chromium:
+        publisher = await chromium.open(f"{url}/publish/studio")
+        await publish(publisher)
+        watcher = await chromium.open(f"{url}/watch/studio")
+        await watcher.until(f"{STATE} === 'live'")
+        first = await picture(watcher)
+        await watcher.until("document.querySelector('video').currentTime > 2")
+        # the fake camera draws a bright part of a disc, growing, on a darker ground
+        second = await picture(watcher)
+        assert first.shape == second.shape == (360, 640)
+        assert np.ptp(second) > 60
+        assert 80 < second.mean() < 220
+        assert (np.abs(first.astype(int) - second.astype(int)) > 40).mean() > 0.001
+        numbers = await watcher.until("document.querySelector('#numbers').innerText")
+        assert SIZE in numbers
+        assert "VP8" in numbers or "H264" in numbers
+        await publisher.until(f"document.querySelector('#tiles').innerText.includes('{SIZE}')")
+
+        dashboard = await chromium.open(url)
+        row = await dashboard.until("document.querySelector('#rooms tr')?.innerText")
+        assert "studio" in row
+        await dashboard.until(f"document.querySelector('#rooms tr').innerText.includes('{SIZE}')")
+        await dashboard.until("document.querySelectorAll('#charts path').length >= 3")
+        await dashboard.until("document.querySelector('#people').rows.length === 2")
+        if n_workers > 1:
+            await dashboard.until("document.querySelector('#processes').innerText.includes('up')")
+        for name, tab in (("publish", publisher), ("watch", watcher), ("dashboard", dashboard)):
+            screenshot = artefacts / f"page_{name}_{n_workers}.png"
+            screenshot.write_bytes(await tab.screenshot())
+            record_property("screenshot", str(screenshot))
+            assert Image.open(BytesIO(screenshot.read_bytes())).size == (1280, 800)
+
+        await publisher.press("#toggle")
+        await publisher.until(f"{STATE} === 'not publishing'")
+        await watcher.until(f"{OVER}.includes('stands still')")
+        await publish(publisher)
+        await watcher.until(f"{STATE} === 'live'")
+        for tab in (publisher, watcher, dashboard):
+            assert not tab.complaints
+
+
+async def test_who_watches_early_waits_and_is_told_so(tmp_path: Path) -> None:
+    async with relay() as (server, client), browser(tmp_path) as chromium:
+        watcher = await chromium.open(f"{server.url}/watch/room")
+        await watcher.until(f"{OVER}.includes('Nobody publishes here yet')")
+        await client.publish("room", WaveTrack(320, 240))
+        await watcher.until(f"{STATE} === 'live'")
+        assert (await picture(watcher)).shape == (240, 320)
+        assert not watcher.complaints
+
+
+async def test_a_token_is_asked_for_and_a_wrong_one_refused_in_words(tmp_path: Path) -> None:
+    async with (
+        relay(keys=KEYS, token=token_for(publish=True)) as (server, client),
+        browser(tmp_path) as chromium,
+    ):
+        await client.publish("room", WaveTrack(320, 240))
+        watcher = await chromium.open(f"{server.url}/watch/room")
+        await watcher.until(f"{MESSAGE}.includes('A token is needed')")
+        await enter_token(watcher, token_for("other", subscribe=True))
+        await watcher.until(f"{MESSAGE}.includes('does not allow to watch room room')")
+        await enter_token(watcher, token_for("room", subscribe=True))
+        await watcher.until(f"{STATE} === 'live'")
+        await watcher.until("document.querySelector('#relay-note').innerText.includes('tokens')")
+
+        forged = await chromium.open(f"{server.url}/publish/another#token=no.such.token")
+        assert await forged.evaluate("location.href") == f"{server.url}/publish/another"
+        await forged.press("#toggle")
+        await forged.until(f"{MESSAGE}.includes('The token was refused')")
+        assert await forged.evaluate("document.querySelector('video').srcObject") is None
+
+        good = token_for("another", publish=True)
+        allowed = await chromium.open(f"{server.url}/publish/another#token={good}")
+        assert good not in await allowed.evaluate("location.href")
+        await publish(allowed)
+
+        dashboard = await chromium.open(server.url)
+        await dashboard.until("!document.querySelector('#ask').hidden")
+        assert await dashboard.evaluate("document.querySelector('#rooms-card').hidden")
+        await enter_token(dashboard, token_for(admin=True))
+        await dashboard.until("document.querySelector('#rooms').rows.length === 2")
+        await dashboard.until("!document.querySelector('#load-card').hidden")
+
+
+async def enter_token(tab: Tab, token: str) -> None:
+    await tab.evaluate(f"document.querySelector('#token').value = '{token}'")
+    await tab.press("#token-form button")
+
+
+async def test_a_taken_room_and_a_full_relay_are_said(tmp_path: Path) -> None:
+    limits = Limits(max_rooms=1, retry_after_s=30)
+    async with relay(limits=limits) as (server, client), browser(tmp_path) as chromium:
+        await client.publish("room", MovingTrack())
+        taken = await chromium.open(f"{server.url}/publish/room")
+        await taken.press("#toggle")
+        await taken.until(f"{MESSAGE}.includes('The room is taken')")
+        full = await chromium.open(f"{server.url}/publish/another")
+        await full.press("#toggle")
+        await full.until(f"{MESSAGE}.includes('1 rooms')")
+        await full.until(f"{MESSAGE}.includes('Trying again in 30 s')")
+
+
+async def test_a_refused_camera_is_explained(tmp_path: Path) -> None:
+    async with relay() as (server, _), browser(tmp_path, "--deny-permission-prompts") as chromium:
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await tab.press("#toggle")
+        await tab.until(f"{MESSAGE}.includes('The camera was refused')")
+        assert await tab.evaluate(STATE) == "not publishing"
+        assert not tab.complaints
+
+
+async def test_both_pages_come_back_by_themselves_when_the_relay_does(tmp_path: Path) -> None:
+    async with browser(tmp_path) as chromium:
+        port, tabs = await open_both(chromium)
+        config = ServerConfig(port=port, engine="null")
+        for tab, state in tabs:
+            await tab.until(f"{STATE} === 'reconnecting'")
+            assert state
+        async with running_server(config) as server:
+            await server.ready
+            for tab, state in tabs:
+                await tab.until(f"{STATE} === '{state}'")
+
+
+async def open_both(chromium: Browser) -> tuple[int, tuple[tuple[Tab, str], ...]]:
+    """Publish and watch at a relay, which ends; return its port, and tabs with their states."""
+    async with relay() as (server, _):
+        publisher = await chromium.open(f"{server.url}/publish/room")
+        await publish(publisher)
+        watcher = await chromium.open(f"{server.url}/watch/room")
+        await watcher.until(f"{STATE} === 'live'")
+        port = int(server.url.rpartition(":")[2])
+        return port, ((publisher, "publishing"), (watcher, "live"))

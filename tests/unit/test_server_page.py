@@ -1,0 +1,144 @@
+"""
+The relay's pages: headers, names, and that their files fit together.
+
+What they do in a browser: tests/integration/test_pages_chromium.py.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from importlib.resources import files
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from rtcodec_server.page import Pages
+from rtcodec_server.problem import REFUSED, answer_problems
+
+WEB = {path.name: path.read_text("utf-8") for path in files("rtcodec_server.web").iterdir()}
+HTML = sorted(name for name in WEB if name.endswith(".html"))
+SCRIPTS = sorted(name for name in WEB if name.endswith(".js"))
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    app = web.Application(middlewares=[answer_problems])
+    app[REFUSED] = {}
+    Pages().add_routes(app.router)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/publish/room", "/watch/a.B-c_9", "/web/style.css"])
+async def test_whatever_is_served_may_load_nothing_from_elsewhere(
+    client: Client, path: str
+) -> None:
+    async with client.get(path) as response:
+        assert response.status == 200
+        headers = response.headers
+    policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
+    assert policy.pop("default-src") == "'none'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    for sources in policy.values():
+        assert sources in ("'self'", "'none'", "blob:", "'script'"), sources
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html"),
+        ("/web/page.js", "text/javascript"),
+        ("/web/style.css", "text/css"),
+        ("/web/icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_a_page_that_the_browser_has_is_not_sent_again(
+    client: Client, path: str, kind: str
+) -> None:
+    async with client.get(path) as response:
+        assert response.content_type == kind
+        etag = response.headers["ETag"]
+    async with client.get(path, headers={"If-None-Match": etag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    async with client.get(path, headers={"If-None-Match": '"another"'}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/publish",
+        "/publish/",
+        "/watch/room/session",
+        "/web/",
+        "/web/nothing.js",
+        "/web/watch.html",  # a page has one address
+        "/web/__init__.py",
+        "/web/..%2fpage.py",
+        "/web/%2e%2e%2fpage.py",
+        "/web/.",
+    ],
+)
+async def test_what_is_no_page_is_404(client: Client, path: str) -> None:
+    async with client.get(path) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("name", ["-room", "a b", "x" * 65, "%3Cscript%3E", "r%2Fr", "caf%C3%A9"])
+@pytest.mark.parametrize("page", ["publish", "watch"])
+async def test_what_can_be_no_room_has_no_page(client: Client, page: str, name: str) -> None:
+    async with client.get(f"/{page}/{name}") as response:
+        assert response.status in (400, 404)
+        assert response.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("name", HTML)
+def test_pages_hold_no_script_no_style_and_no_address_elsewhere(name: str) -> None:
+    text = WEB[name]
+    for tag in re.findall(r"<script[^>]*>[^<]*", text):
+        assert re.fullmatch(r'<script type="module" src="/web/\w+\.js">', tag)
+    assert "<style" not in text
+    assert not re.search(r"\s(style|on\w+)=", text)
+    assert not re.search(r"(https?:)?//\w", text)
+    for path in re.findall(r'(?:src|href)="/web/([^"]+)"', text):
+        assert path in WEB
+
+
+@pytest.mark.parametrize("name", HTML)
+def test_what_is_labelled_is_there_once(name: str) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', WEB[name])
+    assert len(ids) == len(set(ids))
+    named = re.findall(r'\s(?:for|aria-labelledby)="([^"]+)"', WEB[name])
+    assert set(named) <= set(ids)
+    for landmark in ("<header", "<main", '<html lang="en">', "<h1"):
+        assert WEB[name].count(landmark) == 1
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_import_what_is_there_and_make_no_markup(name: str) -> None:
+    text = WEB[name]
+    imports = re.findall(r'^import \{([^}]+)\} from "\./([^"]+)";$', text, re.MULTILINE)
+    assert len(imports) == len(re.findall(r"\bimport\b", text))
+    for names, module in imports:
+        for wanted in filter(None, (word.strip() for word in names.split(","))):
+            assert re.search(rf"^export .* {re.escape(wanted)}(?!\w)", WEB[module], re.MULTILINE)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", text)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+
+
+@pytest.mark.parametrize("page", [name.removesuffix(".html") for name in HTML])
+def test_a_pages_script_asks_for_elements_that_are_there(page: str) -> None:
+    wanted = set(re.findall(r'\$\("([^"]+)"\)', WEB[f"{page}.js"]))
+    assert wanted
+    assert wanted <= set(re.findall(r'\sid="([^"]+)"', WEB[f"{page}.html"]))
+
+
+def test_a_page_with_its_scripts_and_styles_is_small() -> None:
+    assert sum(len(text.encode()) for text in WEB.values()) < 150_000
