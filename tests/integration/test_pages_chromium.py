@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,9 +14,9 @@ from PIL import Image
 from rtcodec.session.lobby import Limits
 from rtcodec_server.app import running_server
 from rtcodec_server.config import ServerConfig
-from support.browser import Browser, Tab, browser, needs_chromium
+from support.browser import TIMEOUT_S, Browser, Tab, browser, needs_chromium
 from support.ordinary import WaveTrack
-from support.relay import KEYS, MovingTrack, relay, token_for
+from support.relay import KEYS, MovingTrack, relay, token_for, until
 from support.workers import crew
 
 pytestmark = needs_chromium
@@ -165,6 +166,34 @@ async def test_a_taken_room_and_a_full_relay_are_said(tmp_path: Path) -> None:
         await full.press("#toggle")
         await full.until(f"{MESSAGE}.includes('1 rooms')")
         await full.until(f"{MESSAGE}.includes('Trying again in 30 s')")
+
+
+async def test_a_file_is_published_and_goes_on_past_its_end(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.webm"
+    write_clip(clip, n_frames=15)
+    async with relay() as (server, client), browser(tmp_path / "profile") as chromium:
+        watch = await client.watch("room")
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await tab.press("input[value=file]")
+        await tab.press("#toggle")
+        await tab.until(f"{MESSAGE}.includes('No file was chosen')")
+        await tab.give_file("#file", clip)
+        await publish(tab)
+        await until(lambda: len(watch.frames) > 30, timeout_s=TIMEOUT_S)
+        assert not tab.complaints
+
+
+def write_clip(path: Path, *, n_frames: int) -> None:
+    """Write a moving gradient as a video that a browser plays."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=30, options={"deadline": "realtime"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for index in range(n_frames):
+            planes = np.full((360, 320), 128, np.uint8)
+            planes[:240] = (np.add.outer(np.arange(240), np.arange(320)) + 4 * index) % 200
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 async def test_a_refused_camera_is_explained(tmp_path: Path) -> None:

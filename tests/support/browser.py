@@ -93,6 +93,12 @@ class Tab:
             userGesture=True,
         )
 
+    async def give_file(self, selector: str, path: Path) -> None:
+        """Choose a file in a field for one."""
+        root = (await self.send("DOM.getDocument"))["root"]["nodeId"]
+        node = await self.send("DOM.querySelector", nodeId=root, selector=selector)
+        await self.send("DOM.setFileInputFiles", nodeId=node["nodeId"], files=[str(path)])
+
     async def screenshot(self) -> bytes:
         """Return what it shows as PNG."""
         answer = await self.send("Page.captureScreenshot", format="png")
