@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, help="folder with images/ and video/, or a packed .npz")
     add("--out", type=Path, required=True, help="folder for the model and its graphs")
     add("--screens", type=int, default=120, help="screens drawn beside the data (default 120)")
-    add("--clips", type=int, default=300, help="clips to look at, at most (default 300)")
+    add("--clips", type=int, default=120, help="clips to look at, at most (default 120)")
     add("--seed", type=int, default=1, help="which qp and which cells (default 1)")
 
 
