@@ -1,5 +1,7 @@
 """The decoder for browsers, in node, beside the Python one: the same pictures, whatever is lost."""
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -10,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks._mutate import mutate_bytes
-from benchmarks._web_decoder import MISSING, WebDecoder, build_wasm
+from benchmarks._web_decoder import MISSING, NODE, WebDecoder, build_wasm
 from rtcodec.bitstream.packet import Description, Geometry, write_packet
 from rtcodec.bitstream.sequence import ColorRange, model_tag
 from rtcodec.bundle import Bundle, find_bundle
@@ -306,3 +308,31 @@ def test_what_a_page_loads_is_small(wasm: Path) -> None:
     scripts = sum(path.stat().st_size for path in (build.WEB / "src").glob("*.js"))
     assert wasm.stat().st_size + scripts < 220_000
     assert len(web_model(find_bundle("n64"))) < 1_500_000
+
+
+_TRY = """
+import { readFile } from "node:fs/promises";
+import { createDecoder } from %s;
+const read = async (path) => new Uint8Array(await readFile(path)).buffer;
+const [wasm, model] = [await read(process.argv[1]), await read(process.argv[2])];
+for (const given of [wasm, new WebAssembly.Module(wasm)]) {
+  const decoder = await createDecoder({ wasm: given, model });
+  console.log(decoder.modelId, decoder.memoryBytes > 0);
+}
+new Uint8Array(model)[model.byteLength >> 1] ^= 1;
+await createDecoder({ wasm, model }).catch((error) => console.log(error.message));
+"""
+
+
+def test_a_decoder_is_made_of_bytes_or_a_module_and_of_a_sound_model_only(
+    bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    assert NODE is not None
+    model = tmp_path / "model.rtcw"
+    model.write_bytes(web_model(bundle))
+    script = _TRY % json.dumps((build.WEB / "src" / "decoder.js").as_uri())
+    words = [NODE, "--no-warnings", "--input-type=module", "-e", script, str(wasm), str(model)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = f"{bundle.model_id.hex()} true"
+    assert done.stdout.splitlines() == [made, made, "the model is damaged"]
