@@ -5,10 +5,12 @@ Decides which frames an engine runs next: plain data in, plain data out.
                           |
                           +--> next_drop(): every job that will never run, with the reason
 
-Laws: earliest deadline first; at most one frame of a stream in flight; a free slot launches at
-once with what is ready, so batches form only while all slots are busy; a newer frame to encode
-replaces the one that waits; a frame to decode is never dropped for being late, because later ones
-need it. Every queue is bounded. No clock, no threads: `now_us` is an argument, callers serialise.
+Laws: earliest deadline first, and where there is more to do than can be done, no stream has more
+of the engine than its share while others want theirs (`turns`); at most one frame of a stream in
+flight; a free slot launches at once with what is ready, so batches form only while all slots are
+busy, and only as large as is worth it; a newer frame to encode replaces the one that waits, and has
+its turn; a frame to decode is never dropped for being late, because later ones need it. Every queue
+is bounded. No clock, no threads: `now_us` is an argument, callers serialise.
 """
 
 from collections import Counter, deque
@@ -17,6 +19,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from rtcodec.engine.batch_curve import BatchCurve
+from rtcodec.engine.line import Line
+from rtcodec.engine.turns import Turns
 from rtcodec.errors import LocalProtocolError
 
 
@@ -74,7 +79,7 @@ class Batch:
 
     batch_id: int
     jobs: tuple[FrameJob, ...]
-    "Most urgent first; one kind and one shape."
+    "Whose turn it is first; one kind and one shape."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,11 @@ class _Stream:
     "A decode chain lacks a frame and waits for one that starts a chain."
     closed: bool = False
 
+    @property
+    def is_active(self) -> bool:
+        """Whether something of it waits or runs."""
+        return bool(self.waiting) or self.in_flight
+
 
 class DeadlineScheduler:
     """
@@ -111,6 +121,7 @@ class DeadlineScheduler:
         slots: int = 1,
         max_streams: int = 256,
         max_waiting_decode: int = 8,
+        curve: BatchCurve | None = None,
     ) -> None:
         """
         Args:
@@ -118,14 +129,20 @@ class DeadlineScheduler:
             slots: Batches that may be in flight together.
             max_streams: Streams that encode and have work, and streams that decode.
             max_waiting_decode: Frames of one stream that may wait to be decoded.
+            curve: What a batch costs; by default no more than one frame.
         """
         if min(max_batch, slots, max_streams, max_waiting_decode) < 1:
             raise ValueError("the limits of a scheduler are at least 1")
         self._max_batch = max_batch
+        self._curve = curve or BatchCurve()
+        self._turns = Turns(slots)
         self._free_slots = slots
         self._max_streams = max_streams
         self._max_waiting_decode = max_waiting_decode
         self._streams: dict[int, _Stream] = {}
+        self._ready: dict[tuple[JobKind, tuple[int, int]], Line] = {}  # by turn
+        self._expiring = Line()  # frames to encode, by deadline
+        self._n_active = 0  # streams with something that waits or runs
         self._in_flight: dict[int, tuple[int, ...]] = {}  # batch id -> streams
         self._next_batch_id = 0
         self._drops: deque[Dropped] = deque()
@@ -175,12 +192,17 @@ class DeadlineScheduler:
                 self._drop(job, DropReason.OVERLOADED)
                 return
             stream = self._streams[job.stream] = _Stream(job.kind)
+        was_active = stream.is_active
         if job.kind is JobKind.ENCODE:
-            self._drop_waiting(stream, DropReason.SUPERSEDED)
+            self._replace_waiting(stream, job)
         elif not self._admit_to_chain(stream, job):
             return
         stream.waiting.append(job)
         self._waiting += 1
+        self._n_active += not was_active
+        if job.kind is JobKind.ENCODE:
+            self._expiring.enter(job.stream, job.deadline_us, job.job_id)
+        self._stand_in_line(job.stream, stream)
 
     def plan(self, *, now_us: int) -> Batch | None:
         """
@@ -191,17 +213,22 @@ class DeadlineScheduler:
         self._drop_late(now_us)
         if not self._free_slots:
             return None
-        ready = [s.waiting[0] for s in self._streams.values() if s.waiting and not s.in_flight]
-        if not ready:
+        heads = {alike: line.head() for alike, line in self._ready.items()}
+        for alike in [alike for alike, head in heads.items() if head is None]:
+            del self._ready[alike], heads[alike]
+        if not heads:
             return None
-        ready.sort(key=lambda job: (job.deadline_us, job.job_id))
-        first = ready[0]
-        alike = [job for job in ready if job.kind is first.kind and job.shape == first.shape]
-        return self._start(tuple(alike[: self._max_batch]))
+        line = self._ready[min(heads, key=lambda alike: heads[alike] or ())]
+        size = self._curve.best(min(len(line), self._max_batch))
+        return self._start(tuple(line.take(size)))
 
-    def done(self, batch: Batch) -> None:
+    def done(self, batch: Batch, *, used_us: int = 0) -> None:
         """
         Free the slot and the streams of a finished (or failed) batch.
+
+        Args:
+            batch: As planned.
+            used_us: Engine time that it took; its streams wait for their turns accordingly.
 
         Raises:
             LocalProtocolError: If the batch is not in flight.
@@ -211,15 +238,20 @@ class DeadlineScheduler:
             raise LocalProtocolError(f"batch {batch.batch_id} is not in flight")
         self._free_slots += 1
         for name in streams:
+            self._turns.charge(name, used_us / len(streams), n_active=self._n_active)
+        for name in streams:
             stream = self._streams[name]
             stream.in_flight = False
+            self._n_active -= not stream.is_active
+            self._stand_in_line(name, stream)
             self._forget_if_idle(name, stream)
 
     def close_stream(self, name: int) -> None:
         """Drop what waits of a stream; a frame in flight still ends with `done`."""
+        self._turns.forget(name)
         stream = self._streams.get(name)
         if stream is not None:
-            self._drop_waiting(stream, DropReason.CLOSED)
+            self._empty(name, stream, DropReason.CLOSED)
             stream.closed = True
             self._forget_if_idle(name, stream)
 
@@ -243,26 +275,60 @@ class DeadlineScheduler:
             return False
         return True
 
-    def _start(self, jobs: tuple[FrameJob, ...]) -> Batch:
-        for job in jobs:
-            stream = self._streams[job.stream]
-            stream.waiting.popleft()
+    def _replace_waiting(self, stream: _Stream, job: FrameJob) -> None:
+        """Drop the frame that waits for a newer one, which takes its place in line."""
+        if stream.waiting and stream.waiting[0].shape != job.shape:
+            self._leave_line(job.stream, stream)
+        self._drop_waiting(stream, DropReason.SUPERSEDED)
+
+    def _stand_in_line(self, name: int, stream: _Stream) -> None:
+        """Let a stream wait for its turn, if it has a frame, and stand in line unless it runs."""
+        if not stream.waiting:
+            return
+        first = stream.waiting[0]
+        turn_us = self._turns.wait(name, first.deadline_us)
+        if stream.in_flight:
+            return
+        line = self._ready.setdefault((first.kind, first.shape), Line())
+        if name not in line:
+            line.enter(name, turn_us, first.job_id)
+
+    def _leave_line(self, name: int, stream: _Stream) -> None:
+        first = stream.waiting[0]
+        line = self._ready.get((first.kind, first.shape))
+        if line is not None:
+            line.leave(name)
+
+    def _start(self, names: tuple[int, ...]) -> Batch:
+        jobs = []
+        for name in names:
+            stream = self._streams[name]
+            jobs.append(stream.waiting.popleft())
             stream.in_flight = True
-        batch = Batch(self._next_batch_id, jobs)
+            self._expiring.leave(name)
+            self._turns.start(name)
+        batch = Batch(self._next_batch_id, tuple(jobs))
         self._next_batch_id += 1
-        self._in_flight[batch.batch_id] = tuple(job.stream for job in jobs)
+        self._in_flight[batch.batch_id] = names
         self._free_slots -= 1
         self._waiting -= len(jobs)
         self._started += len(jobs)
         return batch
 
     def _drop_late(self, now_us: int) -> None:
-        for name, stream in list(self._streams.items()):
-            if stream.kind is JobKind.DECODE or not stream.waiting:
-                continue
-            if stream.waiting[0].deadline_us < now_us:
-                self._drop_waiting(stream, DropReason.LATE)
-                self._forget_if_idle(name, stream)
+        while (head := self._expiring.head()) is not None and head[0] < now_us:
+            stream = self._streams[head[2]]
+            self._empty(head[2], stream, DropReason.LATE)
+            self._forget_if_idle(head[2], stream)
+
+    def _empty(self, name: int, stream: _Stream, reason: DropReason) -> None:
+        """Drop all that waits of a stream."""
+        if not stream.waiting:
+            return
+        self._leave_line(name, stream)
+        self._expiring.leave(name)
+        self._drop_waiting(stream, reason)
+        self._n_active -= not stream.is_active
 
     def _drop_waiting(self, stream: _Stream, reason: DropReason) -> None:
         while stream.waiting:
@@ -275,5 +341,5 @@ class DeadlineScheduler:
 
     def _forget_if_idle(self, name: int, stream: _Stream) -> None:
         kept = stream.kind is JobKind.DECODE and not stream.closed
-        if not (kept or stream.waiting or stream.in_flight):
+        if not (kept or stream.is_active):
             del self._streams[name]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rtcodec.engine.batch_curve import BatchCurve
 from rtcodec.engine.scheduler import (
     Batch,
     DeadlineScheduler,
@@ -218,3 +219,50 @@ def test_drops_are_counted_by_reason() -> None:
         scheduler.submit(encode(job_id, stream=0, due=10))
     scheduler.plan(now_us=11)
     assert scheduler.dropped == {DropReason.SUPERSEDED: 2, DropReason.LATE: 1}
+
+
+def test_a_frame_that_replaces_another_keeps_its_place() -> None:
+    """Or streams whose frames are replaced just before their turn would never have one."""
+    scheduler = DeadlineScheduler(max_batch=1)
+    scheduler.submit(encode(0, stream=0, due=100))
+    scheduler.submit(encode(1, stream=1, due=200))
+    scheduler.submit(encode(2, stream=0, due=300))
+    assert ids(planned(scheduler)) == [2]
+
+
+def test_a_frame_of_another_size_keeps_its_place_too() -> None:
+    scheduler = DeadlineScheduler(max_batch=4)
+    scheduler.submit(encode(0, stream=0, due=100))
+    scheduler.submit(encode(1, stream=1, due=200))
+    scheduler.submit(encode(2, stream=0, due=300, shape=LARGE))
+    first = planned(scheduler)
+    assert ids(first) == [2]
+    scheduler.done(first)
+    assert ids(planned(scheduler)) == [1]
+
+
+def test_a_frame_dropped_as_late_leaves_its_turn_to_the_next() -> None:
+    scheduler = DeadlineScheduler(max_batch=1)
+    scheduler.submit(encode(0, stream=0, due=100))
+    assert scheduler.plan(now_us=150) is None
+    scheduler.submit(encode(1, stream=1, due=200))
+    scheduler.submit(encode(2, stream=0, due=300))
+    assert ids(planned(scheduler, now_us=160)) == [2]
+
+
+def test_who_used_more_than_its_share_comes_after_those_who_did_not() -> None:
+    scheduler = DeadlineScheduler(max_batch=1)
+    scheduler.submit(encode(0, stream=0, due=100))
+    scheduler.submit(encode(1, stream=1, due=500))
+    first = planned(scheduler)
+    scheduler.submit(encode(2, stream=0, due=300))
+    scheduler.done(first, used_us=1000)
+    assert ids(planned(scheduler)) == [1]
+
+
+def test_a_batch_is_no_larger_than_is_worth_it() -> None:
+    curve = BatchCurve(((2, 1.1), (3, 3.0)))
+    scheduler = DeadlineScheduler(max_batch=8, curve=curve)
+    for job_id in range(3):
+        scheduler.submit(encode(job_id, stream=job_id))
+    assert ids(planned(scheduler)) == [0, 1]
