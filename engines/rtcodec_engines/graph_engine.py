@@ -70,8 +70,8 @@ a new scene in fewer bits. Cuts between calls have 0.8 to 0.9 of such blocks, ot
 KEPT_SIZES: Final = 4
 "Sizes whose graphs are kept at least; those of all open streams are."
 
-PIPELINES_PER_SIZE: Final = 2
-"Frames of one size that may run at once; an encoder and a decoder of one stream, say."
+SPARE_PIPELINES: Final = 1
+"Frames of one size that may run at once, beyond lanes: somebody decodes what others encode."
 
 
 class Pipeline(ABC):
@@ -117,10 +117,11 @@ class GraphEngine(ABC):
 
     info: EngineInfo
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, lanes: int = 1) -> None:
         """
         Args:
             bundle: The model; its graphs are read and checked by the runtime.
+            lanes: Frames that are encoded at a time.
         """
         self._bundle = bundle
         self._net = bundle.scale_net
@@ -133,7 +134,9 @@ class GraphEngine(ABC):
             self._hyper = HyperAnalysis(self._delta.tensors)
         self.finish: Finishing = Finish(bundle)
         "Others may look at pictures on their way, in its place."
-        self._pool = _PipelinePool(self._compile, self._forget, self._n_sizes)
+        self._pool = _PipelinePool(
+            self._compile, self._forget, self._n_sizes, lanes + SPARE_PIPELINES
+        )
         self._states: dict[StateId, _Stream] = {}
         self._ids = count()
         self._closed = False
@@ -358,10 +361,12 @@ class _PipelinePool:
         compile_size: Callable[[Size], Pipeline],
         forget_size: Callable[[Size], None],
         sizes_in_use: Callable[[], int],
+        most_of_a_size: int,
     ) -> None:
         self._compile = compile_size
         self._forget = forget_size
         self._sizes_in_use = sizes_in_use
+        self._most_of_a_size = most_of_a_size
         self._lock = threading.Condition()
         self._idle: OrderedDict[Size, list[Pipeline]] = OrderedDict()  # least recent first
         self._out: dict[Size, int] = {}
@@ -388,7 +393,7 @@ class _PipelinePool:
                 if idle:
                     self._out[size] = self._out.get(size, 0) + 1
                     return idle.pop()
-                if self._out.get(size, 0) < PIPELINES_PER_SIZE:
+                if self._out.get(size, 0) < self._most_of_a_size:
                     break
                 self._lock.wait()
             self._out[size] = self._out.get(size, 0) + 1

@@ -39,7 +39,7 @@ class OnnxRuntimeEngine(GraphEngine):
             bundle: The model.
             threads: Cores that one frame may use.
         """
-        super().__init__(bundle)
+        super().__init__(bundle, lanes=max(1, threads))
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, threads)
         options.inter_op_num_threads = 1
@@ -62,6 +62,7 @@ class OnnxRuntimeEngine(GraphEngine):
             hyper_channels=bundle.hyper_channels,
             versions={"onnxruntime": str(ort.__version__)},
             references=REFERENCES if bundle.delta else 0,
+            lanes=max(1, threads),
         )
 
     @staticmethod

@@ -45,7 +45,7 @@ class OpenVinoEngine(GraphEngine):
             bf16: Graphs to run in bf16 whatever the CPU is, to measure what it costs; None for
                 those that the card lists, where the CPU has it.
         """
-        super().__init__(bundle)
+        super().__init__(bundle, lanes=max(1, threads))
         try:
             self._core = openvino_core()
             can_bf16 = "BF16" in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
@@ -70,6 +70,7 @@ class OpenVinoEngine(GraphEngine):
             hyper_channels=bundle.hyper_channels,
             versions={"openvino": _version()},
             references=REFERENCES if bundle.delta else 0,
+            lanes=max(1, threads),
         )
 
     @staticmethod

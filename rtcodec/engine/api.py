@@ -54,6 +54,9 @@ class EngineInfo:
     references: int = 0
     "Frames of one stream that it can keep to predict from; 0 for intra only."
 
+    lanes: int = 1
+    "Calls of `encode` that may go on at a time, because more are done than one after the other."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodeJob:

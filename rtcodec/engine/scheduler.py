@@ -141,6 +141,7 @@ class DeadlineScheduler:
         self._max_waiting_decode = max_waiting_decode
         self._streams: dict[int, _Stream] = {}
         self._ready: dict[tuple[JobKind, tuple[int, int]], Line] = {}  # by turn
+        self._held: set[int] = set()
         self._expiring = Line()  # frames to encode, by deadline
         self._n_active = 0  # streams with something that waits or runs
         self._in_flight: dict[int, tuple[int, ...]] = {}  # batch id -> streams
@@ -255,6 +256,22 @@ class DeadlineScheduler:
             stream.closed = True
             self._forget_if_idle(name, stream)
 
+    def hold(self, name: int) -> bool:
+        """Keep a stream from running until `release`; return False if it runs already."""
+        stream = self._streams.get(name)
+        if name in self._held or (stream is not None and stream.in_flight):
+            return False
+        self._held.add(name)
+        if stream is not None and stream.waiting:
+            self._leave_line(name, stream)
+        return True
+
+    def release(self, name: int) -> None:
+        """Let a stream run again; one that is not held is ignored."""
+        self._held.discard(name)
+        if (stream := self._streams.get(name)) is not None:
+            self._stand_in_line(name, stream)
+
     def next_drop(self) -> Dropped | None:
         """Return the next job that will never run, oldest first, or None."""
         return self._drops.popleft() if self._drops else None
@@ -287,7 +304,7 @@ class DeadlineScheduler:
             return
         first = stream.waiting[0]
         turn_us = self._turns.wait(name, first.deadline_us)
-        if stream.in_flight:
+        if stream.in_flight or name in self._held:
             return
         line = self._ready.setdefault((first.kind, first.shape), Line())
         if name not in line:

@@ -1,43 +1,38 @@
 """
-Runs an engine on its own thread, and the entropy coder on another.
+Runs an engine on threads of its own, its lanes, and the entropy coder on as many others.
 
-    event loop --submit--> scheduler --> engine thread --> pack thread --> event loop
-                                              |
-                                              +--> PSNR of coded frames, when there is time
+    event loop --submit--> scheduler --> a lane --> pack thread --> event loop
+                                          |
+                                          +--> PSNR of coded frames, when there is time
 
-The engine has one submitting thread. Results and drops come back as callbacks
-on the event loop; every submitted frame gets exactly one.
+An engine has as many lanes as calls that it gains from. Results and drops come back as callbacks
+on the event loop; every submitted frame gets exactly one. What is done to a frame is
+`frame_coder`'s business.
 """
 
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 
-from rtcodec.bitstream.packet import Description, Geometry, state_slot, write_packet
 from rtcodec.bundle import Bundle
-from rtcodec.codec.cost import FrameCosts
-from rtcodec.codec.encoder import FrameLabel, FramePacker
 from rtcodec.codec.picture_decoder import PictureDecoder
-from rtcodec.codec.planner import FramePlan
-from rtcodec.codec.reference import NewestReference, live_intra_qp
-from rtcodec.codec.slicing import Slicing
-from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
+from rtcodec.codec.reference import NewestReference
+from rtcodec.engine.api import DecodeJob, EncodeOutput, Engine, StateId
+from rtcodec.engine.batch_curve import BatchCurve
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
-from rtcodec.errors import EngineError
-from rtcodec.media.scale import PlanesScaler
-from rtcodec.packet.payload import MAX_PACKET_BYTES
 from rtcodec.quality import picture_psnr
-from rtcodec.size_model import Try
 from rtcodec.stats import SIZE_BOUNDS, Histogram
-from rtcodec.types import TILE_PX, LayerId, Planes, tile_grid
+from rtcodec.types import TILE_PX, Planes, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
-from rtcodec_server.frame_request import CodedFrame, FrameRequest
+from rtcodec_server.frame_coder import Coded, FrameCoder
+from rtcodec_server.frame_request import FrameRequest
 from rtcodec_server.measure import MeasureGate
 from rtcodec_server.prediction import StreamPrediction
 
@@ -45,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 _MEASURE_POLL_S = 0.02
 _WARM_FRAMES = 4
+_MAX_PACKING = 2
+"Frames of a stream with the entropy coder while its next one runs."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +54,13 @@ class EngineHost:
     """The only user of one engine."""
 
     def __init__(
-        self, engine: Engine, bundle: Bundle, *, max_batch: int, gate: MeasureGate
+        self,
+        engine: Engine,
+        bundle: Bundle,
+        *,
+        max_batch: int,
+        gate: MeasureGate,
+        curve: BatchCurve | None = None,
     ) -> None:
         """
         Start the threads; call it on the event loop.
@@ -67,41 +70,51 @@ class EngineHost:
             bundle: Whose tables the entropy coder uses.
             max_batch: Frames that may run together.
             gate: Says when to measure PSNR.
+            curve: What frames cost that run together; by default no more than one.
         """
+        n_lanes = engine.info.lanes
         self.info = engine.info
         self.batch_size = Histogram(SIZE_BOUNDS)
         self.failures = 0
         "Batches that the engine failed at."
+        self.busy_us = 0
+        "Time that lanes have spent on frames to encode, together."
         self._engine = engine
         self._bundle = bundle
         self._gate = gate
-        self._scheduler = DeadlineScheduler(max_batch=max_batch)
-        self._packer = FramePacker(
-            bundle.entropy_tables,
-            Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
-            delta_tables=bundle.delta_tables,
-        )
-        self._scaler = PlanesScaler()  # of the engine's thread
-        self._costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables)
-        self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
+        self._scheduler = DeadlineScheduler(max_batch=max_batch, slots=n_lanes, curve=curve)
+        self._coders = [
+            FrameCoder(engine, bundle, is_measured=not gate.is_off) for _ in range(n_lanes)
+        ]
         self._requests: dict[int, tuple[FrameRequest, ...]] = {}
         self._measurements: dict[tuple[int, int], _Measurement] = {}  # stream, rung -> newest
         self._ids = count()
         self._wake = threading.Condition()
-        self._n_packing = 0
+        self._packing: Counter[int] = Counter()  # stream -> frames with the entropy coder
+        self._slow: set[int] = set()  # streams that wait for the entropy coder
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
-        self._pack_pool = ThreadPoolExecutor(1, "pack")
+        # A stream has one pack thread: its frames leave in order.
+        self._pack_pools = [ThreadPoolExecutor(1, "pack") for _ in self._coders]
         self._state_pool = ThreadPoolExecutor(1, "state")
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
+        self._lanes = [
+            threading.Thread(target=self._run, args=(coder,), name="engine", daemon=True)
+            for coder in self._coders
+        ]
+        for lane in self._lanes:
+            lane.start()
 
     # ---- for the event loop
 
     @property
     def is_alive(self) -> bool:
         """Whether frames are still encoded."""
-        return self._thread.is_alive()
+        return all(lane.is_alive() for lane in self._lanes)
+
+    @property
+    def n_lanes(self) -> int:
+        """Calls that the engine has at a time."""
+        return len(self._lanes)
 
     async def open_state(self, width: int, height: int) -> StateId:
         """
@@ -199,22 +212,23 @@ class EngineHost:
         """Finish what runs, drop what waits, close the engine."""
         with self._wake:
             self._is_stopping = True
-            self._wake.notify()
+            self._wake.notify_all()
         await self._loop.run_in_executor(self._state_pool, self._shut_down)
         self._state_pool.shutdown()
 
-    # ---- engine thread
+    # ---- lanes
 
-    def _run(self) -> None:
+    def _run(self, coder: FrameCoder) -> None:
         try:
-            self._work()
+            self._work(coder)
         except Exception:  # our own fault, or the relay would not notice that nothing runs
-            _log.exception("the engine thread failed")
+            _log.exception("an engine thread failed")
         with self._wake:
             self._is_stopping = True
+            self._wake.notify_all()
         self._drop_rest()
 
-    def _work(self) -> None:
+    def _work(self, coder: FrameCoder) -> None:
         while True:
             with self._wake:
                 work = self._next_work()
@@ -224,7 +238,7 @@ class EngineHost:
             if work is None:
                 break
             if isinstance(work, Batch):
-                self._encode(work)
+                self._encode(coder, work)
             else:
                 self._measure(work)
 
@@ -233,10 +247,13 @@ class EngineHost:
             return None
         now_us = monotonic_us()
         if self._measurements and self._gate.comes_first(now_us=now_us):
-            return self._take_measurement()
+            measurement = self._take_measurement()
+            if measurement is not None:
+                return measurement
         # An engine that is faster than the entropy coder waits for it: frames wait where newer
         # ones push them out, not between the two.
-        batch = self._scheduler.plan(now_us=now_us) if self._n_packing <= 1 else None
+        has_room = self._packing.total() <= len(self._lanes)
+        batch = self._scheduler.plan(now_us=now_us) if has_room else None
         self._report_drops()
         if batch is not None:
             return batch
@@ -244,98 +261,46 @@ class EngineHost:
             return self._take_measurement()
         return None
 
-    def _take_measurement(self) -> _Measurement:
-        return self._measurements.pop(next(iter(self._measurements)))
+    def _take_measurement(self) -> _Measurement | None:
+        """Take one whose stream has no frame in flight; it has none until that is done."""
+        for coding in self._measurements:
+            if self._scheduler.hold(coding[0]):
+                return self._measurements.pop(coding)
+        return None
 
-    def _encode(self, batch: Batch) -> None:
+    def _encode(self, coder: FrameCoder, batch: Batch) -> None:
         taken_us = monotonic_us()
         requests = [each for job in batch.jobs for each in self._requests.pop(job.job_id)]
-        plans = [_plan(request) for request in requests]
-        requests = [_finer(*planned) for planned in zip(requests, plans, strict=True)]
-        for places in _by_shape(requests):
-            self._encode_alike([requests[i] for i in places], [plans[i] for i in places], taken_us)
-        with self._wake:
-            self._scheduler.done(batch)
-
-    def _encode_alike(
-        self, requests: list[FrameRequest], plans: Sequence[FramePlan], taken_us: int
-    ) -> None:
-        """Code those frames of a batch that have one padded size."""
-        started_us = monotonic_us()
-        try:
-            requests = [self._scaled(request) for request in requests]
-            outputs = self._run_engine(requests, plans)
-            self._run_again(requests, plans, outputs)
-        except Exception as error:  # whatever the device does, the relay goes on
-            self._fail(requests, error)
-            outputs = []
-        engine_us = monotonic_us()
-        times_us = (taken_us, started_us, engine_us)
-        # No outputs if it failed.
-        for request, plan, output in zip(requests, plans, outputs, strict=False):
-            if request.prediction is not None:
-                request.prediction.sent(plan)
-            if request.on_picture is not None and output.reconstruction is not None:
-                request.on_picture(output.reconstruction)
+        for ran, became in coder.encode(requests, taken_us):
+            if isinstance(became, Exception):
+                self._fail(ran, became)
+            else:
+                for coded in became:
+                    self._hand_on(coded)
             with self._wake:
-                self._n_packing += 1
-            self._pack_pool.submit(self._pack, request, plan, output, times_us)
+                self.batch_size.add(len(ran))
         with self._wake:
-            self.batch_size.add(len(requests))
+            used_us = monotonic_us() - taken_us
+            self.busy_us += used_us
+            self._scheduler.done(batch, used_us=used_us)
+            for stream in {job.stream for job in batch.jobs}:
+                if self._packing[stream] > _MAX_PACKING and self._scheduler.hold(stream):
+                    self._slow.add(stream)
+            self._wake.notify()
+
+    def _hand_on(self, coded: Coded) -> None:
+        """Let a frame be packed, and measured when there is time."""
+        request, output = coded.request, coded.output
+        if request.prediction is not None:
+            request.prediction.sent(coded.plan)
+        if request.on_picture is not None and output.reconstruction is not None:
+            request.on_picture(output.reconstruction)
+        place = request.stream % len(self._coders)
+        with self._wake:
+            self._packing[request.stream] += 1
             if not self._gate.is_off:
-                for request, output in zip(requests, outputs, strict=False):
-                    self._queue_measurement(_Measurement(request, output))
-
-    def _scaled(self, request: FrameRequest) -> FrameRequest:
-        if request.size is None:
-            return request
-        return replace(request, planes=self._scaler.scale(request.planes, *request.size))
-
-    def _run_engine(
-        self, requests: Sequence[FrameRequest], plans: Sequence[FramePlan]
-    ) -> list[EncodeOutput]:
-        jobs = [self._job(*planned) for planned in zip(requests, plans, strict=True)]
-        outputs = self._engine.encode(jobs)
-        if len(outputs) != len(requests):
-            raise EngineError(f"{len(outputs)} outputs for {len(requests)} frames")
-        return list(outputs)
-
-    def _job(self, request: FrameRequest, plan: FramePlan) -> EncodeJob:
-        # Where a picture is stored it is painted anyway, and measuring costs no decoding. One that
-        # is predicted and not stored could not be decoded later: what it stands on may be gone.
-        is_painted = plan.store is not None or plan.reference is not None
-        return EncodeJob(
-            request.state,
-            request.planes,
-            request.qp,
-            reference=_slot(plan.reference),
-            store=_slot(plan.store),
-            reconstruct=request.on_picture is not None or (is_painted and not self._gate.is_off),
-        )
-
-    def _run_again(
-        self,
-        requests: list[FrameRequest],
-        plans: Sequence[FramePlan],
-        outputs: list[EncodeOutput],
-    ) -> None:
-        """Replace, in place, the frames of a batch that came out too big; each once at most."""
-        again: dict[int, FrameRequest] = {}
-        for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
-            if request.retry is None or monotonic_us() > request.deadline_us:
-                continue
-            if plans[place].reference is not None and _slot(plans[place].store) == _slot(
-                plans[place].reference
-            ):
-                continue  # what it was predicted from is gone
-            tried = Try(request.qp, self._costs.frame_bits(output, request.qp))
-            if (qp := request.retry([tried])) is not None:
-                again[place] = replace(request, qp=qp, rejected=(tried,))
-        if not again:
-            return
-        better = self._run_engine(list(again.values()), [plans[place] for place in again])
-        for (place, request), output in zip(again.items(), better, strict=True):
-            requests[place], outputs[place] = request, output
+                self._queue_measurement(_Measurement(request, output))
+        self._pack_pools[place].submit(self._pack, self._coders[place], coded)
 
     def _queue_measurement(self, measurement: _Measurement) -> None:
         coding = measurement.request.stream, measurement.request.rung
@@ -358,11 +323,15 @@ class EngineHost:
             psnr = picture_psnr(planes, decoded)
         except Exception as error:  # as above
             self._fail([], error)
-        self._gate.note_measurement(started_us=started_us, ended_us=monotonic_us())
+        with self._wake:
+            self._gate.note_measurement(started_us=started_us, ended_us=monotonic_us())
+            self._scheduler.release(request.stream)
+            self._wake.notify()
         self._call(request.on_psnr, psnr)
 
     def _fail(self, requests: Sequence[FrameRequest], error: Exception) -> None:
-        self.failures += 1
+        with self._wake:
+            self.failures += 1
         if self.failures & (self.failures - 1) == 0:  # 1, 2, 4, 8 ...
             _log.error("engine failure %d: %s", self.failures, error)
         for request in requests:
@@ -379,54 +348,22 @@ class EngineHost:
 
     # ---- pack thread
 
-    def _pack(
-        self,
-        request: FrameRequest,
-        plan: FramePlan,
-        output: EncodeOutput,
-        times_us: tuple[int, int, int],
-    ) -> None:
+    def _pack(self, coder: FrameCoder, coded: Coded) -> None:
+        request = coded.request
         try:
-            coded = self._code(request, plan, output, times_us)
-            request.before_send(coded.frame_number)
+            frame = coder.pack(coded)
+            request.before_send(frame.frame_number)
         except Exception as error:  # a frame that cannot be coded must not stop the others
             self._fail([request], error)
         else:
-            self._call(request.on_coded, coded)
+            self._call(request.on_coded, frame)
         with self._wake:
-            self._n_packing -= 1
+            self._packing[request.stream] -= 1
+            if self._packing[request.stream] <= _MAX_PACKING and request.stream in self._slow:
+                self._slow.discard(request.stream)
+                self._scheduler.release(request.stream)
+            self._packing += Counter()  # forgets those that have none
             self._wake.notify()
-
-    def _code(
-        self,
-        request: FrameRequest,
-        plan: FramePlan,
-        output: EncodeOutput,
-        times_us: tuple[int, int, int],
-    ) -> CodedFrame:
-        planes = request.planes
-        label = FrameLabel(
-            frame_number=plan.frame_number & 0xFFFF,
-            qp=request.qp,
-            keyframe=plan.keyframe,
-            reference=plan.reference,
-            store=plan.store,
-            layer=LayerId(request.rung, plan.temporal),
-            description=Description(self._model_tag, Geometry(planes.width, planes.height)),
-        )
-        packets = self._packer.pack(output, label, planes.width, planes.height)
-        written = tuple(write_packet(packet) for packet in packets)
-        return CodedFrame(
-            written,
-            *times_us,
-            coded_us=monotonic_us(),
-            is_measured=not self._gate.is_off,
-            tries=(*request.rejected, Try(request.qp, 8 * sum(map(len, written)))),
-            is_delta=plan.reference is not None,
-            is_keyframe=plan.keyframe,
-            frame_number=label.frame_number,
-            temporal=plan.temporal,
-        )
 
     # ---- any thread
 
@@ -439,36 +376,11 @@ class EngineHost:
         self._loop.call_soon_threadsafe(action, *arguments)
 
     def _shut_down(self) -> None:
-        self._thread.join()
-        self._pack_pool.shutdown()
+        for lane in self._lanes:
+            lane.join()
+        for pool in self._pack_pools:
+            pool.shutdown()
         self._engine.close()
-
-
-def _plan(request: FrameRequest) -> FramePlan:
-    if request.prediction is None:
-        temporal = request.frame_number & 1 if request.half_rate else 0
-        return FramePlan(request.frame_number, None, None, keyframe=True, temporal=temporal)
-    return request.prediction.plan(half_rate=request.half_rate)
-
-
-def _by_shape(requests: Sequence[FrameRequest]) -> list[list[int]]:
-    """Return the places of requests of one padded size, in the order of their first."""
-    places: dict[tuple[int, int], list[int]] = {}
-    for place, request in enumerate(requests):
-        size = request.size or (request.planes.width, request.planes.height)
-        places.setdefault(tile_grid(*size), []).append(place)
-    return list(places.values())
-
-
-def _finer(request: FrameRequest, plan: FramePlan) -> FrameRequest:
-    """Code a frame finer that others will lean on, unless a rate decides on qp."""
-    if request.prediction is None or plan.reference is not None or request.retry is not None:
-        return request
-    return replace(request, qp=live_intra_qp(request.qp, first=plan.frame_number == 0))
-
-
-def _slot(state: int | None) -> int | None:
-    return None if state is None else state_slot(state)
 
 
 def moving_planes(width: int, height: int, number: int) -> Planes:

@@ -260,6 +260,23 @@ def test_who_used_more_than_its_share_comes_after_those_who_did_not() -> None:
     assert ids(planned(scheduler)) == [1]
 
 
+def test_a_stream_that_is_held_does_not_run_until_it_is_released() -> None:
+    scheduler = DeadlineScheduler(max_batch=4, slots=2)
+    scheduler.submit(encode(0, stream=0))
+    assert scheduler.hold(0)
+    assert not scheduler.hold(0)
+    scheduler.submit(encode(1, stream=0))
+    assert scheduler.plan(now_us=0) is None
+    scheduler.release(0)
+    batch = planned(scheduler)
+    assert ids(batch) == [1]
+    assert not scheduler.hold(0)
+    scheduler.done(batch)
+    assert scheduler.hold(0)
+    scheduler.close_stream(0)
+    scheduler.release(0)
+
+
 def test_a_batch_is_no_larger_than_is_worth_it() -> None:
     curve = BatchCurve(((2, 1.1), (3, 3.0)))
     scheduler = DeadlineScheduler(max_batch=8, curve=curve)
