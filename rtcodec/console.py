@@ -16,7 +16,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from rtcodec.engine.capacity import Clocks
+
 QUANTILES = (50, 95, 99)
+
+CLOCKS = Clocks(
+    wall_us=lambda: time.perf_counter() * 1e6, core_us=lambda: time.process_time() * 1e6
+)
 
 
 class Progress:

@@ -13,15 +13,18 @@ from rtcodec.bundle import Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.models_command import describe
+from rtcodec.codec.self_test import measure_capacity
 from rtcodec.codec.slicing import Slicing
-from rtcodec.console import available_cores, print_json
+from rtcodec.console import CLOCKS, available_cores, print_json
 from rtcodec.engine.api import EncodeOutput
-from rtcodec.engine.loader import ENGINES, open_engine, probe_engine
+from rtcodec.engine.capacity import tiles_of
+from rtcodec.engine.loader import AUTO, ENGINES, open_engine, probe_engine
 from rtcodec.errors import RtcodecError
 from rtcodec.types import Planes
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "neon", "asimd")
 _SIDE_PX = 100
+_SIZES = ((640, 360), (1280, 720))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,7 @@ def examine() -> dict[str, Any]:
         "entropy_coder": {"usable": coder is None, "problem": coder},
         "models": models,
         "engines": engines,
+        "capacity": [_examine_capacity(name) for name in good] if any(tried) else [],
         "round_trips_exact": all(tried) if tried else None,
         "usable": any(s is not None and s for s in symbols),
     }
@@ -78,6 +82,45 @@ def _examine_engine(name: str, bundle: Bundle | None) -> dict[str, Any]:
         except RtcodecError as error:
             found.update(usable=False, about=str(error))
     return found
+
+
+def _examine_capacity(model: str) -> dict[str, Any]:
+    """Measure what frames of a model cost, and say how many streams that is."""
+    bundle, cores = find_bundle(model), available_cores()
+    engine = open_engine(AUTO, bundle, threads=cores)
+    try:
+        capacity = measure_capacity(engine, bundle, clocks=CLOCKS, cores=cores, size=_SIZES[0])
+    except RtcodecError as error:
+        return {"model": model, "engine": engine.info.name, "problem": str(error)}
+    finally:
+        engine.close()
+    costs = capacity.costs
+    return {
+        "model": model,
+        "engine": engine.info.name,
+        "problem": None,
+        "lanes": capacity.lanes,
+        "cores": cores,
+        "best_batch": capacity.curve.best(max(size for size, _ in capacity.batches)),
+        "ms": {
+            f"{width}x{height}": {
+                "encode": _ms(costs.encode_us, width, height),
+                "entropy_coder": _ms(costs.code_us, width, height),
+                "decode": _ms(costs.decode_us, width, height),
+            }
+            for width, height in _SIZES
+        },
+        "streams": {
+            f"{height}p30": {
+                duty: round(count, 1) for duty, count in capacity.streams(width, height).items()
+            }
+            for width, height in _SIZES
+        },
+    }
+
+
+def _ms(us_per_tile: float, width: int, height: int) -> float:
+    return round(us_per_tile * tiles_of(width, height) / 1000, 2)
 
 
 def _round_trip(name: str, bundle: Bundle) -> bool:
@@ -134,6 +177,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for model in report["models"]:
         about = model.get("model_id", "")
         lines.append(_verdict(f"model {model['name']}", model["problem"], about))
+    for capacity in report["capacity"]:
+        about = capacity["problem"] or _capacity_line(capacity)
+        lines.append(_verdict(f"room {capacity['model']}", capacity["problem"], about))
     if not report["models"]:
         lines.append(_verdict("models", "none are installed", ""))
     if report["round_trips_exact"] is False:
@@ -141,6 +187,15 @@ def _lines(report: dict[str, Any]) -> list[str]:
     if not report["usable"]:
         lines.append(f"nothing here can encode or decode; Python is {sys.executable}")
     return lines
+
+
+def _capacity_line(capacity: dict[str, Any]) -> str:
+    """Say how many streams of each size fit, where each does one thing."""
+    sizes = [
+        f"{name} " + ", ".join(f"{duty} {count:g}" for duty, count in duties.items())
+        for name, duties in capacity["streams"].items()
+    ]
+    return f"{'; '.join(sizes)} ({capacity['engine']}, {capacity['cores']} cores)"
 
 
 def _verdict(name: str, problem: str | None, about: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from rtcodec.errors import ConfigError
 
-WORTH: Final = 0.95
+WORTH: Final = 0.85
 "Of the time for each frame in a smaller batch, at most, or the first of the batch waits in vain."
 
 

@@ -16,10 +16,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.self_test import measure_capacity
+from rtcodec.console import CLOCKS
 from rtcodec.engine.api import Engine
+from rtcodec.engine.capacity import Capacity
 from rtcodec.engine.loader import open_engine
 from rtcodec.engine.null import NullEngine
-from rtcodec.errors import ConfigError
+from rtcodec.errors import ConfigError, RtcodecError
 from rtcodec.session.candidate import CandidatePolicy
 from rtcodec.session.ladder import ladder
 from rtcodec.webrtc import install
@@ -45,6 +48,9 @@ _WEBHOOK_PATIENCE_S: Final = 2.0
 _IDLE_S: Final = 20.0
 """How long an HTTP connection may take to bring a request whole but for its body, and wait for the
 next one; aiohttp's own limit is an hour."""
+
+_TEST_SIZE: Final = (320, 192)
+"Of frames to measure an engine with that is to be ready for no size."
 
 EngineFactory = Callable[[ServerConfig], tuple[Engine, Bundle]]
 
@@ -246,7 +252,11 @@ async def _drained(relay: Relay, drain_s: float) -> None:
 
 async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFactory) -> None:
     engine, bundle = await asyncio.to_thread(factory, config)
-    host = EngineHost(engine, bundle, max_batch=config.max_batch, gate=MeasureGate(config.psnr))
+    size = config.warm[0] if config.warm else _TEST_SIZE
+    capacity = await asyncio.to_thread(test_engine, engine, bundle, cores=_cores(config), size=size)
+    host = EngineHost(
+        engine, bundle, max_batch=config.max_batch, gate=MeasureGate(config.psnr), capacity=capacity
+    )
     try:
         for width, height in config.warm:
             for rung in ladder(config.rungs, width, height):
@@ -259,7 +269,24 @@ async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFacto
     log_event(
         _log, "engine_ready", engine=info.name, model=info.model, precision=info.precision,
         device=info.device,
+        streams=None if capacity is None else int(capacity.streams(*size)["relay"]),
     )  # fmt: skip
+
+
+def test_engine(
+    engine: Engine, bundle: Bundle, *, cores: int, size: tuple[int, int]
+) -> Capacity | None:
+    """Measure what frames cost on an engine; None if it fails, which its first frames will say."""
+    try:
+        return measure_capacity(engine, bundle, clocks=CLOCKS, cores=cores, size=size)
+    except RtcodecError as error:
+        log_event(_log, "self_test_failed", level=logging.WARNING, problem=str(error))
+        return None
+
+
+def _cores(config: ServerConfig) -> int:
+    """Return the cores that this relay, or this worker of one, has for itself."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, config.workers))
 
 
 def _relay_settings(config: ServerConfig) -> RelaySettings:
@@ -279,5 +306,7 @@ def _relay_settings(config: ServerConfig) -> RelaySettings:
         legacy=config.legacy,
         forward=config.forward,
         record=config.record,
+        admission=config.admission,
+        usual_size=config.warm[0] if config.warm else (640, 360),
         candidates=CandidatePolicy.of(config.allow_candidates, loopback=config.loopback_only),
     )

@@ -7,7 +7,7 @@ Belongs to the event loop. What is chosen is `rtcodec.session`'s; here it is tie
 predictions and rates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,11 +47,21 @@ class _Member:
 class Audience:
     """Seats of a stream's subscribers."""
 
-    def __init__(self, setup: LadderSetup) -> None:
+    def __init__(
+        self, setup: LadderSetup, may_add: Callable[[StreamRung], bool] = lambda rung: True
+    ) -> None:
+        """
+        Args:
+            setup: Of all streams.
+            may_add: Says whether the engine has room for a rung that is not coded yet.
+        """
         self.seats: dict[str, Seat] = {}
         self._setup = setup
         self._members: dict[str, _Member] = {}
         self._rungs: tuple[StreamRung, ...] = ()
+        self._may_add = may_add
+        self.shed: frozenset[int] = frozenset()
+        "Rungs that nobody gets, as long as there is another."
 
     # ---- rungs
 
@@ -175,11 +185,24 @@ class Audience:
         """Return what a subscriber may be given, finest first."""
         allowed = [self._rungs[rung.index] for rung in wish.allowed([r.rung for r in self._rungs])]
         rungs = [rung for rung in allowed if rung.is_open] or allowed
+        rungs = self._carried(rungs)
         part = 1.0 if wish.max_temporal == FULL_RATE else HALF_RATE_PART
         steps = [self._step(rung, wish.max_temporal, part) for rung in rungs]
         if wish.rung is None and wish.max_temporal == FULL_RATE:
             steps.append(self._step(rungs[-1], HALF_RATE, HALF_RATE_PART))
         return steps
+
+    def _carried(self, rungs: list[StreamRung]) -> list[StreamRung]:
+        """Leave out what the engine has no room for, where a coarser rung is coded."""
+        rungs = [rung for rung in rungs if rung.index not in self.shed] or rungs[-1:]
+        coded = {rung.index for rung in self.wanted()}
+        return [
+            rung
+            for rung in rungs
+            if rung.index in coded
+            or not any(other.index in coded for other in rungs if other.index > rung.index)
+            or self._may_add(rung)
+        ]
 
     def _step(self, rung: StreamRung, max_temporal: int, part: float) -> Step:
         bps = rung.wire_bps

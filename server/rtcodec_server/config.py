@@ -20,6 +20,7 @@ from rtcodec.session.lobby import Limits
 from rtcodec.session.message import check_room_name
 from rtcodec.types import MAX_SIDE_PX, QP_MAX
 from rtcodec_server.access import SECRET_MIN_BYTES, check_keys
+from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.workers.limits import (
     ENGINE_PLACES,
@@ -249,6 +250,7 @@ class ServerConfig:
     webhook: WebhookConfig = field(default_factory=WebhookConfig)
     legacy: LegacyConfig = field(default_factory=LegacyConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
 
     forward: Mapping[str, ForwardConfig] = field(default_factory=dict)
     "Room -> the room of another relay whose latents it passes on."

@@ -13,6 +13,7 @@ on the event loop; every submitted frame gets exactly one. What is done to a fra
 import asyncio
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import DecodeJob, EncodeOutput, Engine, StateId
-from rtcodec.engine.batch_curve import BatchCurve
+from rtcodec.engine.capacity import Capacity, tiles_of
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
 from rtcodec.quality import picture_psnr
 from rtcodec.stats import SIZE_BOUNDS, Histogram
@@ -60,7 +61,7 @@ class EngineHost:
         *,
         max_batch: int,
         gate: MeasureGate,
-        curve: BatchCurve | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         """
         Start the threads; call it on the event loop.
@@ -70,19 +71,27 @@ class EngineHost:
             bundle: Whose tables the entropy coder uses.
             max_batch: Frames that may run together.
             gate: Says when to measure PSNR.
-            curve: What frames cost that run together; by default no more than one.
+            capacity: What frames cost, alone and together, if that was measured; by default those
+                that run together cost no more than one.
         """
         n_lanes = engine.info.lanes
         self.info = engine.info
         self.batch_size = Histogram(SIZE_BOUNDS)
         self.failures = 0
         "Batches that the engine failed at."
+        self.capacity = capacity
+        self.tiles = 0
+        "Tiles of 64x64 pixels that were encoded."
         self.busy_us = 0
-        "Time that lanes have spent on frames to encode, together."
+        "Time that lanes have spent on that, together."
+        self.core_us = 0
+        "Processor time of this process's threads for that, the entropy coder's included."
         self._engine = engine
         self._bundle = bundle
         self._gate = gate
-        self._scheduler = DeadlineScheduler(max_batch=max_batch, slots=n_lanes, curve=curve)
+        self._scheduler = DeadlineScheduler(
+            max_batch=max_batch, slots=n_lanes, curve=capacity.curve if capacity else None
+        )
         self._coders = [
             FrameCoder(engine, bundle, is_measured=not gate.is_off) for _ in range(n_lanes)
         ]
@@ -269,7 +278,7 @@ class EngineHost:
         return None
 
     def _encode(self, coder: FrameCoder, batch: Batch) -> None:
-        taken_us = monotonic_us()
+        taken_us, cpu_us = monotonic_us(), _thread_us()
         requests = [each for job in batch.jobs for each in self._requests.pop(job.job_id)]
         for ran, became in coder.encode(requests, taken_us):
             if isinstance(became, Exception):
@@ -282,6 +291,11 @@ class EngineHost:
         with self._wake:
             used_us = monotonic_us() - taken_us
             self.busy_us += used_us
+            self.core_us += _thread_us() - cpu_us
+            self.tiles += sum(
+                tiles_of(*(each.size or (each.planes.width, each.planes.height)))
+                for each in requests
+            )
             self._scheduler.done(batch, used_us=used_us)
             for stream in {job.stream for job in batch.jobs}:
                 if self._packing[stream] > _MAX_PACKING and self._scheduler.hold(stream):
@@ -349,7 +363,7 @@ class EngineHost:
     # ---- pack thread
 
     def _pack(self, coder: FrameCoder, coded: Coded) -> None:
-        request = coded.request
+        request, cpu_us = coded.request, _thread_us()
         try:
             frame = coder.pack(coded)
             request.before_send(frame.frame_number)
@@ -358,6 +372,7 @@ class EngineHost:
         else:
             self._call(request.on_coded, frame)
         with self._wake:
+            self.core_us += _thread_us() - cpu_us
             self._packing[request.stream] -= 1
             if self._packing[request.stream] <= _MAX_PACKING and request.stream in self._slow:
                 self._slow.discard(request.stream)
@@ -381,6 +396,10 @@ class EngineHost:
         for pool in self._pack_pools:
             pool.shutdown()
         self._engine.close()
+
+
+def _thread_us() -> int:
+    return time.thread_time_ns() // 1000
 
 
 def moving_planes(width: int, height: int, number: int) -> Planes:

@@ -35,6 +35,8 @@ class Feeds:
         occupancy: Occupancy,
         recordings: Recordings,
         stats: StreamStats,
+        *,
+        may_add: Callable[[float], bool] = lambda tiles_per_s: True,
     ) -> None:
         """
         Args:
@@ -42,7 +44,9 @@ class Feeds:
             occupancy: Knows who gets what a stream sends.
             recordings: Are told of each stream.
             stats: Of all streams together.
+            may_add: Says whether the engine has room for a rung of so many tiles a second.
         """
+        self._may_add = may_add
         self.ladder: LadderSetup | None = None
         "Rungs of every stream, with their figures since the start; None for one at its size."
         if settings.rungs:
@@ -65,6 +69,7 @@ class Feeds:
             rate=self._new_rate(),
             rungs=self.ladder,
             viewers=room.audience,
+            may_add=self._may_add,
         )
         self._tie(room, stream, host)
         return stream

@@ -50,6 +50,7 @@ class RelayCollector(Collector):
         yield from _frames(stats)
         yield from self._requests()
         yield from self._engine()
+        yield from self._load()
         yield from self._rates()
         yield from self._rungs()
         yield from self._ways()
@@ -98,6 +99,37 @@ class RelayCollector(Collector):
                 },
             )
         yield info
+
+    def _load(self) -> Iterator[Metric]:
+        load, host = self._relay.load, self._relay.host
+        yield GaugeMetricFamily(
+            "rtcodec_engine_load",
+            "What streams ask of engine and cores, as part of what there is; 1 is all of it.",
+            value=load.present,
+        )
+        refused = CounterMetricFamily(
+            "rtcodec_admission_refused", "Streams that the engine had no room for."
+        )
+        refused.add_metric([], load.admission.refused)
+        yield refused
+        steps = CounterMetricFamily(
+            "rtcodec_load_steps",
+            "Rungs left out, frame rates halved, either restored, because of the load.",
+            labels=["step"],
+        )
+        for step, n_steps in load.shed_steps.items():
+            steps.add_metric([step], n_steps)
+        yield steps
+        yield GaugeMetricFamily(
+            "rtcodec_load_steps_in_force",
+            "Rungs that are left out and frame rates that are halved now.",
+            value=len(load.shedding.steps),
+        )
+        busy = CounterMetricFamily(
+            "rtcodec_engine_busy_seconds", "Time that the engine's lanes spent on frames."
+        )
+        busy.add_metric([], host.busy_us / 1e6 if host is not None else 0.0)
+        yield busy
 
     def _rates(self) -> Iterator[Metric]:
         live = [(room, room.stream) for room in self._relay.rooms if room.stream is not None]

@@ -21,6 +21,7 @@ from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.transcoder import TranscodeCounters
 from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_server.engine_host import EngineHost
+from rtcodec_server.engine_load import EngineLoad
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.feeds import Feeds
 from rtcodec_server.forward import Forward
@@ -39,6 +40,7 @@ from rtcodec_server.recordings import Recordings
 from rtcodec_server.report import RateMeter
 from rtcodec_server.room import Publisher, RelaySettings, Room, Session
 from rtcodec_server.rung import LadderSetup
+from rtcodec_server.stream import Stream
 from rtcodec_server.subscriber_peer import LegacyPeer, SubscriberPeer
 from rtcodec_server.ticker import Ticker
 from rtcodec_server.via import check_via
@@ -79,7 +81,17 @@ class Relay:
         self.legacy_gone: dict[str, TranscodeCounters] = {}
         "Codec -> figures of encoders in rooms that are no more."
         self.recordings = Recordings(settings.record, tell=self._tell)
-        self.feeds = Feeds(settings, self.occupancy, self.recordings, self.stats)
+        self.load = EngineLoad(
+            settings.admission, host=lambda: self.host, usual_size=settings.usual_size
+        )
+        "What streams ask of the engine."
+        self.feeds = Feeds(
+            settings,
+            self.occupancy,
+            self.recordings,
+            self.stats,
+            may_add=lambda tiles_per_s: self.load.may_add(tiles_per_s, now_us=monotonic_us()),
+        )
         self._ticker = Ticker(lambda: self._listen(monotonic_us()))
 
     # ---- for HTTP
@@ -163,6 +175,7 @@ class Relay:
         description = read_publisher_offer(offer, model_id=model_id)
         if description.of_kind("video")[0].latent_parameters is not None:
             return await self._publish_latents(room, offer, description, host)
+        self.load.check_publisher(room, now_us=monotonic_us())
         name, entry = self._open_publisher(room)
         peer: PublisherPeer | None = None
         stream = self.feeds.open_video(
@@ -217,6 +230,7 @@ class Relay:
         model_id = host.info.model_id.hex()[:16]
         ordinary = self.settings.legacy.codecs
         description = read_subscriber_offer(offer, model_id=model_id, ordinary=ordinary)
+        self._check_watched(room)
         video = description.of_kind("video")[0]
         if video.latent_parameters is None:
             codec = choose_codec(video, ordinary)
@@ -347,6 +361,13 @@ class Relay:
         if room in self.forwards:
             raise RoomTaken("the room is another relay's, and passed on")
 
+    def _check_watched(self, room: str) -> None:
+        """Let somebody watch a stream that is coded already, or that the engine has room for."""
+        if self.source_of(room) is not None:
+            stream = self.occupancy.room_of(room).stream
+            if isinstance(stream, Stream):
+                self.load.check_watched(room, stream, now_us=monotonic_us())
+
     def _new_room(self, name: str) -> Room:
         room = Room(name, LegacyAudience(self.settings.legacy))
         if (forward := self.forwards.get(name)) is not None:
@@ -401,6 +422,10 @@ class Relay:
             via = dict.fromkeys([self.name, *(relay for s in inside for relay in s.via)])
             forward.heed(len(inside), tuple(via), now_us=now_us)
         self.occupancy.listen(now_us)
+        rooms = [(room.name, room.stream) for room in self.rooms]
+        self.load.advance(
+            [(room, stream) for room, stream in rooms if isinstance(stream, Stream)], now_us=now_us
+        )
 
     # ---- what subscribers say
 

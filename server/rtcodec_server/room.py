@@ -13,6 +13,7 @@ from rtcodec.session.candidate import CandidatePolicy
 from rtcodec.session.ladder import RungSpec
 from rtcodec.session.lobby import Limits, Role
 from rtcodec.stats import StreamStats
+from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.config import ForwardConfig, LegacyConfig, PublisherLimits
 from rtcodec_server.latent_publisher import LatentPublisherPeer
 from rtcodec_server.latent_stream import LatentStream
@@ -60,6 +61,9 @@ class RelaySettings:
     forward: Mapping[str, ForwardConfig] = field(default_factory=dict)
     candidates: CandidatePolicy = field(default_factory=CandidatePolicy)
     record: RecordConfig = field(default_factory=RecordConfig)
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    usual_size: tuple[int, int] = (640, 360)
+    "Width and height that a stream is thought to have before its first frame."
 
 
 @dataclass(slots=True)

@@ -23,11 +23,13 @@ from rtcodec.rate_control import Plan
 from rtcodec.session.ladder import Rung, ladder
 from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.session.seat import FrameCodings
+from rtcodec.session.shedding import StreamLoad
 from rtcodec.stats import FrameLedger, StreamStats
 from rtcodec.types import Planes
 from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec.webrtc.tap import FrameTapWriter
 from rtcodec_server.audience import Audience
+from rtcodec_server.demand import Demand
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from rtcodec_server.legacy import LegacyAudience
@@ -43,6 +45,9 @@ _stream_ids = count()
 
 UNWATCHED: Final = "unwatched"
 "Why a frame was dropped that there was nobody to encode for."
+
+SHED: Final = "shed"
+"Why a frame was dropped that the engine had no room for."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +73,7 @@ class Stream:
         rate: LiveRate | None = None,
         rungs: LadderSetup | None = None,
         viewers: LegacyAudience | None = None,
+        may_add: Callable[[float], bool] = lambda tiles_per_s: True,
     ) -> None:
         """
         Args:
@@ -80,6 +86,7 @@ class Stream:
             rate: Chooses the qp of each frame, where there is no ladder.
             rungs: Codes frames at several rungs, for whoever needs them; None at their size.
             viewers: Those who want pictures, not latents: those of the finest rung.
+            may_add: Says whether the engine has room for a rung of so many tiles a second.
         """
         self.qp = qp
         "Of the last frame, or of all."
@@ -88,7 +95,9 @@ class Stream:
         self._frame_deadline_us = frame_deadline_us
         self._stats = stats
         self._ladder = rungs
-        self._audience = None if rungs is None else Audience(rungs)
+        self.demand = Demand()
+        self._may_add = may_add
+        self._audience = None if rungs is None else Audience(rungs, self._may_code)
         self._output = StreamOutput(
             stats, audience=self._audience, tap=tap, capture_time=capture_time
         )
@@ -144,6 +153,7 @@ class Stream:
             ways_bps = {name: sender.available_bps for name, sender in self.subscribers.items()}
             self.rate.limit(ways_bps, now_us=monotonic_us())
         if self._audience is not None:
+            self._audience.shed = self.demand.shed
             self._audience.advance(now_us=monotonic_us())
 
     def receive(self) -> None:
@@ -227,6 +237,9 @@ class Stream:
             stats.add_latency("decode", frame.decoded_us - frame.assembled_us)
         if self._is_closed:
             self.drop("closing")
+            return
+        if not self.demand.note_frame(now_us=monotonic_us()):
+            self.drop(SHED)
             return
         width, height = frame.picture.width, frame.picture.height
         if self._format is None or (self._format.width, self._format.height) != (width, height):
@@ -330,6 +343,27 @@ class Stream:
         if self._waiting is not None:
             self.drop("starting")
         self._waiting = frame
+
+    # ---- what it asks of the engine
+
+    @property
+    def key(self) -> int:
+        """Tells this stream from others."""
+        return self._id
+
+    def load(self, per_tile: float, *, now_us: int) -> StreamLoad | None:
+        """Return what it takes of the engine now; None if nothing of it is coded."""
+        needed = frozenset({0}) if self._needs_finest else frozenset[int]()
+        wanted = [rung.rung for rung in self._wanted()]
+        return self.demand.load(self._id, wanted, per_tile=per_tile, needed=needed, now_us=now_us)
+
+    def next_load(self, per_tile: float, *, now_us: int) -> float:
+        """Return what it would take with its finest rung alone."""
+        rungs = [] if self._format is None else [self._format.rungs[0].rung]
+        return self.demand.tiles_per_s(rungs, now_us=now_us) * per_tile
+
+    def _may_code(self, rung: StreamRung) -> bool:
+        return self._may_add(self.demand.tiles_per_s([rung.rung], now_us=monotonic_us()))
 
     # ---- encoding
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -439,9 +440,20 @@ def test_the_doctor_finds_this_machine_usable(run: Run) -> None:
     assert report["usable"] is True
     assert report["round_trips_exact"] is True
     assert {engine["name"] for engine in report["engines"]} == {"openvino", "onnxruntime"}
+    for capacity in report["capacity"]:
+        assert capacity["problem"] is None
+        small, large = (capacity["streams"][name] for name in ("360p30", "720p30"))
+        assert small["encode"] > large["encode"] > 0
+        assert 0 < small["relay"] <= small["encode"]
+    assert {capacity["model"] for capacity in report["capacity"]} == {
+        model["name"] for model in report["models"]
+    }
     code, out, _ = run("doctor")
     assert code == 0
     assert "entropy coder    ok" in out
+    assert re.search(
+        r"room \S+ +ok +360p30 encode [0-9.]+, decode [0-9.]+, relay [0-9.]+; 720p", out
+    )
 
 
 def test_noise_at_the_finest_qp_survives(tmp_path: Path, run: Run, stand_in: Bundle) -> None:

@@ -264,3 +264,59 @@ def test_what_a_rung_takes_is_guessed_by_the_others_until_it_is_known() -> None:
     house.tell("a", 400_000)
     house.advance()
     assert house.frame() == {1: ["a"]}  # by its pixels, 0.63 of that
+
+
+# ---- what the engine has no room for
+
+
+def test_nobody_gets_a_rung_that_is_left_out_while_there_is_another() -> None:
+    house = House()
+    house.join("a")
+    house.join("b", LayerWish(rung=1))
+    assert house.frame() == {1: ["b"], 0: ["a"]}
+    house.audience.shed = frozenset({0})
+    house.advance()
+    house.advance()
+    house.frame()
+    assert {name: seat.rung for name, seat in house.audience.seats.items()} == {"a": 1, "b": 1}
+    assert [rung.index for rung in house.audience.wanted()] == [1]
+
+    house.audience.shed = frozenset({0, 1, 2})
+    house.advance()
+    assert house.audience.wanted()
+
+
+def test_who_wants_the_rung_that_is_left_out_and_no_other_has_it() -> None:
+    house = House()
+    house.join("a", LayerWish(rung=0))
+    house.audience.shed = frozenset({0})
+    house.advance()
+    assert house.frame() == {0: ["a"]}
+
+
+def test_a_finer_rung_waits_until_the_engine_has_room_for_it() -> None:
+    has_room = False
+    house = House()
+    house.audience = Audience(house.setup, lambda rung: has_room)
+    house.audience.change_rungs(house.rungs)
+    house.join("a", LayerWish(rung=1))
+    assert house.frame() == {1: ["a"]}
+    house.join("b")
+    house.frame()
+    assert house.audience.seats["b"].rung == 1
+    assert [rung.index for rung in house.audience.wanted()] == [1]
+    has_room = True
+    house.now_us += 10 * S  # a selector moves up a step at a time, and not at once
+    for _ in range(200):
+        house.tell("b", 5_000_000)
+        house.advance()
+    assert {rung.index for rung in house.audience.wanted()} == {0, 1}
+
+
+def test_a_coarser_rung_is_never_waited_for() -> None:
+    house = House()
+    house.audience = Audience(house.setup, lambda rung: False)
+    house.audience.change_rungs(house.rungs)
+    house.join("a")
+    house.join("b", LayerWish(rung=2))
+    assert [rung.index for rung in house.audience.wanted()] == [2, 0]

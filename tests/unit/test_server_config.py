@@ -14,6 +14,7 @@ import pytest
 from rtcodec.errors import ConfigError
 from rtcodec.session.ladder import RungSpec, read_rung
 from rtcodec.session.lobby import Limits
+from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.config import (
     ForwardConfig,
     LegacyConfig,
@@ -33,7 +34,7 @@ from rtcodec_server.settings import (
 )
 from rtcodec_server.workers.limits import ProcessLimits
 
-TABLES = ("limits", "requests", "publisher", "webhook", "legacy", "processes")
+TABLES = ("limits", "requests", "publisher", "webhook", "legacy", "processes", "admission")
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
@@ -452,3 +453,12 @@ def test_rungs_come_from_file_environment_and_command_line(tmp_path: Path) -> No
 def test_rungs_that_make_no_ladder_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ServerConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"limit": -0.1}, "limit of -0.1 is outside"), ({"retry_after_s": 0}, "at least 1")],
+)
+def test_admission_is_checked(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AdmissionConfig(**setting)

@@ -12,7 +12,7 @@ import pytest
 
 from rtcodec.bitstream.packet import Packet, read_packet
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, StateId
-from rtcodec.engine.batch_curve import BatchCurve
+from rtcodec.engine.capacity import Capacity, TileCosts
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import EngineError
 from rtcodec.packet.payload import MAX_PACKET_BYTES
@@ -380,9 +380,9 @@ async def test_an_engine_runs_as_many_calls_as_it_gains_from() -> None:
 
     engine = Meeting()
     engine.info = replace(engine.info, lanes=2)
-    alone = BatchCurve(((2, 2.0),))
+    alone = Capacity(TileCosts(1, 1, 1, 1), lanes=2, cores=2, batches=((2, 2.0),))
     gate = MeasureGate("off")
-    host = EngineHost(engine, engine.bundle, max_batch=4, gate=gate, curve=alone)
+    host = EngineHost(engine, engine.bundle, max_batch=4, gate=gate, capacity=alone)
     b = Bench(ScriptedEngine(), host)
     await b.open(1, 2)
     for number in range(3):
@@ -391,7 +391,7 @@ async def test_an_engine_runs_as_many_calls_as_it_gains_from() -> None:
         await until(lambda: b.results.count == 2 * number + 2)  # noqa: B023 - awaited here
     await host.close()
     assert len(b.results.coded) == 6
-    assert host.busy_us > 0
+    assert (host.tiles, host.busy_us > 0, host.core_us > 0) == (6, True, True)
 
 
 async def test_frames_of_a_stream_leave_in_order_whichever_lane_they_had() -> None:
