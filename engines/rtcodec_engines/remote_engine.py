@@ -54,7 +54,7 @@ class _Link:
         self._idle = list(ends)
         self._all = tuple(ends)
         self._change = threading.Condition()
-        self._is_dead = False
+        self.is_dead = False
 
     def call(self, request: Request, *descriptors: int) -> bytes:
         """Ask, wait, and return what follows in a good answer."""
@@ -74,7 +74,7 @@ class _Link:
     def end(self) -> None:
         """Close it; whoever waits for an answer gets none."""
         with self._change:
-            self._is_dead = True
+            self.is_dead = True
             for end in self._all:
                 with suppress(OSError):  # the other side was faster, or it is closed already
                     end.shutdown(SHUT_RDWR)
@@ -83,16 +83,16 @@ class _Link:
 
     def _take(self) -> socket:
         with self._change:
-            while not self._idle and not self._is_dead:
+            while not self._idle and not self.is_dead:
                 self._change.wait()
-            if self._is_dead:
+            if self.is_dead:
                 raise EngineCrashed("the engine process ended")
             return self._idle.pop()
 
     def _give(self, end: socket) -> None:
         with self._change:
             self._idle.append(end)
-            if self._is_dead:
+            if self.is_dead:
                 self._close_idle()
             self._change.notify()
 
@@ -128,6 +128,8 @@ class RemoteEngine:
         """
         self.restarts = 0
         "Times that the process was replaced."
+        self.given_up: str | None = None
+        "Why there will be no process any more, once that is so."
         self._bundle = bundle
         self._link: _Link | None = None
         self._attached = threading.Event()
@@ -157,6 +159,11 @@ class RemoteEngine:
             self._link.end()
         self.info = info
         self._attached.set()
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the process is there, as far as is known."""
+        return self._link is not None and not self._link.is_dead and not self._is_closed
 
     def wait_attached(self) -> None:
         """

@@ -5,10 +5,10 @@ rtcodec never imports its engines; shells ask here. Configuration comes in as ar
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from socket import socket
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import Engine
@@ -22,6 +22,12 @@ ENGINES: Final[Mapping[str, str]] = {
 
 REMOTE: Final = "rtcodec_engines.remote_engine:RemoteEngine"
 "Takes (bundle); an engine that another process has."
+
+GROUP: Final = "rtcodec_engines.engine_group:EngineGroup"
+MEMBER: Final = "rtcodec_engines.engine_group:Member"
+
+FALLBACKS: Final = ("openvino", "onnxruntime")
+"Engines that need no device but the CPU, best first. They do not hang."
 
 ENGINE_PROCESS: Final = "rtcodec_engines.engine_process"
 "The module to run as that process."
@@ -44,17 +50,83 @@ class EngineReport:
     "Of its libraries."
 
 
+@runtime_checkable
 class AttachableEngine(Engine, Protocol):
     """An engine in another process, which may be replaced while this one goes on."""
 
     restarts: int
     "Times that it was replaced."
 
+    given_up: str | None
+    "Why there will be no process any more, once that is so."
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the process is there, as far as is known."""
+
     def attach(self, about: Mapping[str, Any], ends: Sequence[socket]) -> None:
         """Use the process that says *about* of itself, over our *ends* of its connections."""
 
     def wait_attached(self) -> None:
         """Block until the first is there; EngineError if it will not do."""
+
+
+@runtime_checkable
+class GroupedEngine(Engine, Protocol):
+    """Several engines as one; streams of one that is gone start again on another."""
+
+    streams_moved: int
+    "Times that one did."
+
+    @property
+    def n_members(self) -> int:
+        """Engines, those that are gone too."""
+
+    @property
+    def n_up(self) -> int:
+        """Those that can be asked."""
+
+
+def group_engines(
+    engines: Sequence[Engine],
+    *,
+    hang_s: float | None = None,
+    fallback: Callable[[], Engine] | None = None,
+    on_change: Callable[[str, str], None] = lambda what, about: None,
+) -> GroupedEngine:
+    """
+    Return several engines as one.
+
+    Args:
+        engines: Of one model; closed with the group.
+        hang_s: A call that takes longer will never end; None for engines that cannot hang.
+        fallback: Makes an engine for when none of them is left.
+        on_change: Told `out` and why, or `fallback` and its name; on any thread.
+    """
+    members = [_attribute(MEMBER)(engine, hang_s=hang_s) for engine in engines]
+    group: GroupedEngine = _attribute(GROUP)(members, fallback=fallback, on_change=on_change)
+    return group
+
+
+def open_fallback(name: str, bundle: Bundle, *, threads: int, but: str) -> Engine:
+    """
+    Start an engine in the place of one that failed.
+
+    Args:
+        name: Of an engine; `auto` is the first of `FALLBACKS` that is usable.
+        bundle: The model to run.
+        threads: For one frame.
+        but: The engine that failed.
+
+    Raises:
+        ConfigError, EngineError: If there is none, or it does not start.
+    """
+    if name != AUTO:
+        return open_engine(name, bundle, threads=threads)
+    for candidate in FALLBACKS:
+        if candidate != but and probe_engine(candidate).usable:
+            return open_engine(candidate, bundle, threads=threads)
+    raise ConfigError(f"no engine but {but} is usable")
 
 
 def remote_engine(bundle: Bundle) -> AttachableEngine:

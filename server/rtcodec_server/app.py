@@ -7,9 +7,10 @@ The composition root: the only place that chooses what the relay is made of.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +21,13 @@ from rtcodec.codec.self_test import measure_capacity
 from rtcodec.console import CLOCKS
 from rtcodec.engine.api import Engine
 from rtcodec.engine.capacity import Capacity
-from rtcodec.engine.loader import open_engine
+from rtcodec.engine.loader import (
+    FALLBACKS,
+    AttachableEngine,
+    group_engines,
+    open_engine,
+    open_fallback,
+)
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import ConfigError, RtcodecError
 from rtcodec.session.candidate import CandidatePolicy
@@ -39,6 +46,7 @@ from rtcodec_server.room import RelaySettings
 from rtcodec_server.signals import Signals
 from rtcodec_server.tls import Tls
 from rtcodec_server.webhook import WebhookSender
+from rtcodec_server.workers.limits import CALL_PATIENCE
 
 _log = logging.getLogger(__name__)
 
@@ -93,11 +101,40 @@ def load_engine(config: ServerConfig) -> tuple[Engine, Bundle]:
         EngineError: If the engine does not start.
     """
     if config.engine == "null":
-        engine = NullEngine()
-        return engine, engine.bundle
+        null = NullEngine()
+        return null, null.bundle
     bundle = find_bundle(config.model)
     threads = config.threads or len(os.sched_getaffinity(0))
-    return open_engine(config.engine, bundle, threads=threads), bundle
+    engine = open_engine(config.engine, bundle, threads=threads)
+    return with_fallback([engine], config, bundle, threads=threads), bundle
+
+
+def with_fallback(
+    engines: Sequence[Engine], config: ServerConfig, bundle: Bundle, *, threads: int
+) -> Engine:
+    """
+    Return engines as one, beside another that takes over when none of them is left.
+
+    Args:
+        engines: At least one, all of *bundle*.
+        config: Says which takes over.
+        bundle: The model.
+        threads: Of the one that takes over, for one frame.
+    """
+    name = engines[0].info.name
+    is_local = not isinstance(engines[0], AttachableEngine)
+    can_hang = is_local and name not in (*FALLBACKS, "null")
+    fallback = None
+    if config.engine_fallback != "off":
+        fallback = partial(open_fallback, config.engine_fallback, bundle, threads=threads, but=name)
+    return group_engines(
+        engines,
+        hang_s=CALL_PATIENCE * config.processes.hang_s if can_hang else None,
+        fallback=fallback,
+        on_change=lambda what, about: log_event(
+            _log, f"engine_{what}", level=logging.WARNING, engine=about
+        ),
+    )
 
 
 @asynccontextmanager

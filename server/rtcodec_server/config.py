@@ -162,6 +162,9 @@ class ServerConfig:
     engine: str = "auto"
     "What runs the networks."
 
+    engine_fallback: str = "auto"
+    "What takes over when the engine's device is gone: an engine's name, auto, or off."
+
     threads: int = 0
     "Threads of the engine for one frame; 0 takes as many as there are cores."
 
@@ -274,6 +277,10 @@ class ServerConfig:
         )
         _check(self.max_frame_factor > 1, f"a frame of at most {self.max_frame_factor} shares")
         _check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
+        _check(
+            self.engine_fallback in (*ENGINES, "off"),
+            f"engine_fallback {self.engine_fallback!r} is none of {', '.join(ENGINES)}, off",
+        )
         _check(self.psnr in PSNR_MODES, f"psnr {self.psnr!r} is none of {', '.join(PSNR_MODES)}")
         _check(self.threads >= 0, f"{self.threads} threads")
         self._check_processes()

@@ -27,6 +27,7 @@ from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import DecodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.capacity import Capacity, tiles_of
+from rtcodec.engine.loader import GroupedEngine
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
 from rtcodec.quality import picture_psnr
 from rtcodec.stats import SIZE_BOUNDS, Histogram
@@ -119,6 +120,11 @@ class EngineHost:
     def is_alive(self) -> bool:
         """Whether frames are still encoded."""
         return all(lane.is_alive() for lane in self._lanes)
+
+    @property
+    def group(self) -> GroupedEngine | None:
+        """The engines that it has for one, if they are several or may be."""
+        return self._engine if isinstance(self._engine, GroupedEngine) else None
 
     @property
     def n_lanes(self) -> int:

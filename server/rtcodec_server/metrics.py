@@ -85,6 +85,18 @@ class RelayCollector(Collector):
         failures = CounterMetricFamily("rtcodec_engine_failures", "Calls that the engine failed.")
         failures.add_metric([], host.failures if host is not None else 0)
         yield failures
+        group = host.group if host is not None else None
+        moved = CounterMetricFamily(
+            "rtcodec_engine_streams_moved",
+            "Streams that started again on another engine, as theirs was gone.",
+        )
+        moved.add_metric([], group.streams_moved if group is not None else 0)
+        yield moved
+        yield GaugeMetricFamily(
+            "rtcodec_engines_up",
+            "Engines that can be asked.",
+            value=group.n_up if group is not None else float(host is not None),
+        )
         info = InfoMetricFamily("rtcodec_engine", "What runs the networks.")
         if host is not None:
             about = host.info

@@ -7,6 +7,10 @@ from rtcodec.errors import ConfigError
 
 ENGINE_PLACES: Final = ("workers", "process")
 MAX_WORKERS: Final = 64
+
+CALL_PATIENCE: Final = 2.0
+"Of `hang_s`, for one call of the engine: the first of a size may have to get it ready."
+
 MAX_WORKER_ROOMS: Final = 2000
 "Names of so many fit into one message of a worker to its supervisor."
 

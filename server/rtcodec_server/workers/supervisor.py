@@ -23,6 +23,7 @@ from rtcodec_server.logs import log_event
 from rtcodec_server.settings import give_settings
 from rtcodec_server.workers.cores import engine_share, worker_share
 from rtcodec_server.workers.directory import Directory
+from rtcodec_server.workers.limits import CALL_PATIENCE
 from rtcodec_server.workers.link import WorkerLink
 from rtcodec_server.workers.managed import ManagedProcess
 from rtcodec_server.workers.metrics_page import Page, lasting, merge_pages
@@ -36,9 +37,6 @@ _log = logging.getLogger(__name__)
 WORKER_PROCESS: Final = "rtcodec_server.workers.worker_process"
 CONNECTIONS: Final = 3
 "Of a worker to the engine: one to encode, one to open and close states, one for whatever else."
-
-CALL_PATIENCE: Final = 2.0
-"Of `hang_s`, for one call of the engine: the first of a size may have to get it ready."
 
 
 class Supervisor:
