@@ -28,6 +28,8 @@ from rtcodec_engines.engine_server import EngineServer
 from rtcodec_engines.engine_wire import write_info
 
 HEARTBEAT_S: Final = 0.25
+MAX_FAILURES: Final = 5
+"Calls in a row that an engine may fail."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,9 @@ class EngineSettings:
     warm: tuple[tuple[int, int], ...]
     hang_s: float
     "A call that takes longer will never end."
+
+    device: str | None = None
+    "What it should see as `CUDA_VISIBLE_DEVICES`; None for whatever there is."
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "EngineSettings":
@@ -60,6 +65,7 @@ class EngineSettings:
                 max_batch=max(1, int(fields["max_batch"])),
                 hang_s=float(fields["hang_s"]),
                 warm=tuple((int(width), int(height)) for width, height in fields["warm"]),
+                device=None if fields.get("device") is None else str(fields["device"]),
             )
         except (KeyError, TypeError, ValueError):
             raise RemoteProtocolError("the engine's settings are malformed") from None
@@ -84,6 +90,8 @@ class EngineProcess:
         while not self._stopping.is_set():
             if self._server is not None and self._server.busy_s > self._hang_s:
                 os._exit(1)  # the device hangs, and the thread with it: nothing else would end
+            if self._server is not None and self._server.failures_in_row >= MAX_FAILURES:
+                os._exit(1)  # a new process may find the device again
             n_states = self._server.n_states if self._server is not None else 0
             self._channel.send("report", states=n_states)
             try:
@@ -127,6 +135,8 @@ class EngineProcess:
 
 
 def _load(settings: EngineSettings) -> tuple[Engine, Bundle]:
+    if settings.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.device  # libraries are not loaded yet
     if settings.engine == "null":
         null = NullEngine()
         return null, null.bundle

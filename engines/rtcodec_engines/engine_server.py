@@ -57,6 +57,8 @@ class EngineServer:
         self.engine = engine
         self.bundle = bundle
         self.encode = Gathering[EncodeJob, EncodeOutput](self._run, lanes=lanes, max_jobs=max_batch)
+        self.failures_in_row = 0
+        "Calls that the engine has failed since one that it did not."
         self._started_s: dict[int, float] = {}  # thread -> when its call began
         self._clients: set[_Client] = set()
         self._lock = threading.Lock()
@@ -100,7 +102,14 @@ class EngineServer:
     def _run(self, jobs: list[EncodeJob]) -> list[EncodeOutput]:
         self._started_s[threading.get_ident()] = time.monotonic()
         try:
-            return list(self.engine.encode(jobs))
+            outputs = list(self.engine.encode(jobs))
+            self.failures_in_row = 0
+            return outputs
+        except LocalProtocolError:  # the caller's fault
+            raise
+        except Exception:
+            self.failures_in_row += 1
+            raise
         finally:
             del self._started_s[threading.get_ident()]
 

@@ -165,14 +165,21 @@ class RemoteEngine:
         """Whether the process is there, as far as is known."""
         return self._link is not None and not self._link.is_dead and not self._is_closed
 
+    def give_up(self, why: str) -> None:
+        """Note that there will be no process any more."""
+        self.given_up = why
+        self._attached.set()
+
     def wait_attached(self) -> None:
         """
         Wait for the first engine process.
 
         Raises:
-            EngineError: If it runs another model, or this is closed meanwhile.
+            EngineError: If it runs another model, never comes, or this is closed meanwhile.
         """
         self._attached.wait()
+        if self._link is None and self.given_up is not None:
+            raise EngineError(self.given_up)
         if self._is_closed:
             raise EngineError("closed while the engine started")
         if self.info.model_id != self._bundle.model_id:

@@ -67,8 +67,11 @@ class AttachableEngine(Engine, Protocol):
     def attach(self, about: Mapping[str, Any], ends: Sequence[socket]) -> None:
         """Use the process that says *about* of itself, over our *ends* of its connections."""
 
+    def give_up(self, why: str) -> None:
+        """Note that there will be no process any more."""
+
     def wait_attached(self) -> None:
-        """Block until the first is there; EngineError if it will not do."""
+        """Block until the first is there; EngineError if it will not do, or never comes."""
 
 
 @runtime_checkable

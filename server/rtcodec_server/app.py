@@ -124,8 +124,10 @@ def with_fallback(
     name = engines[0].info.name
     is_local = not isinstance(engines[0], AttachableEngine)
     can_hang = is_local and name not in (*FALLBACKS, "null")
-    fallback = None
-    if config.engine_fallback != "off":
+    fallback: Callable[[], Engine] | None = None
+    if config.engine == "null":
+        fallback = NullEngine
+    elif config.engine_fallback != "off":
         fallback = partial(open_fallback, config.engine_fallback, bundle, threads=threads, but=name)
     return group_engines(
         engines,

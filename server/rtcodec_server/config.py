@@ -24,6 +24,7 @@ from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.workers.limits import (
     ENGINE_PLACES,
+    MAX_ENGINES,
     MAX_WORKER_ROOMS,
     MAX_WORKERS,
     ProcessLimits,
@@ -161,6 +162,9 @@ class ServerConfig:
 
     engine: str = "auto"
     "What runs the networks."
+
+    engine_processes: int = 1
+    "With `process`: how many, as with several GPUs; each has streams of its own."
 
     engine_fallback: str = "auto"
     "What takes over when the engine's device is gone: an engine's name, auto, or off."
@@ -308,6 +312,15 @@ class ServerConfig:
         _check(0 <= self.workers <= most, f"{self.workers} workers are outside 0 to {most}")
         places = ENGINE_PLACES
         _check(self.engine_in in places, f"engine_in {self.engine_in!r}: {' or '.join(places)}")
+        n_engines = self.engine_processes
+        _check(
+            1 <= n_engines <= MAX_ENGINES,
+            f"{n_engines} engine processes are outside 1 to {MAX_ENGINES}",
+        )
+        _check(
+            n_engines == 1 or self.engine_in == "process",
+            "engine_processes: only with engine_in = 'process'",
+        )
         n_rooms = self.limits.max_rooms
         _check(
             not self.is_supervised or n_rooms <= MAX_WORKER_ROOMS,

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, port=ServerConfig().port)
     add = option_adder(parser)
     add("workers", "media worker processes; up to 1: none beside this", type=int, metavar="N")
+    add("engine-processes", "engine processes, such as one for each GPU", type=int, metavar="N")
     add("engine-in", "where networks run: each worker, or a process", choices=ENGINE_PLACES)
     add("qp", "quantiser, 0 (finest) to 63 (coarsest)", type=int, metavar="N")
     add("bitrate", "aim at this rate for each stream instead of a qp", type=int, metavar="KBPS")
@@ -95,7 +96,7 @@ def settings(args: argparse.Namespace, environ: Mapping[str, str] | None = None)
         raise ConfigError(f"--token: {GONE['token']}")
     environ = os.environ if environ is None else environ
     values = read_settings(args.config, environ)
-    values |= given(args, ("workers", "engine_in", "qp", "psnr", "tap"))
+    values |= given(args, ("workers", "engine_in", "engine_processes", "qp", "psnr", "tap"))
     if args.bitrate is not None:
         if args.qp is not None:
             raise ConfigError("--qp and --bitrate: one of them at a time")

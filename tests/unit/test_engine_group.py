@@ -1,8 +1,10 @@
 """Engines that fail, hang and go, one way after the other: streams go on with what is left."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from socket import socket
+from typing import Any
 
 import numpy as np
 import pytest
@@ -283,6 +285,49 @@ def test_a_decoder_is_told_that_its_pictures_are_gone(
 def test_a_state_that_is_not_open_is_the_caller_s_mistake(group: EngineGroup) -> None:
     with pytest.raises(LocalProtocolError, match="is not open"):
         group.encode([job(StateId(99))])
+
+
+class Attached(Device):
+    """Stands for an engine in another process, which may come back."""
+
+    restarts = 0
+    given_up: str | None = None
+    is_attached = True
+
+    def attach(self, about: Mapping[str, Any], ends: Sequence[socket]) -> None: ...
+    def give_up(self, why: str) -> None: ...
+    def wait_attached(self) -> None: ...
+
+
+def test_an_engine_process_that_died_may_come_back(changes: Changes) -> None:
+    device = Attached()
+    group = EngineGroup([Member(device)], fallback=Device, on_change=changes)
+    state = group.open_state(*SIZE)
+    device.breaks(EngineCrashed("the engine process ended"))
+    device.is_attached = False
+    for _ in range(5):
+        with pytest.raises(EngineCrashed):
+            group.encode([job(state)])
+    assert (group.n_up, changes.all) == (0, [])
+    device.works()
+    device.is_attached = True
+    group.encode([job(state)])
+    assert (group.n_up, group.streams_moved) == (1, 0)
+    group.close()
+
+
+def test_one_that_will_not_come_back_is_out(changes: Changes) -> None:
+    device = Attached()
+    group = EngineGroup([Member(device)], fallback=Device, on_change=changes)
+    state = group.open_state(*SIZE)
+    device.breaks(EngineCrashed("the engine process ended"))
+    device.is_attached, device.given_up = False, "it died again and again"
+    with pytest.raises(EngineCrashed):
+        group.encode([job(state)])
+    changes.wait_for("fallback")
+    group.encode([job(state)])
+    assert changes.all[0] == ("out", "device: it died again and again")
+    group.close()
 
 
 # ---- the fallback

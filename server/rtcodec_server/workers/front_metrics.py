@@ -35,11 +35,10 @@ class _FrontCollector(Collector):
         for slot, n_deaths in enumerate(supervisor.workers.deaths):
             workers.add_metric([str(slot)], n_deaths)
         yield workers
-        engines = supervisor.engines
         yield CounterMetricFamily(
             "rtcodec_engine_restarts",
             "Engine processes that died.",
-            value=0 if engines is None else sum(engines.deaths),
+            value=sum(sum(pool.deaths) for pool in supervisor.engines),
         )
         yield CounterMetricFamily(
             "rtcodec_sessions_lost",

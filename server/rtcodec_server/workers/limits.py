@@ -8,6 +8,8 @@ from rtcodec.errors import ConfigError
 ENGINE_PLACES: Final = ("workers", "process")
 MAX_WORKERS: Final = 64
 
+MAX_ENGINES: Final = 16
+
 CALL_PATIENCE: Final = 2.0
 "Of `hang_s`, for one call of the engine: the first of a size may have to get it ready."
 

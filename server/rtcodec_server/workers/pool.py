@@ -39,6 +39,7 @@ class Pool:
         on_up: Callable[[ManagedProcess], None],
         on_down: Callable[[ManagedProcess], None],
         on_message: Callable[[ManagedProcess, str, Message, list[int]], None],
+        on_given_up: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -50,6 +51,7 @@ class Pool:
             on_up: A process took its `slot`.
             on_down: One that had a slot has ended.
             on_message: One said something but `failed`.
+            on_given_up: None is started any more.
         """
         self.kind = kind
         self.slots: list[ManagedProcess | None] = [None] * n_slots
@@ -63,6 +65,7 @@ class Pool:
         self._settings = settings
         self._on_up, self._on_down = on_up, on_down
         self._on_message = on_message
+        self._on_given_up = on_given_up
         self._policy = RestartPolicy(
             max_restarts=limits.max_restarts * n_slots, window_us=int(limits.window_s * 1e6)
         )
@@ -183,6 +186,7 @@ class Pool:
                 _log, f"{self.kind}_given_up", level=logging.ERROR, slot=process.slot,
                 deaths=sum(self.deaths),
             )  # fmt: skip
+            self._on_given_up()
         else:
             self._paused_until_us = monotonic_us() + pause_us
 

@@ -71,14 +71,14 @@ async def serve_processes(
 async def _until_end(supervisor: Supervisor, signals: Signals, drain_s: float) -> None:
     """Wait until all workers have ended: told to, drained, or dead for good."""
     telling = asyncio.ensure_future(_tell_the_end(supervisor, signals, drain_s))
-    ends = [asyncio.ensure_future(pool.until_ended()) for pool in supervisor.pools]
+    ended = asyncio.ensure_future(supervisor.until_ended())
     try:
-        await asyncio.wait({telling, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({telling, ended}, return_when=asyncio.FIRST_COMPLETED)
         supervisor.check()
     finally:
-        for task in (telling, *ends):
+        for task in (telling, ended):
             task.cancel()
-        await asyncio.gather(telling, *ends, return_exceptions=True)
+        await asyncio.gather(telling, ended, return_exceptions=True)
 
 
 async def _tell_the_end(supervisor: Supervisor, signals: Signals, drain_s: float) -> None:

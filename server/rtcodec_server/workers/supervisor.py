@@ -7,9 +7,11 @@ Keeps the processes of one relay going, and what is known of all of them togethe
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from rtcodec.engine.loader import ENGINE_PROCESS
@@ -21,7 +23,7 @@ from rtcodec_server.event import RelayEvent
 from rtcodec_server.happening import log_happening
 from rtcodec_server.logs import log_event
 from rtcodec_server.settings import give_settings
-from rtcodec_server.workers.cores import engine_share, worker_share
+from rtcodec_server.workers.cores import devices, engine_share, worker_share
 from rtcodec_server.workers.directory import Directory
 from rtcodec_server.workers.limits import CALL_PATIENCE
 from rtcodec_server.workers.link import WorkerLink
@@ -64,7 +66,7 @@ class Supervisor:
         self._pages: dict[int, Page] = {}
         self._past_page: Page = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._about_engine: dict[str, Any] = {}
+        self._about_engine: dict[int, dict[str, Any]] = {}
         self.workers = Pool(
             "worker",
             WORKER_PROCESS,
@@ -75,23 +77,28 @@ class Supervisor:
             on_down=self._worker_down,
             on_message=self._hear_worker,
         )
-        self.engines: Pool | None = None
-        if config.engine_in == "process":
-            self.engines = Pool(
-                "engine",
-                ENGINE_PROCESS,
-                1,
-                config.processes,
-                settings=engine_settings(config),
-                on_up=self._engine_up,
-                on_down=lambda process: None,
-                on_message=self._hear_engine,
-            )
+        self._has_fallback = config.engine_fallback != "off"
+        n_engines = config.engine_processes if config.engine_in == "process" else 0
+        self.engines = tuple(self._engine_pool(config, number) for number in range(n_engines))
+        "A pool for each, with spares for its device."
+
+    def _engine_pool(self, config: ServerConfig, number: int) -> Pool:
+        return Pool(
+            "engine" if config.engine_processes == 1 else f"engine{number}",
+            ENGINE_PROCESS,
+            1,
+            config.processes,
+            settings=engine_settings(config, number),
+            on_up=lambda process: self._engine_up(number),
+            on_down=lambda process: None,
+            on_message=partial(self._hear_engine, number),
+            on_given_up=lambda: self._engine_given_up(number),
+        )
 
     @property
     def pools(self) -> tuple[Pool, ...]:
-        """Workers, and the engine's if it has one."""
-        return (self.workers,) if self.engines is None else (self.workers, self.engines)
+        """Workers, and the engines' if they have processes of their own."""
+        return (self.workers, *self.engines)
 
     def start(self) -> None:
         """Start the processes."""
@@ -106,6 +113,26 @@ class Supervisor:
         """Let workers end now, in order."""
         self.workers.stop("stop")
 
+    async def until_ended(self) -> None:
+        """Wait until all workers have ended, or cannot go on as their engines are gone for good."""
+        workers: asyncio.Future[Any] = asyncio.ensure_future(self.workers.until_ended())
+        engines: asyncio.Future[Any] = asyncio.gather(
+            *(pool.until_ended() for pool in self.engines)
+        )
+        try:
+            await asyncio.wait({workers, engines}, return_when=asyncio.FIRST_COMPLETED)
+            if not self.engines or self._can_go_on:
+                await workers
+        finally:
+            for task in (workers, engines):
+                task.cancel()
+            await asyncio.gather(workers, engines, return_exceptions=True)
+
+    @property
+    def _can_go_on(self) -> bool:
+        """Whether workers have engines of their own to fall back on, should all others be gone."""
+        return self._has_fallback and any(pool.was_ready for pool in self.engines)
+
     def check(self) -> None:
         """
         Raise what keeps the relay from running, if anything does.
@@ -114,6 +141,8 @@ class Supervisor:
             ConfigError, EngineError: As a relay in one process does.
         """
         for pool in self.pools:
+            if pool is not self.workers and self._can_go_on:
+                continue
             if pool.failure is not None:
                 name, message = pool.failure
                 raise (ConfigError if name == "ConfigError" else EngineError)(message)
@@ -123,8 +152,8 @@ class Supervisor:
     async def close(self) -> None:
         """End whatever is left, workers first."""
         await self.workers.close()
-        if self.engines is not None:
-            await self.engines.close()
+        for pool in self.engines:
+            await pool.close()
         await asyncio.gather(*self._closing, *(link.close() for link in self.links.values()))
 
     # ---- what is known of all
@@ -184,7 +213,8 @@ class Supervisor:
     def _take(self, process: ManagedProcess, kind: str, fields: Message) -> None:
         slot = process.slot
         if kind == "hello":
-            self._connect(process)
+            for number in range(len(self.engines)):
+                self._connect(process, number)
         elif kind == "ready":
             self.engine_report = dict(fields["engine"])
         elif kind == "report" and slot is not None and process.is_ready:
@@ -206,27 +236,40 @@ class Supervisor:
 
     # ---- the engine
 
-    def _engine_up(self, process: ManagedProcess) -> None:
+    def _engine_up(self, number: int) -> None:
         for worker in self.workers.processes:
             if worker.has_spoken:  # the others will ask
-                self._connect(worker)
+                self._connect(worker, number)
+
+    def _engine_given_up(self, number: int) -> None:
+        for worker in self.workers.processes:
+            worker.send("engine_gone", number=number)
 
     def _hear_engine(
-        self, process: ManagedProcess, kind: str, fields: Message, descriptors: list[int]
+        self,
+        number: int,
+        process: ManagedProcess,
+        kind: str,
+        fields: Message,
+        descriptors: list[int],
     ) -> None:
         if kind == "ready":
-            self._about_engine = dict(fields.get("about", {}))
+            self._about_engine[number] = dict(fields.get("about", {}))
 
-    def _connect(self, worker: ManagedProcess) -> None:
-        """Give a worker connections to the engine process at work, if there is one."""
-        engine = self.engines.slots[0] if self.engines is not None else None
+    def _connect(self, worker: ManagedProcess, number: int) -> None:
+        """Give a worker connections to an engine process at work, or say there will be none."""
+        pool = self.engines[number]
+        engine = pool.slots[0]
+        if pool.has_given_up:
+            worker.send("engine_gone", number=number)
         if engine is None:
             return
         pairs = [
             socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(CONNECTIONS)
         ]
         engine.send("client", *(theirs.fileno() for _, theirs in pairs))
-        worker.send("engine", *(ours.fileno() for ours, _ in pairs), about=self._about_engine)
+        about = self._about_engine[number]
+        worker.send("engine", *(ours.fileno() for ours, _ in pairs), about=about, number=number)
         for pair in pairs:
             for end in pair:
                 end.close()
@@ -246,10 +289,12 @@ def worker_settings(config: ServerConfig) -> dict[str, Any]:
     )
 
 
-def engine_settings(config: ServerConfig) -> dict[str, Any]:
-    """Return what the engine process is told."""
+def engine_settings(config: ServerConfig, number: int = 0) -> dict[str, Any]:
+    """Return what an engine process is told."""
     lanes, threads = engine_share(config)
+    n_engines = config.engine_processes
     return {
+        "device": devices(n_engines, os.environ)[number] if n_engines > 1 else None,
         "engine": config.engine,
         "model": config.model,
         "threads": threads,

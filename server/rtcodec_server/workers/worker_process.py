@@ -27,7 +27,14 @@ from rtcodec.engine.null import null_bundle
 from rtcodec.errors import ConfigError, RtcodecError
 from rtcodec.process import ControlChannel, Message, adopt_channel
 from rtcodec.webrtc import monotonic_us
-from rtcodec_server.app import Door, RunningServer, load_engine, running_server, until_end
+from rtcodec_server.app import (
+    Door,
+    RunningServer,
+    load_engine,
+    running_server,
+    until_end,
+    with_fallback,
+)
 from rtcodec_server.config import ServerConfig
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.logs import set_up_logging
@@ -52,7 +59,7 @@ class WorkerProcess:
         self.started = asyncio.get_running_loop().create_future()
         "The settings, once they have come."
         self._draining, self._stop = asyncio.Event(), asyncio.Event()
-        self._engine: AttachableEngine | None = None
+        self._engines: list[AttachableEngine] = []
         self._web: web.Server | None = None
         self._label = _Label()
         self._connecting: set[asyncio.Future[Any]] = set()
@@ -82,8 +89,8 @@ class WorkerProcess:
 
     async def _serve(self, config: ServerConfig) -> None:
         if config.engine_in == "process":
-            null = config.engine == "null"
-            self._engine = remote_engine(null_bundle() if null else find_bundle(config.model))
+            bundle = null_bundle() if config.engine == "null" else find_bundle(config.model)
+            self._engines += [remote_engine(bundle) for _ in range(config.engine_processes)]
         door = Door(self._open, _as_the_front_saw_it, self._tell)
         async with running_server(
             config, engine_factory=self._load_engine, draining=self._draining, door=door
@@ -96,8 +103,9 @@ class WorkerProcess:
                 calm_interpreter()
                 self._channel.send("ready", engine=report_engine(server.relay.host.info))
                 await self._report(server, ending)
-            elif self._engine is not None and not server.ready.done():
-                self._engine.close()  # or its start would be waited for
+            elif not server.ready.done():
+                for engine in self._engines:
+                    engine.close()  # or its start would be waited for
         self._channel.send("figures", tree=write_tree(server.relay.stats))
 
     async def _beat(self) -> None:
@@ -114,7 +122,7 @@ class WorkerProcess:
                 relay.n_sessions,
                 monotonic_us(),
                 relay.loop_lag_s,
-                self._engine.restarts if self._engine is not None else 0,
+                sum(engine.restarts for engine in self._engines),
             )
             self._channel.send("report", **report.write())
             if n_reports % FIGURES_EVERY == 0:
@@ -124,10 +132,12 @@ class WorkerProcess:
         await ending
 
     def _load_engine(self, config: ServerConfig) -> tuple[Engine, Bundle]:
-        if self._engine is None:
+        if not self._engines:
             return load_engine(config)
-        self._engine.wait_attached()
-        return self._engine, null_bundle() if config.engine == "null" else find_bundle(config.model)
+        bundle = null_bundle() if config.engine == "null" else find_bundle(config.model)
+        for engine in self._engines:
+            engine.wait_attached()
+        return with_fallback(self._engines, config, bundle, threads=config.threads), bundle
 
     def _open(self, runner: web.AppRunner) -> str:
         self._web = runner.server
@@ -144,11 +154,13 @@ class WorkerProcess:
             self._label.process = f"worker-{fields['slot']}"
         elif kind == "http" and self._web is not None and len(ends) == 1:
             self._accept(self._web, ends.pop())
-        elif kind == "engine" and self._engine is not None:
+        elif kind == "engine" and fields["number"] < len(self._engines):
             for end in ends:
                 end.setblocking(True)
-            self._engine.attach(fields["about"], ends)
+            self._engines[fields["number"]].attach(fields["about"], ends)
             return
+        elif kind == "engine_gone" and fields["number"] < len(self._engines):
+            self._engines[fields["number"]].give_up("its process died again and again")
         elif kind == "drain":
             self._draining.set()
         elif kind == "stop":
