@@ -101,6 +101,7 @@ class EngineHost:
         self._ids = count()
         self._wake = threading.Condition()
         self._packing: Counter[int] = Counter()  # stream -> frames with the entropy coder
+        self._measuring: set[int] = set()  # streams, but for those that ended meanwhile
         self._slow: set[int] = set()  # streams that wait for the entropy coder
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
@@ -212,6 +213,7 @@ class EngineHost:
         """Drop what waits of a stream; what runs still comes back."""
         with self._wake:
             self._scheduler.close_stream(stream)
+            self._measuring.discard(stream)
             self._report_drops()
             self._gate.forget(stream)
         self.drop_measurement(stream)
@@ -280,6 +282,7 @@ class EngineHost:
         """Take one whose stream has no frame in flight; it has none until that is done."""
         for coding in self._measurements:
             if self._scheduler.hold(coding[0]):
+                self._measuring.add(coding[0])
                 return self._measurements.pop(coding)
         return None
 
@@ -341,9 +344,11 @@ class EngineHost:
                 )
                 (decoded,) = self._engine.decode([job])
             psnr = picture_psnr(planes, decoded)
-        except Exception as error:  # as above
-            self._fail([], error)
+        except Exception as error:  # whatever the device does, the relay goes on
+            if request.stream in self._measuring:  # or its state was closed under our hands
+                self._fail([], error)
         with self._wake:
+            self._measuring.discard(request.stream)
             self._gate.note_measurement(started_us=started_us, ended_us=monotonic_us())
             self._scheduler.release(request.stream)
             self._wake.notify()

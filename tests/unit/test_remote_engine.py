@@ -243,6 +243,42 @@ def test_what_the_engine_raises_is_raised_here_and_it_goes_on(bench: Bench) -> N
     bench.remote.encode([EncodeJob(state, noise(), 20)])
 
 
+def test_failures_in_a_row_are_counted_but_not_a_caller_s_mistakes(bench: Bench) -> None:
+    state = bench.remote.open_state(*SIZE)
+    for error, expected in (
+        (EngineError("on fire"), 1),
+        (MemoryError(), 2),
+        (LocalProtocolError("nothing was stored in slot 1"), 2),
+        (None, 0),
+    ):
+        bench.engine.error = error
+        if error is None:
+            bench.remote.encode([EncodeJob(state, noise(), 20)])
+        else:
+            with pytest.raises((EngineError, LocalProtocolError)):
+                bench.remote.encode([EncodeJob(state, noise(), 20)])
+        assert bench.server.failures_in_row == expected
+
+
+def test_an_engine_that_never_comes_ends_the_waiting() -> None:
+    remote = RemoteEngine(null_bundle())
+    assert not remote.is_attached
+    threading.Timer(0.05, lambda: remote.give_up("it died again and again")).start()
+    with pytest.raises(EngineError, match="again and again"):
+        remote.wait_attached()
+
+
+def test_it_knows_whether_the_engine_is_there(bench: Bench) -> None:
+    assert bench.remote.is_attached
+    state = bench.remote.open_state(*SIZE)
+    bench.server.close()
+    with pytest.raises(EngineCrashed):
+        bench.remote.encode([EncodeJob(state, noise(), 20)])
+    assert not bench.remote.is_attached
+    bench.server = bench.new_server()
+    assert bench.remote.is_attached
+
+
 def test_another_model_is_refused() -> None:
     remote = RemoteEngine(null_bundle())
     server = EngineServer(KeepingEngine(), null_bundle(), lanes=1, max_batch=1)

@@ -317,6 +317,26 @@ async def test_a_measurement_that_fails_is_said_not_to_be_done() -> None:
         assert b.host.failures == 1
 
 
+async def test_a_stream_that_ends_while_it_is_measured_is_no_failure() -> None:
+    async with bench(psnr="all") as b:
+        started, go_on = threading.Event(), threading.Event()
+
+        def decode(jobs: Sequence[DecodeJob]) -> list[Planes]:
+            started.set()
+            assert go_on.wait(10)
+            raise EngineError("the state is not open")
+
+        b.engine.decode = decode  # type: ignore[method-assign]
+        await b.open(1)
+        b.submit(1)
+        await until(started.is_set)
+        b.host.close_stream(1)
+        await b.host.close_state(b.states[1])
+        go_on.set()
+        await until(lambda: b.results.psnr == [None])
+        assert b.host.failures == 0
+
+
 def fail_to_decode(jobs: Sequence[DecodeJob]) -> list[Planes]:
     raise EngineError("no")
 
