@@ -30,6 +30,7 @@ from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.engine.null import NullEngine
 from rtcodec.session.lobby import Limits
 from rtcodec.types import Planes
+from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.app import RunningServer, serve
 from rtcodec_server.config import ServerConfig
 
@@ -61,7 +62,10 @@ def main() -> int:
     parser.add_argument("--engine", choices=("null", "free"), default="null")
     args = parser.parse_args()
     limits = Limits(max_rooms=512, max_subscribers_per_room=512, max_sessions=1024)
-    config = ServerConfig(port=0, engine="null", psnr="off", threads=1, limits=limits)
+    everybody = AdmissionConfig(limit=0, shed=False)  # what is too much is to be seen
+    config = ServerConfig(
+        port=0, engine="null", psnr="off", threads=1, limits=limits, admission=everybody
+    )
 
     def engine(config: ServerConfig) -> tuple[Engine, Bundle]:
         made = FreeEngine() if args.engine == "free" else NullEngine()

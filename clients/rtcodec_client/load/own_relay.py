@@ -82,6 +82,9 @@ class OwnRelay:
                 f'warm = ["{size[0]}x{size[1]}"]',
                 "[limits]",
                 *_lines(limits),
+                "[admission]",  # what is too much for it is to be seen
+                "limit = 0",
+                "shed = false",
                 "",
             ]
         )
