@@ -216,6 +216,13 @@ METRICS = (
     "rtcodec_bitrate_bits_per_second 0.0",
     "rtcodec_target_bitrate_bits_per_second 0.0",
     "rtcodec_saturated_streams 0.0",
+    "rtcodec_engine_load ",
+    "rtcodec_engine_busy_seconds_total ",
+    "rtcodec_admission_refused_total 0.0",
+    'rtcodec_load_steps_total{step="rung"} 0.0',
+    "rtcodec_load_steps_in_force 0.0",
+    "rtcodec_engine_streams_moved_total 0.0",
+    "rtcodec_engines_up 1.0",
 )
 
 
