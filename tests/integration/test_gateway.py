@@ -22,7 +22,7 @@ from rtcodec_server.config import ForwardConfig, ServerConfig
 from rtcodec_server.stream import Stream
 from support import command
 from support.ordinary import Viewer, WaveTrack, view
-from support.relay import KEYS, RelayClient, relay, token_for, until
+from support.relay import KEYS, ROOMY, RelayClient, relay, token_for, until
 
 PATIENCE_S = 60.0
 USABLE = [name for name in ENGINES if probe_engine(name).usable]
@@ -77,7 +77,9 @@ async def test_an_ordinary_peer_sees_the_source_at_the_far_end(codec: str) -> No
 
 @pytest.mark.skipif(not USABLE, reason="no engine for a trained model is usable here")
 async def test_delta_frames_of_a_trained_model_pass_the_trunk_and_are_acknowledged() -> None:
-    config = ServerConfig(port=0, model="n64", engine=USABLE[0], threads=1, qp=16, warm=())
+    config = ServerConfig(
+        port=0, model="n64", engine=USABLE[0], threads=1, qp=16, warm=(), admission=ROOMY
+    )
     model = ("--model", "n64", "--engine", USABLE[0], "--threads", "1")
     async with (
         _running(config) as (server, client),
@@ -98,7 +100,9 @@ async def test_delta_frames_of_a_trained_model_pass_the_trunk_and_are_acknowledg
 
 @pytest.mark.skipif(not USABLE, reason="no engine for a trained model is usable here")
 async def test_watch_writes_the_same_access_units_at_both_ends(tmp_path: Path) -> None:
-    config = ServerConfig(port=0, model="n64", engine=USABLE[0], threads=1, qp=16, warm=())
+    config = ServerConfig(
+        port=0, model="n64", engine=USABLE[0], threads=1, qp=16, warm=(), admission=ROOMY
+    )
     async with _running(config) as (near, client):
         way = {"copy": ForwardConfig(url=f"{near.url}/whep/room")}
         async with _running(replace(config, forward=way)) as (far, _):

@@ -28,7 +28,7 @@ from support.command import outcome, relay_process, run, said, start
 from support.ordinary import WaveTrack, view
 from support.pictures import same_picture
 from support.recordings import read_recording
-from support.relay import KEYS, MovingTrack, RelayClient, Watch, relay, token_for, until
+from support.relay import KEYS, ROOMY, MovingTrack, RelayClient, Watch, relay, token_for, until
 from support.webhook import SECRET, receiver
 
 MODEL = "n64"
@@ -38,7 +38,13 @@ MODEL = "n64"
 async def neural_relay(record: RecordConfig) -> AsyncIterator[tuple[RunningServer, RelayClient]]:
     """A relay with delta frames, small and quick."""
     config = ServerConfig(
-        port=0, model=MODEL, threads=1, psnr="off", warm=((160, 96),), record=record
+        port=0,
+        model=MODEL,
+        threads=1,
+        psnr="off",
+        warm=((160, 96),),
+        record=record,
+        admission=ROOMY,
     )
     async with running_server(config) as server:
         await server.ready

@@ -27,7 +27,7 @@ from rtcodec_client.signalling import SignallingClient
 from rtcodec_client.watch import Watcher, WatchOptions
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import ServerConfig
-from support.relay import MovingTrack, RelayClient, Watch, relay, until
+from support.relay import ROOMY, MovingTrack, RelayClient, Watch, relay, until
 
 RUNGS = tuple(map(read_rung, ("source", "144p", "96p")))
 RATED = tuple(map(read_rung, ("source@400", "144p@160", "96p@60")))
@@ -248,7 +248,7 @@ async def test_rungs_follow_a_source_that_changes_its_size() -> None:
 async def real_relay(tmp_path: Path) -> AsyncIterator[RunningServer]:
     config = ServerConfig(
         port=0, engine="auto", model="n64", threads=1, psnr="off", tap=tmp_path,
-        warm=(SIZES[0],), rungs=RATED, frame_deadline_ms=1000,
+        warm=(SIZES[0],), rungs=RATED, frame_deadline_ms=1000, admission=ROOMY,
     )  # fmt: skip
     async with running_server(config) as server:
         await server.ready
