@@ -19,7 +19,7 @@ from rtcodec import cli
 START_TIMEOUT_S = 60.0
 
 ROOMY = {"RTCODEC_ADMISSION_LIMIT": "0", "RTCODEC_ADMISSION_SHED": "false"}
-"For tests of other things: on a busy machine relays let in whom they should, and leave nothing out."
+"For tests of other things: a relay on a busy machine lets everybody in, and leaves nothing out."
 
 
 @dataclass(frozen=True, slots=True)

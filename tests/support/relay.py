@@ -31,7 +31,7 @@ from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import ServerConfig
 
 ROOMY = AdmissionConfig(limit=0, shed=False)
-"For tests of other things: on a busy machine relays let in whom they should, and leave nothing out."
+"For tests of other things: a relay on a busy machine lets everybody in, and leaves nothing out."
 
 KEYS = {"main": "0123456789abcdef" * 4}
 "For relays under test that ask for tokens."
