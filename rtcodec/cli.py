@@ -103,7 +103,6 @@ _EXTRA_OF = {
     "torch": "train",
     "onnx": "train",
     "onnxscript": "train",
-    "torch_tensorrt": "tensorrt",
     "tensorrt": "tensorrt",
     "openvino": "cpu",
     "onnxruntime": "cpu",

@@ -1,0 +1,255 @@
+"""
+Vectors for pictures: a search that looks at all blocks of a batch at once.
+
+The search on the CPU goes block by block, and each leans on those before it. Here every block tries
+the same number of vectors in step with all others, and takes over what its neighbours found in the
+step before (Barnes et al., PatchMatch, ACM ToG 28(3), 2009). Prices and thresholds are those of
+`_search.c`; vectors may differ, what they cost together hardly does (docs/adr/038).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rtcodec.motion.native import FINE
+from rtcodec.motion.predict import GREY
+from rtcodec.motion.search import BIT_PRICE, CALM, CALM_PER_STEP
+from rtcodec_engines.tensor.paint import parts_of, spread
+from rtcodec_engines.tensor.predict import Pictures, predict
+from rtcodec_engines.tensor.sights import Sights, sums_of_moduli, sums_of_transformed
+from rtcodec_engines.tensor.vectors import expected, of_blocks, quarter_grid, spread_tiles
+
+TILE_BITS, INTRA_BITS, SPLIT_BITS, SPLIT_FROM = 24, 24, 6, 40
+SPECK_LEAST, SMOOTH = 20, 10
+"As in `_search.c`, where they are explained."
+
+_SQUARE = ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
+_CROSS = ((0, -1), (-1, 0), (1, 0), (0, 1))
+_SAMPLE = 4  # in quarters
+
+
+class Moved(NamedTuple):
+    """What was found for frames."""
+
+    vectors: Tensor
+    "int16 [N, h, w, 4, 2]."
+
+    intra: Tensor
+    "Blocks better off without a prediction, bool [N, h, w]."
+
+    prediction: list[Tensor]
+    "Planes int32 [N, H, W]."
+
+
+class _Best:
+    """The best vector of each of some parts of frames so far."""
+
+    def __init__(self, task: "_Task", vectors: Tensor, expect: Tensor, *, whole: bool) -> None:
+        """
+        Args:
+            task: What is looked for.
+            vectors: int32 [N, rows, columns, 2], what to start from.
+            expect: Like *vectors*.
+            whole: Whether they are of blocks; else of quarters, in a picture's order.
+        """
+        self._task, self._whole = task, whole
+        self.vectors, self._expect = vectors, expect
+        self.differences = task.differences(vectors[:, None], whole=whole)[:, 0]
+        self.cost = self._cost(self.differences, vectors)
+
+    def expect(self, vectors: Tensor) -> None:
+        """Price vectors by what they differ from other ones from now on."""
+        self._expect = vectors
+        self.cost = self._cost(self.differences, self.vectors)
+
+    def attempt(self, vectors: list[Tensor]) -> None:
+        """Take over what is better of *vectors*."""
+        tried = torch.stack(vectors, 1)  # [N, K, rows, columns, 2]
+        differences = self._task.differences(tried, whole=self._whole)
+        cost = self._cost(differences, tried, self._expect[:, None])
+        least, which = cost.min(1)
+        better = least < self.cost
+        chosen = which[:, None]
+        self.cost = torch.where(better, least, self.cost)
+        own = differences.gather(1, chosen)[:, 0]
+        self.differences = torch.where(better, own, self.differences)
+        spot = tried.gather(1, chosen[..., None].expand(-1, -1, -1, -1, 2))[:, 0]
+        self.vectors = torch.where(better[..., None], spot, self.vectors)
+
+    def around(self, pattern: tuple[tuple[int, int], ...], unit: int) -> None:
+        """Try what lies around the best so far."""
+        steps = torch.tensor(pattern, dtype=torch.int32, device=self.vectors.device) * unit
+        self.attempt([self.vectors + step for step in steps.unbind(0)])
+
+    def _cost(self, differences: Tensor, vectors: Tensor, expect: Tensor | None = None) -> Tensor:
+        apart = vectors - (self._expect if expect is None else expect)
+        return differences + self._task.price(bits_of(apart), vectors)
+
+
+class _Task:
+    """The pictures to predict, and what is seen to predict them from."""
+
+    def __init__(self, luma: Tensor, sights: Sights, bit_price: Tensor) -> None:
+        n, height, width = luma.shape
+        parts = luma.reshape(n, height // 8, 8, width // 8, 8).transpose(2, 3)
+        self._parts = parts[:, None].to(torch.int16)  # [N, 1, 2 h, 2 w, 8, 8]
+        self._sights = sights
+        self._bit_price = bit_price
+        self.is_transformed = False
+
+    def differences(self, vectors: Tensor, *, whole: bool) -> Tensor:
+        """What vectors [N, K, rows, columns, 2] leave, float32 [N, K, rows, columns]."""
+        if whole:
+            vectors = vectors.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        left = self._parts - self._sights.parts(vectors)
+        sums = (sums_of_transformed(left) if self.is_transformed else sums_of_moduli(left)).float()
+        return sums.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).sum((3, 5)) if whole else sums
+
+    def price(self, bits: Tensor, like: Tensor) -> Tensor:
+        """What bits cost in sums of differences."""
+        return bits * self._bit_price.reshape(-1, *(1,) * (like.dim() - 2))
+
+
+def find_motion(
+    source: list[Tensor], pictures: Pictures, rows: Tensor, steps: Tensor, start: Tensor
+) -> Moved:
+    """
+    Find what takes stored pictures to new ones.
+
+    Args:
+        source: Planes uint8 [N, H, W].
+        pictures: Of the same size.
+        rows: Which of them for each frame, int64 [N].
+        steps: Nominal quantiser steps, float32 [N].
+        start: Vectors of the frames before, int16 [N, h, w, 4, 2].
+    """
+    task = _Task(source[0], Sights(pictures.planes[0][rows]), BIT_PRICE * steps)
+    resting = torch.zeros_like(start[..., 0, :], dtype=torch.int32)
+    best = _Best(task, resting, resting, whole=True)
+    rest, at_rest = best.differences, best.cost
+    _descend(best, start.int())
+    task.is_transformed = True
+    best = _Best(task, best.vectors, _expect(best.vectors), whole=True)
+    best.around(_CROSS, 2)
+    best.around(_SQUARE, 1)
+    _take_over(best)
+    vectors = _split(task, best, start.int())
+    calm = at_rest < ((CALM + CALM_PER_STEP * steps) * 256)[:, None, None]
+    vectors = vectors * ~calm[..., None, None]
+    task.is_transformed = False
+    return _decide(task, source, pictures, rows, vectors, rest)
+
+
+def bits_of(apart: Tensor) -> Tensor:
+    """About the bits of vectors [..., 2] that differ by so much from what is expected, float."""
+    sizes = torch.log2(apart.abs().clamp(min=1).float()).floor() + 1
+    return torch.where(apart != 0, 2 * sizes + 0.5, 0.5).sum(-1)
+
+
+def _descend(best: _Best, start: Tensor) -> None:
+    """By whole samples: from the vectors of the last frame, far and near, and from neighbours."""
+    last = start.unbind(3)
+    best.attempt([*last, last[0].roll(-1, 2), last[0].roll(-1, 1)])
+    best.expect(_expect(best.vectors))
+    for radius in (8, 4, 2, 1):
+        best.around(_SQUARE, radius * _SAMPLE)
+    for radius in (2, 1):
+        best.expect(_expect(best.vectors))
+        best.attempt(_beside(best.vectors))
+        best.around(_SQUARE, radius * _SAMPLE)
+
+
+def _take_over(best: _Best) -> None:
+    """What neighbours found, and what is expected, which costs nothing to say."""
+    for _ in range(2):
+        expect = _expect(best.vectors)
+        best.expect(expect)
+        best.attempt([expect, *_beside(best.vectors)])
+
+
+def _beside(vectors: Tensor) -> list[Tensor]:
+    """Those of the four neighbours; at the edges, of the other side, which harms nothing."""
+    return [vectors.roll(by, axis) for by, axis in ((1, 2), (1, 1), (-1, 2), (-1, 1))]
+
+
+def _expect(vectors: Tensor) -> Tensor:
+    """What is expected of blocks that move as one, int32 [N, h, w, 2]."""
+    return expected(vectors.to(torch.int16)[..., None, :].expand(-1, -1, -1, 4, -1)).int()
+
+
+def _split(task: _Task, best: _Best, start: Tensor) -> Tensor:
+    """Vectors of the quarters, int16 [N, h, w, 4, 2], where they are worth what they cost."""
+    whole = best.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    quarters = _Best(task, whole, whole, whole=False)
+    quarters.attempt(
+        [
+            quarter_grid(start),
+            *(
+                v.roll(by, axis)
+                for v in (whole,)
+                for by, axis in ((2, 2), (2, 1), (-2, 2), (-2, 1))
+            ),
+        ]
+    )
+    quarters.around(_CROSS, 2 * _SAMPLE)
+    quarters.around(_CROSS, _SAMPLE)
+    quarters.attempt(_beside(quarters.vectors))
+    quarters.around(_SQUARE, 2)
+    quarters.around(_SQUARE, 1)
+    found = of_blocks(quarters.vectors)  # [N, h, w, 4, 2]
+    first, right, below, last = found.unbind(-2)
+    low, high = torch.minimum(right, below), torch.maximum(right, below)
+    median = torch.maximum(low, torch.minimum(high, right + below - first))
+    said = ((first, _expect(best.vectors)), (right, first), (below, first), (last, median))
+    bits = torch.stack([bits_of(own - expect) for own, expect in said]).sum(0) + SPLIT_BITS
+    cost = of_blocks(quarters.differences).sum(-1) + task.price(bits, best.vectors)
+    busy = best.differences > task.price(torch.full_like(cost, SPLIT_FROM), best.vectors)
+    parted = (busy & (cost < best.cost))[..., None, None]
+    return torch.where(parted, found, best.vectors[..., None, :]).to(torch.int16)
+
+
+def _decide(
+    task: _Task, source: list[Tensor], pictures: Pictures, rows: Tensor, vectors: Tensor,
+    rest: Tensor,
+) -> Moved:  # fmt: skip
+    """Leave tiles at rest whose motion is worth little, and blocks alone that nothing predicts."""
+    first = vectors[..., 0, :].int()
+    left = task.differences(quarter_grid(vectors).int()[:, None], whole=False)[:, 0]
+    moved = of_blocks(left).sum(-1)
+    luma = source[0].float()
+    n, height, width = luma.shape
+    blocks = luma.reshape(n, height // 16, 16, width // 16, 16)
+    mean = (blocks.mean((2, 4), keepdim=True) + 0.5).floor()
+    spread_out = (blocks - mean).abs().sum((2, 4))
+    bits = bits_of(first - _expect(first))
+    alone = moved + task.price(bits, first) > spread_out + task.price(
+        torch.full_like(bits, INTRA_BITS), first
+    )
+    is_whole = (vectors == vectors[..., :1, :]).all(-1).all(-1)
+    saved = torch.where(alone | ~is_whole, torch.inf, (rest - moved).clamp(min=0))
+    tiles = saved.unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).sum((2, 4))
+    quiet = tiles <= task.price(torch.full_like(tiles, TILE_BITS), tiles[..., None])
+    keep = ~(spread_tiles(quiet, 4) | alone)
+    vectors = vectors * keep[..., None, None]
+
+    prediction = predict(pictures, rows, vectors, alone)
+    smooth = spread_out < SMOOTH * 256
+    intra = alone | (smooth & _has_speck(source, prediction, task))
+    grey = [
+        torch.where(spread(intra, plane.shape[1] // intra.shape[1]), GREY, plane)
+        for plane in prediction
+    ]
+    return Moved(vectors * ~intra[..., None, None], intra, grey)
+
+
+def _has_speck(source: list[Tensor], prediction: list[Tensor], task: _Task) -> Tensor:
+    """Whether a block's colour is off in a few samples, by what no symbol would mend."""
+    planes = [
+        (own.int() * FINE - expect).abs() for own, expect in zip(source, prediction, strict=True)
+    ]
+    sizes = parts_of(planes)[..., 4:, :, :].flatten(3)  # [N, h, w, 128]
+    most, total = sizes.amax(-1), sizes.sum(-1)
+    price = task.price(torch.ones_like(most, dtype=torch.float32), most[..., None])
+    least = (16 * price / 12).floor().clamp(min=SPECK_LEAST)
+    return (most > least * FINE) & (total < most * 16)
