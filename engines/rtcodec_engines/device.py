@@ -5,6 +5,7 @@ A device has lanes. A lane runs one batch at a time through programs that were p
 with host buffers of its own; two lanes overlap. Nothing here knows what a frame is.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from enum import Enum
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtcodec.errors import EngineError
+
+_log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 Call = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -39,15 +42,23 @@ class Fault(Enum):
 
 def fault_of(error: BaseException) -> Fault:
     """Say what an exception from torch means."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    chain, link = [error], error.__context__
+    while link is not None:  # what broke a recording comes before what ending it says
+        chain.append(link)
+        link = link.__context__
+    if any(_is_memory(link) for link in chain):
         return Fault.MEMORY
     accelerator_error = getattr(torch, "AcceleratorError", ())  # from torch 2.8 on
     text = str(error).lower()
-    if isinstance(error, RuntimeError) and "out of memory" in text:
-        return Fault.MEMORY
     if isinstance(error, accelerator_error) or any(part in text for part in _GONE):
         return Fault.GONE
     return Fault.OTHER
+
+
+def _is_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
 
 
 class Lane(ABC):
@@ -202,13 +213,24 @@ class CudaLane(Lane):
                 program.outputs = dict(call(inputs))
         self._run.synchronize()
         if self._pool is not None:
-            program.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                program.graph, pool=self._pool, stream=self._run,
-                capture_error_mode="thread_local",
-            ):  # fmt: skip
-                program.outputs = dict(call(inputs))
+            self._record(program, key)
         self._programs[key] = program
+
+    def _record(self, program: "_CudaProgram", key: Hashable) -> None:
+        graph: Any = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._run, capture_error_mode="thread_local"
+            ):
+                program.outputs = dict(program.call(program.inputs))
+        except RuntimeError as error:
+            if "captur" not in str(error).lower() or fault_of(error) is Fault.MEMORY:
+                raise
+            # Slower, and right; nothing more is recorded in a lane that has failed at it.
+            _log.warning("no CUDA graph of %s: %s", key, str(error).partition("\n")[0])
+            self._pool = None
+        else:
+            program.graph = graph
 
     def inputs(self, key: Hashable) -> Arrays:
         return _arrays(self._programs[key].hosts)

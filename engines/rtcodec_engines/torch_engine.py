@@ -8,6 +8,7 @@ keep is in a slab on the device. The same code runs on a CPU in float32, for tes
 """
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,11 +25,22 @@ from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded
 from rtcodec.types import Planes, tile_grid
 from rtcodec_engines.batching import BUCKETS, Again, Batching, Request
-from rtcodec_engines.device import Arrays, CpuDevice, CudaDevice, Device, Lane, Shapes
+from rtcodec_engines.device import (
+    Arrays,
+    CpuDevice,
+    CudaDevice,
+    Device,
+    Fault,
+    Lane,
+    Shapes,
+    fault_of,
+)
 from rtcodec_engines.tensor.frames import PLANES, QP, REFERENCE, STATE, STORE, Frames
 from rtcodec_engines.tensor.slab import SCRATCH, Slab
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
+
+MakeFrames = Callable[[Bundle, Device], Frames]
 
 Size = tuple[int, int]
 "Padded (height, width) in pixels, multiples of 64."
@@ -74,7 +86,7 @@ class TorchEngine:
         *,
         threads: int = 1,
         device: Device | None = None,
-        frames: Callable[[Bundle, torch.dtype | None], Frames] | None = None,
+        frames: MakeFrames | None = None,
         states: int = STATES,
     ) -> None:
         """
@@ -82,22 +94,22 @@ class TorchEngine:
             bundle: The model.
             threads: For one frame; only a CPU asks.
             device: Where to run; None for the first GPU.
-            frames: What makes the operations, if not torch alone.
+            frames: What makes the operations; None for kernels where they work, else plain torch.
             states: Streams of one padded size that there is room for.
 
         Raises:
             EngineError: If there is no GPU, or no memory for the weights.
         """
-        self._device = device or CudaDevice()
+        off = switched_off()
+        self._device = device or CudaDevice(graphs="graphs" not in off)
         if self._device.torch_device.type == "cpu":
             torch.set_num_threads(max(1, threads))
         self._bundle = bundle
         self._references = REFERENCES if bundle.delta is not None else 1
         self._n_states = states
-        make = frames or (lambda model, kind: Frames(model, autocast=kind))
+        make = frames or (plain_frames if "kernels" in off else best_frames)
         try:
-            made = make(bundle, self._device.autocast).eval()
-            self.frames = made.to(self._device.torch_device)
+            self.frames = make(bundle, self._device)
         except RuntimeError as error:
             raise EngineError(f"the model does not fit: {error}") from error
         self._slabs: dict[Size, Slab] = {}  # least recently opened first
@@ -207,24 +219,10 @@ class TorchEngine:
         operation, size = kind
         key = (operation, size, bucket)
         call, slab = getattr(self.frames, operation), self._slabs[size]
-        lane.prepare(key, lambda given: call(slab, given), self.shapes(operation, size, bucket))
+        lane.prepare(
+            key, lambda given: call(slab, given), shapes_of(self._bundle, operation, size, bucket)
+        )
         return key
-
-    def shapes(self, operation: str, size: Size, bucket: int) -> Shapes:
-        """What an operation takes."""
-        height, width = size
-        h, w = height // 16, width // 16
-        shapes: dict[str, Any] = {"numbers": ((bucket, 4), torch.int64)}
-        if operation in (ENCODE_INTRA, ENCODE_DELTA):
-            sides = ((height, width), *((height // 2, width // 2),) * 2)
-            for name, side in zip(PLANES, sides, strict=True):
-                shapes[name] = ((bucket, *side), torch.uint8)
-            return shapes
-        model = self._bundle if operation == DECODE_INTRA else self._delta_model()
-        shapes["symbols"] = ((bucket, h, w, model.latent_channels), torch.int16)
-        if operation == DECODE_INTRA:
-            shapes["z"] = ((bucket, self._bundle.hyper_channels, h // 4, w // 4), torch.int8)
-        return shapes
 
     def _operations(self) -> tuple[str, ...]:
         delta = (ENCODE_DELTA, DECODE_DELTA) if self._bundle.delta is not None else ()
@@ -322,6 +320,55 @@ class CpuTorchEngine(TorchEngine):
     def __init__(self, bundle: Bundle, *, threads: int = 1, states: int = STATES) -> None:
         """As `TorchEngine`."""
         super().__init__(bundle, threads=threads, device=CpuDevice(), states=states)
+
+
+def plain_frames(bundle: Bundle, device: Device) -> Frames:
+    """The operations in plain torch."""
+    return Frames(bundle, autocast=device.autocast).eval().to(device.torch_device)
+
+
+def best_frames(bundle: Bundle, device: Device) -> Frames:
+    """The operations with Triton's kernels, if it is there and they agree with plain torch."""
+    plain = plain_frames(bundle, device)
+    fused: Frames = plain
+    if device.torch_device.type != "cuda":
+        return plain
+    try:
+        from rtcodec_engines.kernel.fused import FusedFrames
+        from rtcodec_engines.tensor.agreement import disagreement
+
+        fused = FusedFrames(bundle, autocast=device.autocast).eval().to(device.torch_device)
+        wrong = disagreement(fused, plain, device.torch_device)
+    except Exception as error:  # whatever a compiler does: plain torch does as well
+        if fault_of(error) is not Fault.OTHER:
+            raise
+        wrong = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if wrong is None:
+        return fused
+    _log.warning("kernels are not used: %s", wrong)
+    return plain
+
+
+def switched_off() -> frozenset[str]:
+    """What `RTCODEC_GPU_OFF` names: `graphs`, `kernels`, with commas between."""
+    return frozenset(filter(None, os.environ.get("RTCODEC_GPU_OFF", "").split(",")))
+
+
+def shapes_of(bundle: Bundle, operation: str, size: Size, bucket: int) -> Shapes:
+    """What an operation of `Frames` takes for a batch."""
+    height, width = size
+    h, w = height // 16, width // 16
+    shapes: dict[str, Any] = {"numbers": ((bucket, 4), torch.int64)}
+    if operation in (ENCODE_INTRA, ENCODE_DELTA):
+        sides = ((height, width), *((height // 2, width // 2),) * 2)
+        for name, side in zip(PLANES, sides, strict=True):
+            shapes[name] = ((bucket, *side), torch.uint8)
+        return shapes
+    model = bundle.delta if operation == DECODE_DELTA and bundle.delta is not None else bundle
+    shapes["symbols"] = ((bucket, h, w, model.latent_channels), torch.int16)
+    if model is bundle:
+        shapes["z"] = ((bucket, bundle.hyper_channels, h // 4, w // 4), torch.int8)
+    return shapes
 
 
 def padded_size(width: int, height: int) -> Size:

@@ -29,12 +29,13 @@ from rtcodec.motion.smoothing import limits
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.types import QP_MAX
 from rtcodec_engines.tensor.latents import Quantise, of_tiles, transform
-from rtcodec_engines.tensor.paint import paint
-from rtcodec_engines.tensor.predict import predict
+from rtcodec_engines.tensor.paint import Painted, paint
+from rtcodec_engines.tensor.predict import Pictures, predict
 from rtcodec_engines.tensor.refine import Refine
 from rtcodec_engines.tensor.rest import Rest
 from rtcodec_engines.tensor.scales import Scales
 from rtcodec_engines.tensor.search import find_motion
+from rtcodec_engines.tensor.sights import Sights
 from rtcodec_engines.tensor.slab import Slab
 from rtcodec_engines.tensor.smooth import smooth
 from rtcodec_engines.tensor.vectors import motion_symbols, spread_tiles, vectors_of
@@ -52,6 +53,13 @@ QP, REFERENCE, STORE, STATE = range(4)
 class Frames(nn.Module):
     """One model's networks and tables on a device, and what they do."""
 
+    # What `rtcodec_engines.kernel.fused` has other forms of.
+    sights: type[Sights] = Sights
+    refinement: type[Refine] = Refine
+    predict = staticmethod(predict)
+    paint = staticmethod(paint)
+    smooth = staticmethod(smooth)
+
     def __init__(self, bundle: Bundle, *, autocast: torch.dtype | None = None) -> None:
         """
         Args:
@@ -66,7 +74,7 @@ class Frames(nn.Module):
         self.scales = Scales(bundle.scale_net)
         tensors = bundle.group("refine")
         self.refine_intra, self.refine_delta = (
-            None if found is None else Refine(found)
+            None if found is None else self.refinement(found)
             for found in (Refinement.of(tensors, kind) for kind in ("intra", "delta"))
         )
         self.gains: Tensor
@@ -120,7 +128,10 @@ class Frames(nn.Module):
         numbers = given["numbers"]
         qp, rows, state = numbers[:, QP], numbers[:, REFERENCE], numbers[:, STATE]
         source, steps = [given[name] for name in PLANES], self.steps[qp]
-        moved = find_motion(source, slab.pictures, rows, self.nominal[qp], slab.vectors[state])
+        moved = find_motion(
+            source, slab.pictures, rows, self.nominal[qp], slab.vectors[state],
+            sights=self.sights, predict=self.predict,
+        )  # fmt: skip
         slab.vectors.index_copy_(0, state, moved.vectors)
         latents, split = transform(source, moved.prediction, steps)
         motion = motion_symbols(moved.vectors, moved.intra)
@@ -130,9 +141,10 @@ class Frames(nn.Module):
         still = ~of_tiles(symbols != 0)
         z = coded.z * ~still[:, None]  # nothing is sent of those tiles
         said = _coded(z, symbols, coded.indices)
-        shown = self._delta_pictures(
-            slab, said["symbols"], moved.prediction, moved.vectors, moved.intra, still, numbers
+        painted = self.paint(
+            said["symbols"], moved.prediction, spread_tiles(still, 4), self.steps[qp]
         )
+        shown = self._delta_pictures(slab, painted, moved.vectors, moved.intra, still, numbers)
         is_scene = moved.intra.flatten(1).float().mean(1) > NEW_SCENE
         return {**said, **shown, "is_scene": is_scene}
 
@@ -141,9 +153,19 @@ class Frames(nn.Module):
         """Turn `symbols` and `numbers` into planes."""
         symbols, numbers = given["symbols"], given["numbers"]
         vectors, intra = vectors_of(symbols[..., -MOTION_CHANNELS:])
-        prediction = predict(slab.pictures, numbers[:, REFERENCE], vectors, intra)
         still = ~of_tiles((symbols != 0).any(3, keepdim=True).permute(0, 3, 1, 2))
-        return self._delta_pictures(slab, symbols, prediction, vectors, intra, still, numbers)
+        painted = self.predict_and_paint(
+            slab.pictures, numbers[:, REFERENCE], vectors, intra, symbols, spread_tiles(still, 4),
+            self.steps[numbers[:, QP]],
+        )  # fmt: skip
+        return self._delta_pictures(slab, painted, vectors, intra, still, numbers)
+
+    def predict_and_paint(
+        self, pictures: Pictures, rows: Tensor, vectors: Tensor, intra: Tensor,
+        symbols: Tensor, still: Tensor, steps: Tensor,
+    ) -> Painted:  # fmt: skip
+        """Both, of which a decoder never sees what is between."""
+        return self.paint(symbols, self.predict(pictures, rows, vectors, intra), still, steps)
 
     def _intra_pictures(
         self, slab: Slab, z: Tensor, symbols: Tensor, numbers: Tensor
@@ -161,13 +183,11 @@ class Frames(nn.Module):
         return _shown(planes)
 
     def _delta_pictures(
-        self, slab: Slab, symbols: Tensor, prediction: list[Tensor], vectors: Tensor,
-        intra: Tensor, still: Tensor, numbers: Tensor,
+        self, slab: Slab, painted: Painted, vectors: Tensor, intra: Tensor, still: Tensor,
+        numbers: Tensor,
     ) -> dict[str, Tensor]:  # fmt: skip
-        qp = numbers[:, QP]
-        resting = spread_tiles(still, 4)
-        planes, coded = paint(symbols, prediction, resting, self.steps[qp])
-        smooth(planes, coded, vectors, intra, resting, self.limits[qp])
+        qp, planes = numbers[:, QP], painted.planes
+        self.smooth(planes, painted.coded, vectors, intra, spread_tiles(still, 4), self.limits[qp])
         before = slab.pictures.qps[numbers[:, REFERENCE]]
         qps = torch.where(still, before, qp.to(torch.uint8)[:, None, None])
         slab.store(numbers[:, STORE], planes, qps)

@@ -65,13 +65,9 @@ def transform(
         (own.int() * FINE - expect).float() for own, expect in zip(source, prediction, strict=True)
     ]
     parts = parts_of(difference)  # [N, h, w, 6, 8, 8]
-    scale = torch.repeat_interleave(
-        1.0 / steps.float(),
-        torch.tensor((LUMA_PARTS, PARTS - LUMA_PARTS), device=steps.device),
-        dim=1,
-        output_size=PARTS,
-    )
-    scale = scale[:, None, None, :, None, None]
+    luma_unit, chroma_unit = (1.0 / steps.float()).split(1, 1)
+    units = (luma_unit.expand(-1, LUMA_PARTS), chroma_unit.expand(-1, PARTS - LUMA_PARTS))
+    scale = torch.cat(units, 1)[:, None, None, :, None, None]
     whole, small = (
         torch.matmul(torch.matmul(rows, parts), rows.T) * scale for rows in _bases(steps.device)
     )

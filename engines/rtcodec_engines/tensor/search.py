@@ -7,6 +7,7 @@ step before (Barnes et al., PatchMatch, ACM ToG 28(3), 2009). Prices and thresho
 `_search.c`; vectors may differ, what they cost together hardly does (docs/adr/038).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,12 +18,14 @@ from rtcodec.motion.predict import GREY
 from rtcodec.motion.search import BIT_PRICE, CALM, CALM_PER_STEP
 from rtcodec_engines.tensor.paint import parts_of, spread
 from rtcodec_engines.tensor.predict import Pictures, predict
-from rtcodec_engines.tensor.sights import Sights, sums_of_moduli, sums_of_transformed
+from rtcodec_engines.tensor.sights import Sights
 from rtcodec_engines.tensor.vectors import expected, of_blocks, quarter_grid, spread_tiles
 
 TILE_BITS, INTRA_BITS, SPLIT_BITS, SPLIT_FROM = 24, 24, 6, 40
 SPECK_LEAST, SMOOTH = 20, 10
 "As in `_search.c`, where they are explained."
+
+Predict = Callable[[Pictures, Tensor, Tensor, Tensor], list[Tensor]]
 
 _SQUARE = ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
 _CROSS = ((0, -1), (-1, 0), (1, 0), (0, 1))
@@ -79,8 +82,8 @@ class _Best:
 
     def around(self, pattern: tuple[tuple[int, int], ...], unit: int) -> None:
         """Try what lies around the best so far."""
-        steps = torch.tensor(pattern, dtype=torch.int32, device=self.vectors.device) * unit
-        self.attempt([self.vectors + step for step in steps.unbind(0)])
+        x, y = self.vectors.unbind(-1)
+        self.attempt([torch.stack((x + unit * i, y + unit * j), -1) for i, j in pattern])
 
     def _cost(self, differences: Tensor, vectors: Tensor, expect: Tensor | None = None) -> Tensor:
         apart = vectors - (self._expect if expect is None else expect)
@@ -91,9 +94,7 @@ class _Task:
     """The pictures to predict, and what is seen to predict them from."""
 
     def __init__(self, luma: Tensor, sights: Sights, bit_price: Tensor) -> None:
-        n, height, width = luma.shape
-        parts = luma.reshape(n, height // 8, 8, width // 8, 8).transpose(2, 3)
-        self._parts = parts[:, None].to(torch.int16)  # [N, 1, 2 h, 2 w, 8, 8]
+        self._luma = luma
         self._sights = sights
         self._bit_price = bit_price
         self.is_transformed = False
@@ -102,8 +103,9 @@ class _Task:
         """What vectors [N, K, rows, columns, 2] leave, float32 [N, K, rows, columns]."""
         if whole:
             vectors = vectors.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        left = self._parts - self._sights.parts(vectors)
-        sums = (sums_of_transformed(left) if self.is_transformed else sums_of_moduli(left)).float()
+        sums = self._sights.differences(
+            self._luma, vectors, transformed=self.is_transformed
+        ).float()
         return sums.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).sum((3, 5)) if whole else sums
 
     def price(self, bits: Tensor, like: Tensor) -> Tensor:
@@ -112,7 +114,14 @@ class _Task:
 
 
 def find_motion(
-    source: list[Tensor], pictures: Pictures, rows: Tensor, steps: Tensor, start: Tensor
+    source: list[Tensor],
+    pictures: Pictures,
+    rows: Tensor,
+    steps: Tensor,
+    start: Tensor,
+    *,
+    sights: type[Sights] = Sights,
+    predict: Predict = predict,
 ) -> Moved:
     """
     Find what takes stored pictures to new ones.
@@ -123,8 +132,10 @@ def find_motion(
         rows: Which of them for each frame, int64 [N].
         steps: Nominal quantiser steps, float32 [N].
         start: Vectors of the frames before, int16 [N, h, w, 4, 2].
+        sights: What looks at pictures.
+        predict: What predicts, as `rtcodec_engines.tensor.predict.predict`.
     """
-    task = _Task(source[0], Sights(pictures.planes[0][rows]), BIT_PRICE * steps)
+    task = _Task(source[0], sights(pictures.planes[0][rows]), BIT_PRICE * steps)
     resting = torch.zeros_like(start[..., 0, :], dtype=torch.int32)
     best = _Best(task, resting, resting, whole=True)
     rest, at_rest = best.differences, best.cost
@@ -138,7 +149,9 @@ def find_motion(
     calm = at_rest < ((CALM + CALM_PER_STEP * steps) * 256)[:, None, None]
     vectors = vectors * ~calm[..., None, None]
     task.is_transformed = False
-    return _decide(task, source, pictures, rows, vectors, rest)
+    alone, smooth, vectors = _decide(task, source[0], vectors, rest)
+    prediction = predict(pictures, rows, vectors, alone)
+    return _without_specks(task, source, prediction, vectors, alone, smooth)
 
 
 def bits_of(apart: Tensor) -> Tensor:
@@ -210,31 +223,39 @@ def _split(task: _Task, best: _Best, start: Tensor) -> Tensor:
 
 
 def _decide(
-    task: _Task, source: list[Tensor], pictures: Pictures, rows: Tensor, vectors: Tensor,
-    rest: Tensor,
-) -> Moved:  # fmt: skip
-    """Leave tiles at rest whose motion is worth little, and blocks alone that nothing predicts."""
+    task: _Task, luma: Tensor, vectors: Tensor, rest: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    Leave tiles at rest whose motion is worth little, and blocks alone that nothing predicts.
+
+    Returns:
+        Which blocks are alone, which are smooth, bool [N, h, w], and the vectors.
+    """
     first = vectors[..., 0, :].int()
     left = task.differences(quarter_grid(vectors).int()[:, None], whole=False)[:, 0]
     moved = of_blocks(left).sum(-1)
-    luma = source[0].float()
-    n, height, width = luma.shape
-    blocks = luma.reshape(n, height // 16, 16, width // 16, 16)
+    blocks = luma.float().unflatten(2, (-1, 16)).unflatten(1, (-1, 16))  # [N, h, 16, w, 16]
     mean = (blocks.mean((2, 4), keepdim=True) + 0.5).floor()
-    spread_out = (blocks - mean).abs().sum((2, 4))
+    busy = (blocks - mean).abs().sum((2, 4))
     bits = bits_of(first - _expect(first))
-    alone = moved + task.price(bits, first) > spread_out + task.price(
-        torch.full_like(bits, INTRA_BITS), first
-    )
+    alone = moved + task.price(bits - INTRA_BITS, first) > busy
     is_whole = (vectors == vectors[..., :1, :]).all(-1).all(-1)
     saved = torch.where(alone | ~is_whole, torch.inf, (rest - moved).clamp(min=0))
     tiles = saved.unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).sum((2, 4))
     quiet = tiles <= task.price(torch.full_like(tiles, TILE_BITS), tiles[..., None])
-    keep = ~(spread_tiles(quiet, 4) | alone)
-    vectors = vectors * keep[..., None, None]
+    moving = ~(spread_tiles(quiet, 4) | alone)
+    return alone, busy < SMOOTH * 256, vectors * moving[..., None, None]
 
-    prediction = predict(pictures, rows, vectors, alone)
-    smooth = spread_out < SMOOTH * 256
+
+def _without_specks(
+    task: _Task,
+    source: list[Tensor],
+    prediction: list[Tensor],
+    vectors: Tensor,
+    alone: Tensor,
+    smooth: Tensor,
+) -> Moved:
+    """Let smooth blocks stand alone, too, where vectors bring a speck of colour into them."""
     intra = alone | (smooth & _has_speck(source, prediction, task))
     grey = [
         torch.where(spread(intra, plane.shape[1] // intra.shape[1]), GREY, plane)

@@ -36,11 +36,27 @@ class Sights:
         down, both = _half_way(whole, 1), _half_way(right, 1)
         rows, columns = self._height + 2 * MARGIN, self._width + 2 * MARGIN
         crops = ((whole, 4, 4), (right, 4, 1), (down, 1, 4), (both, 1, 1))
-        self._planes = torch.stack(
-            [p[:, i : i + rows, j : j + columns] for p, i, j in crops], 1
-        ).to(torch.uint8)
+        self.planes = torch.stack([p[:, i : i + rows, j : j + columns] for p, i, j in crops], 1).to(
+            torch.uint8
+        )
 
-    def parts(self, vectors: Tensor) -> Tensor:
+    def differences(self, source: Tensor, vectors: Tensor, *, transformed: bool) -> Tensor:
+        """
+        What vectors leave of 8x8 parts.
+
+        Args:
+            source: Luma, uint8 [N, H, W].
+            vectors: int32 [N, K, 2 h, 2 w, 2], in quarters of a sample.
+            transformed: Whether after a Hadamard transform.
+
+        Returns:
+            int32 [N, K, 2 h, 2 w].
+        """
+        parts = source.unflatten(2, (-1, _SIDE)).unflatten(1, (-1, _SIDE)).transpose(2, 3)
+        left = parts[:, None].to(torch.int16) - self._parts(vectors)
+        return _sums_of_transformed(left) if transformed else _sums_of_moduli(left)
+
+    def _parts(self, vectors: Tensor) -> Tensor:
         """
         See the 8x8 parts that vectors bring.
 
@@ -66,12 +82,12 @@ class Sights:
 
     def _seen(self, frames: Tensor, i: Tensor, j: Tensor) -> Tensor:
         """Samples at places in halves."""
-        _, _, height, width = self._planes.shape
+        _, _, height, width = self.planes.shape
         plane = frames * 4 + (i & 1) + 2 * (j & 1)
         start = (plane * height + (j >> 1) + MARGIN) * width + (i >> 1) + MARGIN
         steps = torch.arange(_SIDE, device=i.device)
         at = start[..., None, None] + steps[:, None] * width + steps
-        return self._planes.view(-1)[at].to(torch.int16)
+        return self.planes.view(-1)[at].to(torch.int16)
 
 
 def _half_way(plane: Tensor, axis: int) -> Tensor:
@@ -83,12 +99,12 @@ def _half_way(plane: Tensor, axis: int) -> Tensor:
     return ((sums + 32) >> 6).clamp(0, 255)
 
 
-def sums_of_moduli(difference: Tensor) -> Tensor:
+def _sums_of_moduli(difference: Tensor) -> Tensor:
     """What parts [..., 8, 8] differ, int32 [...]."""
     return difference.abs().sum((-1, -2), dtype=torch.int32)
 
 
-def sums_of_transformed(difference: Tensor) -> Tensor:
+def _sums_of_transformed(difference: Tensor) -> Tensor:
     """The same after a Hadamard transform, in units of an orthonormal one: nearer to bits."""
     d = difference
     for axis in (-1, -2):
@@ -96,4 +112,4 @@ def sums_of_transformed(difference: Tensor) -> Tensor:
             pairs = d.unflatten(axis, (-1, 2, apart)).unbind(axis - 1)
             joined = torch.stack((pairs[0] + pairs[1], pairs[0] - pairs[1]), axis - 1)
             d = joined.flatten(axis - 2, axis)
-    return (sums_of_moduli(d) + 4) // 8
+    return (_sums_of_moduli(d) + 4) // 8
