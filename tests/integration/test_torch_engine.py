@@ -287,11 +287,7 @@ def test_all_batches_may_be_made_ready_at_once() -> None:
 
 def test_weights_that_do_not_fit_are_told() -> None:
     def no_room(*_: Any) -> Any:
-        class Full(torch.nn.Module):  # type: ignore[misc, name-defined]
-            def to(self, *args: Any, **options: Any) -> Any:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-
-        return Full()
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EngineError, match="the model does not fit: CUDA out of memory"):
         TorchEngine(find_bundle("n64"), device=CpuDevice(), frames=no_room)
