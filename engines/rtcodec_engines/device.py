@@ -80,6 +80,10 @@ class Lane(ABC):
     def wait(self) -> Arrays:
         """Block until what was launched is done; its outputs, which nobody else writes to."""
 
+    def device_ms(self, key: Hashable, passes: int) -> float | None:
+        """Milliseconds of a program on the device alone; None where nobody knows."""
+        return None
+
     @abstractmethod
     def forget(self, unwanted: Callable[[Hashable], bool]) -> None:
         """Let go of the programs whose key is *unwanted*."""
@@ -243,10 +247,7 @@ class CudaLane(Lane):
             self._arrived.record(self._in)
         with torch.cuda.stream(self._run):
             self._run.wait_event(self._arrived)
-            if program.graph is None:
-                program.outputs = dict(program.call(program.inputs))
-            else:
-                program.graph.replay()
+            program.start()
             self._ran.record(self._run)
         with torch.cuda.stream(self._out):
             self._out.wait_event(self._ran)
@@ -264,6 +265,18 @@ class CudaLane(Lane):
         outputs, self._launched = self._launched, {}
         return _arrays(outputs)
 
+    def device_ms(self, key: Hashable, passes: int) -> float | None:
+        program = self._programs[key]
+        cuda: Any = torch.cuda
+        begin, end = (cuda.Event(enable_timing=True) for _ in range(2))
+        with torch.cuda.stream(self._run):
+            begin.record(self._run)
+            for _ in range(passes):
+                program.start()
+            end.record(self._run)
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / passes
+
     def forget(self, unwanted: Callable[[Hashable], bool]) -> None:
         self._programs = {k: v for k, v in self._programs.items() if not unwanted(k)}
 
@@ -275,6 +288,13 @@ class _CudaProgram:
         self.call, self.hosts, self.inputs = call, hosts, inputs
         self.outputs: dict[str, Tensor] = {}
         self.graph: Any = None
+
+    def start(self) -> None:
+        """Enqueue it on the current stream."""
+        if self.graph is None:
+            self.outputs = dict(self.call(self.inputs))
+        else:
+            self.graph.replay()
 
 
 def _zeros(shapes: Shapes) -> dict[str, Tensor]:

@@ -150,6 +150,10 @@ class TorchEngine:
         """Padded sizes that programs and pictures are kept for."""
         return tuple(self._slabs)
 
+    def memory_bytes(self) -> int:
+        """The most that this process ever had of the device's memory; 0 where nobody counts."""
+        return self._device.memory_bytes()
+
     def open_state(self, width: int, height: int) -> StateId:
         """Make room for one stream, and have programs for single frames of its size ready."""
         size = padded_size(width, height)
