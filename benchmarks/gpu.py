@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
         join(args.join)
         return 0
     if args.record is not None:
-        from benchmarks.gpu_record import record
+        from benchmarks._gpu_record import record
 
         record(args.record / RESULTS)
         return 0
@@ -192,7 +192,7 @@ class Session:
 
     def engine_parity(self) -> dict[str, Any]:
         """The whole engine: integers exact, rows of batches, drift against ONNX Runtime."""
-        from benchmarks import gpu_engine
+        from benchmarks import _gpu_engine as gpu_engine
         from rtcodec.bundle import find_bundle
         from rtcodec.engine.loader import open_engine
 
@@ -220,7 +220,7 @@ class Session:
 
     def operations(self) -> dict[str, Any]:
         """Each operation by size and batch, and how far it is from the memory's speed."""
-        from benchmarks import gpu_engine
+        from benchmarks import _gpu_engine as gpu_engine
         from rtcodec.bundle import find_bundle
 
         results: dict[str, Any] = {}
@@ -245,7 +245,7 @@ class Session:
 
     def streams(self) -> dict[str, Any]:
         """How many streams at 30 fps keep up, by size."""
-        from benchmarks import gpu_engine
+        from benchmarks import _gpu_engine as gpu_engine
         from rtcodec.bundle import find_bundle
 
         results: dict[str, Any] = {}
@@ -264,7 +264,7 @@ class Session:
 
     def switches(self) -> dict[str, Any]:
         """The same operations without CUDA graphs, and without kernels."""
-        from benchmarks import gpu_engine
+        from benchmarks import _gpu_engine as gpu_engine
         from rtcodec.bundle import find_bundle
 
         bundle = find_bundle(self.args.models.split(",")[0])
@@ -280,7 +280,7 @@ class Session:
 
     def tensorrt(self) -> dict[str, Any]:
         """Build TensorRT's engines, if the library loads, and time the operations with them."""
-        from benchmarks import gpu_engine
+        from benchmarks import _gpu_engine as gpu_engine
         from rtcodec.bundle import find_bundle
         from rtcodec.errors import RtcodecError
         from rtcodec_engines.plan_cache import PlanCache

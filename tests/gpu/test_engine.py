@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: torch)")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: cpu)")
 
-from benchmarks.gpu_engine import (  # noqa: E402
+from benchmarks._gpu_engine import (  # noqa: E402
     OPERATIONS,
     delta_differences,
     drift,

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: torc
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: cpu)")
 
 from benchmarks import gpu  # noqa: E402
-from benchmarks.gpu_record import record  # noqa: E402
+from benchmarks._gpu_record import record  # noqa: E402
 from rtcodec.errors import InputError  # noqa: E402
 
 ENGINE_STAGES = "engine_parity,operations,streams,switches,tensorrt"

@@ -21,7 +21,7 @@ from rtcodec_engines.tensor.predict import Pictures, predict
 from rtcodec_engines.tensor.sights import Sights
 from rtcodec_engines.tensor.vectors import expected, of_blocks, quarter_grid, spread_tiles
 
-TILE_BITS, INTRA_BITS, SPLIT_BITS, SPLIT_FROM = 24, 24, 6, 40
+TILE_BITS, INTRA_BITS, SPLIT_BITS, SPLIT_FROM, CLOSE_BITS = 24, 24, 6, 40, 72
 SPECK_LEAST, SMOOTH = 20, 10
 "As in `_search.c`, where they are explained."
 
@@ -66,13 +66,13 @@ class _Best:
         self._expect = vectors
         self.cost = self._cost(self.differences, self.vectors)
 
-    def attempt(self, vectors: list[Tensor]) -> None:
-        """Take over what is better of *vectors*."""
+    def attempt(self, vectors: list[Tensor], where: Tensor | None = None) -> None:
+        """Take over what is better of *vectors*, everywhere or *where* that is asked for."""
         tried = torch.stack(vectors, 1)  # [N, K, rows, columns, 2]
         differences = self._task.differences(tried, whole=self._whole)
         cost = self._cost(differences, tried, self._expect[:, None])
         least, which = cost.min(1)
-        better = least < self.cost
+        better = least < self.cost if where is None else where & (least < self.cost)
         chosen = which[:, None]
         self.cost = torch.where(better, least, self.cost)
         own = differences.gather(1, chosen)[:, 0]
@@ -80,10 +80,12 @@ class _Best:
         spot = tried.gather(1, chosen[..., None].expand(-1, -1, -1, -1, 2))[:, 0]
         self.vectors = torch.where(better[..., None], spot, self.vectors)
 
-    def around(self, pattern: tuple[tuple[int, int], ...], unit: int) -> None:
+    def around(
+        self, pattern: tuple[tuple[int, int], ...], unit: int, where: Tensor | None = None
+    ) -> None:
         """Try what lies around the best so far."""
         x, y = self.vectors.unbind(-1)
-        self.attempt([torch.stack((x + unit * i, y + unit * j), -1) for i, j in pattern])
+        self.attempt([torch.stack((x + unit * i, y + unit * j), -1) for i, j in pattern], where)
 
     def _cost(self, differences: Tensor, vectors: Tensor, expect: Tensor | None = None) -> Tensor:
         apart = vectors - (self._expect if expect is None else expect)
@@ -139,12 +141,12 @@ def find_motion(
     resting = torch.zeros_like(start[..., 0, :], dtype=torch.int32)
     best = _Best(task, resting, resting, whole=True)
     rest, at_rest = best.differences, best.cost
-    _descend(best, start.int())
+    _descend(best, start.int(), task.price(torch.full_like(best.cost, CLOSE_BITS), best.vectors))
     task.is_transformed = True
     best = _Best(task, best.vectors, _expect(best.vectors), whole=True)
     best.around(_CROSS, 2)
     best.around(_SQUARE, 1)
-    _take_over(best)
+    _take_over(task, best)
     vectors = _split(task, best, start.int())
     calm = at_rest < ((CALM + CALM_PER_STEP * steps) * 256)[:, None, None]
     vectors = vectors * ~calm[..., None, None]
@@ -160,25 +162,53 @@ def bits_of(apart: Tensor) -> Tensor:
     return torch.where(apart != 0, 2 * sizes + 0.5, 0.5).sum(-1)
 
 
-def _descend(best: _Best, start: Tensor) -> None:
+def _descend(best: _Best, start: Tensor, far: Tensor) -> None:
     """By whole samples: from the vectors of the last frame, far and near, and from neighbours."""
     last = start.unbind(3)
     best.attempt([*last, last[0].roll(-1, 2), last[0].roll(-1, 1)])
     best.expect(_expect(best.vectors))
     for radius in (8, 4, 2, 1):
-        best.around(_SQUARE, radius * _SAMPLE)
+        best.around(_SQUARE, radius * _SAMPLE, best.cost > far)
     for radius in (2, 1):
         best.expect(_expect(best.vectors))
         best.attempt(_beside(best.vectors))
-        best.around(_SQUARE, radius * _SAMPLE)
+        best.around(_SQUARE, radius * _SAMPLE, best.cost > far)
+    best.around(_CROSS, _SAMPLE)
 
 
-def _take_over(best: _Best) -> None:
-    """What neighbours found, and what is expected, which costs nothing to say."""
-    for _ in range(2):
-        expect = _expect(best.vectors)
-        best.expect(expect)
-        best.attempt([expect, *_beside(best.vectors)])
+def _take_over(task: _Task, best: _Best) -> None:
+    """
+    Take over what neighbours found, or what is expected, where that is cheaper in all.
+
+    What it does to the blocks that lean on this one counts too, so a fourth of the blocks is asked
+    at a time: none of them leans on another.
+    """
+    place = torch.arange(2, device=best.vectors.device)
+    for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        own = (place == down)[:, None] & (place == across)
+        n, h, w, _ = best.vectors.shape
+        asked = own.repeat(h // 2, w // 2)  # [h, w]
+        field = best.vectors
+        tried = torch.stack((field, _expect(field), *_beside(field)), 1)  # [N, K, h, w, 2]
+        differences = task.differences(tried, whole=True)
+        fields = torch.where(asked[..., None], tried, field[:, None]).flatten(0, 1)
+        bits = _bits_around(bits_of(fields - _expect(fields))).unflatten(0, (n, -1))
+        which = (differences + task.price(bits, tried)).argmin(1, keepdim=True)
+        spot = which[..., None].expand(-1, -1, -1, -1, 2)
+        best.vectors = torch.where(asked[..., None], tried.gather(1, spot)[:, 0], field)
+        chosen = differences.gather(1, which)[:, 0]
+        best.differences = torch.where(asked, chosen, best.differences)
+    best.expect(_expect(best.vectors))
+
+
+def _bits_around(bits: Tensor) -> Tensor:
+    """Bits [N, h, w] of each block and of those of its tile that lean on it."""
+    n, h, w = bits.shape
+    tiles = bits.reshape(n, h // 4, 4, w // 4, 4)
+    below = torch.cat((tiles[:, :, 1:], torch.zeros_like(tiles[:, :, :1])), 2)
+    both = tiles + below
+    right = torch.cat((both[..., 1:], torch.zeros_like(both[..., :1])), -1)
+    return (both + right).reshape(n, h, w)
 
 
 def _beside(vectors: Tensor) -> list[Tensor]:

@@ -65,7 +65,7 @@ def moving_frames(width: int, height: int, count: int, *, seed: int = 0) -> list
     return frames
 
 
-def _encode_job(state: Any, planes: Planes, qp: int, t: int) -> EncodeJob:
+def encode_job(state: Any, planes: Planes, qp: int, t: int) -> EncodeJob:
     return EncodeJob(
         state, planes, qp, reference=(t - 1) % 2 if t else None, store=t % 2, reconstruct=True
     )
@@ -90,7 +90,7 @@ def drift(writer: Engine, reader: Engine, frames: Sequence[Planes], qp: int) -> 
     source, sink = writer.open_state(width, height), reader.open_state(width, height)
     worst, last, largest = 0.0, 0.0, 0
     for t, planes in enumerate(frames):
-        output = writer.encode([_encode_job(source, planes, qp, t)])[0]
+        output = writer.encode([encode_job(source, planes, qp, t)])[0]
         shown = reader.decode([_decode_job(sink, output, planes, qp, t)])[0]
         own = output.reconstruction
         assert own is not None
@@ -151,9 +151,7 @@ def row_differences(engine: TorchEngine, width: int, height: int, batches: Seque
         states = [engine.open_state(width, height) for _ in few]
         frames = []
         for t in range(2):
-            jobs = [
-                _encode_job(s, clips[k][t], qps[k], t) for s, k in zip(states, few, strict=True)
-            ]
+            jobs = [encode_job(s, clips[k][t], qps[k], t) for s, k in zip(states, few, strict=True)]
             frames.append(
                 engine.encode(jobs) if together else [engine.encode([job])[0] for job in jobs]
             )
@@ -245,7 +243,7 @@ def streams_at_30_fps(
             due = begin + (t + number / count) * FRAME_S
             time.sleep(max(0.0, due - time.perf_counter()))
             planes = clip[t % len(clip)]
-            output = engine.encode([_encode_job(writer, planes, 30, t)])[0]
+            output = engine.encode([encode_job(writer, planes, 30, t)])[0]
             engine.decode([_decode_job(reader, output, planes, 30, t)])
             own.append(time.perf_counter() - due)
         engine.close_state(writer)
