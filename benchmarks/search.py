@@ -58,9 +58,13 @@ def main(arguments: list[str]) -> int:
         "c": open_engine("onnxruntime", bundle),
         "batches": CpuTorchEngine(bundle),
     }
-    clips = {path.stem: read_clip(path, max_frames=args.frames).frames for path in args.clips}
+    clips: dict[str, Sequence[Planes]] = {
+        path.stem: read_clip(path, max_frames=args.frames).frames for path in args.clips
+    }
+    if not clips:
+        clips["made up"] = moving_frames(192, 128, 6)
     rows = []
-    for name, frames in (clips or {"made up": moving_frames(192, 128, 6)}).items():
+    for name, frames in clips.items():
         found = {key: cost(engine, bundle, frames, args.qp) for key, engine in engines.items()}
         row: dict[str, Any] = {"clip": name, "frames": len(frames), "qp": args.qp}
         for key, (bits, psnr) in found.items():
