@@ -5,14 +5,15 @@ from torch import Tensor, nn
 
 from rtcodec.bundle import Bundle
 from rtcodec.models.layer import Block, is_int8
-from rtcodec_engines.kernel import motion
 from rtcodec_engines.kernel.edge import smooth
+from rtcodec_engines.kernel.motion import paint, predict, predict_and_paint
 from rtcodec_engines.kernel.refinement import FusedRefine
 from rtcodec_engines.kernel.sight import FusedSights
 from rtcodec_engines.kernel.trunk import FusedBlock
 from rtcodec_engines.tensor.frames import Frames
 from rtcodec_engines.tensor.paint import Painted
 from rtcodec_engines.tensor.predict import Pictures
+from rtcodec_engines.tensor.vectors import Motion
 
 
 class FusedFrames(Frames):
@@ -20,8 +21,8 @@ class FusedFrames(Frames):
 
     sights = FusedSights
     refinement = FusedRefine
-    predict = staticmethod(motion.predict)
-    paint = staticmethod(motion.paint)
+    predict = staticmethod(predict)
+    paint = staticmethod(paint)
     smooth = staticmethod(smooth)
 
     def __init__(self, bundle: Bundle, *, autocast: torch.dtype | None = None) -> None:
@@ -33,8 +34,8 @@ class FusedFrames(Frames):
                 trunk.blocks = nn.Sequential(*map(FusedBlock, blocks))
 
     def predict_and_paint(
-        self, pictures: Pictures, rows: Tensor, vectors: Tensor, intra: Tensor,
-        symbols: Tensor, still: Tensor, steps: Tensor,
+        self, pictures: Pictures, rows: Tensor, motion: Motion, symbols: Tensor, still: Tensor,
+        steps: Tensor,
     ) -> Painted:  # fmt: skip
         """As `Frames.predict_and_paint`, in one kernel for each plane."""
-        return motion.predict_and_paint(pictures, rows, vectors, intra, symbols, still, steps)
+        return predict_and_paint(pictures, rows, motion, symbols, still, steps)

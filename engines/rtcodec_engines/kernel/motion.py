@@ -13,26 +13,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rtcodec.motion.predict import CHROMA_TAPS, GREY, LUMA_TAPS
+from rtcodec.motion.predict import CHROMA_TAPS, CHROMA_WEIGHTS, GREY, LUMA_TAPS, LUMA_WEIGHTS
 from rtcodec.motion.transform import DCT, LUMA_PARTS, ORDER, PARTS, SMALL
 from rtcodec_engines.tensor.paint import Painted
-from rtcodec_engines.tensor.predict import PLANE_SCALES, Pictures
+from rtcodec_engines.tensor.predict import PLANE_SCALES, Pictures, overlapping
+from rtcodec_engines.tensor.vectors import Motion
 
 _GREY = tl.constexpr(GREY)
 
 
 @triton.jit
-def _predicted(
-    slab, rows, vectors, n, place, y, x, h, w, taps,
-    SIDE: tl.constexpr, SHIFT: tl.constexpr, COUNT: tl.constexpr,
-):  # fmt: skip
-    """Samples at (y, x) [8, 8] of a plane, moved by the vectors of their quarters."""
-    quarter = (y // SIDE % 2) * 2 + x // SIDE % 2
-    at = ((n * h * w + place) * 4 + quarter) * 2
-    across = tl.load(vectors + at).to(tl.int32)
-    down = tl.load(vectors + at + 1).to(tl.int32)
-    height, width = 2 * SIDE * h, 2 * SIDE * w
-    start = tl.load(rows + n) * height
+def _moved(
+    slab, start, across, down, y, x, height, width, taps, SHIFT: tl.constexpr, COUNT: tl.constexpr
+):
+    """Samples at (y, x) [8, 8] of a plane, each moved by its own vector."""
     whole_x = x + (across >> SHIFT) - (COUNT // 2 - 1)
     whole_y = y + (down >> SHIFT) - (COUNT // 2 - 1)
     part_x = (across & ((1 << SHIFT) - 1)) * COUNT
@@ -47,6 +41,49 @@ def _predicted(
             line += sample * tl.load(taps + part_x + j)
         sums += (line >> 4) * tl.load(taps + part_y + i)
     return tl.minimum(tl.maximum(((sums >> 6) + 2) >> 2, 0), 4080)
+
+
+@triton.jit
+def _vector_at(vectors, n, row, column, h, w):
+    """Where the vector of the quarter at a place among quarters is."""
+    block = (n * h + row // 2) * w + column // 2
+    return vectors + (block * 4 + row % 2 * 2 + column % 2) * 2
+
+
+@triton.jit
+def _predicted(
+    slab, rows, vectors, intra, overlaps, n, y, x, h, w, taps, weights,
+    SIDE: tl.constexpr, SHIFT: tl.constexpr, COUNT: tl.constexpr,
+):  # fmt: skip
+    """Samples at (y, x) [8, 8] of a plane, moved by the vectors of their quarters, and blended."""
+    height, width = 2 * SIDE * h, 2 * SIDE * w
+    start = tl.load(rows + n) * height
+    row, column = y // SIDE, x // SIDE
+    at = _vector_at(vectors, n, row, column, h, w)
+    across, down = tl.load(at).to(tl.int32), tl.load(at + 1).to(tl.int32)
+    own = _moved(slab, start, across, down, y, x, height, width, taps, SHIFT, COUNT)
+    tile = (n * (h // 4) + tl.min(tl.min(row, 0), 0) // 8) * (w // 4)
+    tile += tl.min(tl.min(column, 0), 0) // 8
+    if tl.load(overlaps + tile).to(tl.int32) > 0:
+        sums = tl.zeros((8, 8), tl.int32)
+        for side in range(4):  # left, right, above, below
+            one = 2 * (side % 2) - 1
+            beside_row = row + tl.where(side < 2, 0, one)
+            beside_column = column + tl.where(side < 2, one, 0)
+            inside = (beside_row >= 0) & (beside_row < 2 * h)
+            inside = inside & (beside_column >= 0) & (beside_column < 2 * w)
+            beside_row = tl.minimum(tl.maximum(beside_row, 0), 2 * h - 1)
+            beside_column = tl.minimum(tl.maximum(beside_column, 0), 2 * w - 1)
+            block = (n * h + beside_row // 2) * w + beside_column // 2
+            counts = tl.where(inside, 1 - tl.load(intra + block).to(tl.int32), 0)
+            there = _vector_at(vectors, n, beside_row, beside_column, h, w)
+            across, down = tl.load(there).to(tl.int32), tl.load(there + 1).to(tl.int32)
+            other = _moved(slab, start, across, down, y, x, height, width, taps, SHIFT, COUNT)
+            deep = tl.where(side < 2, x % SIDE, y % SIDE)
+            deep = tl.where(side % 2 == 0, deep, SIDE - 1 - deep)
+            sums += counts * tl.load(weights + deep) * (other - own)
+        own = tl.minimum(tl.maximum(own + ((sums + 16) >> 5), 0), 4080)
+    return own
 
 
 @triton.jit
@@ -68,8 +105,9 @@ def _added(symbols, n, place, part, h, w, step, bases, order):
 
 @triton.jit
 def _part_kernel(
-    slab, rows, vectors, intra, taps, prediction, symbols, still, steps, bases, order, out, coded,
-    h, w, PLANE: tl.constexpr, SIDE: tl.constexpr, SHIFT: tl.constexpr, COUNT: tl.constexpr,
+    slab, rows, vectors, intra, overlaps, taps, weights,
+    prediction, symbols, still, steps, bases, order, out, coded, h, w,
+    PLANE: tl.constexpr, SIDE: tl.constexpr, SHIFT: tl.constexpr, COUNT: tl.constexpr,
     PREDICT: tl.constexpr, PAINT: tl.constexpr,
 ):  # fmt: skip
     """One part: predicted, or read; then, if it is to be painted, with what is added."""
@@ -83,7 +121,9 @@ def _part_kernel(
     at = (n * h * 8 * scale + y) * w * 8 * scale + x
     if PREDICT:
         alone = tl.load(intra + n * h * w + place) != 0
-        moved = _predicted(slab, rows, vectors, n, place, y, x, h, w, taps, SIDE, SHIFT, COUNT)
+        moved = _predicted(
+            slab, rows, vectors, intra, overlaps, n, y, x, h, w, taps, weights, SIDE, SHIFT, COUNT
+        )
         samples = tl.where(alone, _GREY, moved)
     else:
         samples = tl.load(prediction + at)
@@ -99,36 +139,40 @@ def _part_kernel(
     tl.store(out + at, samples)
 
 
-def predict(pictures: Pictures, rows: Tensor, vectors: Tensor, intra: Tensor) -> list[Tensor]:
+def predict(pictures: Pictures, rows: Tensor, motion: Motion) -> list[Tensor]:
     """As `rtcodec_engines.tensor.predict.predict`."""
-    return _run(vectors, intra, pictures=pictures, rows=rows).planes
+    return _run(motion, pictures=pictures, rows=rows).planes
 
 
 def paint(symbols: Tensor, prediction: list[Tensor], still: Tensor, steps: Tensor) -> Painted:
     """As `rtcodec_engines.tensor.paint.paint`."""
-    return _run(still, still, prediction=prediction, symbols=symbols, still=still, steps=steps)
+    nowhere = Motion(still, still, still)
+    return _run(nowhere, prediction=prediction, symbols=symbols, still=still, steps=steps)
 
 
 def predict_and_paint(
-    pictures: Pictures, rows: Tensor, vectors: Tensor, intra: Tensor,
-    symbols: Tensor, still: Tensor, steps: Tensor,
-) -> Painted:  # fmt: skip
+    pictures: Pictures, rows: Tensor, motion: Motion, symbols: Tensor, still: Tensor, steps: Tensor
+) -> Painted:
     """Both, without the prediction ever being stored."""
-    return _run(
-        vectors, intra, pictures=pictures, rows=rows, symbols=symbols, still=still, steps=steps
-    )
+    return _run(motion, pictures=pictures, rows=rows, symbols=symbols, still=still, steps=steps)
 
 
 def _run(
-    vectors: Tensor, intra: Tensor, *, pictures: Pictures | None = None, rows: Tensor | None = None,
-    prediction: list[Tensor] | None = None, symbols: Tensor | None = None,
-    still: Tensor | None = None, steps: Tensor | None = None,
-) -> Painted:  # fmt: skip
+    motion: Motion,
+    *,
+    pictures: Pictures | None = None,
+    rows: Tensor | None = None,
+    prediction: list[Tensor] | None = None,
+    symbols: Tensor | None = None,
+    still: Tensor | None = None,
+    steps: Tensor | None = None,
+) -> Painted:
     """What is not given stands for what is not asked for; kernels then never look at it."""
-    n, h, w = intra.shape
-    device = intra.device
-    nothing = intra
+    n, h, w = motion.intra.shape
+    device = motion.intra.device
+    nothing = motion.intra
     coded = torch.empty((n, 2 * h, 2 * w), dtype=torch.bool, device=device)
+    overlaps = nothing if pictures is None else overlapping(motion)
     bases, order = _tables(device)
     planes = []
     for plane, scale in enumerate(PLANE_SCALES):
@@ -136,9 +180,11 @@ def _run(
         _part_kernel[(h * w * (1 if plane else 4), n)](
             nothing if pictures is None else pictures.planes[plane],
             nothing if rows is None else rows,
-            vectors.contiguous(),
-            intra.contiguous(),
+            motion.vectors.contiguous(),
+            motion.intra.contiguous(),
+            overlaps,
             _taps(device, scale),
+            _weights(device, scale),
             nothing if prediction is None else prediction[plane],
             nothing if symbols is None else symbols.contiguous(),
             nothing if still is None else still.contiguous(),
@@ -149,6 +195,13 @@ def _run(
         )  # fmt: skip
         planes.append(out)
     return Painted(planes, coded)
+
+
+@cache
+def _weights(device: torch.device, scale: int) -> Tensor:
+    """By distance from a side, int32 [8 or 4]."""
+    near = LUMA_WEIGHTS if scale == 1 else CHROMA_WEIGHTS
+    return torch.tensor(near + (0,) * len(near), dtype=torch.int32, device=device)
 
 
 @cache

@@ -38,7 +38,7 @@ from rtcodec_engines.tensor.search import find_motion
 from rtcodec_engines.tensor.sights import Sights
 from rtcodec_engines.tensor.slab import Slab
 from rtcodec_engines.tensor.smooth import smooth
-from rtcodec_engines.tensor.vectors import motion_symbols, spread_tiles, vectors_of
+from rtcodec_engines.tensor.vectors import Motion, motion_symbols, spread_tiles, vectors_of
 
 Tensors = Mapping[str, Tensor]
 
@@ -132,9 +132,9 @@ class Frames(nn.Module):
             source, slab.pictures, rows, self.nominal[qp], slab.vectors[state],
             sights=self.sights, predict=self.predict,
         )  # fmt: skip
-        slab.vectors.index_copy_(0, state, moved.vectors)
+        slab.vectors.index_copy_(0, state, moved.motion.vectors)
         latents, split = transform(source, moved.prediction, steps)
-        motion = motion_symbols(moved.vectors, moved.intra)
+        motion = motion_symbols(moved.motion)
         coded = self.quantise(latents, split, motion, qp)
         spared = self.rest(coded, qp)
         symbols = coded.symbols * ~spread_tiles(spared, 4)[:, None]
@@ -144,28 +144,28 @@ class Frames(nn.Module):
         painted = self.paint(
             said["symbols"], moved.prediction, spread_tiles(still, 4), self.steps[qp]
         )
-        shown = self._delta_pictures(slab, painted, moved.vectors, moved.intra, still, numbers)
-        is_scene = moved.intra.flatten(1).float().mean(1) > NEW_SCENE
+        shown = self._delta_pictures(slab, painted, moved.motion, still, numbers)
+        is_scene = moved.motion.intra.flatten(1).float().mean(1) > NEW_SCENE
         return {**said, **shown, "is_scene": is_scene}
 
     @torch.inference_mode()
     def decode_delta(self, slab: Slab, given: Tensors) -> dict[str, Tensor]:
         """Turn `symbols` and `numbers` into planes."""
         symbols, numbers = given["symbols"], given["numbers"]
-        vectors, intra = vectors_of(symbols[..., -MOTION_CHANNELS:])
+        motion = vectors_of(symbols[..., -MOTION_CHANNELS:])
         still = ~of_tiles((symbols != 0).any(3, keepdim=True).permute(0, 3, 1, 2))
         painted = self.predict_and_paint(
-            slab.pictures, numbers[:, REFERENCE], vectors, intra, symbols, spread_tiles(still, 4),
+            slab.pictures, numbers[:, REFERENCE], motion, symbols, spread_tiles(still, 4),
             self.steps[numbers[:, QP]],
         )  # fmt: skip
-        return self._delta_pictures(slab, painted, vectors, intra, still, numbers)
+        return self._delta_pictures(slab, painted, motion, still, numbers)
 
     def predict_and_paint(
-        self, pictures: Pictures, rows: Tensor, vectors: Tensor, intra: Tensor,
-        symbols: Tensor, still: Tensor, steps: Tensor,
+        self, pictures: Pictures, rows: Tensor, motion: Motion, symbols: Tensor, still: Tensor,
+        steps: Tensor,
     ) -> Painted:  # fmt: skip
         """Both, of which a decoder never sees what is between."""
-        return self.paint(symbols, self.predict(pictures, rows, vectors, intra), still, steps)
+        return self.paint(symbols, self.predict(pictures, rows, motion), still, steps)
 
     def _intra_pictures(
         self, slab: Slab, z: Tensor, symbols: Tensor, numbers: Tensor
@@ -183,11 +183,13 @@ class Frames(nn.Module):
         return _shown(planes)
 
     def _delta_pictures(
-        self, slab: Slab, painted: Painted, vectors: Tensor, intra: Tensor, still: Tensor,
-        numbers: Tensor,
-    ) -> dict[str, Tensor]:  # fmt: skip
+        self, slab: Slab, painted: Painted, motion: Motion, still: Tensor, numbers: Tensor
+    ) -> dict[str, Tensor]:
         qp, planes = numbers[:, QP], painted.planes
-        self.smooth(planes, painted.coded, vectors, intra, spread_tiles(still, 4), self.limits[qp])
+        self.smooth(
+            planes, painted.coded, motion.vectors, motion.intra, spread_tiles(still, 4),
+            self.limits[qp],
+        )  # fmt: skip
         before = slab.pictures.qps[numbers[:, REFERENCE]]
         qps = torch.where(still, before, qp.to(torch.uint8)[:, None, None])
         slab.store(numbers[:, STORE], planes, qps)

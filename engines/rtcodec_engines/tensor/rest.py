@@ -5,13 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from rtcodec.bundle import Bundle
-from rtcodec.codec.rest import SQUARES_PER_BIT
 from rtcodec.entropy.cdf import PROB_BITS, SCALE_COUNT, Z_MAX
 from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
 from rtcodec.models.contexts import Contexts
 from rtcodec.models.tier import PIXEL_CHANNELS, TILE_SIDE
 from rtcodec.motion.native import FINE
-from rtcodec.motion.search import nominal_step
+from rtcodec.motion.search import SQUARES_PER_BIT, nominal_step
 from rtcodec.motion.transform import LUMA_PARTS, PARTS
 from rtcodec.motion.vectors import SPLIT_CHANNEL
 from rtcodec.types import QP_MAX

@@ -19,13 +19,13 @@ from rtcodec.motion.search import BIT_PRICE, CALM, CALM_PER_STEP
 from rtcodec_engines.tensor.paint import parts_of, spread
 from rtcodec_engines.tensor.predict import Pictures, predict
 from rtcodec_engines.tensor.sights import Sights
-from rtcodec_engines.tensor.vectors import expected, of_blocks, quarter_grid, spread_tiles
+from rtcodec_engines.tensor.vectors import Motion, expected, of_blocks, quarter_grid, spread_tiles
 
 TILE_BITS, INTRA_BITS, SPLIT_BITS, SPLIT_FROM, CLOSE_BITS = 24, 24, 6, 40, 72
 SPECK_LEAST, SMOOTH = 20, 10
 "As in `_search.c`, where they are explained."
 
-Predict = Callable[[Pictures, Tensor, Tensor, Tensor], list[Tensor]]
+Predict = Callable[[Pictures, Tensor, Motion], list[Tensor]]
 
 _SQUARE = ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
 _CROSS = ((0, -1), (-1, 0), (1, 0), (0, 1))
@@ -35,11 +35,7 @@ _SAMPLE = 4  # in quarters
 class Moved(NamedTuple):
     """What was found for frames."""
 
-    vectors: Tensor
-    "int16 [N, h, w, 4, 2]."
-
-    intra: Tensor
-    "Blocks better off without a prediction, bool [N, h, w]."
+    motion: Motion
 
     prediction: list[Tensor]
     "Planes int32 [N, H, W]."
@@ -152,8 +148,15 @@ def find_motion(
     vectors = vectors * ~calm[..., None, None]
     task.is_transformed = False
     alone, smooth, vectors = _decide(task, source[0], vectors, rest)
-    prediction = predict(pictures, rows, vectors, alone)
-    return _without_specks(task, source, prediction, vectors, alone, smooth)
+    cut = torch.ones_like(alone[:, ::4, ::4])
+    plain = predict(pictures, rows, Motion(vectors, alone, cut))
+    intra = alone | (smooth & _has_speck(source, plain, task))
+    vectors = vectors * ~intra[..., None, None]
+    plain = [
+        torch.where(spread(intra, plane.shape[1] // intra.shape[1]), GREY, plane) for plane in plain
+    ]
+    blended = predict(pictures, rows, Motion(vectors, intra, ~cut))
+    return _nearer(source, plain, blended, Motion(vectors, intra, cut), FINE * steps)
 
 
 def bits_of(apart: Tensor) -> Tensor:
@@ -277,21 +280,29 @@ def _decide(
     return alone, busy < SMOOTH * 256, vectors * moving[..., None, None]
 
 
-def _without_specks(
-    task: _Task,
+def _nearer(
     source: list[Tensor],
-    prediction: list[Tensor],
-    vectors: Tensor,
-    alone: Tensor,
-    smooth: Tensor,
+    plain: list[Tensor],
+    blended: list[Tensor],
+    motion: Motion,
+    steps: Tensor,
 ) -> Moved:
-    """Let smooth blocks stand alone, too, where vectors bring a speck of colour into them."""
-    intra = alone | (smooth & _has_speck(source, prediction, task))
-    grey = [
-        torch.where(spread(intra, plane.shape[1] // intra.shape[1]), GREY, plane)
-        for plane in prediction
+    """Each tile overlapped, unless that takes more bits, going by the logarithm of errors."""
+    bits = []
+    for prediction in (plain, blended):
+        off = [
+            (expect - own.int() * FINE).float()
+            for own, expect in zip(source, prediction, strict=True)
+        ]
+        errors = parts_of(off).square().sum((-1, -2))  # [N, h, w, 6]
+        scaled = torch.log2(1 + errors / steps.square()[:, None, None, None]).sum(-1)
+        bits.append(scaled.unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).sum((2, 4)))
+    alone = bits[1] > bits[0] + 1
+    chosen = [
+        torch.where(spread_tiles(alone, one.shape[1] // alone.shape[1]), one, other)
+        for one, other in zip(plain, blended, strict=True)
     ]
-    return Moved(vectors * ~intra[..., None, None], intra, grey)
+    return Moved(motion._replace(alone=alone), chosen)
 
 
 def _has_speck(source: list[Tensor], prediction: list[Tensor], task: _Task) -> Tensor:

@@ -1,5 +1,7 @@
 """Vectors from the symbols of delta frames and back: `rtcodec.motion.vectors`, in batches."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -8,16 +10,21 @@ from rtcodec.motion.vectors import INTRA_CHANNEL
 _SIDE = 4  # blocks along a tile
 
 
-def vectors_of(symbols: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    Read the motion of frames.
+class Motion(NamedTuple):
+    """What delta frames say of where they come from."""
 
-    Args:
-        symbols: int16 [N, h, w, 10].
+    vectors: Tensor
+    "int16 [N, h, w, 4, 2], any numbers."
 
-    Returns:
-        Vectors int16 [N, h, w, 4, 2], which wrap at 16 bits, and intra bool [N, h, w].
-    """
+    intra: Tensor
+    "Blocks without a prediction, bool [N, h, w]."
+
+    alone: Tensor
+    "Tiles whose blocks do not overlap though they move, bool [N, Th, Tw]."
+
+
+def vectors_of(symbols: Tensor) -> Motion:
+    """Read the motion of frames from symbols int16 [N, h, w, 10]; vectors wrap at 16 bits."""
     n, h, w, channels = symbols.shape
     said = symbols.reshape(n, h // _SIDE, _SIDE, w // _SIDE, _SIDE, channels)
     own: dict[tuple[int, int], Tensor] = {}  # [N, Th, Tw, 4, 2] by place in the tile
@@ -38,16 +45,26 @@ def vectors_of(symbols: Tensor) -> tuple[Tensor, Tensor]:
             own[row, column] = torch.stack((first, right, below, last), -2)
     rows = [torch.stack([own[i, j] for j in range(_SIDE)], 3) for i in range(_SIDE)]
     vectors = torch.stack(rows, 2)  # [N, Th, 4, Tw, 4, 4, 2]
-    return vectors.reshape(n, h, w, 4, 2), symbols[..., INTRA_CHANNEL] != 0
+    alone = (said[..., INTRA_CHANNEL] < 0).any(4).any(2)
+    return Motion(vectors.reshape(n, h, w, 4, 2), symbols[..., INTRA_CHANNEL] > 0, alone)
 
 
-def motion_symbols(vectors: Tensor, intra: Tensor) -> Tensor:
-    """Invert `vectors_of`: int16 [N, h, w, 10], the last one 0."""
-    first, right, below, last = vectors.unbind(-2)
-    of_first = first - expected(vectors)
+def motion_symbols(motion: Motion) -> Tensor:
+    """
+    Invert `vectors_of`: int16 [N, h, w, 10], the last one 0.
+
+    That a tile is alone is said by its first block with a prediction; there has to be one.
+    """
+    first, right, below, last = motion.vectors.unbind(-2)
+    of_first = first - expected(motion.vectors)
     of_last = last - _median(right, below, first)
-    alone = intra[..., None].to(torch.int16)
-    parts = (of_first, alone, right - first, below - first, of_last, torch.zeros_like(alone))
+    n, h, w = motion.intra.shape
+    tiles = motion.intra.reshape(n, h // _SIDE, _SIDE, w // _SIDE, _SIDE).transpose(2, 3)
+    free = ~tiles.flatten(3)  # [N, Th, Tw, 16]
+    speaks = free & (free.cumsum(-1) == 1) & motion.alone[..., None]
+    places = speaks.unflatten(3, (_SIDE, _SIDE)).transpose(2, 3).reshape(n, h, w)
+    said = (motion.intra.to(torch.int16) - places.to(torch.int16))[..., None]
+    parts = (of_first, said, right - first, below - first, of_last, torch.zeros_like(said))
     return torch.cat(parts, -1)
 
 

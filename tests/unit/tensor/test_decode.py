@@ -36,33 +36,42 @@ def random_vectors(rng: np.random.Generator, reach: int, count: int) -> NDArray[
 def test_vectors_come_from_symbols_as_in_numpy(seed: int, reach: int) -> None:
     rng = np.random.default_rng(seed)
     symbols = rng.integers(-reach - 1, reach + 1, (3, ROWS, COLUMNS, 10)).astype(np.int16)
-    symbols[..., 2] = rng.random((3, ROWS, COLUMNS)) < 0.2
-    found, intra = tensor_vectors.vectors_of(torch.from_numpy(symbols))
-    for own, alone, said in zip(found, intra, symbols, strict=True):
-        wanted, wanted_intra = vectors.vectors_of(said)
-        assert np.array_equal(own.numpy(), wanted)
-        assert np.array_equal(alone.numpy(), wanted_intra != 0)
-    back = tensor_vectors.motion_symbols(found, intra).numpy()
-    assert np.array_equal(back[..., :9], symbols[..., :9])
+    symbols[..., 2] = rng.choice([-1, 0, 0, 0, 1], (3, ROWS, COLUMNS))
+    found = tensor_vectors.vectors_of(torch.from_numpy(symbols))
+    for k, said in enumerate(symbols):
+        wanted, about = vectors.vectors_of(said)
+        assert np.array_equal(found.vectors[k].numpy(), wanted)
+        assert np.array_equal(found.intra[k].numpy(), about & native.INTRA != 0)
+        tiles = (about & native.ALONE).reshape(ROWS // 4, 4, COLUMNS // 4, 4)
+        assert np.array_equal(found.alone[k].numpy(), tiles.any((1, 3)))
+    back = tensor_vectors.motion_symbols(found)
+    assert torch.equal(tensor_vectors.vectors_of(back).alone, found.alone)
+    back = back.numpy()
+    assert np.array_equal(back[..., 2] > 0, symbols[..., 2] > 0)
+    for channels in (slice(0, 2), slice(3, 9)):
+        assert np.array_equal(back[..., channels], symbols[..., channels])
     assert not back[..., 9].any()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds, st.sampled_from([0, 5, 90, 700, 32767]))
 def test_predictions_equal_those_of_c(seed: int, reach: int) -> None:
     rng = np.random.default_rng(seed)
     stored = [fine_blocks(rng, ROWS, COLUMNS) for _ in range(3)]
     rows = np.array([2, 0, 2])
     moved = random_vectors(rng, reach, 3)
+    moved[0, :, :4] *= rng.random((ROWS, 4, 1, 1)) < 0.2  # a few that move
     intra = rng.random((3, ROWS, COLUMNS)) < 0.1
-    out = predict(
-        pictures_of(stored), torch.from_numpy(rows), torch.from_numpy(moved),
-        torch.from_numpy(intra),
-    )  # fmt: skip
+    alone = rng.random((3, ROWS // 4, COLUMNS // 4)) < 0.3
+    intra[:, ::4, ::4] = False  # of the blocks that say so
+    motion = tensor_vectors.Motion(*map(torch.from_numpy, (moved, intra, alone)))
+    out = predict(pictures_of(stored), torch.from_numpy(rows), motion)
     for k, row in enumerate(rows):
         reference = native.Reference(ROWS, COLUMNS)
         reference.fill(stored[row])
-        wanted = reference.predict(np.ascontiguousarray(moved[k]), intra[k].astype(np.uint8))
+        about = intra[k].astype(np.uint8) * native.INTRA
+        about[::4, ::4] |= alone[k].astype(np.uint8) * native.ALONE
+        wanted = reference.predict(np.ascontiguousarray(moved[k]), about)
         assert np.array_equal(blocks_from([plane[k] for plane in out]), wanted)
 
 

@@ -32,7 +32,7 @@ from rtcodec_engines.tensor.predict import Pictures, predict  # noqa: E402
 from rtcodec_engines.tensor.refine import Refine  # noqa: E402
 from rtcodec_engines.tensor.sights import Sights  # noqa: E402
 from rtcodec_engines.tensor.smooth import smooth  # noqa: E402
-from rtcodec_engines.tensor.vectors import spread_tiles  # noqa: E402
+from rtcodec_engines.tensor.vectors import Motion, spread_tiles  # noqa: E402
 from support.tensors import fine_blocks, pictures_of, planes_from  # noqa: E402
 
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -50,8 +50,9 @@ class Case:
         self.rows = torch.tensor([2, 1], device=DEVICE)
         moved = rng.integers(-reach, reach + 1, (2, rows, columns, 4, 2)).astype(np.int16)
         moved[:, ::2] = moved[:, ::2, :, :1]
-        self.vectors = self._on(moved)
-        self.intra = self._on(rng.random((2, rows, columns)) < 0.2)
+        intra = self._on(rng.random((2, rows, columns)) < 0.2)
+        alone = self._on(rng.random((2, rows // 4, columns // 4)) < 0.2)
+        self.motion = Motion(self._on(moved), intra, alone)
         few = rng.random((2, rows, columns, 394)) < 0.02
         symbols = (rng.integers(-40, 41, few.shape) * few).astype(np.int16)
         symbols[..., -1] = rng.random(symbols.shape[:3]) < 0.5
@@ -75,17 +76,17 @@ def assert_same(ones: list[Tensor], others: list[Tensor]) -> None:
 @pytest.mark.parametrize("reach", [0, 60, 30000])
 def test_predictions(reach: int) -> None:
     case = Case(reach, reach)
-    given = (case.pictures, case.rows, case.vectors, case.intra)
+    given = (case.pictures, case.rows, case.motion)
     assert_same(motion.predict(*given), predict(*given))
 
 
 def test_paintings() -> None:
     case = Case(4)
-    expect = predict(case.pictures, case.rows, case.vectors, case.intra)
+    expect = predict(case.pictures, case.rows, case.motion)
     plain = paint(case.symbols, expect, case.still, case.steps)
     fused = motion.paint(case.symbols, expect, case.still, case.steps)
     both = motion.predict_and_paint(
-        case.pictures, case.rows, case.vectors, case.intra, case.symbols, case.still, case.steps
+        case.pictures, case.rows, case.motion, case.symbols, case.still, case.steps
     )
     for own in (fused, both):
         assert_same(own.planes, plain.planes)
@@ -95,10 +96,10 @@ def test_paintings() -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (4, 8)])
 def test_smoothing(rows: int, columns: int) -> None:
     case = Case(5, 7, rows, columns)
-    given = (case.pictures, case.rows, case.vectors * 0, case.intra)
+    given = (case.pictures, case.rows, case.motion._replace(vectors=case.motion.vectors * 0))
     painted = paint(case.symbols, predict(*given), case.still, case.steps)
     still = spread_tiles(case.still[:, ::4, ::4], 4)
-    told = (painted.coded, case.vectors, case.intra, still, case.limits)
+    told = (painted.coded, case.motion.vectors, case.motion.intra, still, case.limits)
     plain, fused = ([plane.clone() for plane in painted.planes] for _ in range(2))
     smooth(plain, *told)
     fused_smooth(fused, *told)
