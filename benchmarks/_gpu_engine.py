@@ -137,7 +137,7 @@ def _random_symbols(rng: np.random.Generator, channels: int, *, alone: bool) -> 
         symbols[386] = 1  # grey: nothing of the picture before is left
         return symbols
     symbols[384:393] = rng.integers(-40, 41, (9, 12, 16)) * (rng.random((9, 12, 16)) < 0.2)
-    symbols[386] = rng.random((12, 16)) < 0.1
+    symbols[386] = rng.choice([-1, 0, 1], (12, 16), p=[0.02, 0.9, 0.08])
     symbols[393] = rng.random((12, 16)) < 0.4
     return symbols
 

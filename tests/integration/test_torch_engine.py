@@ -134,7 +134,7 @@ def said_anywhere(rng: np.random.Generator, channels: int, *, alone: bool) -> ND
         symbols[386] = 1
         return symbols
     symbols[384:393] = rng.integers(-40, 41, (9, 12, 16)) * (rng.random((9, 12, 16)) < 0.2)
-    symbols[386] = rng.random((12, 16)) < 0.1
+    symbols[386] = rng.choice([-1, 0, 1], (12, 16), p=[0.02, 0.9, 0.08])
     symbols[393] = rng.random((12, 16)) < 0.4
     symbols[:, :4, 4:8] = 0  # a tile at rest
     return symbols

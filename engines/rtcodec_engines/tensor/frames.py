@@ -109,12 +109,13 @@ class Frames(nn.Module):
             indices = self.scales(z, qp)
             symbols = self.intra.residual(latents.float(), z, indices)
             symbols = symbols.clamp(-SYMBOL_MAX, SYMBOL_MAX)
-        shown = self._intra_pictures(slab, z, symbols, numbers)
-        return {**_coded(z, symbols, indices), **shown}
+        said = _coded(z, symbols, indices)
+        return {**said, **self.decode_intra(slab, {**said, "numbers": numbers})}
 
     @torch.inference_mode()
     def decode_intra(self, slab: Slab, given: Tensors) -> dict[str, Tensor]:
         """Turn `z`, `symbols` and `numbers` into planes."""
+        # An encoder goes this way, too: floats laid out otherwise may be rounded otherwise.
         symbols = given["symbols"].permute(0, 3, 1, 2).float()
         return self._intra_pictures(slab, given["z"].float(), symbols, given["numbers"])
 

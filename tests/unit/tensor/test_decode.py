@@ -46,11 +46,11 @@ def test_vectors_come_from_symbols_as_in_numpy(seed: int, reach: int) -> None:
         assert np.array_equal(found.alone[k].numpy(), tiles.any((1, 3)))
     back = tensor_vectors.motion_symbols(found)
     assert torch.equal(tensor_vectors.vectors_of(back).alone, found.alone)
-    back = back.numpy()
-    assert np.array_equal(back[..., 2] > 0, symbols[..., 2] > 0)
+    again = back.numpy()
+    assert np.array_equal(again[..., 2] > 0, symbols[..., 2] > 0)
     for channels in (slice(0, 2), slice(3, 9)):
-        assert np.array_equal(back[..., channels], symbols[..., channels])
-    assert not back[..., 9].any()
+        assert np.array_equal(again[..., channels], symbols[..., channels])
+    assert not again[..., 9].any()
 
 
 @settings(max_examples=25, deadline=None)
