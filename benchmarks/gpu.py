@@ -303,8 +303,9 @@ class Session:
         return {"built": built, "name": engine.info.name, "problem": engine.problem, "rows": rows}
 
     def _engine(self, bundle: Any, *, off: str = "") -> Any:
+        from rtcodec_engines.best_frames import best_frames, plain_frames
         from rtcodec_engines.device import CpuDevice, CudaDevice
-        from rtcodec_engines.torch_engine import TorchEngine, best_frames, plain_frames
+        from rtcodec_engines.torch_engine import TorchEngine
 
         cuda = self.device.type == "cuda"
         return TorchEngine(

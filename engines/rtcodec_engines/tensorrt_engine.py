@@ -16,12 +16,13 @@ from rtcodec.engine.loader import EngineReport
 from rtcodec.errors import ConfigError, EngineError
 from rtcodec.models.parity import networks_of
 from rtcodec_engines.batching import BUCKETS
+from rtcodec_engines.best_frames import best_frames, switched_off
 from rtcodec_engines.device import CudaDevice, Device
 from rtcodec_engines.plan_cache import PlanCache
 from rtcodec_engines.tensor.frames import Frames
 from rtcodec_engines.tensorrt_networks import TensorRtNetworks, load_networks, parity_problem
 from rtcodec_engines.tensorrt_runtime import Runtime, TensorRtRuntime, tensorrt_library
-from rtcodec_engines.torch_engine import STATES, TorchEngine, best_frames, switched_off
+from rtcodec_engines.torch_engine import STATES, TorchEngine
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ Frames of one operation and one padded size run together, whatever stream they a
 keep is in a slab on the device. The same code runs on a CPU in float32, for tests and parity.
 """
 
-import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,22 +23,17 @@ from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded
 from rtcodec.types import Planes, tile_grid
 from rtcodec_engines.batching import BUCKETS, Again, Batching, Request
+from rtcodec_engines.best_frames import MakeFrames, best_frames, plain_frames, switched_off
 from rtcodec_engines.device import (
     Arrays,
     CpuDevice,
     CudaDevice,
     Device,
-    Fault,
     Lane,
     Shapes,
-    fault_of,
 )
-from rtcodec_engines.tensor.frames import PLANES, QP, REFERENCE, STATE, STORE, Frames
+from rtcodec_engines.tensor.frames import PLANES, QP, REFERENCE, STATE, STORE
 from rtcodec_engines.tensor.slab import SCRATCH, Slab
-
-_log = logging.getLogger(__name__)
-
-MakeFrames = Callable[[Bundle, Device], Frames]
 
 Size = tuple[int, int]
 "Padded (height, width) in pixels, multiples of 64."
@@ -324,38 +317,6 @@ class CpuTorchEngine(TorchEngine):
     def __init__(self, bundle: Bundle, *, threads: int = 1, states: int = STATES) -> None:
         """As `TorchEngine`."""
         super().__init__(bundle, threads=threads, device=CpuDevice(), states=states)
-
-
-def plain_frames(bundle: Bundle, device: Device) -> Frames:
-    """The operations in plain torch."""
-    return Frames(bundle, autocast=device.autocast).eval().to(device.torch_device)
-
-
-def best_frames(bundle: Bundle, device: Device) -> Frames:
-    """The operations with Triton's kernels, if it is there and they agree with plain torch."""
-    plain = plain_frames(bundle, device)
-    fused: Frames = plain
-    if device.torch_device.type != "cuda":
-        return plain
-    try:
-        from rtcodec_engines.kernel.fused import FusedFrames
-        from rtcodec_engines.tensor.agreement import disagreement
-
-        fused = FusedFrames(bundle, autocast=device.autocast).eval().to(device.torch_device)
-        wrong = disagreement(fused, plain, device.torch_device)
-    except Exception as error:  # whatever a compiler does: plain torch does as well
-        if fault_of(error) is not Fault.OTHER:
-            raise
-        wrong = f"{type(error).__name__}: {error}".partition("\n")[0]
-    if wrong is None:
-        return fused
-    _log.warning("kernels are not used: %s", wrong)
-    return plain
-
-
-def switched_off() -> frozenset[str]:
-    """What `RTCODEC_GPU_OFF` names: `graphs`, `kernels`, with commas between."""
-    return frozenset(filter(None, os.environ.get("RTCODEC_GPU_OFF", "").split(",")))
 
 
 def shapes_of(bundle: Bundle, operation: str, size: Size, bucket: int) -> Shapes:

@@ -18,8 +18,9 @@ from rtcodec.bundle import Bundle, installed_bundles  # noqa: E402
 from rtcodec.engine.api import EncodeJob  # noqa: E402
 from rtcodec.engine.loader import open_engine  # noqa: E402
 from rtcodec_engines.batching import BUCKETS  # noqa: E402
+from rtcodec_engines.best_frames import best_frames, plain_frames  # noqa: E402
 from rtcodec_engines.device import CudaDevice  # noqa: E402
-from rtcodec_engines.torch_engine import TorchEngine, best_frames, plain_frames  # noqa: E402
+from rtcodec_engines.torch_engine import TorchEngine  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,7 +33,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
     return Bundle.load(request.param)
 
 
-@pytest.fixture(scope="module", params=["kernels and graphs", "graphs", "kernels", "neither"])
+@pytest.fixture(scope="module", params=["kernels and graphs", "graphs", "neither"])
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[TorchEngine]:
     engine = TorchEngine(
         bundle,
