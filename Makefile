@@ -49,11 +49,13 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # No environment of its own: a machine with a GPU brings the torch that fits its driver.
-gpu: export PYTHONPATH := .:server:engines:clients
+gpu: export PYTHONPATH := .:server:engines:clients:tests
 gpu:
 	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null \
 		|| { echo "no CUDA device that torch in $(GPU_PYTHON) can use (make gpu GPU_PYTHON=...)" >&2; exit 1; }
-	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider -ra tests/gpu
+	$(GPU_PYTHON) -m rtcodec.entropy.build
+	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider --noconftest -ra tests/gpu \
+		tests/unit/tensor/test_kernels.py tests/unit/test_batching.py
 	$(GPU_PYTHON) -m benchmarks.gpu $(ARGS)
 
 clean:

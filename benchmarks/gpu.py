@@ -1,13 +1,17 @@
 """
 One call on a machine with a GPU: parity, speed, and training for the time that is left.
 
-    python -m benchmarks.gpu --out OUT --minutes 9 --data data.npz --start runs/s128 --tier s128
+    python -m benchmarks.gpu --out OUT --minutes 9 --stages parity,engine_parity,operations
+    python -m benchmarks.gpu --out OUT --minutes 9 --stages streams,switches,tensorrt
+    python -m benchmarks.gpu --out OUT --minutes 9 --stages training --data data.npz --start RUN
     python -m benchmarks.gpu --out OUT --rehearse        the same on a CPU, tiny and quick
+    python -m benchmarks.gpu --record OUT                to benchmarks/gpu.json and docs/gpu.png
     python -m benchmarks.gpu --join OUT                  make last.safetensors from its parts
 
-Needs the checkout and torch, onnxruntime, safetensors, Pillow; neither PyAV nor a network.
-`data.npz` comes from `rtcodec train --pack`. Writes results.json after every stage, and the
-trained weights in files below 16 MiB. A stage that fails is reported and the next one goes on.
+Needs the checkout with its C built, torch, onnxruntime, safetensors, Pillow; neither PyAV nor a
+network. `data.npz` comes from `rtcodec train --pack`. Adds to results.json after every stage, and
+writes the trained weights in files below 16 MiB. A stage that fails is reported and the next one
+goes on; one for which there is no time left says so.
 """
 
 from __future__ import annotations
@@ -29,6 +33,10 @@ from typing import Any
 BATCHES = (1, 2, 4, 8, 16)
 SIZES = ((640, 360), (1280, 720), (1920, 1080))
 PARITY_SIZE = (640, 384)
+STAGES = (
+    "parity", "speed", "engine_parity", "operations", "streams", "switches", "tensorrt", "training",
+)  # fmt: skip
+RESULTS = "results.json"
 RESERVE_S = 45.0
 "Left of the call for saving the weights after training."
 
@@ -43,11 +51,14 @@ class Plan:
     "Width and height, multiples of 64."
     passes: int = 50
     "Timed passes of each benchmark."
+    drift_frames: int = 300
+    streams: tuple[int, ...] = (8, 16, 32, 48, 64, 80, 96)
+    stream_frames: int = 120
     crop_px: int = 256
     screens: int = 120
 
 
-REHEARSAL = Plan((1, 2), ((128, 64),), (128, 64), 2, 64, 0)
+REHEARSAL = Plan((1, 2), ((128, 64),), (128, 64), 2, 3, (1, 2), 6, 64, 0)
 
 
 def main(arguments: list[str]) -> int:
@@ -57,6 +68,11 @@ def main(arguments: list[str]) -> int:
         from rtcodec.models.parts import join
 
         join(args.join)
+        return 0
+    if args.record is not None:
+        from benchmarks._gpu_record import record
+
+        record(args.record / RESULTS)
         return 0
     try:
         import torch
@@ -68,10 +84,12 @@ def main(arguments: list[str]) -> int:
         return 0
     end_s = time.monotonic() + args.minutes * 60
     session = Session(args, torch.device("cpu" if args.rehearse else "cuda"), end_s)
-    session.stage("parity", session.parity)
-    session.stage("speed", session.speed)
-    if args.data is not None:
-        session.stage("training", session.training)
+    for name in args.stages.split(","):
+        if name not in STAGES:
+            print(f"no stage {name}; there are {', '.join(STAGES)}", file=sys.stderr)
+            return 2
+        if name != "training" or args.data is not None:
+            session.stage(name, getattr(session, name))
     return 1 if session.failed else 0
 
 
@@ -80,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--out", type=Path, default=Path("out/gpu"), help="folder for what comes back")
     add("--models", default="s128,n64", help="installed models to check and time")
+    add("--stages", default=",".join(STAGES), help="what to do, in this order")
     add("--minutes", type=float, default=9.0, help="for everything together")
     add("--data", type=Path, help="packed training data; without it nothing is trained")
     add("--tier", default="s128", help="which to train")
@@ -88,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=12, help="threads that cut crops")
     add("--schedule-minutes", type=float, help="training time that the cosine spans")
     add("--rehearse", action="store_true", help="on the CPU, with tiny settings")
+    add("--record", type=Path, metavar="FOLDER", help="only keep the results of a call, with plot")
     add("--join", type=Path, metavar="FOLDER", help="only put a checkpoint together again")
     return parser
 
@@ -99,13 +119,18 @@ class Session:
         self.args, self.device, self.end_s = args, device, end_s
         self.plan = REHEARSAL if args.rehearse else Plan()
         self.failed = False
-        self.results: dict[str, Any] = {"hardware": hardware(device)}
         args.out.mkdir(parents=True, exist_ok=True)
+        kept = args.out / RESULTS
+        self.results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+        self.results["hardware"] = hardware(device)
 
     def stage(self, name: str, work: Callable[[], Any]) -> None:
         """Run one stage and write its results, or why there are none."""
         print(f"== {name}, {self.end_s - time.monotonic():.0f} s left", file=sys.stderr, flush=True)
         begun = time.monotonic()
+        if begun > self.end_s:
+            self.results.setdefault(name, {"skipped": "no time left"})
+            return
         try:
             self.results[name] = work()
         except Exception as error:
@@ -113,7 +138,7 @@ class Session:
             self.failed = True
             self.results[name] = {"failed": f"{type(error).__name__}: {error}"}
         self.results.setdefault("seconds", {})[name] = round(time.monotonic() - begun, 1)
-        (self.args.out / "results.json").write_text(json.dumps(self.results, indent=1))
+        (self.args.out / RESULTS).write_text(json.dumps(self.results, indent=1))
 
     def parity(self) -> dict[str, Any]:
         """The device against ONNX Runtime on the CPU, in float32 and with bf16 trunks."""
@@ -164,6 +189,131 @@ class Session:
                     rows.append({**case, "direction": direction, **times, "frames_per_s": rate})
                     print(rows[-1], file=sys.stderr, flush=True)
         return rows
+
+    def engine_parity(self) -> dict[str, Any]:
+        """The whole engine: integers exact, rows of batches, drift against ONNX Runtime."""
+        from benchmarks import _gpu_engine as gpu_engine
+        from rtcodec.bundle import find_bundle
+        from rtcodec.engine.loader import open_engine
+
+        results: dict[str, Any] = {"versions": gpu_engine.versions()}
+        width, height = self.plan.parity_size
+        for name in self.args.models.split(","):
+            bundle = find_bundle(name)
+            engine, other = self._engine(bundle), open_engine("onnxruntime", bundle, threads=4)
+            frames = gpu_engine.moving_frames(width, height, self.plan.drift_frames)
+            own = results[name] = {
+                "frames": type(engine.frames).__name__,
+                "delta_samples_wrong": gpu_engine.delta_differences(
+                    bundle, engine, other, frames=min(40, self.plan.drift_frames)
+                ),
+                "rows": gpu_engine.row_differences(engine, width, height, self.plan.batches),
+                "written": gpu_engine.drift(engine, other, frames, 30),
+                "read": gpu_engine.drift(other, engine, frames, 30),
+            }
+            engine.close()
+            other.close()
+            print(f"{name}: {own}", file=sys.stderr, flush=True)
+            if own["delta_samples_wrong"]:
+                raise AssertionError(f"{own['delta_samples_wrong']} samples of delta frames differ")
+        return results
+
+    def operations(self) -> dict[str, Any]:
+        """Each operation by size and batch, and how far it is from the memory's speed."""
+        from benchmarks import _gpu_engine as gpu_engine
+        from rtcodec.bundle import find_bundle
+
+        results: dict[str, Any] = {}
+        for name in self.args.models.split(","):
+            bundle = find_bundle(name)
+            engine, rows = self._engine(bundle), []
+            for width, height in self.plan.sizes:
+                if time.monotonic() > self.end_s:
+                    break
+                rows += gpu_engine.operation_times(
+                    engine, width, height, self.plan.batches, self.plan.passes
+                )
+                print(*rows[-4:], sep="\n", file=sys.stderr, flush=True)
+            results[name] = {
+                "frames": type(engine.frames).__name__,
+                "rows": rows,
+                "memory": gpu_engine.memory(engine, engine.memory_bytes()),
+                "roofline": gpu_engine.roofline(rows, bundle, self.results["hardware"]["device"]),
+            }
+            engine.close()
+        return results
+
+    def streams(self) -> dict[str, Any]:
+        """How many streams at 30 fps keep up, by size."""
+        from benchmarks import _gpu_engine as gpu_engine
+        from rtcodec.bundle import find_bundle
+
+        results: dict[str, Any] = {}
+        for name in self.args.models.split(","):
+            engine, rows = self._engine(find_bundle(name)), []
+            for width, height in self.plan.sizes[:2]:
+                engine.warm_up(width, height, largest=max(self.plan.batches))
+                rows += gpu_engine.most_streams(
+                    engine, width, height, self.plan.streams, frames=self.plan.stream_frames,
+                    may_go_on=lambda: time.monotonic() < self.end_s,
+                )  # fmt: skip
+                print(*rows, sep="\n", file=sys.stderr, flush=True)
+            results[name] = rows
+            engine.close()
+        return results
+
+    def switches(self) -> dict[str, Any]:
+        """The same operations without CUDA graphs, and without kernels."""
+        from benchmarks import _gpu_engine as gpu_engine
+        from rtcodec.bundle import find_bundle
+
+        bundle = find_bundle(self.args.models.split(",")[0])
+        results = {}
+        for off in ("", "graphs", "kernels", "graphs,kernels"):
+            engine = self._engine(bundle, off=off)
+            size, batch = self.plan.sizes[min(1, len(self.plan.sizes) - 1)], self.plan.batches[-2:]
+            results[off or "nothing off"] = gpu_engine.operation_times(
+                engine, *size, batch[:1], self.plan.passes
+            )
+            engine.close()
+        return results
+
+    def tensorrt(self) -> dict[str, Any]:
+        """Build TensorRT's engines, if the library loads, and time the operations with them."""
+        from benchmarks import _gpu_engine as gpu_engine
+        from rtcodec.bundle import find_bundle
+        from rtcodec.errors import RtcodecError
+        from rtcodec_engines.plan_cache import PlanCache
+        from rtcodec_engines.tensorrt_engine import TensorRtEngine
+        from rtcodec_engines.tensorrt_networks import build_plans
+        from rtcodec_engines.tensorrt_runtime import TensorRtRuntime
+
+        bundle = find_bundle(self.args.models.split(",")[0])
+        cache = PlanCache(self.args.out / "engines")
+        try:
+            runtime = TensorRtRuntime()
+            built = [graph for graph, *_ in build_plans(bundle, runtime, cache)]
+        except RtcodecError as error:
+            return {"skipped": str(error)}
+        engine = TensorRtEngine(bundle, runtime=runtime, cache=cache)
+        rows = gpu_engine.operation_times(
+            engine, *self.plan.sizes[-1], self.plan.batches, self.plan.passes
+        )
+        engine.close()
+        return {"built": built, "name": engine.info.name, "problem": engine.problem, "rows": rows}
+
+    def _engine(self, bundle: Any, *, off: str = "") -> Any:
+        from rtcodec_engines.best_frames import best_frames, plain_frames
+        from rtcodec_engines.device import CpuDevice, CudaDevice
+        from rtcodec_engines.torch_engine import TorchEngine
+
+        cuda = self.device.type == "cuda"
+        return TorchEngine(
+            bundle,
+            device=CudaDevice(graphs="graphs" not in off) if cuda else CpuDevice(),
+            frames=plain_frames if "kernels" in off else best_frames,
+            states=2 * max(self.plan.streams) + 2 * max(self.plan.batches),
+        )
 
     def training(self) -> dict[str, Any]:
         """Train until the time is up; weights and what resuming needs go to the out folder."""

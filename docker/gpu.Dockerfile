@@ -1,5 +1,5 @@
-# The same with torch for CUDA: trains on a GPU. Relays run the networks on the CPU until there is an
-# engine for GPUs (`rtcodec doctor` says what is usable). Build from the root of the checkout:
+# The same with torch for CUDA: trains on a GPU, and its relay runs the networks there (docs/gpu.md;
+# `rtcodec doctor` says what is usable). Build from the root of the checkout:
 #   docker build -f docker/gpu.Dockerfile -t rtcodec:gpu .
 #   docker run --gpus all --network host -v "$PWD/clips:/clips" rtcodec:gpu train --tier s128 --data /clips --out run
 
@@ -13,8 +13,10 @@ RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:3.12-slim
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build /wheels /wheels
+# Triton compiles what starts its kernels when it first runs them.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN wheel=$(ls /wheels/rtcodec-*.whl) \
-    && python -m pip install --no-cache-dir "${wheel}[cpu,train]" \
+    && python -m pip install --no-cache-dir "${wheel}[cpu,train,torch]" \
     && rm -r /wheels \
     && useradd --create-home rtcodec \
     && install --directory --owner rtcodec /recordings

@@ -95,6 +95,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         "rtcodec.codec.doctor_command", "what hardware and engines are usable, and why not"
     ),
+    "engines": Entry("rtcodec_engines.engines_command", "build, list and check TensorRT engines"),
     "vectors": Entry("rtcodec.conformance.vectors_command", ""),
 }
 
@@ -103,7 +104,6 @@ _EXTRA_OF = {
     "torch": "train",
     "onnx": "train",
     "onnxscript": "train",
-    "torch_tensorrt": "tensorrt",
     "tensorrt": "tensorrt",
     "openvino": "cpu",
     "onnxruntime": "cpu",

@@ -18,7 +18,7 @@ from rtcodec.codec.slicing import Slicing
 from rtcodec.console import CLOCKS, available_cores, print_json
 from rtcodec.engine.api import EncodeOutput
 from rtcodec.engine.capacity import tiles_of
-from rtcodec.engine.loader import AUTO, ENGINES, open_engine, probe_engine
+from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine, probe_engine
 from rtcodec.errors import RtcodecError
 from rtcodec.types import Planes
 
@@ -49,7 +49,11 @@ def examine() -> dict[str, Any]:
     coder = _coder_problem()
     good = [model["name"] for model in models if model["problem"] is None]
     bundle = find_bundle(good[0]) if good else None
-    engines = [_examine_engine(name, bundle if coder is None else None) for name in ENGINES]
+    engines = [
+        _examine_engine(name, bundle if coder is None else None)
+        for name in ENGINE_NAMES
+        if name != AUTO
+    ]
     symbols = [engine.pop("symbols") for engine in engines]
     tried = [s for s in symbols if s is not None]
     return {

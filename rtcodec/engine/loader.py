@@ -5,6 +5,7 @@ rtcodec never imports its engines; shells ask here. Configuration comes in as ar
 """
 
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from socket import socket
@@ -18,7 +19,19 @@ ENGINES: Final[Mapping[str, str]] = {
     "openvino": "rtcodec_engines.openvino_engine:OpenVinoEngine",
     "onnxruntime": "rtcodec_engines.onnxruntime_engine:OnnxRuntimeEngine",
 }
-"Name to class. A class takes (bundle, threads=N) and has a static `probe() -> EngineReport`."
+"Those of CPUs: name to class, which takes (bundle, threads=N) and has a static `probe()`."
+
+GPU_ENGINES: Final[Mapping[str, str]] = {
+    "torch": "rtcodec_engines.torch_engine:TorchEngine",
+    "tensorrt": "rtcodec_engines.tensorrt_engine:TensorRtEngine",
+}
+"Those of NVIDIA GPUs. Without one nothing of them is imported: torch alone takes seconds."
+
+EXTRAS: Final[Mapping[str, str]] = {"torch": "torch", "tensorrt": "tensorrt"}
+"What to install for an engine; `cpu` for the others."
+
+GPU_FILES: Final = ("/dev/nvidiactl", "/dev/dxg")
+"Files that are there where NVIDIA's driver is; the second one under WSL."
 
 REMOTE: Final = "rtcodec_engines.remote_engine:RemoteEngine"
 "Takes (bundle); an engine that another process has."
@@ -26,14 +39,14 @@ REMOTE: Final = "rtcodec_engines.remote_engine:RemoteEngine"
 GROUP: Final = "rtcodec_engines.engine_group:EngineGroup"
 MEMBER: Final = "rtcodec_engines.engine_group:Member"
 
-FALLBACKS: Final = ("openvino", "onnxruntime")
+FALLBACKS: Final = tuple(ENGINES)
 "Engines that need no device but the CPU, best first. They do not hang."
 
 ENGINE_PROCESS: Final = "rtcodec_engines.engine_process"
 "The module to run as that process."
 
 AUTO: Final = "auto"
-ENGINE_NAMES: Final = (AUTO, *ENGINES)
+ENGINE_NAMES: Final = (AUTO, *ENGINES, *GPU_ENGINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +156,8 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
     Start an engine.
 
     Args:
-        name: One of `ENGINE_NAMES`; `auto` is the first usable one.
+        name: One of `ENGINE_NAMES`; `auto` is torch where it has a GPU, else the first usable one
+            of the CPU's.
         bundle: The model to run.
         threads: For one frame.
 
@@ -155,7 +169,10 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
         engine: Engine = _engine_class(name)(bundle, threads=threads)
         return engine
     unusable = []
-    for candidate in ENGINES:  # one at a time: to probe an engine is to import its library
+    for candidate in (
+        *(("torch",) if has_gpu() else ()),
+        *ENGINES,
+    ):  # one at a time: to probe an engine is to import its library
         report = probe_engine(candidate)
         if report.usable:
             return open_engine(candidate, bundle, threads=threads)
@@ -164,7 +181,9 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
 
 
 def probe_engine(name: str) -> EngineReport:
-    """Say whether an engine can run here; never raises for one of `ENGINES`."""
+    """Say whether an engine can run here; never raises for one that there is."""
+    if name in GPU_ENGINES and not has_gpu():
+        return EngineReport(name, False, "no NVIDIA driver here")
     try:
         report: EngineReport = _engine_class(name).probe()
     except ConfigError as error:
@@ -175,16 +194,22 @@ def probe_engine(name: str) -> EngineReport:
     return report
 
 
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is there; looks at files, loads nothing."""
+    return any(os.path.exists(path) for path in GPU_FILES)
+
+
 def _engine_class(name: str) -> Any:
-    path = ENGINES.get(name)
+    path = ENGINES.get(name) or GPU_ENGINES.get(name)
     if path is None:
         raise ConfigError(f"unknown engine {name!r}; there are {', '.join(ENGINE_NAMES)}")
     try:
         return _attribute(path)
     except ModuleNotFoundError as error:
         missing = (error.name or path).partition(".")[0]
+        extra = EXTRAS.get(name, "cpu")
         raise ConfigError(
-            f"engine {name} needs {missing}, which is not installed: pip install 'rtcodec[cpu]'"
+            f"engine {name} needs {missing}, which is not installed: pip install 'rtcodec[{extra}]'"
         ) from None
 
 

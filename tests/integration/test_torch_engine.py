@@ -1,0 +1,301 @@
+"""The GPU engine, on a CPU: the same integers as the other engines, whatever the batch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: torch)")
+
+from rtcodec.bundle import Bundle, find_bundle  # noqa: E402
+from rtcodec.codec.decoder import FrameDecoder  # noqa: E402
+from rtcodec.codec.encoder import FrameEncoder, FramePacker  # noqa: E402
+from rtcodec.codec.reference import NewestReference  # noqa: E402
+from rtcodec.codec.slicing import Slicing  # noqa: E402
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine  # noqa: E402
+from rtcodec.engine.loader import ENGINES, open_engine  # noqa: E402
+from rtcodec.errors import EngineError, LocalProtocolError, Overloaded  # noqa: E402
+from rtcodec.quality import picture_psnr  # noqa: E402
+from rtcodec.types import Planes  # noqa: E402
+from rtcodec_engines import torch_engine  # noqa: E402
+from rtcodec_engines.device import CpuDevice, Fault, fault_of  # noqa: E402
+from rtcodec_engines.torch_engine import CpuTorchEngine, TorchEngine  # noqa: E402
+from support.pictures import noise, picture, same_picture  # noqa: E402
+
+WIDTH, HEIGHT, FRAMES = 200, 136, 5
+MODELS = ("n64", "s128")
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return find_bundle(str(request.param))
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle) -> Iterator[TorchEngine]:
+    engine = CpuTorchEngine(bundle, states=12)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def others(bundle: Bundle) -> Iterator[dict[str, Engine]]:
+    opened = {name: open_engine(name, bundle) for name in ENGINES}
+    yield opened
+    for engine in opened.values():
+        engine.close()
+
+
+def clip(seed: int = 0) -> list[Planes]:
+    """A picture in which a part moves on and the rest stands still."""
+    frames = []
+    for t in range(FRAMES):
+        still, moving = picture(WIDTH, HEIGHT, seed), picture(WIDTH, HEIGHT, seed + 5)
+        planes = []
+        for a, b, side in ((still.y, moving.y, 2), (still.u, moving.u, 1), (still.v, moving.v, 1)):
+            plane = a.copy()
+            plane[: 30 * side, : 30 * side] = np.roll(b, side * t, 1)[: 30 * side, : 30 * side]
+            planes.append(plane)
+        frames.append(Planes(*planes))
+    return frames
+
+
+def coded_alone(engine: Engine, frames: list[Planes], qp: int) -> list[EncodeOutput]:
+    state = engine.open_state(WIDTH, HEIGHT)
+    outputs = [engine.encode([_job(state, planes, qp, t)])[0] for t, planes in enumerate(frames)]
+    engine.close_state(state)
+    return outputs
+
+
+def _job(state: Any, planes: Planes, qp: int, t: int) -> EncodeJob:
+    reference = (t - 1) % 2 if t else None
+    return EncodeJob(state, planes, qp, reference=reference, store=t % 2, reconstruct=True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 23), (200, 136)])
+def test_outputs_keep_the_protocol(
+    bundle: Bundle, engine: TorchEngine, size: tuple[int, int]
+) -> None:
+    width, height = size
+    rows, columns = -(-height // 64), -(-width // 64)
+    state = engine.open_state(width, height)
+    output = engine.encode([EncodeJob(state, noise(width, height), 12, reconstruct=True)])[0]
+    shown = engine.decode([DecodeJob(state, output.z, output.symbols, 12, width, height)])[0]
+    engine.close_state(state)
+
+    wanted = (bundle.hyper_channels, rows, columns)
+    assert (output.z.dtype.name, output.z.shape) == ("int8", wanted)
+    latents = (bundle.latent_channels, 4 * rows, 4 * columns)
+    assert (output.symbols.dtype.name, output.symbols.shape) == ("int16", latents)
+    assert np.array_equal(output.indices, engine.scale_indices(output.z, 12))
+    assert not output.symbols[output.indices == 0].any()
+    assert output.reconstruction is not None
+    assert same_picture(output.reconstruction, shown)
+
+
+@pytest.mark.parametrize("writer", ["torch", *ENGINES])
+def test_streams_of_every_engine_are_read_by_every_other(
+    bundle: Bundle, engine: TorchEngine, others: dict[str, Engine], writer: str
+) -> None:
+    every: dict[str, Engine] = {"torch": engine, **others}
+    packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+    encoder = FrameEncoder(every[writer], packer, WIDTH, HEIGHT, references=NewestReference())
+    frames = [
+        encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
+        for t, planes in enumerate(clip())
+    ]
+    encoder.close()
+    assert [frame.output.is_delta for frame in frames] == [False] + [True] * (FRAMES - 1)
+    for name, reader in every.items():
+        decoder = FrameDecoder(
+            reader, bundle.entropy_tables, bundle.scale_net, WIDTH, HEIGHT,
+            references=NewestReference.SLOTS, delta=bundle.delta,
+        )  # fmt: skip
+        for frame, source in zip(frames, clip(), strict=True):
+            decoded = decoder.decode(frame.unit.packets)
+            assert np.array_equal(decoded.frame.symbols, frame.output.symbols)
+            own = frame.output.reconstruction
+            assert own is not None
+            if name == writer:
+                assert same_picture(decoded.planes, own)
+            lost = picture_psnr(source, own).y - picture_psnr(source, decoded.planes).y
+            assert abs(lost) < 0.1
+        decoder.close()
+
+
+def said_anywhere(rng: np.random.Generator, channels: int, *, alone: bool) -> NDArray[np.int16]:
+    """Random symbols of a delta frame, [M, 12, 16]."""
+    symbols = np.zeros((channels, 12, 16), np.int16)
+    some = rng.random(symbols[:384].shape) < 0.01
+    symbols[:384] = some * rng.integers(-9, 10, some.shape)
+    if alone:
+        symbols[386] = 1
+        return symbols
+    symbols[384:393] = rng.integers(-40, 41, (9, 12, 16)) * (rng.random((9, 12, 16)) < 0.2)
+    symbols[386] = rng.choice([-1, 0, 1], (12, 16), p=[0.02, 0.9, 0.08])
+    symbols[393] = rng.random((12, 16)) < 0.4
+    symbols[:, :4, 4:8] = 0  # a tile at rest
+    return symbols
+
+
+def test_delta_frames_are_the_same_to_the_last_bit_on_every_engine(
+    bundle: Bundle, engine: TorchEngine, others: dict[str, Engine]
+) -> None:
+    assert bundle.delta is not None
+    every: list[Engine] = [engine, *others.values()]
+    states = [one.open_state(250, 190) for one in every]
+    rng = np.random.default_rng(3)
+    z = np.zeros((bundle.hyper_channels, 3, 4), np.int8)
+    blank = np.zeros((bundle.latent_channels, 12, 16), np.int16)
+    for one, state in zip(every, states, strict=True):
+        one.decode([DecodeJob(state, z, blank, 30, 250, 190, store=0)])  # anything; not leant on
+    for t, qp in enumerate((20, 0, 63, 31, 45, 9)):
+        symbols = said_anywhere(rng, bundle.delta.latent_channels, alone=t == 0)
+        shown = [
+            one.decode(
+                [DecodeJob(state, z, symbols, qp, 250, 190, reference=t % 3, store=(t + 1) % 3)]
+            )[0]
+            for one, state in zip(every, states, strict=True)
+        ]
+        for other in shown[1:]:
+            assert same_picture(shown[0], other), t
+    for one, state in zip(every, states, strict=True):
+        one.close_state(state)
+
+
+def test_a_row_of_a_batch_equals_a_frame_alone(engine: TorchEngine) -> None:
+    clips, qps = [clip(seed) for seed in range(5)], [4, 20, 30, 41, 60]
+    alone = [coded_alone(engine, *pair) for pair in zip(clips, qps, strict=True)]
+    states = [engine.open_state(WIDTH, HEIGHT) for _ in clips]
+    readers = [engine.open_state(WIDTH, HEIGHT) for _ in clips]
+    for t in range(FRAMES):
+        outputs = engine.encode(
+            [
+                _job(state, frames[t], qp, t)
+                for state, frames, qp in zip(states, clips, qps, strict=True)
+            ]
+        )
+        for own, other in zip(outputs, alone, strict=True):
+            assert own.is_delta == other[t].is_delta
+            same = own.symbols == other[t].symbols
+            assert same.mean() > 0.999  # products of floats come in another order
+        shown = engine.decode(
+            [
+                DecodeJob(
+                    state,
+                    own.z,
+                    own.symbols,
+                    qp,
+                    WIDTH,
+                    HEIGHT,
+                    reference=(t - 1) % 2 if t else None,
+                    store=t % 2,
+                )
+                for state, own, qp in zip(readers, outputs, qps, strict=True)
+            ]
+        )
+        for own, seen in zip(outputs, shown, strict=True):
+            assert own.reconstruction is not None
+            assert same_picture(own.reconstruction, seen)
+    assert engine.batching.batches[8] >= 2 * FRAMES
+    for state in (*states, *readers):
+        engine.close_state(state)
+
+
+def test_a_new_scene_is_coded_alone_and_leant_on_then(engine: TorchEngine) -> None:
+    scenes = [noise(WIDTH, HEIGHT), picture(WIDTH, HEIGHT), picture(WIDTH, HEIGHT)]
+    writer, reader = (engine.open_state(WIDTH, HEIGHT) for _ in range(2))
+    kinds = []
+    for t, planes in enumerate(scenes):
+        output = engine.encode([_job(writer, planes, 30, t)])[0]
+        kinds.append(output.is_delta)
+        reference = (t - 1) % 2 if output.is_delta else None
+        shown = engine.decode(
+            [
+                DecodeJob(
+                    reader,
+                    output.z,
+                    output.symbols,
+                    30,
+                    WIDTH,
+                    HEIGHT,
+                    reference=reference,
+                    store=t % 2,
+                )
+            ]
+        )[0]
+        assert output.reconstruction is not None
+        assert same_picture(shown, output.reconstruction)
+    assert kinds == [False, False, True]
+    engine.close_state(writer)
+    engine.close_state(reader)
+
+
+def test_what_stands_still_costs_nothing(engine: TorchEngine) -> None:
+    frames = [picture(WIDTH, HEIGHT)] * 3
+    first, *rest = coded_alone(engine, frames, 20)
+    assert not first.is_delta
+    assert all(output.is_delta for output in rest)
+    assert not rest[1].symbols.any()
+
+
+def test_wrong_jobs_are_our_fault(engine: TorchEngine) -> None:
+    state = engine.open_state(64, 64)
+    with pytest.raises(LocalProtocolError, match="was not opened for 32x32"):
+        engine.encode([EncodeJob(state, noise(32, 32), 0)])
+    with pytest.raises(LocalProtocolError, match="nothing was stored in slot 2"):
+        engine.encode([EncodeJob(state, noise(64, 64), 0, reference=2)])
+    for slot in range(8):
+        engine.encode([EncodeJob(state, noise(64, 64), 0, store=slot)])
+    with pytest.raises(LocalProtocolError, match="more than 8 pictures"):
+        engine.encode([EncodeJob(state, noise(64, 64), 0, store=8)])
+    engine.close_state(state)
+    engine.close_state(state)  # once more does no harm
+
+
+def test_there_is_room_for_so_many_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_engine, "KEPT_SIZES", 1)
+    engine = CpuTorchEngine(find_bundle("n64"), states=2)
+    states = [engine.open_state(60, 60) for _ in range(2)]
+    with pytest.raises(Overloaded, match="2 streams of 64x64 are open"):
+        engine.open_state(64, 64)
+    engine.close_state(states.pop())
+    states.append(engine.open_state(64, 64))
+    for state in states:
+        engine.close_state(state)
+    for width in (128, 192, 256, 64):  # sizes are forgotten, and come back
+        state = engine.open_state(width, 64)
+        engine.encode([EncodeJob(state, noise(width, 64), 30)])
+        engine.close_state(state)
+    assert len(engine.sizes) == 2
+    assert not engine.closed
+    engine.close()
+    assert engine.closed
+    with pytest.raises(LocalProtocolError, match="the engine is closed"):
+        engine.open_state(64, 64)
+
+
+def test_all_batches_may_be_made_ready_at_once() -> None:
+    engine = CpuTorchEngine(find_bundle("n64"), states=1)
+    engine.warm_up(64, 64, largest=4)
+    state = engine.open_state(64, 64)
+    engine.encode([EncodeJob(state, noise(64, 64), 30)])
+    engine.close()
+
+
+def test_weights_that_do_not_fit_are_told() -> None:
+    def no_room(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(EngineError, match="the model does not fit: CUDA out of memory"):
+        TorchEngine(find_bundle("n64"), device=CpuDevice(), frames=no_room)
+    assert fault_of(MemoryError()) is Fault.MEMORY
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_so() -> None:
+    assert TorchEngine.probe().reason == "torch finds no CUDA device"
+    with pytest.raises(EngineError, match="torch finds no CUDA device 0"):
+        TorchEngine(find_bundle("n64"))
