@@ -40,7 +40,7 @@ ENGINE_PROCESS: Final = "rtcodec_engines.engine_process"
 "The module to run as that process."
 
 AUTO: Final = "auto"
-ENGINE_NAMES: Final = (AUTO, *ENGINES)
+ENGINE_NAMES: Final = (AUTO, *ENGINES, *GPU_ENGINES)
 
 
 @dataclass(frozen=True, slots=True)
