@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
+from rtcodec.codec.doctor_command import examine
 from rtcodec.engine import loader
-from rtcodec.engine.loader import GPU_ENGINES, has_gpu, probe_engine
+from rtcodec.engine.loader import AUTO, ENGINE_NAMES, GPU_ENGINES, has_gpu, probe_engine
+from rtcodec_server.config import ENGINES as CONFIGURABLE
 
 _OPEN_AUTO = """
 import sys
@@ -40,3 +42,10 @@ def test_without_a_driver_they_say_so(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(loader, "GPU_FILES", ())
     report = probe_engine(name)
     assert (report.usable, report.reason) == (False, "no NVIDIA driver here")
+
+
+def test_everybody_knows_them_by_name() -> None:
+    assert {"torch", "tensorrt"} == set(GPU_ENGINES) < set(ENGINE_NAMES) < set(CONFIGURABLE)
+    assert [engine["name"] for engine in examine()["engines"]] == [
+        name for name in ENGINE_NAMES if name != AUTO
+    ]
