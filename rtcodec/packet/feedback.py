@@ -25,6 +25,8 @@ REPORT_NAME: Final = b"RTCL"
 MAX_WORDS: Final = 8
 "A report covers 32 to 256 frames."
 
+MAX_REPORT_BYTES: Final = 8 + 4 * MAX_WORDS
+
 _VERSION: Final = 1
 _HEADER: Final = struct.Struct("!4sBBH")
 _WORD_BITS: Final = 32

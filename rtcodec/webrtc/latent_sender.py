@@ -17,6 +17,8 @@ from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import REPORT_NAME, FrameReport, read_report
 from rtcodec.packet.packetizer import CutFrame, cut_frame
 from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.vp8_carrier import carry_frame
+from rtcodec.session.carrier import Carrier
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
 from rtcodec.webrtc.clock import monotonic_us
 
@@ -38,13 +40,29 @@ class OutgoingFrame:
     token: Any = None
     "Handed back when the frame was sent or dropped."
 
+    size: tuple[int, int] = (0, 0)
+    "Width and height of its picture, as far as known."
+
     cut: CutFrame = field(init=False)
     "The packets as payloads."
+
+    _carried: list[CutFrame] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         """Cut the packets; raises as `cut_frame`."""
         cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
         object.__setattr__(self, "cut", cut)
+
+    def cut_for(self, carrier: Carrier) -> CutFrame:
+        """Return the packets as payloads of a carrier, which are made once, when first needed."""
+        if carrier is Carrier.OWN:
+            return self.cut
+        if not self._carried:
+            carried = carry_frame(
+                self.packets, timing=self.timing, is_keyframe=self.is_keyframe, size=self.size
+            )
+            self._carried.append(carried)
+        return self._carried[0]
 
 
 REMB_HOLDS_US: Final = 5_000_000
@@ -70,6 +88,9 @@ class SendCounters:
 
     pli_count: int = 0
     "Key frames that the receiver asked for."
+
+    report_count: int = 0
+    "Reports of frames that the receiver holds."
 
     remb_bps: int | None = None
     "The receiver's last estimate of what the way to it carries."
@@ -99,6 +120,7 @@ class LatentSender(MediaStreamTrack):
     def __init__(
         self,
         *,
+        carrier: Carrier = Carrier.OWN,
         max_frames: int = 2,
         on_sent: Callable[[OutgoingFrame, int], None] = _ignore,
         on_dropped: Callable[[OutgoingFrame], None] = _ignore,
@@ -111,6 +133,7 @@ class LatentSender(MediaStreamTrack):
         Start with an empty queue.
 
         Args:
+            carrier: What frames travel in.
             max_frames: Frames that may wait for the connection.
             on_sent: Called with a frame and the monotonic time in microseconds
                 when its last packet had been given to the socket, mostly from within `send`.
@@ -122,6 +145,7 @@ class LatentSender(MediaStreamTrack):
         """
         super().__init__()
         self.counters = SendCounters()
+        self.carrier = carrier
         self._on_sent = on_sent
         self._on_dropped = on_dropped
         self._on_pli = on_pli
@@ -160,9 +184,8 @@ class LatentSender(MediaStreamTrack):
         """Add this track, and only its codec, to *connection*; `install` comes first."""
         transceiver = connection.addTransceiver(self, direction="sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
-        transceiver.setCodecPreferences(
-            [codec for codec in codecs if codec.name in (LATENT_CODEC_NAME, "rtx")]
-        )
+        name = "VP8" if self.carrier is Carrier.VP8 else LATENT_CODEC_NAME
+        transceiver.setCodecPreferences([c for c in codecs if c.name in (name, "rtx")])
         self._port = DirectSenderPort(
             transceiver.sender,
             encoder=self,
@@ -170,7 +193,7 @@ class LatentSender(MediaStreamTrack):
             on_pli=self._count_pli,
             on_nack=self._count_nack,
             on_rtcp=self._note_rtcp,
-            on_feedback=self._read_report,
+            on_feedback=self.read_report,
         )
 
     def send(self, frame: OutgoingFrame) -> None:
@@ -232,7 +255,7 @@ class LatentSender(MediaStreamTrack):
         self._n_deliveries += 1  # before `send`, which may say that the frame has left
         try:
             port.send(
-                frame.cut,
+                frame.cut_for(self.carrier),
                 delivery=delivery & 0xFFFF,
                 pts=frame.pts,
                 on_left=lambda has_left: self._note_left(frame, has_left),
@@ -249,7 +272,7 @@ class LatentSender(MediaStreamTrack):
         if not has_left:
             self._drop(frame)
             return
-        counters, cut = self.counters, frame.cut
+        counters, cut = self.counters, frame.cut_for(self.carrier)
         counters.frames_sent += 1
         counters.bitstream_bytes += cut.bitstream_bytes
         counters.payload_bytes += cut.payload_bytes
@@ -268,12 +291,14 @@ class LatentSender(MediaStreamTrack):
         self.counters.nack_count += n_packets
         self._on_nack(n_packets)
 
-    def _read_report(self, data: bytes) -> bool:
+    def read_report(self, data: bytes) -> bool:
         """Take what may be a report of frames; say whether it is one, well formed or not."""
         if not data.startswith(REPORT_NAME):
             return False
         with suppress(BitstreamError):
-            self._on_report(read_report(data))
+            report = read_report(data)
+            self.counters.report_count += 1
+            self._on_report(report)
         return True
 
     def _note_rtcp(self) -> None:
