@@ -9,7 +9,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # An environment is renewed when what it is made from changes.
-MADE_FROM := pyproject.toml .ci/environment $(wildcard hatch_build.py rtcodec/*/*.[ch])
+MADE_FROM := pyproject.toml .ci/environment $(wildcard hatch_build.py rtcodec/*/*.[ch] clients/web/*/*.[chj]*)
 ARGS ?=
 GPU_PYTHON ?= python3
 # Tests wait as much as they compute. In the folders' order: integration, which takes longest, comes first.

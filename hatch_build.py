@@ -30,9 +30,26 @@ class LibraryHook(BuildHookInterface[Any]):
                 self.app.abort(str(error))
             self.app.display_info(f"compiled {library.relative_to(root)} ({version})")
             build_data["artifacts"].append(library.relative_to(root).as_posix())
+        self._add_web(build, version, build_data)
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"
+
+    def _add_web(self, build: ModuleType, version: str, build_data: dict[str, Any]) -> None:
+        """Add the decoder for browsers; without Clang a relay has none, and its pages say so."""
+        environment = build.inherited_environment()
+        if build.find_wasm_compiler(environment) is None:
+            self.app.display_info("no Clang with wasm-ld: no decoder for browsers")
+            return
+        try:
+            build.compile_wasm(build.WASM, environment)
+        except build.BuildError as error:
+            self.app.display_warning(str(error))
+            return
+        self.app.display_info(f"compiled {build.WASM.name} ({version})")
+        if version == "standard":
+            for path in (build.WASM, *(build.WEB / "src").glob("*.js")):
+                build_data["force_include"][str(path)] = f"rtcodec/web/{path.name}"
 
 
 def _load(path: Path) -> ModuleType:

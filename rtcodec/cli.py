@@ -91,6 +91,7 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry("rtcodec.models.export", "freeze a trained model into a bundle"),
     "refine": Entry("rtcodec_engines.refine_command", "fit what a model does to decoded pictures"),
     "models": Entry("rtcodec.codec.models_command", "list the installed models"),
+    "webmodel": Entry("rtcodec.models.web_command", "write a model as browsers load it"),
     "doctor": Entry(
         "rtcodec.codec.doctor_command", "what hardware and engines are usable, and why not"
     ),

@@ -44,8 +44,26 @@ MOTION_SOURCES = tuple(
 LIBRARIES = {LIBRARY: SOURCES, MOTION_LIBRARY: MOTION_SOURCES}
 "Each library, and the C files it is made of."
 
+WEB = _ENTROPY.parents[1] / "clients" / "web"
+"The decoder for browsers, in a checkout; wheels have it as `rtcodec/web`."
+
+WASM = WEB / "rtcodec.wasm"
+_DECODES = {
+    _ENTROPY: ("tables", "decode", "scale_net"),
+    _MOTION: ("predict", "paint", "refine", "blocks"),
+    WEB / "wasm": ("memory", "check", "symbols", "products", "layers", "color"),
+}
+WASM_SOURCES = tuple(folder / f"_{name}.c" for folder, names in _DECODES.items() for name in names)
+"What browsers run, compiled into one module: the libraries' decoding half, and a few more."
+
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")
 COMPILERS = ("cc", "gcc", "clang")
+WASM_FLAGS = (
+    "--target=wasm32", "-std=c11", "-O3", "-msimd128", "-mbulk-memory", "-Wall", "-Wextra",
+    "-ffreestanding", "-nostdlib", "-fvisibility=hidden",
+    "-Wl,--no-entry,--stack-first,-z,stack-size=131072,--gc-sections,--strip-all",
+    "-Wl,--export-dynamic,--export=__heap_base",
+)  # fmt: skip
 
 
 class BuildError(Exception):
@@ -92,9 +110,15 @@ def compile_coder(
         BuildError: If there is no compiler or it fails; with its own words.
     """
     command = find_compiler(environment)
-    partial = output.with_name(f"{output.name}.{os.getpid()}.part")
     flags = FLAGS if sys.platform == "win32" else (*FLAGS, "-fPIC")
-    arguments = [*command, *flags, *extra_flags, *map(str, sources), "-o", str(partial)]
+    return _compile([*command, *flags, *extra_flags], sources, output, environment)
+
+
+def _compile(
+    command: Sequence[str], sources: Sequence[Path], output: Path, environment: Mapping[str, str]
+) -> Path:
+    partial = output.with_name(f"{output.name}.{os.getpid()}.part")
+    arguments = [*command, *map(str, sources), "-o", str(partial)]
     try:
         result = subprocess.run(
             arguments, env=dict(environment), capture_output=True, text=True, check=False
@@ -107,13 +131,37 @@ def compile_coder(
     return output
 
 
+def find_wasm_compiler(environment: Mapping[str, str]) -> str | None:
+    """Return the path of a Clang that can make WebAssembly, or None."""
+    path = environment.get("PATH", os.defpath)
+    return shutil.which("clang", path=path) if shutil.which("wasm-ld", path=path) else None
+
+
+def compile_wasm(
+    output: Path, environment: Mapping[str, str], extra_flags: Sequence[str] = ()
+) -> Path:
+    """
+    Compile the decoder for browsers to *output*, replacing it only on success.
+
+    Raises:
+        BuildError: If there is no compiler for it or it fails; with its own words.
+    """
+    compiler = find_wasm_compiler(environment)
+    if compiler is None:
+        raise BuildError(
+            "the decoder for browsers needs Clang and wasm-ld (Debian and Ubuntu: apt-get install"
+            " clang lld)"
+        )
+    return _compile([compiler, *WASM_FLAGS, *extra_flags], WASM_SOURCES, output, environment)
+
+
 def inherited_environment() -> Mapping[str, str]:
     """Return this process's environment; the only place that reads it."""
     return os.environ
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Compile every library; return the exit status."""
+    """Compile every library, and what browsers run if that can be; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rtcodec.entropy.build", description=__doc__)
     parser.add_argument("--output", type=Path, help="folder; default: beside the sources")
     options = parser.parse_args(arguments)
@@ -121,6 +169,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         for library, sources in LIBRARIES.items():
             output = library if options.output is None else options.output / library.name
             print(compile_coder(output, environment, sources=sources))
+        if WEB.is_dir() and find_wasm_compiler(environment) is not None:
+            output = WASM if options.output is None else options.output / WASM.name
+            print(compile_wasm(output, environment))
     except BuildError as error:
         print(f"rtcodec: {error}", file=sys.stderr)
         return 3

@@ -20,7 +20,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from rtcodec.models.graph_builder import END, Array, GraphBuilder, Layer, Weights, int8_unit
+from rtcodec.models.folding import Array, Layer, Weights, anchor_spread, int8_unit
+from rtcodec.models.graph_builder import END, GraphBuilder
 from rtcodec.models.tier import (
     ANCHOR,
     ANCHORED,
@@ -235,10 +236,9 @@ class _Means:
     def step1(self, anchors: str) -> str:
         """Means of the places before step 2 from the symbols at the anchors."""
         g, w = self._g, self._weights
-        # Weight 0 at the anchor's own place: nothing is added there, and exactly nothing.
-        weight = w["means.anchor_spread.weight"].copy().reshape(ANCHORED, TILE_PLACES, ANCHORED)
-        weight[:, ANCHOR * TILE_SIDE + ANCHOR] = 0
-        spread = g.conv(anchors, weight.reshape(ANCHORED * TILE_PLACES, ANCHORED, 1, 1))
+        weight = w["means.anchor_spread.weight"]
+        weight = anchor_spread(weight, TILE_PLACES, ANCHOR * TILE_SIDE + ANCHOR)
+        spread = g.conv(anchors, weight[:, :, None, None])
         spread = g.node("DepthToSpace", spread, blocksize=TILE_SIDE, mode="CRD")
         gate = g.clip(g.layer(self._features_first, w, "means.anchor_gate"), 0.0, 1.0)
         gated = self._laid_out(g.node("Mul", spread, gate))

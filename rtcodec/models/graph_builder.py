@@ -1,67 +1,26 @@
 """
 What the graphs of a model are built of: nodes, layers, and layers in 8-bit integers.
 
-Knows ONNX and how weights are rounded, nothing of networks. Weights come in as numpy float32 by
+Knows ONNX, nothing of networks. Weights come in as numpy float32 by
 state-dict name; torch is not needed here.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from rtcodec.models.folding import Array, Layer, Weights, int8_unit, int8_weight
 from rtcodec.models.tier import BYTE_WEIGHT_LIMIT
 
 OPSET = 17
 END = 2**31 - 1
 "For a slice: up to the end."
-Array = NDArray[np.floating[Any]]
-Weights = Mapping[str, NDArray[Any]]
-
 
 _BLOCK_LAYERS = ("mix_in", "depthwise", "mix_out", "value", "gate", "project")
-_INT8_LIMIT = 127
-
-
-class Layer(NamedTuple):
-    """A convolution's weight [O, I, h, w] and bias [O]."""
-
-    weight: Array
-    bias: Array
-
-    @classmethod
-    def of(cls, weights: Weights, name: str) -> "Layer":
-        """The layer called *name*."""
-        return cls(weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    def scaled(self, factor: Array) -> "Layer":
-        """With each of its outputs times *factor* [O]."""
-        factor = factor.reshape(-1)
-        return Layer(self.weight * factor[:, None, None, None], self.bias * factor)
-
-    def in_units(self, unit: Array | None) -> "Layer":
-        """With its outputs in units [O], as they are if that is None."""
-        return self if unit is None else self.scaled(1 / unit)
-
-    def plus(self, value: float) -> "Layer":
-        """With a number added to its outputs."""
-        return Layer(self.weight, self.bias + np.float32(value))
-
-
-def int8_unit(weights: Weights, name: str) -> Array | None:
-    """What 1 is in the 8 bits of the input called *name*, [C]; None where it is a float."""
-    log_range = weights.get(f"{name}.log_range")
-    return None if log_range is None else np.exp(log_range) / _INT8_LIMIT
-
-
-def int8_weight(weight: Array, limit: int = _INT8_LIMIT) -> tuple[NDArray[np.int8], Array]:
-    """Weights [O, I] as integers up to *limit*, as training rounds them, and each row's unit."""
-    step = np.maximum(np.abs(weight).max(1), 1e-12) / limit
-    rounded = np.floor(weight / step[:, None] + 0.5)
-    return np.clip(rounded, -limit, limit).astype(np.int8), step
 
 
 class GraphBuilder:

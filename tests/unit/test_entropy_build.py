@@ -77,7 +77,7 @@ def test_the_command_reports_the_library_or_the_error(
 ) -> None:
     tool = make_tool(tmp_path, "cc", 'for output; do :; done; echo library > "$output"')
     arguments = ["--output", str(tmp_path)]
-    assert build.main(arguments, {"CC": str(tool), "PATH": os.defpath}) == 0
+    assert build.main(arguments, {"CC": str(tool), "PATH": str(tmp_path)}) == 0
     made = [tmp_path / library.name for library in build.LIBRARIES]
     assert capsys.readouterr().out == "".join(f"{path}\n" for path in made)
     assert all(path.read_text() == "library\n" for path in made)
@@ -91,3 +91,33 @@ def test_the_module_is_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(build.__file__, run_name="__main__")
     assert ended.value.code == 3
+
+
+def test_the_decoder_for_browsers_compiles_where_clang_does(tmp_path: Path) -> None:
+    if build.find_wasm_compiler(ENVIRONMENT) is None:
+        pytest.skip("no clang with wasm-ld (apt-get install clang lld)")
+    module = build.compile_wasm(tmp_path / "some.wasm", ENVIRONMENT, ["-Werror"])
+    assert module.read_bytes().startswith(b"\0asm")
+    assert module.stat().st_size < 200_000
+
+
+def test_without_clang_there_is_no_decoder_for_browsers(tmp_path: Path) -> None:
+    environment = {"PATH": str(tmp_path)}
+    assert build.find_wasm_compiler(environment) is None
+    make_tool(tmp_path, "clang", "exit 1")
+    assert build.find_wasm_compiler(environment) is None
+    with pytest.raises(build.BuildError, match=r"Clang and wasm-ld.*apt-get install clang lld"):
+        build.compile_wasm(tmp_path / "some.wasm", environment)
+
+
+def test_the_command_makes_the_decoder_for_browsers_if_it_can(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    body = 'for output; do :; done; echo module > "$output"'
+    tool = make_tool(tmp_path, "clang", body)
+    make_tool(tmp_path, "wasm-ld", "true")
+    environment = {"CC": str(tool), "PATH": str(tmp_path)}
+    assert build.main(["--output", str(tmp_path)], environment) == 0
+    made = [tmp_path / library.name for library in (*build.LIBRARIES, build.WASM)]
+    assert capsys.readouterr().out == "".join(f"{path}\n" for path in made)
+    assert (tmp_path / build.WASM.name).read_text() == "module\n"

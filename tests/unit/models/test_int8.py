@@ -14,7 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from rtcodec.models.config import TrainConfig  # noqa: E402
 from rtcodec.models.export import export  # noqa: E402
-from rtcodec.models.graph_builder import int8_unit, int8_weight  # noqa: E402
+from rtcodec.models.folding import int8_unit, int8_weight  # noqa: E402
 from rtcodec.models.inference import inference_from_codec  # noqa: E402
 from rtcodec.models.layer import Int8Input, conv1x1, is_int8  # noqa: E402
 from rtcodec.models.network import Codec, pack_planes  # noqa: E402

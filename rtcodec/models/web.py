@@ -1,0 +1,199 @@
+"""
+A model as browsers load it: one compact file with what a decoder needs, and nothing else.
+
+    0      4         8              40              44
+    +------+---------+--------------+---------------+--------+-----+---------+---------+---
+    | RTCW | version | SHA-256 of   | length of     | header | pad | tensor, | tensor, | ...
+    |      | u32     | what follows | header u32    | JSON   |     | padded  | padded  |
+    +------+---------+--------------+---------------+--------+-----+---------+---------+---
+
+Numbers are little-endian, tensors begin at multiples of 16 bytes from where the first does. The
+header names each with its shape, where it begins, and a form: that of its elements, or `deltas`:
+rows less the row before, zigzag varints, zeros in runs. Layers come folded as `graph` folds them;
+those of the trunks in 8 bits, other weights in float16. The same bundle gives the same bytes.
+
+Neither torch nor onnx is needed here.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.bitstream.cursor import write_varint
+from rtcodec.bundle import DELTA, Bundle
+from rtcodec.errors import ConfigError
+from rtcodec.models.folding import Array, Layer, Weights, anchor_spread, int8_unit, int8_weight
+from rtcodec.models.tier import ANCHOR, PIXEL_CHANNELS, TILE_PLACES, TILE_SIDE
+from rtcodec.motion.steps import step_table
+
+MAGIC: Final = b"RTCW"
+VERSION: Final = 1
+SUFFIX: Final = ".rtcw"
+
+_ALIGNMENT = 16
+_DELTAS = "deltas"
+_MEANS = ("first", "second", "step1", "anchor_gate", "context", "middle", "step2")
+
+Tensors = dict[str, tuple[str, NDArray[Any]]]
+"Name to form and values."
+
+
+def web_model(bundle: Bundle) -> bytes:
+    """
+    Write a model for browsers.
+
+    Raises:
+        ConfigError: If its trunks are not in 8 bits: kernels are for those alone.
+    """
+    tensors = dict(_tensors(bundle))
+    entries: dict[str, dict[str, Any]] = {}
+    body = bytearray()
+    for name in sorted(tensors):
+        form, values = tensors[name]
+        content = _deltas(values) if form == _DELTAS else _little(values.astype(form))
+        entries[name] = {
+            "form": form, "shape": list(values.shape), "at": len(body), "size": len(content)
+        }  # fmt: skip
+        body += content + bytes(-len(content) % _ALIGNMENT)
+    header = {
+        "dims": dict(bundle.dims),
+        "model_id": bundle.model_id.hex(),
+        "name": bundle.name,
+        "tensors": entries,
+    }
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    start = len(MAGIC) + 4 + 32 + 4
+    text += b" " * (-(start + len(text)) % _ALIGNMENT)
+    rest = struct.pack("<I", len(text)) + text + body
+    return MAGIC + struct.pack("<I", VERSION) + hashlib.sha256(rest).digest() + rest
+
+
+def web_model_name(bundle: Bundle, content: bytes) -> str:
+    """Return what to call the file: it changes whenever the *content* does."""
+    return f"{bundle.name}.{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
+
+
+def _tensors(bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    yield from _integers("", bundle)
+    if bundle.delta is not None:
+        yield from _integers(f"{DELTA}.", bundle.delta)
+        yield f"{DELTA}.contexts", ("int8", bundle.delta.tensor("contexts"))
+        yield f"{DELTA}.steps", ("int32", bundle.delta.steps)
+    refinement = bundle.group("refine")
+    for name, values in refinement.items():
+        yield f"refine.{name}", ("int16", values)
+    if refinement:
+        yield "refine.steps", ("int32", step_table())
+    if "synthesis.linear.weight" in bundle.tensors:
+        if not bundle.is_int8:
+            raise ConfigError(f"model {bundle.name}: its trunks are not in 8 bits")
+        yield from _networks(bundle.tensors, bundle.dims)
+        # those of the decoder: latents, trunk, head
+        first = bundle.dims["C"] + bundle.dims["M"]
+        yield "gains", ("float32", bundle.gains[:, first:])
+
+
+def _integers(prefix: str, bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    """Tables as frequencies, and the scale network."""
+    tables, net = bundle.entropy_tables, bundle.scale_net
+    y = np.diff(tables.y_cdf.astype(np.int64), axis=1)
+    yield f"{prefix}y_frequencies", (_DELTAS, y)
+    yield f"{prefix}z_frequencies", (_DELTAS, np.diff(tables.z_cdf.astype(np.int64), axis=2))
+    for name in ("w1", "w2", "w3"):
+        yield f"{prefix}scale_net.{name}", ("int8", getattr(net, name))
+    for name in ("b1", "b2", "b3"):
+        yield f"{prefix}scale_net.{name}", (_DELTAS, getattr(net, name).astype(np.int64))
+    yield f"{prefix}scale_net.shifts", ("int32", np.array([net.s1, net.s2, net.s3]))
+
+
+def _networks(
+    weights: Weights, dims: Mapping[str, int]
+) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    """The networks between symbols and samples, as `graph.synthesis_graph` has them."""
+    for name in _MEANS:
+        yield f"means.{name}.weight", ("float16", weights[f"means.{name}.weight"][:, :, 0, 0])
+        yield f"means.{name}.bias", ("float32", weights[f"means.{name}.bias"])
+    spread = weights["means.anchor_spread.weight"]
+    spread = anchor_spread(spread, TILE_PLACES, ANCHOR * TILE_SIDE + ANCHOR)
+    yield "means.anchor_spread.weight", ("float16", spread)
+    yield "means.anchor_out.weight", ("float16", weights["means.anchor_out.weight"][:, :, 0, 0])
+    for name in ("depthwise", "depthwise2"):
+        yield from _depthwise(f"means.{name}", Layer.of(weights, f"means.{name}"))
+    linear = weights["synthesis.linear.weight"][:, :, 0, 0] * 255
+    yield "synthesis.linear.weight", ("float16", linear)
+    embed, head = (_unit(weights, f"synthesis.{key}_input") for key in ("embed", "head"))
+    yield from _int8("synthesis.embed", Layer.of(weights, "synthesis.embed"), embed)
+    for i in range(dims["decoder_blocks"]):
+        yield from _block(weights, f"synthesis.blocks.{i}")
+    # Samples: (x + 1/2) * 255, and another 1/2 for rounding by floor.
+    layer = Layer.of(weights, "synthesis.head").scaled(np.full(PIXEL_CHANNELS, 255, np.float32))
+    yield from _int8("synthesis.head", layer.plus(128), head)
+
+
+def _block(weights: Weights, name: str) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    """As `GraphBuilder.block`."""
+    parts = ("mix_in", "depthwise", "mix_out", "value", "gate", "project")
+    layers = {part: Layer.of(weights, f"{name}.{part}") for part in parts}
+    to_mix, mixed, to_gate, gated = (
+        _unit(weights, f"{name}.{key}_input") for key in ("mix", "mixed", "gate", "gated")
+    )
+    yield from _int8(f"{name}.mix_in", layers["mix_in"], to_mix)
+    yield from _depthwise(f"{name}.depthwise", layers["depthwise"].in_units(mixed))
+    scaled = layers["mix_out"].scaled(weights[f"{name}.mix_scale"])
+    yield from _int8(f"{name}.mix_out", scaled, mixed)
+    yield from _int8(f"{name}.value", layers["value"], to_gate, out=gated)
+    yield from _int8(f"{name}.gate", layers["gate"].plus(0.5), to_gate)
+    scaled = layers["project"].scaled(weights[f"{name}.gate_scale"])
+    yield from _int8(f"{name}.project", scaled, gated)
+
+
+def _unit(weights: Weights, name: str) -> Array:
+    unit = int8_unit(weights, name)
+    if unit is None:
+        raise ConfigError(f"{name} of the model is not in 8 bits")
+    return unit
+
+
+def _int8(
+    name: str, layer: Layer, unit: Array, *, out: Array | None = None
+) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    """As `GraphBuilder.product`: integers, what 1 is in each row, offsets, 1 / units of inputs."""
+    weight, step = int8_weight(layer.weight[:, :, 0, 0] * unit)
+    if out is not None:
+        layer, step = layer.in_units(out), step / out
+    yield f"{name}.weight", ("int8", weight)
+    yield f"{name}.step", ("float32", step)
+    yield f"{name}.bias", ("float32", layer.bias)
+    yield f"{name}.per_unit", ("float32", 1 / unit)
+
+
+def _depthwise(name: str, layer: Layer) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    """A 3x3 layer with its channels last, [9, C]."""
+    yield f"{name}.weight", ("float32", layer.weight.reshape(-1, 9).T)
+    yield f"{name}.bias", ("float32", layer.bias)
+
+
+def _little(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+def _deltas(values: NDArray[np.int64]) -> bytes:
+    """Rows less the row before, as zigzag varints; 0 is followed by how many more there are."""
+    rows = values.reshape(len(values), -1)
+    steps = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1])).ravel()
+    zigzag = np.where(steps < 0, -2 * steps - 1, 2 * steps)
+    out = bytearray()
+    ends = np.append(np.flatnonzero(zigzag), zigzag.size)
+    at = 0
+    for end in ends.tolist():
+        if end > at:
+            out += b"\x00" + write_varint(end - at - 1)
+        if end < zigzag.size:
+            out += write_varint(int(zigzag[end]))
+        at = end + 1
+    return bytes(out)

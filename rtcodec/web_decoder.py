@@ -1,0 +1,25 @@
+"""
+Where the decoder for browsers lies: its scripts and, where it could be built, its WebAssembly.
+
+In a checkout that is `clients/web`, in an installation `rtcodec/web`. Reads nothing.
+"""
+
+from pathlib import Path
+
+from rtcodec.entropy.build import WASM, WEB
+
+_INSTALLED = Path(__file__).parent / "web"
+
+
+def web_decoder_files() -> dict[str, Path]:
+    """
+    Return the files of the decoder by name, `decoder.js` and `rtcodec.wasm` among them.
+
+    All scripts lie in one folder and import each other from there. Empty where the decoder was not
+    built (`python -m rtcodec.entropy.build`, with Clang and wasm-ld).
+    """
+    folder = _INSTALLED if _INSTALLED.is_dir() else WEB / "src"
+    wasm = _INSTALLED / WASM.name if _INSTALLED.is_dir() else WASM
+    if not wasm.is_file():
+        return {}
+    return {path.name: path for path in (*sorted(folder.glob("*.js")), wasm)}
