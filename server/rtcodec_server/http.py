@@ -62,7 +62,7 @@ def make_app(
     metrics = MetricsPage(relay, refused=refused, webhooks=outcomes)
     OperatorApi(relay, gate, metrics).add_routes(app.router)
     RecordApi(relay, gate).add_routes(app.router)
-    Pages().add_routes(app.router)
+    Pages(config.tab_model).add_routes(app.router)
     return app
 
 

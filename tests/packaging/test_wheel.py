@@ -62,6 +62,8 @@ def test_the_wheel_holds_the_relays_pages(wheel: set[str]) -> None:
     pages = {f"rtcodec_server/web/{path.name}" for path in web.iterdir()}
     assert len(pages) > 10
     assert pages <= wheel
+    viewer = ROOT / "clients" / "web" / "src"
+    assert {f"rtcodec/web/{path.name}" for path in viewer.iterdir()} <= wheel
 
 
 def test_checkpoints_are_not_in_the_wheel(wheel: set[str]) -> None:
