@@ -99,7 +99,7 @@ class Carrier:
         async with (
             downstream(self._target, sender, model_id=self._model_id, ice_servers=servers) as gone,
             upstream(
-                self._source, model_id=self._model_id, via=(), ice_servers=servers
+                self._source, model_id=self._model_id, via=tuple, ice_servers=servers
             ) as receiver,
         ):
             self.connections += 1

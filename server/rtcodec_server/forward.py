@@ -191,7 +191,7 @@ class Forward:
         async with upstream(
             self._config,
             model_id=host.info.model_id.hex(),
-            via=self._via,
+            via=lambda: self._via,
             ice_servers=self._ice_servers,
         ) as receiver:
             self.state, self.error = "connected", None

@@ -121,7 +121,10 @@ class Signalling:
         return response
 
     async def _get_session(self, request: web.Request) -> web.Response:
-        return web.Response(headers={"ETag": self._session(request).etag})
+        session = self._session(request)
+        if VIA_HEADER in request.headers:
+            self._relay.hear_via(session, read_via(request.headers[VIA_HEADER]))
+        return web.Response(headers={"ETag": session.etag})
 
     async def _patch(self, request: web.Request) -> web.Response:
         self._gate.check_rate(request)

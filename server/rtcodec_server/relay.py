@@ -244,12 +244,22 @@ class Relay:
         peer = SubscriberPeer(sender, self._setup(name))
         peer.wish = wish
         session = self.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
+        session.via = via  # before anything is asked for on its behalf
         answer = peer.negotiate(offer, description, model_id=model_id)
         sdp = await self._answer(session, answer)
-        session.via = via
         if entry.stream is not None:
             entry.stream.add_subscriber(name, sender, peer.wish)
         return session, sdp
+
+    def hear_via(self, session: Session, via: tuple[str, ...]) -> None:
+        """
+        Note for whom a subscriber asks by now.
+
+        Raises:
+            LoopRefused: If this relay is among them.
+        """
+        check_via(via, self.name)
+        session.via = via
 
     async def _subscribe_ordinary(
         self, room: str, offer: str, description: Description, codec: str

@@ -6,7 +6,7 @@ them by WHIP.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -61,7 +61,11 @@ class UpstreamBusy(UpstreamLost):
 
 @asynccontextmanager
 async def upstream(
-    config: ForwardConfig, *, model_id: str, via: Sequence[str], ice_servers: Sequence[str]
+    config: ForwardConfig,
+    *,
+    model_id: str,
+    via: Callable[[], Sequence[str]],
+    ice_servers: Sequence[str],
 ) -> AsyncIterator[LatentReceiver]:
     """
     Subscribe, yield what receives, and leave nothing behind.
@@ -71,7 +75,7 @@ async def upstream(
     Args:
         config: Whom to ask and with what token.
         model_id: Of the model that subscribers here decode.
-        via: Relays behind this one, and this one.
+        via: Relays behind this one, and this one; who watches changes.
         ice_servers: STUN and TURN URLs.
 
     Raises:
@@ -79,9 +83,9 @@ async def upstream(
     """
     connection = new_connection(ice_servers)
     ready = add_latent_receiver(connection, max_frames=_MAX_FRAMES)
-    async with _session(connection, config, model_id=model_id, via=via) as (http, session_url):
+    async with _session(connection, config, model_id=model_id, via=via()) as (http, session_url):
         receiver = await _first(ready)
-        watching = asyncio.ensure_future(_watch(http, session_url, receiver))
+        watching = asyncio.ensure_future(_watch(http, session_url, receiver, via))
         try:
             yield receiver
         finally:
@@ -191,15 +195,24 @@ async def _first(ready: "asyncio.Future[LatentReceiver]") -> LatentReceiver:
         raise
 
 
-async def _watch(http: aiohttp.ClientSession, url: str, receiver: LatentReceiver) -> None:
-    """End the reception when the session is gone; ask only after a while without a packet."""
+async def _watch(
+    http: aiohttp.ClientSession,
+    url: str,
+    receiver: LatentReceiver,
+    via: Callable[[], Sequence[str]],
+) -> None:
+    """
+    End the reception when the session is gone; ask only after a while without a packet.
+
+    Relays that asked each other at the same time find out so: nothing comes from either.
+    """
     born_us = monotonic_us()
     while True:
         await asyncio.sleep(_PROBE_EVERY_S)
         if monotonic_us() - (receiver.last_heard_us or born_us) < _SILENCE_US:
             continue
         try:
-            async with http.get(url) as response:
+            async with http.get(url, headers={VIA_HEADER: write_via(via())}) as response:
                 await response.read()
                 is_there = response.status < 400 or response.status == 429
         except (aiohttp.ClientError, TimeoutError, OSError):

@@ -107,6 +107,30 @@ async def test_a_tab_publishes_another_watches_and_the_dashboard_shows_it(
             assert not tab.complaints
 
 
+LATE_LEAVING = """(() => {
+  const send = fetch;
+  window.fetch = async (url, options) => {
+    if (options?.method !== "DELETE") return send(url, options);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const answer = await send(url, options);
+    window.left = answer.status;
+    return answer;
+  };
+})()"""
+
+
+async def test_a_page_hangs_up_after_it_has_left(tmp_path: Path) -> None:
+    """A relay that sees a connection closed forgets its session: too late to leave it then."""
+    async with relay() as (server, _), browser(tmp_path) as chromium:
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await publish(tab)
+        await tab.evaluate(LATE_LEAVING)
+        await tab.press("#toggle")
+        assert await tab.until("window.left") == 200
+        await tab.until(f"{STATE} === 'not publishing'")
+        assert not tab.complaints
+
+
 async def test_who_watches_early_waits_and_is_told_so(tmp_path: Path) -> None:
     async with relay() as (server, client), browser(tmp_path) as chromium:
         watcher = await chromium.open(f"{server.url}/watch/room")

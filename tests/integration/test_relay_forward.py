@@ -144,6 +144,26 @@ async def test_a_relay_that_would_get_its_own_stream_back_refuses() -> None:
             assert got.status in (400, 415)
 
 
+async def test_relays_that_asked_each_other_at_the_same_time_part() -> None:
+    async with (
+        two_that_forward_to_each_other() as (one, other, client),
+        RelayClient(one.url) as there,
+    ):
+        await asyncio.gather(client.watch("room"), there.watch("room"))
+        ways = [server.relay.forwards["room"] for server in (one, other)]
+        await until(lambda: any("508" in str(way.error) for way in ways), timeout_s=PATIENCE_S)
+
+
+async def test_for_whom_a_relay_asks_may_change_while_it_watches() -> None:
+    async with relay() as (server, client):
+        path = (await client.watch("room")).path
+        for via, status in [("0" * 16, 200), (server.relay.name, 508), ("nonsense", 400)]:
+            async with client.http.get(path, headers={"RTC-Via": via}) as response:
+                assert response.status == status
+        (session,) = server.relay.occupancy.subscribers("room")
+        assert session.via == ("0" * 16,)
+
+
 @asynccontextmanager
 async def two_that_forward_to_each_other() -> AsyncIterator[
     tuple[RunningServer, RunningServer, RelayClient]

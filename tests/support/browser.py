@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -40,21 +42,24 @@ _OPTIONS = (
 async def chromium(url: str, profile: Path, *options: str) -> AsyncIterator[None]:
     """Open a page in a headless browser with a fake camera and microphone."""
     assert CHROMIUM is not None
-    process = await asyncio.create_subprocess_exec(
-        CHROMIUM,
-        *_OPTIONS,
-        *(options or ("--use-fake-ui-for-media-stream",)),
-        f"--user-data-dir={profile}",
-        url,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await asyncio.wait_for(process.wait(), TIMEOUT_S)
+    # it leaves files behind, and sockets whose paths must be short
+    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        process = await asyncio.create_subprocess_exec(
+            CHROMIUM,
+            *_OPTIONS,
+            *(options or ("--use-fake-ui-for-media-stream",)),
+            f"--user-data-dir={profile}",
+            url,
+            env=os.environ | {"TMPDIR": scratch},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await asyncio.wait_for(process.wait(), TIMEOUT_S)
 
 
 @dataclass

@@ -6,12 +6,18 @@ const CONNECT_MS = 15_000; // an answer was there, media were not: beyond this t
 const QUIET_MS = 3_000; // no media for so long: ask whether the session is still there
 const PROBE_MS = 3_000;
 const PAUSES_S = [1, 2, 3, 5];
+const LEAVE_MS = 1_000; // a relay that is gone does not answer
 
 const PASSING = new Set([429, 502, 503, 504]);
 const TAKEN = 409;
 
 /** Why a session that stood does no longer. */
-class Lost extends Error {}
+class Lost extends Error {
+  /** Whether the relay has none either: nothing is left to leave. */
+  get isOver() {
+    return this.message === "ended" || this.message === "gone";
+  }
+}
 
 /** One session and its connection, until it is lost. */
 class Link {
@@ -31,7 +37,8 @@ class Link {
       const transport = sender.transport ?? receiver.transport;
       // a relay that ends in order says so: no need to wait until ICE finds out
       transport?.addEventListener("statechange", () => {
-        if (transport.state === "closed" || transport.state === "failed") this.lose("ended");
+        if (transport.state === "closed") this.lose("ended");
+        if (transport.state === "failed") this.lose("network");
       });
     }
   }
@@ -108,9 +115,9 @@ export class Keeper {
     this.#run(this.#stopping.signal);
   }
 
+  /** Leave; it still runs until "stopped" is told. */
   stop() {
     this.#stopping?.abort();
-    this.#stopping = null;
   }
 
   beat(hasMoved) {
@@ -137,10 +144,12 @@ export class Keeper {
       } catch (caught) {
         error = caught;
       }
-      link?.session.leave();
       if (this.#link === link) this.#link = null;
-      peer?.close();
-      if (signal.aborted) break;
+      const departed = depart(peer, error?.isOver ? null : link?.session);
+      if (signal.aborted) {
+        await departed;
+        break;
+      }
       if (!passes(error, hasStood)) {
         this.#stopping = null;
         this.#tell({ state: "refused", error });
@@ -151,8 +160,15 @@ export class Keeper {
       this.#tell({ state: error instanceof Lost ? "lost" : "waiting", error, seconds });
       await pause(seconds, signal);
     }
+    this.#stopping = null;
     this.#tell({ state: "stopped" });
   }
+}
+
+/** Leave first, then close: a relay that sees a connection closed ends its session by itself. */
+async function depart(peer, session) {
+  if (session) await Promise.race([session.leave(), sleep(LEAVE_MS)]);
+  peer?.close();
 }
 
 /** Return whether it is worth coming again. */
@@ -160,6 +176,10 @@ function passes(error, hasStood) {
   if (!(error instanceof Refused)) return error instanceof Lost || error instanceof TypeError;
   // after a loss it is most often our own former session that still has the room
   return PASSING.has(error.status) || (error.status === TAKEN && hasStood);
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function aborted(signal) {

@@ -45,9 +45,10 @@ export class Session {
     return response.ok;
   }
 
-  /** Leave. Goes out even while the page is being closed; nobody waits for the answer. */
-  leave() {
-    fetch(this.#url, { method: "DELETE", headers: this.#headers, keepalive: true }).catch(() => {});
+  /** Leave. Goes out even while the page is being closed. Resolves, whatever the answer is. */
+  async leave() {
+    const options = { method: "DELETE", headers: this.#headers, keepalive: true };
+    await fetch(this.#url, options).catch(() => {});
   }
 
   async trickle(fragment) {
