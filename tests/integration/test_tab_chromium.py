@@ -203,6 +203,35 @@ async def test_a_tab_goes_on_through_loss_without_key_frames(tmp_path: Path) -> 
         assert sent_to_tab(server)["nack_count"] > 0
 
 
+async def test_a_tab_goes_on_after_an_outage_and_after_sleep(tmp_path: Path) -> None:
+    nothing = Impairment()
+    async with (
+        room() as (server, client),
+        impaired(server.url, LinkSettings(up=nothing, down=nothing, seed=3)) as (url, front),
+        browser(tmp_path) as chromium,
+    ):
+        await client.publish("room", CodedTrack(fps=FPS))
+        tab = await open_viewer(chromium, url)
+        await tab.until(f"{SHOWN} >= 5")
+        gone = Impairment(loss=1.0)
+        front.links[0].change(up=gone, down=gone)
+        await tab.until("viewer.figures.fps === 0")
+        front.links[0].change(up=nothing, down=nothing)
+        already = await tab.evaluate(SHOWN)
+        await tab.until(f"viewer.figures.fps > 0 && {SHOWN} >= {already + 10}")
+
+        (peer,) = server.relay.subscribers_of("room")
+        await tab.send("Page.setWebLifecycleState", state="frozen")
+        n_sent = peer.report()["frames_sent"]
+        await until(lambda: peer.report()["frames_sent"] >= n_sent + 100, timeout_s=TIMEOUT_S)
+        await tab.send("Page.setWebLifecycleState", state="active")
+        already = await tab.evaluate(SHOWN)
+        await tab.until(f"{SHOWN} >= {already + 10}")
+        grabbed = await tab.evaluate(GRAB)
+        assert read_barcode(planes_of(grabbed)) is not None
+        assert not await tab.evaluate("told.filter(([name]) => name === 'failed').length")
+
+
 async def test_a_tab_comes_back_when_the_relay_does(tmp_path: Path) -> None:
     async with browser(tmp_path) as chromium:
         async with room() as (server, client):

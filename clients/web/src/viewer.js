@@ -130,6 +130,7 @@ export class RtcodecViewer extends RoomViewer {
       case "shown":
         this.#picture = message;
         if (this.#firstMs === null) {
+          performance.mark("rtcodec first picture");
           this.#firstMs = performance.now() - this.#startedMs;
           this.emit("first", { ms: this.#firstMs });
         }
