@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 
 from rtcodec.errors import BitstreamError
-from rtcodec.packet.feedback import REPORT_NAME, FrameReport, read_report
+from rtcodec.packet.feedback import KEYFRAME_REQUEST, REPORT_NAME, FrameReport, read_report
 from rtcodec.packet.packetizer import CutFrame, cut_frame
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.packet.vp8_carrier import carry_frame
@@ -190,10 +190,10 @@ class LatentSender(MediaStreamTrack):
             transceiver.sender,
             encoder=self,
             on_start=self._send_waiting,
-            on_pli=self._count_pli,
+            on_pli=self._heed_pli,
             on_nack=self._count_nack,
             on_rtcp=self._note_rtcp,
-            on_feedback=self.read_report,
+            on_feedback=self._read_report,
         )
 
     def send(self, frame: OutgoingFrame) -> None:
@@ -206,6 +206,13 @@ class LatentSender(MediaStreamTrack):
             while len(self._queue) >= self._max_waiting:
                 self._drop(self._queue.popleft())
             self._queue.append(frame)
+
+    def hear(self, message: bytes) -> None:
+        """Take a report or a request that came beside RTCP; anything else is ignored."""
+        if message == KEYFRAME_REQUEST:
+            self._count_pli()
+        else:
+            self._read_report(message)
 
     def close(self) -> None:
         """Send nothing more; what waits is dropped and reported."""
@@ -283,6 +290,11 @@ class LatentSender(MediaStreamTrack):
         self.counters.frames_dropped += 1
         self._on_dropped(frame)
 
+    def _heed_pli(self) -> None:
+        """Let a PLI pass, but from a browser, which sends one whenever no frame came for 200 ms."""
+        if self.carrier is Carrier.OWN:
+            self._count_pli()
+
     def _count_pli(self) -> None:
         self.counters.pli_count += 1
         self._on_pli()
@@ -291,7 +303,7 @@ class LatentSender(MediaStreamTrack):
         self.counters.nack_count += n_packets
         self._on_nack(n_packets)
 
-    def read_report(self, data: bytes) -> bool:
+    def _read_report(self, data: bytes) -> bool:
         """Take what may be a report of frames; say whether it is one, well formed or not."""
         if not data.startswith(REPORT_NAME):
             return False

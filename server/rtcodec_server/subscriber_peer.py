@@ -67,7 +67,7 @@ class SubscriberPeer(WatchingPeer[LatentSender]):
             self._channel = MessageChannel(
                 self.connection,
                 max_bytes=MAX_REPORT_BYTES,
-                on_message=sender.read_report,
+                on_message=sender.hear,
                 on_misuse=setup.on_lost,
             )
 

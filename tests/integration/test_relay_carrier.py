@@ -6,7 +6,7 @@ import pytest
 from aiortc import RTCPeerConnection
 
 from rtcodec.bitstream.packet import Packet, read_packet
-from rtcodec.packet.feedback import FrameReport
+from rtcodec.packet.feedback import KEYFRAME_REQUEST, FrameReport
 from rtcodec.session.ladder import read_rung
 from rtcodec.webrtc import accept_answer
 from support.relay import SDP, MovingTrack, relay, until
@@ -65,6 +65,23 @@ async def test_what_a_tab_reports_reaches_the_relay() -> None:
         (peer,) = server.relay.subscribers_of("room")
         await until(lambda: peer.report()["report_count"] >= 1)
         assert peer.report()["state"] == "connected"
+
+
+async def test_a_tab_asks_for_a_key_frame_in_words_of_its_own() -> None:
+    async with relay() as (server, client):
+        await client.publish("room", MovingTrack())
+        tab = await watch_as_tab(client, "room")
+        await opened(tab)
+        await until(lambda: tab.frames)
+        (peer,) = server.relay.subscribers_of("room")
+        assert tab.receiver is not None
+        tab.receiver.request_keyframe()  # by RTCP, as a browser does when it likes
+        last_us = peer.last_heard_us
+        await until(lambda: peer.last_heard_us != last_us)
+        assert tab.channel is not None
+        tab.channel.send(KEYFRAME_REQUEST)
+        await until(lambda: peer.report()["pli_count"] == 1)
+        assert server.relay.rooms[0].stats.pli_count == 1
 
 
 async def test_a_tab_chooses_its_rung_like_anybody_else() -> None:

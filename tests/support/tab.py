@@ -62,6 +62,12 @@ class TabPeer:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     "As the VP8 headers have them."
 
+    receiver: CarriedReceiver | None = None
+
+    def receive(self, receiver: RTCRtpReceiver) -> None:
+        """Read what comes."""
+        self.receiver = CarriedReceiver(receiver, self.take)
+
     def take(self, data: bytes) -> None:
         """Read a frame that came."""
         self.frames.append(read_carried(data))
@@ -86,7 +92,7 @@ async def offer_as_tab(
     tab = TabPeer(connection)
     if channel:
         tab.channel = connection.createDataChannel("reports", ordered=False, maxRetransmits=0)
-    connection.on("track", lambda _: CarriedReceiver(transceiver.receiver, tab.take))
+    connection.on("track", lambda _: tab.receive(transceiver.receiver))
     return tab, await create_offer(connection, loopback_only=True)
 
 

@@ -7,6 +7,9 @@ const FRAMES = 32 * WORDS;
 const INTERVAL_MS = 50;
 const CALM_FRAMES = 32;
 
+/** Asks for a key frame: RTCP's requests are the browser's, which sends them when it likes. */
+export const KEYFRAME_REQUEST = new TextEncoder().encode("RTCK");
+
 /** Lay out a report: `held` is an array of 64 booleans, the newest frame first. */
 export function writeReport(newest, held, damage) {
   const data = new Uint8Array(8 + 4 * WORDS);

@@ -4,7 +4,7 @@ import { readCarried } from "./carried.js";
 import { BitstreamError } from "./errors.js";
 import { FrameFigures } from "./frame_figures.js";
 import { FrameOrder } from "./order.js";
-import { FrameReporter } from "./report.js";
+import { FrameReporter, KEYFRAME_REQUEST } from "./report.js";
 
 const PATIENCE_MS = 150; // for a frame that is asked for again; a round trip or two
 const MAX_WAITING = 4; // frames before the decoder; the oldest goes
@@ -163,7 +163,7 @@ export class LatentStream {
   #askKeyframe(nowMs) {
     if (nowMs - this.#askedMs < KEYFRAME_EVERY_MS) return;
     this.#askedMs = nowMs;
-    this.#transformer.sendKeyFrameRequest().catch(() => {}); // the connection ends
+    this.#tell({ kind: "report", data: KEYFRAME_REQUEST.slice() });
   }
 }
 
