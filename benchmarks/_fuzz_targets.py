@@ -47,6 +47,7 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 from av import VideoFrame
 
 from benchmarks import _mutate
+from benchmarks._web_decoder import MISSING, WebDecoder
 from rtcodec.bitstream import RtcReader, read_packet, write_packet
 from rtcodec.bitstream.packet import Packet
 from rtcodec.bundle import Bundle, find_bundle
@@ -390,6 +391,16 @@ def _delta_slices() -> list[bytes]:
     return [write_packet(packet) for packets in _packets_of(stream) for packet in packets]
 
 
+@cache
+def _web_decoder() -> WebDecoder:
+    return WebDecoder(find_bundle("n64"), _WORK)
+
+
+def _run_web_decoder(data: bytes) -> None:
+    """Decode a packet in node, from what the packets before it left."""
+    _web_decoder().decode([data], size=_SIZES["n64"])
+
+
 # ---------------------------------------------------------------------- files, tokens, documents
 
 _MEMORY: Final = Path("/dev/shm")
@@ -493,7 +504,7 @@ _ANSWERS: Final = [
 _NAMES: Final = [b"standup", b"a.b-c_D9", b"x" * 64]
 
 
-TARGETS: Final = (
+TARGETS: tuple[Target, ...] = (
     Target("sdp", "read_sdp, the offers of WHIP and WHEP, their candidates", _offers, _run_sdp,
            (RemoteProtocolError,), _mutate.mutate_text),
     Target("sdp_aiortc", "what of that goes on to aiortc's reader", _offers, _run_sdp_in_aiortc,
@@ -528,3 +539,13 @@ TARGETS: Final = (
     Target("metrics", "a relay's metrics, as the load test reads them", lambda: _METRICS,
            lambda data: read_metrics(_text(data)), (RtcodecError,), _mutate.mutate_text),
 )  # fmt: skip
+if MISSING is None:
+    TARGETS += (
+        Target(
+            "browser",
+            "packets of n64, in the decoder for browsers, in node",
+            _delta_slices,
+            _run_web_decoder,
+            (BitstreamError,),
+        ),
+    )

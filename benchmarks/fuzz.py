@@ -197,7 +197,8 @@ def _child(target: Target, cases: int, seed: int, progress: Path) -> int:
     catch_hangs()
     with Path("/proc/self/statm").open() as statm:
         size = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + _ADDRESS_SPACE,) * 2)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # for children that need more
+    resource.setrlimit(resource.RLIMIT_AS, (size + _ADDRESS_SPACE, hard))
     with progress.open("r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
         outcome = fuzz(target, cases, seed=seed, progress=shared)
     print(json.dumps(asdict(outcome)))

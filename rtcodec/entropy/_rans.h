@@ -35,6 +35,10 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
+#ifdef __wasm_simd128__
+#include <wasm_simd128.h>
+#endif
+
 /* x86: the hot loops are compiled for several processors and chosen when called. */
 #if defined(__x86_64__) && !defined(RTC_PORTABLE)
 #define RTC_X86 1

@@ -24,9 +24,39 @@ typedef void layer(const int16_t *weight, const int32_t *bias, uint32_t rows, ui
 typedef void quad_layer(const int8_t *weight, const int32_t *bias, uint32_t rows, uint32_t quads,
                         uint32_t shift, uint8_t top, const uint8_t *input, uint8_t *output);
 
-INLINE void layer_portable(const int16_t *weight, const int32_t *bias, uint32_t rows,
-                           uint32_t inputs, uint32_t shift, uint8_t top, const int16_t *input,
-                           uint8_t *output)
+#ifdef __wasm_simd128__
+INLINE void layer_plain(const int16_t *weight, const int32_t *bias, uint32_t rows,
+                        uint32_t inputs, uint32_t shift, uint8_t top, const int16_t *input,
+                        uint8_t *output)
+{
+    const v128_t most = wasm_u8x16_splat(top);
+    for (uint32_t row = 0; row < rows; row += 2, weight += 2 * inputs) {
+        v128_t sum[2][4];
+        for (uint32_t r = 0; r < 2; r++)
+            for (uint32_t p = 0; p < 4; p++)
+                sum[r][p] = wasm_i32x4_splat(bias[row + r]);
+        for (uint32_t k = 0; k < inputs; k += 2)
+            for (uint32_t r = 0; r < 2; r++) {
+                const v128_t w = wasm_v128_load32_splat(weight + r * inputs + k);
+                for (uint32_t p = 0; p < 4; p++) {
+                    const v128_t a = wasm_v128_load(input + 16 * k + 8 * p);
+                    sum[r][p] = wasm_i32x4_add(sum[r][p], wasm_i32x4_dot_i16x8(w, a));
+                }
+            }
+        for (uint32_t r = 0; r < 2; r++, output += 16) { /* saturation is the clamp */
+            v128_t words[2];
+            for (uint32_t p = 0; p < 2; p++)
+                words[p] = wasm_i16x8_narrow_i32x4(wasm_i32x4_shr(sum[r][2 * p], shift),
+                                                   wasm_i32x4_shr(sum[r][2 * p + 1], shift));
+            wasm_v128_store(output,
+                            wasm_u8x16_min(wasm_u8x16_narrow_i16x8(words[0], words[1]), most));
+        }
+    }
+}
+#else
+INLINE void layer_plain(const int16_t *weight, const int32_t *bias, uint32_t rows,
+                        uint32_t inputs, uint32_t shift, uint8_t top, const int16_t *input,
+                        uint8_t *output)
 {
     for (uint32_t row = 0; row < rows; row++, weight += inputs) {
         int32_t sum[16];
@@ -43,6 +73,7 @@ INLINE void layer_portable(const int16_t *weight, const int32_t *bias, uint32_t 
         }
     }
 }
+#endif
 
 #ifdef RTC_X86
 AVX2 static inline void layer_avx2(const int16_t *weight, const int32_t *bias, uint32_t rows,
@@ -242,5 +273,5 @@ EXPORT void rtc_scale_indices(const rtc_scale_net *net, const int8_t *z, uint32_
         return;
     }
 #endif
-    scale_indices(net, z, n_tiles, indices, scratch, layer_portable, NULL);
+    scale_indices(net, z, n_tiles, indices, scratch, layer_plain, NULL);
 }

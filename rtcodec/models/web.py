@@ -10,7 +10,9 @@ A model as browsers load it: one compact file with what a decoder needs, and not
 Numbers are little-endian, tensors begin at multiples of 16 bytes from where the first does. The
 header names each with its shape, where it begins, and a form: that of its elements, or `deltas`:
 rows less the row before, zigzag varints, zeros in runs. Layers come folded as `graph` folds them;
-those of the trunks in 8 bits, other weights in float16. The same bundle gives the same bytes.
+those of the trunks in 8 bits, that beside them in float16. Means are in float32: what errs there is
+rounded by the trunk, and comes out at a thousand times its size. The same bundle gives the same
+bytes.
 
 Neither torch nor onnx is needed here.
 """
@@ -27,7 +29,14 @@ from numpy.typing import NDArray
 from rtcodec.bitstream.cursor import write_varint
 from rtcodec.bundle import DELTA, Bundle
 from rtcodec.errors import ConfigError
-from rtcodec.models.folding import Array, Layer, Weights, anchor_spread, int8_unit, int8_weight
+from rtcodec.models.folding import (
+    INT8_LIMIT,
+    Array,
+    Layer,
+    Weights,
+    anchor_spread,
+    int8_weight,
+)
 from rtcodec.models.tier import ANCHOR, PIXEL_CHANNELS, TILE_PLACES, TILE_SIDE
 from rtcodec.motion.steps import step_table
 
@@ -116,12 +125,12 @@ def _networks(
 ) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
     """The networks between symbols and samples, as `graph.synthesis_graph` has them."""
     for name in _MEANS:
-        yield f"means.{name}.weight", ("float16", weights[f"means.{name}.weight"][:, :, 0, 0])
+        yield f"means.{name}.weight", ("float32", weights[f"means.{name}.weight"][:, :, 0, 0])
         yield f"means.{name}.bias", ("float32", weights[f"means.{name}.bias"])
     spread = weights["means.anchor_spread.weight"]
     spread = anchor_spread(spread, TILE_PLACES, ANCHOR * TILE_SIDE + ANCHOR)
-    yield "means.anchor_spread.weight", ("float16", spread)
-    yield "means.anchor_out.weight", ("float16", weights["means.anchor_out.weight"][:, :, 0, 0])
+    yield "means.anchor_spread.weight", ("float32", spread)
+    yield "means.anchor_out.weight", ("float32", weights["means.anchor_out.weight"][:, :, 0, 0])
     for name in ("depthwise", "depthwise2"):
         yield from _depthwise(f"means.{name}", Layer.of(weights, f"means.{name}"))
     linear = weights["synthesis.linear.weight"][:, :, 0, 0] * 255
@@ -153,10 +162,11 @@ def _block(weights: Weights, name: str) -> Iterator[tuple[str, tuple[str, NDArra
 
 
 def _unit(weights: Weights, name: str) -> Array:
-    unit = int8_unit(weights, name)
-    if unit is None:
+    log_range = weights.get(f"{name}.log_range")
+    if log_range is None:
         raise ConfigError(f"{name} of the model is not in 8 bits")
-    return unit
+    # In double precision, or the last bit would depend on the machine.
+    return np.exp(log_range.astype(np.float64)).astype(np.float32) / INT8_LIMIT
 
 
 def _int8(

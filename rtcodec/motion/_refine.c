@@ -104,11 +104,34 @@ INLINE void classify(int32_t above[GRADIENTS][CELLS + 1], int32_t below[GRADIENT
     }
 }
 
+#ifdef __wasm_simd128__
+#include <wasm_simd128.h>
+
+INLINE v128_t cut_eight(v128_t x, v128_t most)
+{
+    return wasm_i16x8_min(wasm_i16x8_max(x, wasm_i16x8_neg(most)), most);
+}
+
+/* What the differences of eight samples to a pair of their neighbours come to, added to sums. */
+INLINE v128_t add_pair(v128_t sums, v128_t here, const uint16_t *one, const uint16_t *other,
+                       const v128_t *clips, const int16_t *weights, int n)
+{
+    const v128_t a = wasm_i16x8_shl(wasm_i16x8_sub(wasm_v128_load(one), here), 2);
+    const v128_t b = wasm_i16x8_shl(wasm_i16x8_sub(wasm_v128_load(other), here), 2);
+    for (int k = 0; k < CLIPS; k++) {
+        const v128_t both = wasm_i16x8_add(cut_eight(a, clips[k]), cut_eight(b, clips[k]));
+        const v128_t w = wasm_v128_load(weights + k * n);
+        sums = wasm_i16x8_add(sums, wasm_i16x8_q15mulr_sat(both, w)); /* never both -32768 */
+    }
+    return sums;
+}
+#else
 INLINE int16_t cut(int16_t x, int16_t most)
 {
     const int16_t low = x < (int16_t)-most ? (int16_t)-most : x;
     return low > most ? most : low;
 }
+#endif
 
 /*
  * One line of n samples: to each is added what its neighbours' differences come to, each cut to the
@@ -117,6 +140,23 @@ INLINE int16_t cut(int16_t x, int16_t most)
 INLINE void refine_line(const uint16_t *from, size_t stride, const int8_t (*at)[2], int pairs,
                         const int32_t *clips, const int16_t *weights, int n, uint16_t *restrict to)
 {
+#ifdef __wasm_simd128__
+    v128_t most[CLIPS];
+    for (int k = 0; k < CLIPS; k++)
+        most[k] = wasm_i16x8_splat((int16_t)clips[k]);
+    for (int start = 0; start < n; start += 8, from += 8, to += 8, weights += 8) {
+        const v128_t here = wasm_v128_load(from);
+        v128_t sums = wasm_i16x8_splat(0);
+        for (int t = 0; t < pairs; t++) {
+            const ptrdiff_t step = at[t][0] * (ptrdiff_t)stride + at[t][1];
+            sums = add_pair(sums, here, from + step, from - step, most, weights + t * CLIPS * n, n);
+        }
+        const v128_t half = wasm_i16x8_add(wasm_i16x8_shr(sums, 1), wasm_i16x8_splat(1));
+        const v128_t sum = wasm_i16x8_add(here, wasm_i16x8_shr(half, 1)); /* sums + 2 might wrap */
+        const v128_t low = wasm_i16x8_max(sum, wasm_i16x8_splat(0));
+        wasm_v128_store(to, wasm_i16x8_min(low, wasm_i16x8_splat(FINE_MAX)));
+    }
+#else
     for (int start = 0; start < n; start += WIDE, from += WIDE, to += WIDE, weights += WIDE) {
         int16_t sums[WIDE] = {0};
         for (int t = 0; t < pairs; t++) {
@@ -138,6 +178,7 @@ INLINE void refine_line(const uint16_t *from, size_t stride, const int8_t (*at)[
         for (int j = 0; j < WIDE; j++)
             to[j] = (uint16_t)clamp(from[j] + ((sums[j] + 2) >> 2), 0, FINE_MAX);
     }
+#endif
 }
 
 /* A tile; to: its blocks, of which those of the next row lie *next* further on. */

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rtcodec
+from rtcodec.entropy import build
 
 ROOT = Path(rtcodec.__file__).parents[1]
 PACKAGES = {"rtcodec", "rtcodec_server", "rtcodec_engines", "rtcodec_client"}
@@ -64,6 +65,16 @@ def test_the_wheel_holds_the_relays_pages(wheel: set[str]) -> None:
     assert pages <= wheel
     viewer = ROOT / "clients" / "web" / "src"
     assert {f"rtcodec/web/{path.name}" for path in viewer.iterdir()} <= wheel
+
+
+def test_the_wheel_holds_the_decoder_for_browsers_where_it_could_be_built(wheel: set[str]) -> None:
+    scripts = {f"rtcodec/web/{path.name}" for path in (build.WEB / "src").glob("*.js")}
+    assert "rtcodec/web/decoder.js" in scripts
+    found = {name for name in wheel if name.startswith("rtcodec/web/")}
+    if build.find_wasm_compiler(build.inherited_environment()) is None:
+        assert found == set()
+    else:
+        assert found == {*scripts, "rtcodec/web/rtcodec.wasm"}
 
 
 def test_checkpoints_are_not_in_the_wheel(wheel: set[str]) -> None:

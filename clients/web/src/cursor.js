@@ -70,7 +70,7 @@ export class Cursor {
   bigVarint(limit) {
     const start = this.offset;
     let value = 0n;
-    for (let shift = 0n; ; ) {
+    for (let shift = 0n; ;) {
       const byte = this.u8();
       value |= BigInt(byte & 0x7f) << shift;
       shift += 7n;
@@ -79,7 +79,8 @@ export class Cursor {
         throw new Corrupt(`a number exceeds ${limit}`, start);
       }
       if (goesOn) continue;
-      if (byte === 0 && shift > 7n) throw new Corrupt("a number is not in its shortest form", start);
+      if (byte === 0 && shift > 7n)
+        throw new Corrupt("a number is not in its shortest form", start);
       return value;
     }
   }

@@ -17,6 +17,10 @@ export { BitstreamError, Corrupt, Truncated, Unsupported } from "./errors.js";
 /** A frame that claims to be larger is refused: sizes from the network are only claims. */
 export const DECODED_PIXELS_MAX = 4096 * 2304;
 
+const PAYLOAD_BYTES = 2 ** 18; // of a frame, usually
+const INTEGER_BYTES = 16 * 3; // of a channel of a tile: indices and symbols
+const SHOWN_BYTES = 6; // of a pixel: RGBA and planes
+
 /**
  * One frame, decoded as far as it came through.
  * @typedef {object} Frame
@@ -55,7 +59,7 @@ export const DECODED_PIXELS_MAX = 4096 * 2304;
  */
 export async function createDecoder({ wasm, model, pixelsMax = DECODED_PIXELS_MAX, clock }) {
   const machine = await Machine.start(wasm);
-  return new Decoder(machine, await Model.read(model), pixelsMax, clock);
+  return new Decoder(machine, await Model.read(model), { pixelsMax, clock });
 }
 
 /** Decodes the frames of one stream, in order. */
@@ -75,8 +79,14 @@ export class Decoder {
   #painter = null;
   #references = new References();
 
-  /** See `createDecoder`. */
-  constructor(machine, model, pixelsMax, clock) {
+  /**
+   * Use `createDecoder`; tests bring networks of their own.
+   * @param {Machine} machine
+   * @param {Model} model
+   * @param {{ pixelsMax?: number, clock?: () => number, networks?: Networks }} [options]
+   */
+  constructor(machine, model, { pixelsMax = DECODED_PIXELS_MAX, clock, networks } = {}) {
+    if (!model.has("gains")) throw new Error(`model ${model.name} paints no pictures`);
     this.#machine = machine;
     this.#model = model;
     this.#pixelsMax = pixelsMax;
@@ -86,8 +96,7 @@ export class Decoder {
       intra: new Part(machine, model, ""),
       delta: hasDelta ? new Part(machine, model, "delta.") : null,
     };
-    if (!model.has("gains")) throw new Error(`model ${model.name} paints no pictures`);
-    this.#networks = new Networks(machine, model);
+    this.#networks = networks ?? new Networks(machine, model);
     const refinement = (kind) =>
       model.has(`refine.${kind}.luma`) ? new Refinement(machine, model, kind) : null;
     this.#refinements = { intra: refinement("intra"), delta: refinement("delta") };
@@ -128,6 +137,7 @@ export class Decoder {
     if (this.#parts.delta) {
       for (const { header } of slices) painter.prepare(header.store);
     }
+    this.#machine.reserve(this.#passing(painter));
     const { mark } = this.#machine;
     try {
       return this.#frame(painter, parsed, problem !== null, pts);
@@ -165,6 +175,14 @@ export class Decoder {
     }
     this.#opened = wanted;
     return this.#painter;
+  }
+
+  /** Bytes that come and go with a frame, or with showing it: most of what may be needed. */
+  #passing({ width, height, nTiles }) {
+    const ofTiles = [this.#parts.intra, this.#parts.delta].map((part) =>
+      part ? nTiles * (2 * part.hyperChannels + INTEGER_BYTES * part.latentChannels) : 0,
+    );
+    return Math.max(PAYLOAD_BYTES + Math.max(...ofTiles), SHOWN_BYTES * width * height);
   }
 
   /** @returns {Frame} */

@@ -41,6 +41,13 @@ export class Machine {
     this.#top = mark;
   }
 
+  /** See to it that so many bytes can be allocated without memory growing. */
+  reserve(size) {
+    const { mark } = this;
+    this.allocate(size);
+    this.release(mark);
+  }
+
   /** Make room, holding anything; RangeError where memory ends. */
   allocate(size) {
     const at = this.#top;

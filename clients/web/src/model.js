@@ -92,7 +92,7 @@ function readDeltas(bytes, shape) {
       if (!(byte & 0x80)) return value;
     }
   };
-  for (let i = 0; i < values.length; ) {
+  for (let i = 0; i < values.length;) {
     const zigzag = varint();
     if (zigzag) values[i++] = zigzag & 1 ? -(zigzag + 1) / 2 : zigzag / 2;
     else i += varint() + 1;

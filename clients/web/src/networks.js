@@ -182,10 +182,19 @@ export class Networks {
     const hasBias = from === 0 && model.has(`${name}.bias`);
     const bias = hasBias ? this.#machine.put(model.tensor(`${name}.bias`).values.slice()) : 0;
     const { mark } = this.#machine;
-    const halves = this.#machine.put(values.slice(from));
-    this.#machine.call.rtc_web_pack_floats(halves, all, outputs, inputs, weights);
+    const floats = this.#floats(values) + 4 * from;
+    this.#machine.call.rtc_web_pack_floats(floats, all, outputs, inputs, weights);
     this.#machine.release(mark);
     this.#layers.set(key, { inputs, outputs, weights, bias });
+  }
+
+  /** Numbers of either precision as floats in memory. */
+  #floats(values) {
+    if (values instanceof Float32Array) return this.#machine.put(values.slice());
+    const floats = this.#machine.allocate(4 * values.length);
+    const halves = this.#machine.put(values.slice());
+    this.#machine.call.rtc_web_widen(halves, values.length, floats);
+    return floats;
   }
 
   #addBytes(model, name) {

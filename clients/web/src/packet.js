@@ -171,7 +171,9 @@ export function tileIndices(range, width, height) {
   const { first, count, dispersed } = range ?? { first: 0, count: rows * columns };
   if (first + count > rows * columns) return null;
   if (!dispersed) return Uint32Array.from({ length: count }, (_, i) => first + i);
-  return dispersedOrder(rows, columns).slice(first, first + count).sort();
+  return dispersedOrder(rows, columns)
+    .slice(first, first + count)
+    .sort();
 }
 
 /** Even rows and columns; odd ones; even rows and odd columns; the others: SPEC.md 2.2. */

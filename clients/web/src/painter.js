@@ -108,7 +108,12 @@ export class Painter {
     /** Where a picture goes that is not kept. */
     this.passing = new Picture(machine, this.#rows, this.#columns);
     const halfWidth = Math.ceil(width / 2);
-    this.planesStruct = machine.words(this.#at.planes, [width, halfWidth, halfWidth], height, width);
+    this.planesStruct = machine.words(
+      this.#at.planes,
+      [width, halfWidth, halfWidth],
+      height,
+      width,
+    );
   }
 
   /**
@@ -135,7 +140,13 @@ export class Painter {
       lap("paint");
       this.#finishDelta(to);
     } else {
-      this.#networks.synthesise(this.#at.symbols, this.#at.z, qp, this.#at.blocks, this.#at.scratch);
+      this.#networks.synthesise(
+        this.#at.symbols,
+        this.#at.z,
+        qp,
+        this.#at.blocks,
+        this.#at.scratch,
+      );
       lap("paint");
       this.#finishIntra(qp, to);
     }

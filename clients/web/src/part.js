@@ -42,7 +42,12 @@ export class Part {
     /** Cz. */
     this.hyperChannels = frequencies.shape[1];
     const contexts = prefix ? machine.put(copied(model.tensor(`${prefix}contexts`).values)) : 0;
-    this.#tables = buildTables(machine, model.tensor(`${prefix}y_frequencies`), frequencies, contexts);
+    this.#tables = buildTables(
+      machine,
+      model.tensor(`${prefix}y_frequencies`),
+      frequencies,
+      contexts,
+    );
     this.#net = new ScaleNet(machine, model, `${prefix}scale_net.`);
     /** M. */
     this.latentChannels = this.#net.latentChannels;
@@ -59,11 +64,7 @@ export class Part {
     const at = this.#machine.put(payload);
     const decoder = this.#machine.allocate(4 * DECODER_WORDS);
     this.#check(decoder, payload.length, call.rtc_decode_begin(decoder, at, payload.length, lanes));
-    this.#check(
-      decoder,
-      payload.length,
-      call.rtc_decode_z(decoder, this.#tables, qp, z, nTiles),
-    );
+    this.#check(decoder, payload.length, call.rtc_decode_z(decoder, this.#tables, qp, z, nTiles));
     return decoder;
   }
 
@@ -202,7 +203,9 @@ class ScaleNet {
     const each = (name) => this.#layers.map((layer) => layer[name]);
     this.#struct = machine.words(
       ...each("weight"),
-      0, 0, 0, // weights in bytes, for processors with products of four
+      0,
+      0,
+      0, // weights in bytes, for processors with products of four
       ...each("bias"),
       ...each("rows"),
       ...each("inputs"),

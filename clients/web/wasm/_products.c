@@ -25,14 +25,20 @@ INLINE float from_half(uint16_t half)
     return value;
 }
 
-/* Weights [outputs, inputs] in half precision, `row` from one output's to the next's, packed. */
-EXPORT void rtc_web_pack_floats(const uint16_t *weights, uint32_t row, uint32_t outputs,
+EXPORT void rtc_web_widen(const uint16_t *halves, uint32_t size, float *floats)
+{
+    for (uint32_t i = 0; i < size; i++)
+        floats[i] = from_half(halves[i]);
+}
+
+/* Weights [outputs, inputs], `row` from one output's to the next's, packed. */
+EXPORT void rtc_web_pack_floats(const float *weights, uint32_t row, uint32_t outputs,
                                 uint32_t inputs, float *packed)
 {
     for (uint32_t first = 0; first < outputs; first += GROUP)
         for (uint32_t k = 0; k < inputs; k++)
             for (uint32_t o = 0; o < GROUP; o++)
-                *packed++ = from_half(weights[(size_t)(first + o) * row + k]);
+                *packed++ = weights[(size_t)(first + o) * row + k];
 }
 
 /* Weights [outputs, inputs] in 8 bits, packed; inputs are even. */

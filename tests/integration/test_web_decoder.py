@@ -1,0 +1,338 @@
+"""The decoder for browsers, in node, beside the Python one: the same pictures, whatever is lost."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks._mutate import mutate_bytes
+from benchmarks._web_decoder import MISSING, NODE, WebDecoder, build_wasm
+from rtcodec.bitstream.packet import Description, Geometry, write_packet
+from rtcodec.bitstream.sequence import ColorRange, model_tag
+from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
+from rtcodec.codec.picture_decoder import PictureDecoder
+from rtcodec.codec.reference import NewestReference
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import EncodeOutput
+from rtcodec.engine.loader import open_engine
+from rtcodec.entropy import build
+from rtcodec.entropy.native import context_indices, gather_tiles, scale_indices, scatter_tiles
+from rtcodec.errors import BitstreamError, Corrupt, Unsupported
+from rtcodec.media.color import Color, planes_to_rgb
+from rtcodec.models.web import web_model
+from rtcodec.quality import picture_psnr
+from rtcodec.types import Planes, tile_grid
+from rtcodec_engines.finish import Blocks, Finishing, Past, Slots
+from rtcodec_engines.graph_engine import GraphEngine
+from support.pictures import picture, same_picture
+
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+WIDTH, HEIGHT = 264, 200  # neither of whole tiles
+FRAMES, KEYS = 20, (0, 12)
+
+Unit = list[bytes]
+
+
+class Watching:
+    """Finishes pictures as an engine does, and keeps what networks painted."""
+
+    def __init__(self, finish: Finishing) -> None:
+        self._finish = finish
+        self.painted: NDArray[np.uint8] | None = None
+
+    def __call__(
+        self,
+        slots: Slots,
+        slot: int | None,
+        blocks: Blocks,
+        qp: int,
+        past: Past | None,
+        *,
+        is_shown: bool = True,
+    ) -> Blocks:
+        self.painted = blocks.astype(np.uint8) if past is None else None
+        return self._finish(slots, slot, blocks, qp, past, is_shown=is_shown)
+
+
+class Pair:
+    """Both decoders of a stream. What networks paint, Python's paint for both, if wanted."""
+
+    def __init__(self, bundle: Bundle, folder: Path, wasm: Path, *, same_networks: bool) -> None:
+        engine = open_engine("onnxruntime", bundle)
+        assert isinstance(engine, GraphEngine)
+        self._engine, self._same = engine, same_networks
+        self._watching = engine.finish = Watching(engine.finish)
+        self._python = PictureDecoder(engine, bundle)
+        self.web = WebDecoder(bundle, folder, wasm=wasm)
+
+    def __enter__(self) -> "Pair":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.web.close()
+        self._python.close()
+        self._engine.close()
+
+    def decode(self, packets: Unit) -> tuple[Planes, Planes, dict[str, Any]] | None:
+        """Both pictures and what the web one says of its own; None if both refuse alike."""
+        self._watching.painted = None
+        ours = outcome(lambda: self._python.decode(packets))
+        if isinstance(ours, BitstreamError):
+            theirs_too = outcome(lambda: self.web.decode(packets))
+            assert isinstance(theirs_too, type(ours))
+            assert theirs_too.offset == ours.offset
+            return None
+        theirs = self.web.decode(packets, blocks=self._watching.painted if self._same else None)
+        assert theirs.facts["isComplete"] == ours.is_complete
+        assert theirs.facts["frameNumber"] == ours.frame_number
+        assert theirs.facts["present"] == pytest.approx(1 - ours.concealed)
+        return ours.planes, theirs.planes, theirs.facts
+
+
+Result = TypeVar("Result")
+
+
+def outcome(decode: Callable[[], Result]) -> Result | BitstreamError:
+    try:
+        return decode()
+    except BitstreamError as error:
+        return error
+
+
+@pytest.fixture(scope="module")
+def wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wasm(tmp_path_factory.mktemp("wasm"))
+
+
+@pytest.fixture(scope="module", params=["n64", "s128"])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return find_bundle(str(request.param))
+
+
+@pytest.fixture(scope="module")
+def units(bundle: Bundle) -> list[Unit]:
+    """A picture in which some move, one fast, and the rest stands still."""
+    engine = open_engine("onnxruntime", bundle)
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(slices=5, dispersed=True),
+        delta_tables=bundle.delta_tables,
+    )
+    description = Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT))
+    encoder = FrameEncoder(
+        engine, packer, WIDTH, HEIGHT, references=NewestReference(), description=description
+    )
+    made = []
+    for t, planes in enumerate(clip()):
+        coded = encoder.encode(planes, qp=20 + 2 * (t % 8), pts=t, keyframe=t in KEYS)
+        made.append([write_packet(packet) for packet in coded.unit.packets])
+    encoder.close()
+    engine.close()
+    return made
+
+
+def clip() -> Iterator[Planes]:
+    still, moving = picture(WIDTH, HEIGHT), picture(WIDTH, HEIGHT, 5)
+    for t in range(FRAMES):
+        planes = []
+        for a, b, side in ((still.y, moving.y, 2), (still.u, moving.u, 1), (still.v, moving.v, 1)):
+            plane = a.copy()
+            plane[: 45 * side, : 60 * side] = np.roll(b, side * t, 1)[: 45 * side, : 60 * side]
+            down = 50 * side + 2 * side * (t % 9)
+            plane[down : down + 20 * side, 80 * side :] = b[: 20 * side, 80 * side :]
+            planes.append(plane)
+        yield Planes(*planes)
+
+
+def test_delta_frames_are_the_same_to_the_last_bit(
+    bundle: Bundle, units: list[Unit], wasm: Path, tmp_path: Path
+) -> None:
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        for packets in units:
+            seen = pair.decode(packets)
+            assert seen is not None
+            assert same_picture(*seen[:2])
+            assert seen[2]["isComplete"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_and_so_they_are_where_packets_are_lost_or_damaged(
+    bundle: Bundle, units: list[Unit], wasm: Path, tmp_path: Path, seed: int
+) -> None:
+    rng = Random(seed)
+    outcomes = []
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        for t, packets in enumerate(units):
+            left = [packet for packet in packets if rng.random() > 0.25 or t == 0]
+            if rng.random() < 0.3 and left:
+                left[0] = mutate_bytes(left[0], packets, rng)
+            if rng.random() < 0.1:
+                continue  # a frame of which nothing comes
+            rng.shuffle(left)
+            seen = pair.decode(left)
+            outcomes.append(None if seen is None else seen[2])
+            if seen is not None:
+                assert same_picture(*seen[:2])
+    shown = [facts for facts in outcomes if facts is not None]
+    assert any(not facts["isTrusted"] for facts in shown)
+    assert any(facts["present"] < 1 for facts in shown)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_any_symbols_make_the_same_picture(
+    bundle: Bundle, units: list[Unit], wasm: Path, tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        assert pair.decode(units[0]) is not None
+        state = 0  # where the first frame is kept
+        for number in range(1, 5):
+            packets = made_up(
+                bundle, rng, number, reference=state, store=(number % 2) | number << 4
+            )
+            state = (number % 2) | number << 4
+            seen = pair.decode(packets)
+            assert seen is not None
+            assert same_picture(*seen[:2])
+
+
+def made_up(
+    bundle: Bundle, rng: np.random.Generator, number: int, *, reference: int, store: int
+) -> Unit:
+    """A delta frame that says anything, in whatever it may say."""
+    delta = bundle.delta
+    assert delta is not None
+    rows, columns = tile_grid(WIDTH, HEIGHT)
+    qp = int(rng.integers(0, 64))
+    z = rng.integers(-15, 16, (delta.hyper_channels, rows, columns)).astype(np.int8)
+    indices = scale_indices(delta.scale_net, z, qp)
+    shape = indices.shape
+    anything = rng.integers(-3, 4, shape) * (rng.random(shape) < 0.1)
+    anything += rng.integers(-32767, 32768, shape) * (rng.random(shape) < 0.001)
+    symbols: NDArray[np.int16] = anything.clip(-32767, 32767).astype(np.int16)
+    tiles = np.arange(rows * columns, dtype=np.uint32)
+    by_tile, of_tiles = gather_tiles(symbols, tiles), gather_tiles(indices, tiles)
+    while True:  # which are coded depends on those before
+        skipped = (context_indices(delta.entropy_tables, of_tiles, by_tile) == 0) & (by_tile != 0)
+        if not skipped.any():
+            break
+        by_tile[skipped] = 0
+    scatter_tiles(by_tile, tiles, symbols)
+    label = FrameLabel(
+        frame_number=number,
+        qp=qp,
+        keyframe=False,
+        reference=reference,
+        store=store,
+        description=Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT)),
+    )
+    packer = FramePacker(
+        bundle.entropy_tables, Slicing(slices=3), delta_tables=delta.entropy_tables
+    )
+    output = EncodeOutput(z, symbols, indices, is_delta=True)
+    return [write_packet(packet) for packet in packer.pack(output, label, WIDTH, HEIGHT)]
+
+
+def test_intra_frames_are_the_same_within_a_few_levels(
+    bundle: Bundle, units: list[Unit], wasm: Path, tmp_path: Path
+) -> None:
+    frames = list(clip())
+    with Pair(bundle, tmp_path, wasm, same_networks=False) as pair:
+        for t, packets in enumerate(units):
+            seen = pair.decode(packets)
+            assert seen is not None
+            ours, theirs, _ = seen
+            difference = ours.y.astype(int) - theirs.y
+            assert np.abs(difference).max() <= 12
+            assert (difference**2).mean() < 0.15
+            ours_db, theirs_db = (picture_psnr(frames[t], seen).yuv for seen in (ours, theirs))
+            assert abs(ours_db - theirs_db) < 0.2
+
+
+def test_a_late_decoder_asks_for_a_key_frame_and_goes_on(
+    units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    with WebDecoder(bundle, tmp_path, wasm=wasm) as web:
+        with pytest.raises(Unsupported):
+            web.decode(units[3])
+        assert web.needs == "keyframe"
+        assert web.decode(units[KEYS[1]]).facts["isComplete"]
+        assert web.decode(units[KEYS[1] + 1]).facts["isComplete"]
+
+
+def test_memory_grows_for_the_first_frames_only(
+    units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    with WebDecoder(bundle, tmp_path, wasm=wasm) as web:
+        for packets in units[:4]:
+            web.decode(packets, color={})
+        before = web.memory_bytes
+        for packets in units[4:] + units:
+            web.decode(packets, color={})
+        assert web.memory_bytes == before < 16 << 20
+
+
+def test_a_frame_larger_than_wanted_is_refused(
+    units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    pixels_max = WIDTH * HEIGHT - 1
+    with (
+        WebDecoder(bundle, tmp_path, wasm=wasm, pixels_max=pixels_max) as web,
+        pytest.raises(Corrupt),
+    ):
+        web.decode(units[0])
+
+
+@pytest.mark.parametrize("color", [{}, {"isFullRange": True}, {"matrix": 1}])
+def test_colours_are_those_of_the_file_commands(
+    color: dict[str, Any], units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    with WebDecoder(bundle, tmp_path, wasm=wasm) as web:
+        seen = web.decode(units[0], color=color)
+    wide = ColorRange.FULL if color.get("isFullRange") else ColorRange.LIMITED
+    expected = planes_to_rgb(seen.planes, Color(wide, color.get("matrix", 2)))
+    assert seen.rgba is not None
+    assert np.abs(seen.rgba[..., :3].astype(int) - expected).max() <= 1
+    assert (seen.rgba[..., 3] == 255).all()
+
+
+def test_what_a_page_loads_is_small(wasm: Path) -> None:
+    scripts = sum(path.stat().st_size for path in (build.WEB / "src").glob("*.js"))
+    assert wasm.stat().st_size + scripts < 220_000
+    assert len(web_model(find_bundle("n64"))) < 1_500_000
+
+
+_TRY = """
+import { readFile } from "node:fs/promises";
+import { createDecoder } from %s;
+const read = async (path) => new Uint8Array(await readFile(path)).buffer;
+const [wasm, model] = [await read(process.argv[1]), await read(process.argv[2])];
+for (const given of [wasm, new WebAssembly.Module(wasm)]) {
+  const decoder = await createDecoder({ wasm: given, model });
+  console.log(decoder.modelId, decoder.memoryBytes > 0);
+}
+new Uint8Array(model)[model.byteLength >> 1] ^= 1;
+await createDecoder({ wasm, model }).catch((error) => console.log(error.message));
+"""
+
+
+def test_a_decoder_is_made_of_bytes_or_a_module_and_of_a_sound_model_only(
+    bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    assert NODE is not None
+    model = tmp_path / "model.rtcw"
+    model.write_bytes(web_model(bundle))
+    script = _TRY % json.dumps((build.WEB / "src" / "decoder.js").as_uri())
+    words = [NODE, "--no-warnings", "--input-type=module", "-e", script, str(wasm), str(model)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = f"{bundle.model_id.hex()} true"
+    assert done.stdout.splitlines() == [made, made, "the model is damaged"]
