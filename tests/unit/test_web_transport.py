@@ -105,11 +105,12 @@ REPORT = """
 
 def test_a_page_reports_what_python_does() -> None:
     chance = random.Random(1)
-    number, told, events = 65_500, 0, []
+    number, told = 65_500, 0
+    events: list[tuple[int, bool, float, int]] = []
     for index in range(300):
         number += 1 + (chance.random() < 0.05) * chance.randint(1, 80)
         is_held = chance.random() > 0.05
-        events.append([number & 0xFFFF, is_held, 0.0 if is_held else 0.3, 20 * index])
+        events.append((number & 0xFFFF, is_held, 0.0 if is_held else 0.3, 20 * index))
     reporter = FrameReporter()
     for event, bytes_sent in zip(events, in_node("report.js", REPORT, events), strict=True):
         frame_number, is_held, concealed, now_ms = event

@@ -60,8 +60,10 @@ export class RtcodecViewer extends RoomViewer {
   }
 
   start() {
-    this.#startedMs = performance.now();
-    this.#firstMs = null;
+    if (!this.isRunning) {
+      this.#startedMs = performance.now();
+      this.#firstMs = null;
+    }
     if (!this.#worker) this.#openWorker();
     super.start();
   }
