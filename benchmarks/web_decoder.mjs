@@ -44,7 +44,7 @@ const networks = new Prompted(machine, model);
 const clock = () => performance.now();
 const decoder = new Decoder(machine, model, { pixelsMax: Number(pixelsMax), clock, networks });
 
-const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
+const bytes = (text) => Buffer.from(text, "base64");
 const text = (array) =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 

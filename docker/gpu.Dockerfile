@@ -4,7 +4,7 @@
 #   docker run --gpus all --network host -v "$PWD/clips:/clips" rtcodec:gpu train --tier s128 --data /clips --out run
 
 FROM python:3.12-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev clang lld && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .

@@ -6,22 +6,19 @@ from typing import Any
 
 import pytest
 
+from rtcodec.bundle import WEIGHTS_DIR
 from rtcodec.conformance.model import NULL, RANDOM
 from rtcodec.conformance.vector import MODELS, find_vectors
 from support.spec_decoder import Model, decode
 
 ROOT = Path(__file__).parent
-VECTORS = {
-    name: vector
-    for name, vector in find_vectors(ROOT).items()
-    if vector.expectation["model"] in (NULL, RANDOM)
-}
+VECTORS = find_vectors(ROOT)
 LARGE = ("widest", "tallest")
 
 
 @lru_cache
 def model(name: str) -> Model:
-    return Model(ROOT / MODELS / f"{name}.rtcm")
+    return Model((ROOT / MODELS if name in (NULL, RANDOM) else WEIGHTS_DIR) / f"{name}.rtcm")
 
 
 def told(report: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -120,18 +120,22 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 @pytest.fixture(scope="module")
 def units(bundle: Bundle) -> list[Unit]:
     """A picture in which some move, one fast, and the rest stands still."""
+    return encoded(bundle, (WIDTH, HEIGHT), clip())
+
+
+def encoded(bundle: Bundle, size: tuple[int, int], frames: Iterable[Planes]) -> list[Unit]:
     engine = open_engine("onnxruntime", bundle)
     packer = FramePacker(
         bundle.entropy_tables,
         Slicing(slices=5, dispersed=True),
         delta_tables=bundle.delta_tables,
     )
-    description = Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT))
+    description = Description(model_tag(bundle.model_id), Geometry(*size))
     encoder = FrameEncoder(
-        engine, packer, WIDTH, HEIGHT, references=NewestReference(), description=description
+        engine, packer, *size, references=NewestReference(), description=description
     )
     made = []
-    for t, planes in enumerate(clip()):
+    for t, planes in enumerate(frames):
         coded = encoder.encode(planes, qp=20 + 2 * (t % 8), pts=t, keyframe=t in KEYS)
         made.append([write_packet(packet) for packet in coded.unit.packets])
     encoder.close()
@@ -289,6 +293,24 @@ def test_a_frame_larger_than_wanted_is_refused(
         pytest.raises(Corrupt),
     ):
         web.decode(units[0])
+
+
+def test_another_size_begins_anew(
+    units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
+) -> None:
+    small = encoded(bundle, (100, 70), [cropped(planes, 100, 70) for planes in clip()][:3])
+    order = [units[0], units[1], small[0], small[1], units[2], units[KEYS[1]], units[KEYS[1] + 1]]
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        seen = [pair.decode(packets) for packets in order]
+    assert [pair is None for pair in seen] == [False] * 4 + [True] + [False] * 2
+    for both in seen:
+        assert both is None or same_picture(*both[:2])
+
+
+def cropped(planes: Planes, width: int, height: int) -> Planes:
+    half = np.s_[: (height + 1) // 2, : (width + 1) // 2]
+    u, v = (np.ascontiguousarray(plane[half]) for plane in (planes.u, planes.v))
+    return Planes(np.ascontiguousarray(planes.y[:height, :width]), u, v)
 
 
 @pytest.mark.parametrize("color", [{}, {"isFullRange": True}, {"matrix": 1}])

@@ -73,7 +73,9 @@ class Model:
         (size,) = struct.unpack("<Q", content[:8])
         header = json.loads(content[8 : 8 + size])
         kinds = {"I8": "b", "U8": "B", "I16": "h", "U16": "H", "I32": "i", "F32": "f"}
-        names = {"I8": "int8", "U16": "uint16", "I32": "int32", "F32": "float32"}
+        names = {
+            "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32", "F32": "float32"
+        }  # fmt: skip
         metadata = json.loads(header.pop("__metadata__")["rtcodec"])
         digest = hashlib.sha256(
             json.dumps({"dims": metadata["dims"], "format": 1}, sort_keys=True).encode()
@@ -88,7 +90,7 @@ class Model:
             values = [value for (value,) in struct.iter_unpack("<" + kinds[entry["dtype"]], raw)]
             self.tensors[name] = shaped(values, entry["shape"])
         self.id = digest.digest()[:8]
-        self.always_coded = 0
+        self.always_coded = metadata["dims"].get("motion", 0)
         delta = {k[6:]: v for k, v in self.tensors.items() if k.startswith("delta.")}
         self.delta = Part(delta, metadata["dims"]["motion"]) if delta else None
         self.measure()
@@ -388,17 +390,16 @@ def decode_packet(
     report = {"offset": packet["offset"], "type": 0, "check": f"{packet['check']:#06x}"}
     count = len(tiles_of(packet, *size_of(packet, sequence)))
     part = model.part_for(packet)
-    still_map = b""
     try:
-        if part.always_coded:
-            still_map, count = read_map(packet, data, count)
+        if part is not model:
+            count = read_map(packet, data, count)
             report["coded_tiles"] = count
         z, symbols = decode_payload(packet, data, count, part)
         header = bytearray(data[packet["offset"] : packet["payload"][0]])
         at = packet["check_at"] - packet["offset"]
         header[at : at + 2] = bytes(2)
         z_bytes, y_bytes = struct.pack(f"{len(z)}b", *z), struct.pack(f"<{len(symbols)}h", *symbols)
-        if zlib.crc32(bytes(header) + still_map + z_bytes + y_bytes) % 65536 != packet["check"]:
+        if zlib.crc32(bytes(header) + z_bytes + y_bytes) % 65536 != packet["check"]:
             raise Fault("Corrupt", packet["check_at"])
     except Fault as fault:
         return report | {"error": {"kind": fault.kind, "offset": fault.offset}}
@@ -408,8 +409,8 @@ def decode_packet(
     }
 
 
-def read_map(packet: dict[str, Any], data: bytes, n_tiles: int) -> tuple[bytes, int]:
-    """Section 4.7: the map, and how many tiles are coded; the payload is what follows."""
+def read_map(packet: dict[str, Any], data: bytes, n_tiles: int) -> int:
+    """Section 4.7: how many tiles are coded; the payload is what follows the map."""
     start, end = packet["payload"]
     size = (n_tiles + 7) // 8
     if end - start < size:
@@ -422,7 +423,7 @@ def read_map(packet: dict[str, Any], data: bytes, n_tiles: int) -> tuple[bytes, 
     if count == 0 and end - start > size:
         raise Fault("Corrupt", start + size)
     packet["payload"] = (start + size, end)
-    return still_map, count
+    return count
 
 
 def decode_payload(

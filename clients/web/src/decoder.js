@@ -55,7 +55,8 @@ const SHOWN_BYTES = 6; // of a pixel: RGBA and planes
  * @param {ArrayBuffer} given.model What `rtcodec webmodel` writes.
  * @param {number} [given.pixelsMax] Largest frame taken, width times height.
  * @param {() => number} [given.clock] To measure stages by, in milliseconds; see `Decoder.stages`.
- * @returns {Promise<Decoder>} Error if the model is damaged or of another version.
+ * @returns {Promise<Decoder>} Error if the model is damaged or of another version, or the browser too old
+ *   for vectors in WebAssembly.
  */
 export async function createDecoder({ wasm, model, pixelsMax = DECODED_PIXELS_MAX, clock }) {
   const machine = await Machine.start(wasm);

@@ -82,7 +82,7 @@ export function readPacketAt(cursor, bytes, origin) {
   const header = type === 0 ? readHeader(body) : undefined;
   const payloadOffset = body.offset - start;
   const payload = body.raw(body.remaining);
-  const head = bytes.slice(start - origin, start - origin + payloadOffset);
+  const head = Uint8Array.from(bytes.subarray(start - origin, start - origin + payloadOffset));
   const checkOffset = bodyStart - start + 4; // after flags, lanes and qp, frame number
   if (header) head.fill(0, checkOffset, checkOffset + 2);
   return { type, header, head, checkOffset, payload, payloadOffset };

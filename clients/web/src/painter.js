@@ -68,6 +68,11 @@ export class Painter {
   #columns;
   /** @type {Map<number, Picture>} By slot. */
   #pictures = new Map();
+  /** Where a picture goes that is not kept. */
+  #passing;
+  /** Address of an rtc_picture: the planes that are shown. */
+  #planesStruct;
+  /** Addresses of what is of one frame. */
   #at;
 
   /**
@@ -105,10 +110,9 @@ export class Painter {
       planes: [room(width * height), room(half), room(half)],
       scratch: networks.allocate(this.#rows, this.#columns),
     };
-    /** Where a picture goes that is not kept. */
-    this.passing = new Picture(machine, this.#rows, this.#columns);
+    this.#passing = new Picture(machine, this.#rows, this.#columns);
     const halfWidth = Math.ceil(width / 2);
-    this.planesStruct = machine.words(
+    this.#planesStruct = machine.words(
       this.#at.planes,
       [width, halfWidth, halfWidth],
       height,
@@ -170,7 +174,7 @@ export class Painter {
     const channels = part.latentChannels;
     machine.view(Uint8Array, symbols, 2 * places * channels).fill(0);
     const hyper = part.hyperChannels;
-    const frameZ = isDelta ? null : machine.view(Int8Array, z, this.nTiles * hyper).fill(0);
+    if (!isDelta) machine.view(Int8Array, z, this.nTiles * hyper).fill(0);
     for (const slice of slices) {
       if (!slice.coded.length) continue;
       const { mark } = machine;
@@ -178,7 +182,8 @@ export class Painter {
       const n = slice.coded.length;
       machine.call.rtc_web_scatter(slice.symbols, where, n, channels, this.#columns, symbols);
       machine.release(mark);
-      if (!frameZ) continue; // painting looks at those of intra frames alone
+      if (isDelta) continue; // painting looks at z of intra frames alone
+      const frameZ = machine.view(Int8Array, z, this.nTiles * hyper);
       const own = machine.view(Int8Array, slice.z, n * hyper);
       slice.coded.forEach((tile, i) => {
         frameZ.set(own.subarray(i * hyper, (i + 1) * hyper), tile * hyper);
@@ -216,13 +221,13 @@ export class Painter {
   #finishDelta(to) {
     const { call } = this.#machine;
     const { blocks, refined, qps } = this.#at;
-    const picture = this.#pictures.get(to) ?? this.passing;
+    const picture = this.#pictures.get(to) ?? this.#passing;
     call.rtc_reference_fill(picture.at, blocks);
     const ofPicture = this.#machine.view(Uint8Array, picture.qps, this.nTiles);
     ofPicture.set(this.#machine.view(Uint8Array, qps, this.nTiles));
     const refinement = this.#refinements.delta;
     if (refinement) call.rtc_refine(picture.at, refinement.at, qps, refined);
-    call.rtc_planes_fill(refinement ? refined : blocks, this.#columns, this.planesStruct);
+    call.rtc_planes_fill(refinement ? refined : blocks, this.#columns, this.#planesStruct);
   }
 
   /** Refine an intra frame, keep it as that, and show it. */
@@ -230,7 +235,7 @@ export class Painter {
     const { call } = this.#machine;
     const { blocks, refined, qps } = this.#at;
     const kept = this.#pictures.get(to);
-    const picture = kept ?? this.passing;
+    const picture = kept ?? this.#passing;
     call.rtc_reference_fill(picture.at, blocks);
     this.#machine.view(Uint8Array, picture.qps, this.nTiles).fill(NO_QP);
     const refinement = this.#refinements.intra;
@@ -239,6 +244,6 @@ export class Painter {
       call.rtc_refine(picture.at, refinement.at, qps, refined);
       if (kept) call.rtc_reference_fill(picture.at, refined);
     }
-    call.rtc_planes_fill(refinement ? refined : blocks, this.#columns, this.planesStruct);
+    call.rtc_planes_fill(refinement ? refined : blocks, this.#columns, this.#planesStruct);
   }
 }

@@ -17,14 +17,6 @@ const REASONS = {
   5: "a lane does not end as it should",
 };
 
-/**
- * A slice whose hyper-latents are read.
- * @typedef {object} OpenSlice
- * @property {number} z Address of int8 [tiles][hyperChannels].
- * @property {number} nTiles
- * @property {() => number} readSymbols Into `symbols` given to `Part.read`.
- */
-
 /** Reads slices of one kind of frames. */
 export class Part {
   #machine;
