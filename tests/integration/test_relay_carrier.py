@@ -1,6 +1,7 @@
 """Latents in VP8, as a browser's page takes them: over real connections, without a browser."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from aiortc import RTCPeerConnection
@@ -11,6 +12,7 @@ from rtcodec.session.ladder import read_rung
 from rtcodec.webrtc import accept_answer
 from support.relay import SDP, MovingTrack, relay, until
 from support.tab import TabPeer, offer_as_tab, watch_as_tab
+from support.workers import crew
 
 RUNGS = tuple(map(read_rung, ("source", "144p", "96p")))
 
@@ -126,6 +128,19 @@ async def test_a_tab_that_opens_channel_after_channel_is_let_go() -> None:
             await accept_answer(tab.connection, await response.text())
         await until(lambda: server.relay.sessions_closed.get("lost") == 1)
         assert server.relay.n_sessions == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="worker processes need Linux")
+async def test_a_tab_of_a_relay_of_several_processes_gets_frames_too() -> None:
+    async with crew("--qp", "20", "--workers", "2") as several:
+        client = several.client
+        await client.publish("room", MovingTrack())
+        tab = await watch_as_tab(client, "room")
+        await until(lambda: len(tab.frames) >= 10)
+        async with client.http.delete(tab.path) as response:
+            report = await response.json()
+        assert report["carrier"] == "vp8"
+        assert report["frames_sent"] >= 10
 
 
 async def test_a_session_without_its_page_ends_with_the_connection() -> None:

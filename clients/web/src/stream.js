@@ -10,6 +10,7 @@ const PATIENCE_MS = 150; // for a frame that is asked for again; a round trip or
 const MAX_WAITING = 4; // frames before the decoder; the oldest goes
 const MAX_OPENING = 60; // while the decoder is opened, and until it has caught up
 const KEYFRAME_EVERY_MS = 500;
+const HOPELESS_FRAMES = 300; // undecodable one after the other: a stream that is not for us
 
 /** Decodes what one transformer reads, and shows it. */
 export class LatentStream {
@@ -25,6 +26,7 @@ export class LatentStream {
   #wake = () => {};
   #timer = null;
   #askedMs = -Infinity;
+  #nUndecodable = 0; // one after the other
   #isOver = false;
 
   /**
@@ -138,10 +140,13 @@ export class LatentStream {
     } catch (error) {
       if (!(error instanceof BitstreamError)) throw error;
       this.#figures.undecodable += 1;
+      this.#nUndecodable += 1;
+      if (this.#nUndecodable === HOPELESS_FRAMES) throw new Error(error.message);
       if (error.needs === "keyframe") this.#askKeyframe(startedMs);
       return;
     }
     const decodedMs = performance.now();
+    this.#nUndecodable = 0;
     const report = this.#reporter.decided(picture.frameNumber, {
       isHeld: picture.isComplete,
       concealed: 1 - picture.present,

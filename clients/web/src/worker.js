@@ -7,42 +7,58 @@ const FIGURES_MS = 250;
 const TEST_MS = 1000; // the self-test looks at the pictures of so long, at most
 const TEST_PICTURES = 24;
 const WARMING = 4; // first pictures, while the browser still compiles
+const TRIES = 5;
+const RETRY_MS = 1000;
 
 let canvas = null;
 let context = null;
-const opening = Promise.withResolvers();
-const decoder = opening.promise;
 let stream = null;
 let grabs = [];
 let test = null;
+const asked = Promise.withResolvers(); // the address of the list of files
+let opened = asked.promise.then((assets) => openDecoder(assets, null)); // of {files, decoder}
+opened.catch(fail);
 
-const fail = (error) => tell({ kind: "failed", reason: error.message });
-const tell = (message, transfer = []) => postMessage(message, transfer);
-
-async function load(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url}: status ${response.status}`);
-  return response;
+function tell(message, transfer = []) {
+  postMessage(message, transfer);
 }
 
-async function openDecoder(assets) {
+function fail(error) {
+  tell({ kind: "failed", reason: error.message });
+}
+
+/** Fetch, a few times where there is no answer: the relay may be starting anew. */
+async function load(url) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      const response = await fetch(url);
+      if (response.ok) return response;
+      throw new Error(`${url}: status ${response.status}`);
+    } catch (error) {
+      if (!(error instanceof TypeError) || tries === TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+/** Open what the relay lists; what was opened before stays, if that is the same. */
+async function openDecoder(assets, before) {
   const listing = await (await load(assets)).json();
   if (listing.missing) throw new Error(listing.missing);
+  const files = [listing.wasm.url, listing.model.url];
+  if (before?.files.join() === files.join()) return before;
   const [wasm, model] = await Promise.all(
-    [listing.wasm, listing.model].map(async ({ url }) => {
-      const response = await load(new URL(url, assets));
-      return response.arrayBuffer();
-    }),
+    files.map(async (url) => (await load(new URL(url, assets))).arrayBuffer()),
   );
-  return createDecoder({ wasm, model });
+  return { files, decoder: await createDecoder({ wasm, model }) };
 }
 
 /** Draw a picture, and give it to those who asked for one. */
-function show(picture, opened) {
+function show(picture, decoder) {
   if (canvas.width !== picture.width || canvas.height !== picture.height) {
     [canvas.width, canvas.height] = [picture.width, picture.height];
   }
-  const pixels = opened.toRgba(picture);
+  const pixels = decoder.toRgba(picture);
   context.putImageData(new ImageData(pixels, picture.width, picture.height), 0, 0);
   const { width, height, frameNumber, isComplete } = picture;
   for (const id of grabs.splice(0)) {
@@ -53,19 +69,25 @@ function show(picture, opened) {
 }
 
 /** Say once whether this machine keeps up, from the first pictures of a connection. */
-function testSpeed(of) {
+function testSpeed({ workMs, intervalMs }) {
   const nowMs = performance.now();
   test.shown += 1;
   if (test.shown === WARMING) test.sinceMs = nowMs;
-  if (test.shown < WARMING || of.intervalMs === null) return;
+  if (test.shown < WARMING || intervalMs === null) return;
   if (nowMs - test.sinceMs < TEST_MS && test.shown < TEST_PICTURES) return;
   test.isDone = true;
-  tell({ kind: "speed", workMs: of.workMs, intervalMs: of.intervalMs });
+  tell({ kind: "speed", workMs, intervalMs });
 }
 
 addEventListener("rtctransform", ({ transformer }) => {
-  stream?.end();
+  if (stream) {
+    stream.end();
+    // a relay that was started anew may have another model
+    opened = Promise.all([asked.promise, opened]).then((both) => openDecoder(...both));
+    opened.catch(fail);
+  }
   test = { shown: 0, sinceMs: 0, isDone: false };
+  const decoder = opened.then((files) => files.decoder);
   const own = new LatentStream(transformer, {
     decoder,
     show,
@@ -75,15 +97,13 @@ addEventListener("rtctransform", ({ transformer }) => {
     },
   });
   stream = own;
-  own.run().catch((error) =>
+  own.run().catch((error) => {
     decoder.then(
       () => fail(error),
-      () => {},
-    ),
-  ); // that was said
+      () => {}, // that was said
+    );
+  });
 });
-
-decoder.catch(fail);
 
 setInterval(() => {
   if (stream) tell({ kind: "figures", figures: stream.figures });
@@ -92,8 +112,8 @@ setInterval(() => {
 addEventListener("message", ({ data }) => {
   if (data.kind === "open") {
     canvas = data.canvas;
-    context = canvas.getContext("2d", { alpha: false, desynchronized: true });
-    openDecoder(data.assets).then(opening.resolve, opening.reject);
+    context = canvas.getContext("2d", { alpha: false });
+    asked.resolve(data.assets);
   } else if (data.kind === "grab") {
     grabs.push(data.id);
   }
