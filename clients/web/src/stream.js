@@ -64,7 +64,8 @@ export class LatentStream {
   }
 
   async #read() {
-    for await (const frame of this.#transformer.readable) this.#receive(frame);
+    const reader = this.#transformer.readable.getReader(); // Safari iterates over no stream
+    for (let got; !(got = await reader.read()).done;) this.#receive(got.value);
     this.end();
   }
 

@@ -89,7 +89,7 @@ export class RtcodecViewer extends RoomViewer {
   async connect(peer, signal) {
     const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
     const { codecs } = RTCRtpReceiver.getCapabilities("video");
-    transceiver.setCodecPreferences(
+    transceiver.setCodecPreferences?.(
       codecs.filter(({ mimeType }) => ["video/VP8", "video/rtx"].includes(mimeType)),
     );
     transceiver.receiver.transform = new RTCRtpScriptTransform(this.#worker, {});

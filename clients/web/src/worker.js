@@ -15,8 +15,9 @@ let context = null;
 let stream = null;
 let grabs = [];
 let test = null;
-const asked = Promise.withResolvers(); // the address of the list of files
-let opened = asked.promise.then((assets) => openDecoder(assets, null)); // of {files, decoder}
+let tellAssets; // resolves the next
+const asked = new Promise((resolve) => (tellAssets = resolve)); // address of the list of files
+let opened = asked.then((assets) => openDecoder(assets, null)); // of {files, decoder}
 opened.catch(fail);
 
 function tell(message, transfer = []) {
@@ -83,7 +84,7 @@ addEventListener("rtctransform", ({ transformer }) => {
   if (stream) {
     stream.end();
     // a relay that was started anew may have another model
-    opened = Promise.all([asked.promise, opened]).then((both) => openDecoder(...both));
+    opened = Promise.all([asked, opened]).then((both) => openDecoder(...both));
     opened.catch(fail);
   }
   test = { shown: 0, sinceMs: 0, isDone: false };
@@ -113,7 +114,7 @@ addEventListener("message", ({ data }) => {
   if (data.kind === "open") {
     canvas = data.canvas;
     context = canvas.getContext("2d", { alpha: false });
-    asked.resolve(data.assets);
+    tellAssets(data.assets);
   } else if (data.kind === "grab") {
     grabs.push(data.id);
   }
