@@ -283,6 +283,40 @@ async def test_the_page_shows_both_and_says_what_it_decodes(
         assert not tab.complaints
 
 
+SLOW_DECODER = """
+import { createDecoder as create } from "/web/decoder.js";
+export async function createDecoder(given) {
+  const decoder = await create(given);
+  const decode = decoder.decode.bind(decoder);
+  decoder.decode = (packets) => {
+    for (const untilMs = performance.now() + 250; performance.now() < untilMs; );
+    return decode(packets);
+  };
+  return decoder;
+}
+"""
+
+
+async def test_a_machine_that_is_too_slow_gets_vp8_unless_it_insists(tmp_path: Path) -> None:
+    nothing = Impairment()
+    async with (
+        room() as (server, client),
+        impaired(server.url, LinkSettings(up=nothing, down=nothing, seed=3)) as (url, front),
+        browser(tmp_path) as chromium,
+    ):
+        worker = web_decoder_files()["worker.js"].read_text().replace("./decoder.js", "./slow.js")
+        front.scripts = {"/web/worker.js": worker, "/web/slow.js": SLOW_DECODER}
+        await client.publish("room", CodedTrack(fps=FPS))
+        tab = await chromium.open(f"{url}/watch/room")
+        why = "document.querySelector('#why').innerText"
+        await tab.until(f"/decodes [1-4] of [0-9]+ pictures a second/.test({why})")
+        await tab.until("document.querySelector('input[value=ordinary]').checked")
+        await tab.until("document.querySelector('#numbers').innerText.includes('VP8')")
+        await tab.press("input[value=neural]")
+        await tab.until(f"{why}.includes('It is late')")
+        assert await tab.evaluate("document.querySelector('input[value=neural]').checked")
+
+
 @pytest.mark.parametrize("lacks", ["RTCRtpScriptTransform", "WebAssembly"])
 async def test_a_browser_that_cannot_gets_vp8_and_is_told_why(tmp_path: Path, lacks: str) -> None:
     async with relay() as (server, client), browser(tmp_path) as chromium:

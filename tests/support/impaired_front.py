@@ -19,6 +19,8 @@ class ImpairedFront:
 
     def __init__(self, url: str, settings: LinkSettings) -> None:
         self.links: list[Link] = []
+        self.scripts: dict[str, str] = {}
+        "Path -> a script that is served instead of the relay's, or beside them."
         self._url = url
         self._settings = settings
 
@@ -26,6 +28,9 @@ class ImpairedFront:
         """Pass one request on."""
         if request.method == "PATCH":  # a candidate that would lead around the link
             return web.Response(status=204)
+        if (script := self.scripts.get(request.path)) is not None:
+            headers = {_POLICY: "script-src 'self' 'wasm-unsafe-eval'"}
+            return web.Response(text=script, content_type="text/javascript", headers=headers)
         body = await request.text()
         link: Link | None = None
         if request.method == "POST" and request.path.startswith("/whep/"):
