@@ -6,63 +6,21 @@ Bitstream packets in, RTP out; nothing is encoded here.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import KEYFRAME_REQUEST, REPORT_NAME, FrameReport, read_report
-from rtcodec.packet.packetizer import CutFrame, cut_frame
-from rtcodec.packet.payload import FrameTiming
-from rtcodec.packet.vp8_carrier import carry_frame
 from rtcodec.session.carrier import Carrier
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
 from rtcodec.webrtc.clock import monotonic_us
+from rtcodec.webrtc.outgoing_frame import OutgoingFrame
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingFrame:
-    """One coded frame on its way to its receivers, cut into payloads once for all of them."""
-
-    packets: Sequence[bytes]
-    "Bitstream packets in sending order."
-
-    pts: int
-    "90 kHz ticks; becomes the RTP time stamp, with an offset."
-
-    timing: FrameTiming
-    is_keyframe: bool
-    token: Any = None
-    "Handed back when the frame was sent or dropped."
-
-    size: tuple[int, int] = (0, 0)
-    "Width and height of its picture, as far as known."
-
-    cut: CutFrame = field(init=False)
-    "The packets as payloads."
-
-    _carried: list[CutFrame] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Cut the packets; raises as `cut_frame`."""
-        cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
-        object.__setattr__(self, "cut", cut)
-
-    def cut_for(self, carrier: Carrier) -> CutFrame:
-        """Return the packets as payloads of a carrier, which are made once, when first needed."""
-        if carrier is Carrier.OWN:
-            return self.cut
-        if not self._carried:
-            carried = carry_frame(
-                self.packets, timing=self.timing, is_keyframe=self.is_keyframe, size=self.size
-            )
-            self._carried.append(carried)
-        return self._carried[0]
 
 
 REMB_HOLDS_US: Final = 5_000_000
