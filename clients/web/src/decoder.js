@@ -134,11 +134,7 @@ export class Decoder {
     const { width, height } = described?.header.description.geometry ?? size ?? {};
     const said = described ?? (size && slices[0]);
     if (!said) throw problem ?? new Truncated("no packet of the frame says its size", 0);
-    const painter = this.#open(width, height, said.header.rung);
-    if (this.#parts.delta) {
-      for (const { header } of slices) painter.prepare(header.store);
-    }
-    this.#machine.reserve(this.#passing(painter));
+    const painter = this.#ready(width, height, said.header.rung, slices);
     const { mark } = this.#machine;
     try {
       return this.#frame(painter, parsed, problem !== null, pts);
@@ -157,6 +153,22 @@ export class Decoder {
     return planesToRgba(this.#machine, frame, color);
   }
 
+  /** @returns {Painter} Of a size and rung, with room for what the slices may store. */
+  #ready(width, height, rung, slices) {
+    try {
+      const painter = this.#open(width, height, rung);
+      if (this.#parts.delta) {
+        for (const { header } of slices) painter.prepare(header.store);
+      }
+      this.#machine.reserve(this.#passing(painter));
+      return painter;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#painter = null; // memory ended: what is half made is let go of with the next frame
+      throw new Unsupported(`memory does not suffice for ${width}x${height}`, 0);
+    }
+  }
+
   /** @returns {Painter} Of a size and rung; what was decoded of another is of no use to this one. */
   #open(width, height, rung) {
     const wanted = `${width}x${height} ${rung}`;
@@ -167,13 +179,8 @@ export class Decoder {
     this.#painter = null;
     this.#references = new References();
     this.#machine.release(this.#base);
-    try {
-      const [networks, refinements] = [this.#networks, this.#refinements];
-      this.#painter = new Painter(this.#machine, this.#model, networks, refinements, width, height);
-    } catch (error) {
-      if (error instanceof RangeError) throw new Unsupported("memory does not suffice", 0);
-      throw error;
-    }
+    const [networks, refinements] = [this.#networks, this.#refinements];
+    this.#painter = new Painter(this.#machine, this.#model, networks, refinements, width, height);
     this.#opened = wanted;
     return this.#painter;
   }

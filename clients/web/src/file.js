@@ -131,6 +131,7 @@ function readSequence(cursor, bytes) {
   };
 }
 
+/** @returns {?[number, number]} Numerator and denominator; null only where that is allowed. */
 function readRatio(cursor, isOptional) {
   const start = cursor.offset;
   const numerator = cursor.varint(MAX_TERM);

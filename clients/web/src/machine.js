@@ -13,8 +13,10 @@ export class Machine {
    * @returns {Promise<Machine>}
    */
   static async start(wasm) {
-    const started = await WebAssembly.instantiate(wasm, {});
-    return new Machine(started instanceof WebAssembly.Instance ? started : started.instance);
+    if (wasm instanceof WebAssembly.Module) {
+      return new Machine(await WebAssembly.instantiate(wasm, {}));
+    }
+    return new Machine((await WebAssembly.instantiate(wasm, {})).instance);
   }
 
   /** @param {WebAssembly.Instance} instance */
