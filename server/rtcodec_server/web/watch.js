@@ -7,6 +7,7 @@ import { showNumbers, showStages } from "./watch_figures.js";
 import { explainRelay } from "./words.js";
 
 const EVERY_MS = 1000;
+const LATE_S = 4; // with a fifth of the frames pushed out by newer ones: too slow after all
 const WAITING_S = 3; // without a new picture for so long, the page says so
 const UNUSABLE = new Set([400, 404, 415, 422]); // answers of relays that cannot send it so
 
@@ -37,6 +38,7 @@ const options = { headers: () => token.headers };
 const ordinary = new OrdinaryViewer(`/whep/${room}`, $("video"), options);
 const neural = findMissing() ? null : new RtcodecViewer(`/whep/${room}`, $("canvas"), options);
 const seen = { frames: 0, stillS: 0 };
+const late = { sent: 0, dropped: 0, seconds: 0 };
 let view = "ordinary";
 let wasAsked = false; // somebody chose the view, so it is not changed for being slow
 let news = { state: "stopped" };
@@ -102,6 +104,7 @@ function tell(latest) {
       break;
     case "connected":
       Object.assign(seen, { frames: 0, stillS: 0 });
+      Object.assign(late, { sent: 0, dropped: 0, seconds: 0 });
       showMessage(null);
       showState("connected", "good");
       cover("Waiting for the first picture", "The relay lets this tab in.");
@@ -186,6 +189,16 @@ function judgeSpeed({ workMs, intervalMs, keepsUp }) {
   else fallBack(can, false);
 }
 
+/** Fall back where a machine kept up at first and then, say, grew too hot to. */
+function judgeLateness({ seen: sent, dropped }) {
+  const isLate = dropped - late.dropped > (sent - late.sent) / 5;
+  Object.assign(late, { sent, dropped, seconds: isLate ? late.seconds + 1 : 0 });
+  if (late.seconds < LATE_S) return;
+  const can = "this machine does not keep up with it";
+  if (wasAsked) say($("why"), `It is late: ${can}.`);
+  else fallBack(can, false);
+}
+
 // ---- figures
 
 /** Ask what the relay says of the room; null where it does not tell us. */
@@ -207,8 +220,10 @@ function heed(figures) {
   if (figures.frames > 0) {
     $("numbers").hidden = $("show-numbers").getAttribute("aria-pressed") !== "true";
     showNumbers(view, { neural: neural?.figures, ordinary: ordinary.figures, relay });
-    if (view !== "ordinary") showStages(figures, relay);
-    else if (figures.codec) showWhat(figures.codec);
+    if (view !== "ordinary") {
+      showStages(figures, relay);
+      judgeLateness(figures.work);
+    } else if (figures.codec) showWhat(figures.codec);
   }
   showStillness();
 }
