@@ -119,7 +119,7 @@ def _write(path: Path, report: dict[str, Any]) -> None:
 
 async def measure_alone(clip: Path, model: str, kbps: int, rounds: int) -> dict[str, Any]:
     """Decode the clip in a tab, *rounds* times; figures of the fastest."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         stream = Path(folder) / "clip.rtc"
         await run("encode", clip, stream, "--model", model, "--bitrate", kbps, "--no-psnr")
         async with browser(Path(folder) / "profile") as chromium, files(model, stream) as url:
@@ -189,7 +189,7 @@ def _read(model: str, stream: Path) -> dict[str, bytes]:
 async def measure_live(clip: Path, model: str, kbps: int, seconds: int) -> dict[str, Any]:
     """Watch a room as people do, on the relay's own page."""
     config = ServerConfig(port=0, model=model, bitrate_kbps=kbps, threads=1, psnr="off")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with running_server(config) as server:
             await server.ready
             publisher = await start("publish", f"{server.url}/whip/room", clip, "--loop")
