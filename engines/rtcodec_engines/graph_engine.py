@@ -47,7 +47,7 @@ from rtcodec.motion.native import (
     smooth,
 )
 from rtcodec.motion.said import Said
-from rtcodec.motion.search import find_motion, nominal_step
+from rtcodec.motion.search import find_motion, nominal_step, predict_best
 from rtcodec.motion.smoothing import limits
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
@@ -222,7 +222,7 @@ class GraphEngine(ABC):
         stream.vectors = vectors
         if intra.mean() > NEW_SCENE:
             return None
-        prediction = reference.predict(vectors, intra)
+        prediction = predict_best(reference, blocks, vectors, intra, nominal_step(qp))
         steps = _steps(delta, qp)
         latents = transform(blocks, prediction, steps)
         motion = motion_symbols(vectors, intra)

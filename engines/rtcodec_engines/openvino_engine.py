@@ -4,7 +4,7 @@ was trained for those.
 
 Float32 is set explicitly: OpenVINO's own default is bf16 where the CPU has it, and the linear paths
 of analysis and synthesis lose up to half a decibel in it (measured: docs/adr/009). A graph runs in
-bf16 only if it is known to be safe and the CPU has the instructions. Conversions between integers
+bf16 only if a bundle's card says so and the CPU has the instructions. Conversions between integers
 and floats are compiled into the graphs.
 """
 
@@ -28,7 +28,7 @@ from rtcodec.errors import EngineError
 from rtcodec_engines.graph_engine import REFERENCES, GraphEngine, Pipeline, Size, cpu_name
 
 _DEVICE = "CPU"
-_BF16_SAFE = ("residual",)
+_BF16_SAFE: tuple[str, ...] = ()
 "Unless the bundle's card has a list of its own under `bf16_safe`."
 
 
@@ -43,7 +43,7 @@ class OpenVinoEngine(GraphEngine):
             bundle: The model.
             threads: Cores that one frame may use.
             bf16: Graphs to run in bf16 whatever the CPU is, to measure what it costs; None for
-                those that are safe, where the CPU has it.
+                those that the card lists, where the CPU has it.
         """
         super().__init__(bundle)
         try:

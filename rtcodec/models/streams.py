@@ -25,7 +25,7 @@ from rtcodec.models.data import Bytes, Picture, PlaneArrays
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.tier import PIXEL_CHANNELS, QP_COUNT
 from rtcodec.motion.native import FINE, Reference, rounded, smooth
-from rtcodec.motion.search import find_motion
+from rtcodec.motion.search import find_motion, predict_best
 from rtcodec.motion.smoothing import limits
 from rtcodec.motion.steps import step_table
 from rtcodec.motion.transform import PARTS
@@ -199,7 +199,7 @@ class Streams:
             intra[rows, columns] = 1
         vectors = np.where(intra[..., None, None] > 0, np.int16(0), vectors)
         stream.vectors, stream.intra = vectors, intra
-        prediction = rounded(self._reference.predict(vectors, intra))
+        prediction = rounded(predict_best(self._reference, frame, vectors, intra, step))
         return frame, prediction, motion_symbols(vectors, intra), qp
 
     def _rectangle(self) -> tuple[slice, slice]:

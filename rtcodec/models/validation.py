@@ -15,7 +15,7 @@ from rtcodec.models.loss import BLOCK_PIXELS, weighted_psnr
 from rtcodec.models.network import Codec, pack_planes
 from rtcodec.models.streams import Blocks, said_by_part, smoothed, to_blocks, to_samples
 from rtcodec.motion.native import Reference, rounded
-from rtcodec.motion.search import find_motion
+from rtcodec.motion.search import find_motion, predict_best
 from rtcodec.motion.vectors import motion_symbols
 
 QPS = (4, 14, 24, 34, 44, 54, 62)
@@ -115,7 +115,8 @@ class ClipValidation:
             reference.fill(seen)
             step = float(qp_to_step(torch.tensor(float(qp))))
             start, intra = find_motion(reference, frame, step, start)
-            prediction = to_samples([rounded(reference.predict(start, intra))]).to(device)
+            fine = predict_best(reference, frame, start, intra, step)
+            prediction = to_samples([rounded(fine)]).to(device)
             symbols = torch.from_numpy(motion_symbols(start, intra)[None].astype(np.float32))
             x, motion = to_samples([frame]).to(device), symbols.permute(0, 3, 1, 2).to(device)
             coded = net(x, prediction, motion, torch.full((1,), qp, device=device))

@@ -61,6 +61,9 @@ enum {
     REACH = BLOCK + 6, /* how far a block may lie outside the frame before nothing changes */
     FINE = 16,         /* of a sample's steps, in references and predictions */
     FINE_MAX = 4080,   /* 255 of them */
+    /* What is said of a block beside its vectors: */
+    INTRA = 1, /* it has no prediction; */
+    ALONE = 2, /* vectors of its tile do not overlap */
 };
 
 /* ITU-T H.265 8.5.3.3.3: luma at quarters of a sample. */

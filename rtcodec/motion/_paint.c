@@ -121,7 +121,7 @@ INLINE int is_edge(const picture *p, size_t m, int a, size_t n, int b)
     if (p->still[m] | p->still[n])
         return 0;
     const int16_t *v = p->vectors + 2 * (QUARTERS * m + a), *w = p->vectors + 2 * (QUARTERS * n + b);
-    return (p->coded[m] >> a & 1) | (p->coded[n] >> b & 1) | (p->intra[m] | p->intra[n]) |
+    return (p->coded[m] >> a & 1) | (p->coded[n] >> b & 1) | ((p->intra[m] | p->intra[n]) & INTRA) |
            (modulus(v[0] - w[0]) >= 4) | (modulus(v[1] - w[1]) >= 4);
 }
 

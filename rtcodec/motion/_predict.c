@@ -11,7 +11,7 @@ static const int8_t CHROMA_TAPS[8][4] = {
     {-4, 36, 36, -4}, {-4, 28, 46, -6}, {-2, 16, 54, -4}, {-2, 10, 58, -2},
 };
 
-static const uint32_t VERSION = 8;
+static const uint32_t VERSION = 9;
 
 EXPORT uint32_t rtc_motion_version(void)
 {
@@ -69,22 +69,22 @@ INLINE uint16_t from_14_bits(int32_t x)
 }
 
 INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *across,
-                        const int8_t *down, int moved_across, int moved_down, int taps, uint32_t n,
-                        uint16_t *restrict to, size_t pitch)
+                        const int8_t *down, int moved_across, int moved_down, int taps,
+                        uint32_t height, uint32_t width, uint16_t *restrict to, size_t pitch)
 {
     int16_t lines[(BLOCK + 7) * BLOCK];
     const int before = taps / 2 - 1;
     if (!moved_across && !moved_down) {
-        for (uint32_t i = 0; i < n; i++)
-            memcpy(to + i * pitch, from + i * stride, n * sizeof *to);
+        for (uint32_t i = 0; i < height; i++)
+            memcpy(to + i * pitch, from + i * stride, width * sizeof *to);
         return;
     }
     if (!moved_across || !moved_down) {
         const size_t next = moved_across ? 1 : stride;
         const int8_t *filter = moved_across ? across : down;
         const uint16_t *start = from - before * next;
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t j = 0; j < n; j++) {
+        for (uint32_t i = 0; i < height; i++)
+            for (uint32_t j = 0; j < width; j++) {
                 int32_t sum = 0;
                 for (int k = 0; k < taps; k++)
                     sum += filter[k] * (int16_t)start[i * stride + j + k * next];
@@ -93,44 +93,46 @@ INLINE void fine_sample(const uint16_t *from, size_t stride, const int8_t *acros
         return;
     }
     const uint16_t *start = from - before * stride - before;
-    for (uint32_t i = 0; i < n + taps - 1; i++)
-        for (uint32_t j = 0; j < n; j++) {
+    for (uint32_t i = 0; i < height + taps - 1; i++)
+        for (uint32_t j = 0; j < width; j++) {
             int32_t sum = 0;
             for (int k = 0; k < taps; k++)
                 sum += across[k] * (int16_t)start[i * stride + j + k];
-            lines[i * n + j] = (int16_t)(sum >> 4);
+            lines[i * width + j] = (int16_t)(sum >> 4);
         }
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t j = 0; j < n; j++) {
+    for (uint32_t i = 0; i < height; i++)
+        for (uint32_t j = 0; j < width; j++) {
             int32_t sum = 0;
             for (int k = 0; k < taps; k++)
-                sum += down[k] * lines[(i + k) * n + j];
+                sum += down[k] * lines[(i + k) * width + j];
             to[i * pitch + j] = from_14_bits(sum >> 6);
         }
 }
 
-/* n x n of luma, rows BLOCK apart, of a prediction; x, y: in quarters of a sample. */
-INLINE void luma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
+/* Luma [height, width], rows BLOCK apart, of a prediction; x, y: in quarters of a sample. */
+INLINE void luma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t height, uint32_t width,
                     uint16_t *restrict luma)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
     const size_t stride = luma_stride(r);
     const uint16_t *from = r->y + (y >> 2) * (ptrdiff_t)stride + (x >> 2);
-    fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, n, luma, BLOCK);
+    fine_sample(from, stride, LUMA_TAPS[x & 3], LUMA_TAPS[y & 3], x & 3, y & 3, 8, height, width,
+                luma, BLOCK);
 }
 
-/* n x n of u, rows HALF apart, and of v 64 samples behind; x, y: still of luma. */
-INLINE void chroma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t n,
-                      uint16_t *restrict chroma)
+/* u [height, width], rows HALF apart, and v 64 samples behind; x, y: still of luma. */
+INLINE void chroma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t height,
+                      uint32_t width, uint16_t *restrict chroma)
 {
     x = limited(x, (int32_t)r->columns, 4);
     y = limited(y, (int32_t)r->rows, 4);
     const size_t stride = chroma_stride(r);
     const ptrdiff_t start = (y >> 3) * (ptrdiff_t)stride + (x >> 3);
     const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
-    fine_sample(r->u + start, stride, across, down, x & 7, y & 7, 4, n, chroma, HALF);
-    fine_sample(r->v + start, stride, across, down, x & 7, y & 7, 4, n, chroma + 64, HALF);
+    fine_sample(r->u + start, stride, across, down, x & 7, y & 7, 4, height, width, chroma, HALF);
+    fine_sample(r->v + start, stride, across, down, x & 7, y & 7, 4, height, width, chroma + 64,
+                HALF);
 }
 
 /* Where quarter k of a block lies in it, in samples of luma. */
@@ -142,44 +144,283 @@ CLONES static void predict_luma(const rtc_reference *r, const int16_t *v, int32_
                                 uint16_t *luma)
 {
     if (is_whole(v))
-        luma_of(r, x + v[0], y + v[1], BLOCK, luma);
+        luma_of(r, x + v[0], y + v[1], BLOCK, BLOCK, luma);
     else
         for (int k = 0; k < QUARTERS; k++)
             luma_of(r, x + 4 * across_of(k) + v[2 * k], y + 4 * down_of(k) + v[2 * k + 1], HALF,
-                    luma + down_of(k) * BLOCK + across_of(k));
+                    HALF, luma + down_of(k) * BLOCK + across_of(k));
 }
 
 CLONES void rtc_predict_chroma(const rtc_reference *r, const int16_t *v, int32_t x, int32_t y,
                                uint16_t *chroma)
 {
     if (is_whole(v))
-        chroma_of(r, x + v[0], y + v[1], HALF, chroma);
+        chroma_of(r, x + v[0], y + v[1], HALF, HALF, chroma);
     else
         for (int k = 0; k < QUARTERS; k++)
             chroma_of(r, x + 4 * across_of(k) + v[2 * k], y + 4 * down_of(k) + v[2 * k + 1],
-                      HALF / 2, chroma + down_of(k) / 2 * HALF + across_of(k) / 2);
+                      HALF / 2, HALF / 2, chroma + down_of(k) / 2 * HALF + across_of(k) / 2);
+}
+
+/* What a block's vectors [4, 2] bring, alone. */
+INLINE void predict_block(const rtc_reference *r, const int16_t *v, uint32_t row, uint32_t column,
+                          uint16_t *block)
+{
+    const int32_t x = (int32_t)(column * BLOCK * 4), y = (int32_t)(row * BLOCK * 4);
+    predict_luma(r, v, x, y, block);
+    rtc_predict_chroma(r, v, x, y, block + BLOCK * BLOCK);
+}
+
+/* ---- overlapping -------------------------------------------------------------------------- */
+
+/* Samples of luma from an edge on in which what moves like the other side has weight. */
+enum { STRIP = 4 };
+
+/* Of 32, by distance from the edge; after Orchard and Sullivan, IEEE TIP 3(5), 1994. */
+static const int32_t LUMA_WEIGHTS[STRIP] = {8, 5, 3, 1}, CHROMA_WEIGHTS[STRIP / 2] = {8, 3};
+
+enum { LEFT, RIGHT, ABOVE, BELOW, SIDES };
+
+/* Add what the differences of another prediction to `own` weigh, in a strip along a side of n x n. */
+INLINE void weigh(const uint16_t *strip, const uint16_t *own, uint32_t pitch, int side, uint32_t n,
+                  const int32_t *weights, int32_t *sums)
+{
+    const int upright = side == LEFT || side == RIGHT;
+    const uint32_t height = upright ? n : n / 2, width = upright ? n / 2 : n;
+    const uint32_t top = side == BELOW ? n / 2 : 0, left = side == RIGHT ? n / 2 : 0;
+    for (uint32_t i = 0; i < height; i++)
+        for (uint32_t j = 0; j < width; j++) {
+            const uint32_t deep = upright ? j : i;
+            const int32_t w = weights[top | left ? n / 2 - 1 - deep : deep];
+            const int32_t is = own[(top + i) * pitch + left + j];
+            sums[(top + i) * n + left + j] += w * (strip[i * pitch + j] - is);
+        }
+}
+
+INLINE void settle(uint16_t *own, uint32_t pitch, uint32_t n, const int32_t *sums)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            const int32_t sample = own[i * pitch + j] + ((sums[i * n + j] + 16) >> 5);
+            own[i * pitch + j] = (uint16_t)clamp(sample, 0, FINE_MAX);
+        }
+}
+
+typedef struct {
+    const rtc_reference *reference;
+    const int16_t *vectors;
+    const uint8_t *intra;
+} motion;
+
+/* The vector of the quarter at (y, x) of a picture's quarters; NULL outside and where none counts. */
+INLINE const int16_t *quarter_vector(const motion *m, int32_t y, int32_t x)
+{
+    const int32_t rows = (int32_t)m->reference->rows, columns = (int32_t)m->reference->columns;
+    if (y < 0 || x < 0 || y >= 2 * rows || x >= 2 * columns)
+        return 0;
+    const size_t at = (size_t)(y >> 1) * columns + (x >> 1);
+    if (m->intra[at] & INTRA)
+        return 0;
+    return m->vectors + 2 * (QUARTERS * at + 2 * (y & 1) + (x & 1));
+}
+
+/* One side of a quarter whose own vector is `own` and whose other side moves with `v`. */
+INLINE void overlap_side(const motion *m, const int16_t *v, int32_t y, int32_t x, int side,
+                         const uint16_t *luma, const uint16_t *chroma, int32_t *of_luma,
+                         int32_t (*of_chroma)[HALF / 2 * (HALF / 2)])
+{
+    uint16_t strip[HALF * BLOCK], strips[2 * HALF * HALF];
+    const int upright = side == LEFT || side == RIGHT;
+    const uint32_t height = upright ? HALF : STRIP, width = upright ? STRIP : HALF;
+    x = 4 * (HALF * x + (side == RIGHT ? STRIP : 0)) + v[0];
+    y = 4 * (HALF * y + (side == BELOW ? STRIP : 0)) + v[1];
+    luma_of(m->reference, x, y, height, width, strip);
+    weigh(strip, luma, BLOCK, side, HALF, LUMA_WEIGHTS, of_luma);
+    chroma_of(m->reference, x, y, height / 2, width / 2, strips);
+    for (int plane = 0; plane < 2; plane++)
+        weigh(strips + 64 * plane, chroma + 64 * plane, HALF, side, HALF / 2, CHROMA_WEIGHTS,
+              of_chroma[plane]);
+}
+
+/*
+ * Blend quarter k of a predicted block with what its neighbours' vectors bring, along its sides; whether
+ * any of those is another one.
+ */
+CLONES static int overlap(const motion *m, uint32_t row, uint32_t column, int k, uint16_t *block)
+{
+    const int32_t y = 2 * (int32_t)row + (k >> 1), x = 2 * (int32_t)column + (k & 1);
+    const int16_t *own = quarter_vector(m, y, x);
+    const int16_t *beside[SIDES] = {quarter_vector(m, y, x - 1), quarter_vector(m, y, x + 1),
+                                    quarter_vector(m, y - 1, x), quarter_vector(m, y + 1, x)};
+    int some = 0;
+    for (int side = 0; side < SIDES; side++) {
+        const int16_t *v = beside[side];
+        if (v && v[0] == own[0] && v[1] == own[1])
+            beside[side] = 0;
+        some |= beside[side] != 0;
+    }
+    if (!some)
+        return 0;
+    int32_t of_luma[HALF * HALF] = {0}, of_chroma[2][HALF / 2 * (HALF / 2)] = {{0}};
+    uint16_t *luma = block + down_of(k) * BLOCK + across_of(k);
+    uint16_t *chroma = block + BLOCK * BLOCK + down_of(k) / 2 * HALF + across_of(k) / 2;
+    if (beside[LEFT])
+        overlap_side(m, beside[LEFT], y, x, LEFT, luma, chroma, of_luma, of_chroma);
+    if (beside[RIGHT])
+        overlap_side(m, beside[RIGHT], y, x, RIGHT, luma, chroma, of_luma, of_chroma);
+    if (beside[ABOVE])
+        overlap_side(m, beside[ABOVE], y, x, ABOVE, luma, chroma, of_luma, of_chroma);
+    if (beside[BELOW])
+        overlap_side(m, beside[BELOW], y, x, BELOW, luma, chroma, of_luma, of_chroma);
+    settle(luma, BLOCK, HALF, of_luma);
+    for (int plane = 0; plane < 2; plane++)
+        settle(chroma + 64 * plane, HALF, HALF / 2, of_chroma[plane]);
+    return 1;
+}
+
+INLINE int overlap_block(const motion *m, uint32_t row, uint32_t column, uint16_t *block)
+{
+    int some = 0;
+    for (int k = 0; k < QUARTERS; k++)
+        some |= overlap(m, row, column, k, block);
+    return some;
+}
+
+/* ---- pictures ----------------------------------------------------------------------------- */
+
+/* The blocks of a tile: rows from `top` to before `bottom`, columns likewise. */
+typedef struct {
+    uint32_t top, left, bottom, right;
+} span;
+
+INLINE span tile_at(const rtc_reference *r, uint32_t row, uint32_t column)
+{
+    const uint32_t bottom = row + TILE, right = column + TILE;
+    return (span){row, column, bottom < r->rows ? bottom : r->rows,
+                  right < r->columns ? right : r->columns};
+}
+
+#define EACH_BLOCK(r, tile)                                                                       \
+    for (uint32_t row = (tile).top; row < (tile).bottom; row++)                                   \
+        for (uint32_t column = (tile).left, at = row * (r)->columns + column;                     \
+             column < (tile).right; column++, at++)
+
+/* Whether a tile has vectors, and none of its blocks asks for it to be left alone. */
+INLINE int overlaps(const motion *m, span tile)
+{
+    int moves = 0, alone = 0;
+    EACH_BLOCK(m->reference, tile)
+    {
+        alone |= m->intra[at] & ALONE;
+        for (int i = 0; i < 2 * QUARTERS; i++)
+            moves |= m->vectors[2 * QUARTERS * (size_t)at + i];
+    }
+    return moves && !alone;
+}
+
+/* A tile's blocks, each by its own vectors. */
+static void predict_tile(const motion *m, span tile, uint16_t *blocks)
+{
+    EACH_BLOCK(m->reference, tile)
+    {
+        uint16_t *block = blocks + (size_t)at * SAMPLES;
+        if (m->intra[at] & INTRA)
+            for (int i = 0; i < SAMPLES; i++)
+                block[i] = GREY * FINE;
+        else
+            predict_block(m->reference, m->vectors + 2 * QUARTERS * (size_t)at, row, column, block);
+    }
 }
 
 /*
  * Predicted blocks [rows, columns, 384] from vectors int16 [rows, columns, 4, 2], across and down
- * in quarters of a luma sample; GREY where intra [rows, columns] is not 0.
+ * in quarters of a luma sample, and intra [rows, columns]: GREY where INTRA is set. Tiles with
+ * vectors are overlapped, but for those where ALONE is set in some block.
  */
 EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const uint8_t *intra,
                         uint16_t *blocks)
 {
-    for (uint32_t row = 0; row < r->rows; row++)
-        for (uint32_t column = 0; column < r->columns; column++) {
-            const size_t at = (size_t)row * r->columns + column;
-            const int16_t *v = vectors + 2 * QUARTERS * at;
-            uint16_t *block = blocks + at * SAMPLES;
-            const int32_t x = (int32_t)(column * BLOCK * 4), y = (int32_t)(row * BLOCK * 4);
-            if (intra[at])
-                for (int i = 0; i < SAMPLES; i++)
-                    block[i] = GREY * FINE;
-            else {
-                predict_luma(r, v, x, y, block);
-                rtc_predict_chroma(r, v, x, y, block + BLOCK * BLOCK);
+    const motion m = {r, vectors, intra};
+    for (uint32_t top = 0; top < r->rows; top += TILE)
+        for (uint32_t left = 0; left < r->columns; left += TILE) {
+            const span tile = tile_at(r, top, left);
+            predict_tile(&m, tile, blocks);
+            if (!overlaps(&m, tile))
+                continue;
+            EACH_BLOCK(r, tile)
+            if (!(intra[at] & INTRA))
+                overlap_block(&m, row, column, blocks + (size_t)at * SAMPLES);
+        }
+}
+
+/* log2 of a number of 1 and more, its mantissa taken as it is: within 0.09. */
+INLINE float about_log2(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (float)(bits - 0x3F800000u) * (1.0f / (1 << 23));
+}
+
+/*
+ * About how many bits a block's error will take, relative to another's: by the logarithm, part by part, as
+ * one that is predicted well takes none however badly others are.
+ */
+CLONES static float bits_of_error(const uint16_t *prediction, const uint8_t *wanted, float scale)
+{
+    float bits = 0;
+    for (uint32_t k = 0; k < PARTS; k++) {
+        const uint16_t *is = prediction + part_start(k);
+        const uint8_t *aim = wanted + part_start(k);
+        const uint32_t stride = part_stride(k);
+        uint32_t columns[SIDE] = {0}, error = 0;
+        for (uint32_t i = 0; i < SIDE; i++)
+            for (uint32_t j = 0; j < SIDE; j++) {
+                const int32_t off = (int32_t)is[i * stride + j] - FINE * aim[i * stride + j];
+                columns[j] += (uint32_t)(off * off);
             }
+        for (uint32_t j = 0; j < SIDE; j++)
+            error += columns[j];
+        bits += about_log2(1 + scale * (float)error);
+    }
+    return bits;
+}
+
+/*
+ * The same, an encoder's: sets ALONE in a block of each tile that comes nearer to `wanted` [rows, columns,
+ * 384] without, by more than `price`, in squares of a byte's steps.
+ */
+EXPORT void rtc_predict_best(const rtc_reference *r, const int16_t *vectors, uint8_t *intra,
+                             const uint8_t *wanted, uint32_t step, uint16_t *blocks)
+{
+    const motion m = {r, vectors, intra};
+    const float scale = 1 / ((float)step * (float)step);
+    for (uint32_t top = 0; top < r->rows; top += TILE)
+        for (uint32_t left = 0; left < r->columns; left += TILE) {
+            const span tile = tile_at(r, top, left);
+            predict_tile(&m, tile, blocks);
+            if (!overlaps(&m, tile))
+                continue;
+            uint16_t plain[TILE * TILE][SAMPLES];
+            uint32_t changed[TILE * TILE], n = 0;
+            float before = 0, after = 0;
+            EACH_BLOCK(r, tile)
+            {
+                uint16_t *block = blocks + (size_t)at * SAMPLES;
+                const uint8_t *aim = wanted + (size_t)at * SAMPLES;
+                if (intra[at] & INTRA)
+                    continue;
+                memcpy(plain[n], block, sizeof plain[n]);
+                if (!overlap_block(&m, row, column, block))
+                    continue;
+                before += bits_of_error(plain[n], aim, scale);
+                after += bits_of_error(block, aim, scale);
+                changed[n++] = at;
+            }
+            if (!n || after <= before + 1)
+                continue;
+            intra[changed[0]] |= ALONE;
+            for (uint32_t i = 0; i < n; i++)
+                memcpy(blocks + (size_t)changed[i] * SAMPLES, plain[i], sizeof plain[i]);
         }
 }
 

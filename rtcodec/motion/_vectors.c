@@ -25,7 +25,7 @@ EXPORT void rtc_motion_symbols(const int16_t *vectors, const uint8_t *intra, uin
                 symbols[5 + k] = (int16_t)(v[4 + k] - v[k]);
                 symbols[7 + k] = (int16_t)(v[6 + k] - expected_last(v, k));
             }
-            symbols[2] = intra[at];
+            symbols[2] = intra[at] & ALONE ? -1 : intra[at];
             symbols[9] = 0;
         }
 }

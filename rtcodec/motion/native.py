@@ -18,7 +18,7 @@ from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 from rtcodec.types import QP_MAX
 
-LIBRARY_VERSION = 8
+LIBRARY_VERSION = 9
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -39,6 +39,10 @@ Vectors = NDArray[np.int16]
 block: top left, top right, bottom left, bottom right."""
 
 QUARTERS = 4
+
+INTRA, ALONE = 1, 2
+"""What is said of a block beside its vectors: it has no prediction; those of its tile do not
+overlap."""
 
 NO_QP = 255
 "In place of a qp: see `Reference.qps`."
@@ -66,6 +70,7 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_motion_version": (_U32, ()),
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
+    "rtc_predict_best": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _PTR)),
     "rtc_sights_fill": (None, (_PTR,)),
     "rtc_search": (None, (_PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_motion_symbols": (None, (_PTR, _PTR, _U32, _U32, _PTR)),
@@ -145,13 +150,35 @@ class Reference:
 
         Args:
             vectors: Any numbers.
-            intra: uint8 [h16, w16]; blocks with other than 0 are grey.
+            intra: uint8 [h16, w16] of `INTRA` and `ALONE`.
         """
         out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint16)
         self._check(vectors, np.int16, QUARTERS, 2)
         self._check(intra, np.uint8)
         arguments = (address(array) for array in (vectors, intra, out))
         self._library.rtc_predict(ctypes.byref(self._c), *arguments)
+        return out
+
+    def predict_best(
+        self, vectors: Vectors, intra: NDArray[np.uint8], wanted: NDArray[np.uint8], step: float
+    ) -> Fine:
+        """
+        Return the blocks that *vectors* bring, overlapped where that is nearer to *wanted*.
+
+        Args:
+            vectors: From `search`.
+            intra: From `search`; `ALONE` is set in a block of each tile that is not overlapped.
+            wanted: The picture to predict, uint8 [h16, w16, 384].
+            step: Of the quantiser, in a byte's steps: errors below count for little.
+        """
+        out = np.empty((*self.shape, BLOCK_SAMPLES), np.uint16)
+        self._check(vectors, np.int16, QUARTERS, 2)
+        self._check(intra, np.uint8)
+        self._check(wanted, np.uint8, BLOCK_SAMPLES)
+        self._library.rtc_predict_best(
+            ctypes.byref(self._c), address(vectors), address(intra), address(wanted),
+            max(1, round(FINE * step)), address(out),
+        )  # fmt: skip
         return out
 
     def refine(self, how: ctypes.Array[Any], qps: NDArray[np.uint8]) -> Fine:

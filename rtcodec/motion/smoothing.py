@@ -9,7 +9,7 @@ rests. After ITU-T H.264 8.7.2, in 12 bits, with limits in steps (SPEC.md sectio
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import Fine, Steps
+from rtcodec.motion.native import INTRA, Fine, Steps
 
 ALPHA, BETA, MOST = 28, 10, 1
 """Sixteenths of a step: the largest difference across an edge that is smoothed, the largest beside
@@ -34,7 +34,7 @@ def smooth(
 ) -> None:
     """As `native.smooth`."""
     bits = coded[..., None] >> np.arange(4) & 1
-    parts = np.stack((bits, *(np.repeat(a[..., None], 4, 2) for a in (intra, still))), 3)
+    parts = np.stack((bits, *(np.repeat(a[..., None], 4, 2) for a in (intra & INTRA, still))), 3)
     said = np.concatenate(
         (vectors.astype(np.int64), parts), 3
     )  # [h, w, 4, x, y, coded, intra, still]

@@ -12,11 +12,12 @@ median of the three: a block that moves as one says so in zeros. Differences wra
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import QUARTERS, address, library
+from rtcodec.motion.native import ALONE, QUARTERS, address, library
 
 CHANNELS = 4 + 2 * (QUARTERS - 1)
-"""Symbols beside the latents at a place: across, down, 1 where the block has no prediction, across
-and down for each further quarter, and 1 where luma's latents are of 4x4 transforms."""
+"""Symbols beside the latents at a place: across, down, 1 where the block has no prediction and -1
+where its tile is not overlapped, across and down for each further quarter, and 1 where luma's
+latents are of 4x4 transforms."""
 
 INTRA_CHANNEL, SPLIT_CHANNEL = 2, 9
 
@@ -46,7 +47,7 @@ def motion_symbols_reference(
             own = tiles[:, row, :, column]
             out[:, row, :, column, :2] = own[..., 0, :] - _expected(tiles, row, column)
     first, right, below = (vectors[..., quarter, :] for quarter in range(3))
-    symbols[..., 2] = intra
+    symbols[..., 2] = np.where(intra & ALONE, -1, intra.astype(np.int16))
     symbols[..., 3:5] = right - first
     symbols[..., 5:7] = below - first
     symbols[..., 7:9] = vectors[..., 3, :] - _median(right, below, first)
@@ -56,12 +57,13 @@ def motion_symbols_reference(
 def vectors_of(symbols: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """Invert `motion_symbols`; any symbols give some vectors."""
     vectors = np.zeros((*symbols.shape[:2], QUARTERS, 2), np.int16)
-    intra = (symbols[..., INTRA_CHANNEL] != 0).astype(np.uint8)
+    said = symbols[..., INTRA_CHANNEL]
+    intra = np.where(said < 0, ALONE, said > 0).astype(np.uint8)
     if symbols[..., :2].any() or symbols[..., 3:SPLIT_CHANNEL].any():
-        tiles, said = _tiles(vectors), _tiles(symbols)
+        tiles, differences = _tiles(vectors), _tiles(symbols)
         for row in range(_SIDE):
             for column in range(_SIDE):
-                own, of_block = tiles[:, row, :, column], said[:, row, :, column]
+                own, of_block = tiles[:, row, :, column], differences[:, row, :, column]
                 first = of_block[..., :2] + _expected(tiles, row, column)
                 right, below = (first + of_block[..., k : k + 2] for k in (3, 5))
                 own[..., 0, :], own[..., 1, :], own[..., 2, :] = first, right, below

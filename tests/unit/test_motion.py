@@ -14,8 +14,10 @@ from rtcodec.motion import transform as plain
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import LEAST, Latents, quantise, transform
 from rtcodec.motion.native import (
+    ALONE,
     BLOCK_SAMPLES,
     FINE,
+    INTRA,
     Reference,
     nonzero,
     paint,
@@ -77,13 +79,40 @@ def test_prediction_equals_the_plain_form(reach: int) -> None:
     blocks = noise(reach)
     vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
     intra = (rng.random((ROWS, COLUMNS)) < 0.1).astype(np.uint8)
+    intra[1, 9] = ALONE
+    vectors[4:, :4] = 0
     fine = blocks.astype(np.uint16) * FINE + rng.integers(0, 16, blocks.shape, dtype=np.uint16)
     fine = np.minimum(fine, 255 * FINE)
     vectors[::2] = vectors[::2, :, :1]  # those that move as one are predicted as one
     fast = reference(fine).predict(vectors, intra)
     y, u, v = (plane.astype(np.uint16) for plane in planes_of(fine))
     assert np.array_equal(fast, predict((y, u, v), vectors, intra))
-    assert (fast[intra > 0] == GREY).all()
+    assert (fast[intra == INTRA] == GREY).all()
+    assert np.array_equal(fast[4:, :4][intra[4:, :4] == 0], fine[4:, :4][intra[4:, :4] == 0])
+    intra[4, 9] = ALONE
+    alone = reference(fine).predict(vectors, intra)
+    assert np.array_equal(alone[:4], fast[:4])
+    assert np.array_equal(alone[4:, 8:], predict((y, u, v), vectors, intra)[4:, 8:])
+    assert (alone[4:, 8:] != fast[4:, 8:]).any()
+
+
+def test_what_moves_overlaps_where_that_is_nearer() -> None:
+    """Along the border of two motions: half way between them, or as each of them brings it."""
+    picture = reference(waves(0, 0))
+    vectors = np.zeros((ROWS, COLUMNS, 4, 2), np.int16)
+    vectors[:, 6:, :, 0] = 8
+    nothing, alone = (np.full((ROWS, COLUMNS), value, np.uint8) for value in (0, ALONE))
+    overlapped, cut = (picture.predict(vectors, intra) for intra in (nothing, alone))
+    border = (slice(None), slice(5, 7))
+    assert (overlapped[border] != cut[border]).any()
+    assert np.array_equal(overlapped[:, :5], cut[:, :5])
+    assert np.array_equal(overlapped[:, 7:], cut[:, 7:])
+    for wanted, n_alone in ((overlapped, 0), (cut, ROWS // 4)):
+        intra = nothing.copy()
+        best = picture.predict_best(vectors, intra, rounded(wanted), 2.0)
+        assert np.array_equal(best, wanted)
+        assert np.count_nonzero(intra == ALONE) == n_alone
+        assert np.array_equal(best, picture.predict(vectors, intra))
 
 
 def test_no_motion_predicts_the_picture_itself() -> None:
@@ -236,7 +265,7 @@ def test_what_is_said_is_counted_by_tile() -> None:
 def test_vectors_come_back_from_their_symbols(reach: int) -> None:
     rng = np.random.default_rng(reach)
     vectors = rng.integers(-reach - 1, reach + 1, (ROWS, COLUMNS, 4, 2)).astype(np.int16)
-    intra = rng.integers(0, 2, (ROWS, COLUMNS)).astype(np.uint8)
+    intra = rng.integers(0, 3, (ROWS, COLUMNS)).astype(np.uint8)
     symbols = motion_symbols(vectors, intra)
     assert np.array_equal(symbols, motion_symbols_reference(vectors, intra))
     back, back_intra = vectors_of(symbols)
@@ -260,7 +289,7 @@ def test_symbols_of_a_tile_depend_on_that_tile_alone() -> None:
 def test_any_symbols_are_some_vectors() -> None:
     rng = np.random.default_rng(5)
     symbols = rng.integers(-(2**15), 2**15, (ROWS, COLUMNS, CHANNELS)).astype(np.int16)
-    symbols[..., INTRA_CHANNEL] &= 1
+    symbols[..., INTRA_CHANNEL] = np.sign(symbols[..., INTRA_CHANNEL])
     symbols[..., SPLIT_CHANNEL] = 0
     vectors, intra = vectors_of(symbols)
     assert np.array_equal(motion_symbols(vectors, intra), symbols)
@@ -293,8 +322,10 @@ def test_two_motions_in_a_block_are_found_for_its_quarters() -> None:
     picture = reference(still)
     vectors, intra = find_motion(picture, now, FINEST_STEP, None)
 
+    alone = np.full_like(intra, ALONE)
+
     def error(vectors: NDArray[np.int16]) -> float:
-        luma = rounded(picture.predict(vectors, intra))[2:-2, 2:-2, :256].astype(int)
+        luma = rounded(picture.predict(vectors, alone))[2:-2, 2:-2, :256].astype(int)
         return float(np.abs(luma - now[2:-2, 2:-2, :256]).mean())
 
     as_one = np.repeat(vectors[:, :, 3:], 4, axis=2)
@@ -411,7 +442,7 @@ def test_every_build_finds_and_codes_the_same(
     def coded() -> list[NDArray[np.generic]]:
         picture = reference(before)
         vectors, intra = find_motion(picture, now, nominal_step(20), None)
-        prediction = picture.predict(vectors, intra)
+        prediction = picture.predict_best(vectors, intra, now, nominal_step(20))
         latents = transform(now, prediction, (100, 80))
         symbols = np.zeros((ROWS, COLUMNS, 384 + CHANNELS), np.int16)
         symbols[..., :384] = dense(latents)
@@ -446,5 +477,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         picture.predict(still.astype(np.int32), nothing)
     with pytest.raises(ValueError, match="in order"):
         picture.predict(still, np.asfortranarray(nothing))
+    with pytest.raises(ValueError, match="is no uint8"):
+        picture.predict_best(still, nothing, noise(1)[:4], 2.0)
     with pytest.raises(ValueError, match="are not the vectors of"):
         motion_symbols(still[:4], nothing)

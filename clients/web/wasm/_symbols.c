@@ -46,7 +46,7 @@ EXPORT void rtc_web_vectors(const int16_t *symbols, uint32_t stride, uint32_t ro
                 v[4 + k] = (int16_t)(v[k] + symbols[5 + k]);
                 v[6 + k] = (int16_t)(expected_last(v, k) + symbols[7 + k]);
             }
-            intra[at] = symbols[2] != 0;
+            intra[at] = symbols[2] < 0 ? ALONE : symbols[2] > 0 ? INTRA : 0;
         }
 }
 
