@@ -217,11 +217,20 @@ async def _watch(chromium: Browser, url: str, seconds: int) -> dict[str, Any]:
     tab = await chromium.open(url)
     await tab.until(FIRST)
     await tab.press("input[value=neural]")  # whatever the self-test says
-    memory = []
-    for _ in range(max(1, seconds // 10)):
-        await asyncio.sleep(10)
-        memory.append(await memory_mib(chromium))
-    return {"first_picture_ms": first_ms, "memory_mib": memory, **await _figures(tab)}
+    memory, fps = [], []
+    for second in range(seconds):
+        await asyncio.sleep(1)
+        shown = dict(await tab.evaluate(NUMBERS)).get("fps", "")
+        if shown[:1].isdigit():  # the first second has no rate
+            fps.append(float(shown))
+        if second % 10 == 9:
+            memory.append(await memory_mib(chromium))
+    return {
+        "first_picture_ms": first_ms,
+        "fps": {"p50": median(fps), "least": min(fps), "most": max(fps)},
+        "memory_mib": memory,
+        **await _figures(tab),
+    }
 
 
 async def _figures(tab: Tab) -> dict[str, Any]:
