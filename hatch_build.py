@@ -36,7 +36,10 @@ class LibraryHook(BuildHookInterface[Any]):
         build_data["tag"] = f"py3-none-{platform}"
 
     def _add_web(self, build: ModuleType, version: str, build_data: dict[str, Any]) -> None:
-        """Add the decoder for browsers; without Clang a relay has none, and its pages say so."""
+        """Add the viewer for browsers; without Clang it has no decoder, and pages say so."""
+        if version == "standard":  # what runs in place finds it where it lies
+            for path in (build.WEB / "src").glob("*.js"):
+                build_data["force_include"][str(path)] = f"rtcodec/web/{path.name}"
         environment = build.inherited_environment()
         if build.find_wasm_compiler(environment) is None:
             self.app.display_info("no Clang with wasm-ld: no decoder for browsers")
@@ -48,8 +51,7 @@ class LibraryHook(BuildHookInterface[Any]):
             return
         self.app.display_info(f"compiled {build.WASM.name} ({version})")
         if version == "standard":
-            for path in (build.WASM, *(build.WEB / "src").glob("*.js")):
-                build_data["force_include"][str(path)] = f"rtcodec/web/{path.name}"
+            build_data["force_include"][str(build.WASM)] = f"rtcodec/web/{build.WASM.name}"
 
 
 def _load(path: Path) -> ModuleType:

@@ -1,5 +1,5 @@
 """
-Where the decoder for browsers lies: its scripts and, where it could be built, its WebAssembly.
+Where the viewer for browsers lies: its scripts and, where it could be built, its WebAssembly.
 
 In a checkout that is `clients/web`, in an installation `rtcodec/web`. Reads nothing.
 """
@@ -18,8 +18,13 @@ def web_decoder_files() -> dict[str, Path]:
     All scripts lie in one folder and import each other from there. Empty where the decoder was not
     built (`python -m rtcodec.entropy.build`, with Clang and wasm-ld).
     """
-    folder = _INSTALLED if _INSTALLED.is_dir() else WEB / "src"
     wasm = _INSTALLED / WASM.name if _INSTALLED.is_dir() else WASM
     if not wasm.is_file():
         return {}
-    return {path.name: path for path in (*sorted(folder.glob("*.js")), wasm)}
+    return {**web_scripts(), wasm.name: wasm}
+
+
+def web_scripts() -> dict[str, Path]:
+    """Return the scripts of viewer and decoder by name, which are there in any case."""
+    folder = _INSTALLED if _INSTALLED.is_dir() else WEB / "src"
+    return {path.name: path for path in sorted(folder.glob("*.js"))}

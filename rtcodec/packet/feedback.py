@@ -22,8 +22,13 @@ from rtcodec.timebase import unwrap
 REPORT_NAME: Final = b"RTCL"
 "Tells a report from other application layer feedback."
 
+KEYFRAME_REQUEST: Final = b"RTCK"
+"Asks for a key frame where there is no RTCP to do so: a whole message beside reports."
+
 MAX_WORDS: Final = 8
 "A report covers 32 to 256 frames."
+
+MAX_REPORT_BYTES: Final = 8 + 4 * MAX_WORDS
 
 _VERSION: Final = 1
 _HEADER: Final = struct.Struct("!4sBBH")

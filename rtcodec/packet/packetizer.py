@@ -6,10 +6,8 @@ packet ever waits for another, and nothing is re-coded here. A frame is cut once
 for all its receivers: only the delivery number, two bytes, differs between them.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from rtcodec.errors import LocalProtocolError
 from rtcodec.packet.payload import (
@@ -24,15 +22,14 @@ from rtcodec.packet.payload import (
 
 _MAX_COUNT = 0xFFFF
 _MIN_ROOM_BYTES = 16
-_HEAD: Final = struct.Struct("!BH")
 
 
 @dataclass(frozen=True, slots=True)
 class CutPayload:
     """One payload but for its delivery number, or all of another codec's, which has none."""
 
-    flags: int | None
-    "The byte before the delivery number; None if `rest` is all there is."
+    head: bytes | None
+    "What comes before the delivery number; None if `rest` is all there is."
 
     rest: bytes
     "What follows it."
@@ -51,12 +48,15 @@ class CutFrame:
     payload_bytes: int
     "Of the payloads, their headers included."
 
+    takes_parities: bool = False
+    "Whether whoever reads the payloads knows what a parity is."
+
 
 def write_payload_head(payload: CutPayload, delivery: int) -> bytes:
     """Return the bytes of a payload that its `rest` follows; *delivery* is 16 bits."""
-    if payload.flags is None:
+    if payload.head is None:
         return b""
-    return _HEAD.pack(payload.flags, delivery)
+    return payload.head + delivery.to_bytes(DELIVERY_BYTES, "big")
 
 
 def foreign_frame(payloads: Sequence[bytes]) -> CutFrame:
@@ -104,9 +104,10 @@ def cut_frame(
         for index, (data, starts, ends) in enumerate(fragments)
     ]
     return CutFrame(
-        tuple(CutPayload(payload[0], payload[1 + DELIVERY_BYTES :]) for payload in made),
+        tuple(CutPayload(payload[:1], payload[1 + DELIVERY_BYTES :]) for payload in made),
         bitstream_bytes=sum(map(len, packets)),
         payload_bytes=sum(map(len, made)),
+        takes_parities=True,
     )
 
 

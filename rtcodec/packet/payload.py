@@ -139,7 +139,7 @@ def write_payload(payload: Payload) -> bytes:
     header = _HEADER.pack(flags, payload.delivery, payload.index, payload.count)
     if payload.timing is None:
         return header + payload.data
-    return header + _write_timing(payload.timing) + payload.data
+    return header + write_timing(payload.timing) + payload.data
 
 
 def read_payload(data: bytes) -> Payload:
@@ -169,7 +169,7 @@ def read_payload(data: bytes) -> Payload:
         start += TIMING_BYTES
         if len(data) < start:
             raise Truncated("payload timing is incomplete", offset=len(data))
-        timing = _read_timing(data)
+        timing = read_timing(data, HEADER_BYTES)
     if len(data) == start:
         raise Truncated("payload holds no data", offset=start)
     return Payload(
@@ -184,7 +184,8 @@ def read_payload(data: bytes) -> Payload:
     )
 
 
-def _write_timing(timing: FrameTiming) -> bytes:
+def write_timing(timing: FrameTiming) -> bytes:
+    """Lay *timing* out as 28 bytes; times are rounded to their units."""
     age_us = _AGE_UNKNOWN
     if timing.capture_us is not None:
         age_us = min(max(timing.received_us - timing.capture_us, 0), _AGE_UNKNOWN - 1)
@@ -195,7 +196,8 @@ def _write_timing(timing: FrameTiming) -> bytes:
     return _TIMING.pack(timing.pts & 0xFFFFFFFF, timing.received_us, age_us, *stages)
 
 
-def _read_timing(data: bytes) -> FrameTiming:
-    pts, received_us, age_us, *stages = _TIMING.unpack_from(data, HEADER_BYTES)
+def read_timing(data: bytes, start: int) -> FrameTiming:
+    """Read the 28 bytes at *start*, which are there."""
+    pts, received_us, age_us, *stages = _TIMING.unpack_from(data, start)
     capture_us = None if age_us == _AGE_UNKNOWN else received_us - age_us
     return FrameTiming(pts, received_us, capture_us, *(units * STAGE_UNIT_US for units in stages))

@@ -64,8 +64,9 @@ from rtcodec.webrtc.connection import (
     new_connection,
 )
 from rtcodec.webrtc.latent_receiver import LatentFrame, LatentReceiver
-from rtcodec.webrtc.latent_sender import LatentSender, OutgoingFrame
+from rtcodec.webrtc.latent_sender import LatentSender
 from rtcodec.webrtc.newest import NewestQueue, QueueClosed
+from rtcodec.webrtc.outgoing_frame import OutgoingFrame
 from rtcodec.webrtc.sdp import check_latent_offer, is_same_model, read_sdp
 from rtcodec.webrtc.video_receiver import DecodedFrame, VideoReceiver
 

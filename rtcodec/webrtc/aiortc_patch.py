@@ -3,7 +3,7 @@ Every touch of aiortc's private parts, and the check that they are still there.
 
 Nothing else in the project names an attribute of aiortc or aioice that starts
 with an underscore: this module and those it installs, one for each thing that
-is mended (`aiortc_codec`, `aiortc_connection`, `aiortc_receiver`,
+is mended (`aiortc_codec`, `aiortc_connection`, `aiortc_data`, `aiortc_receiver`,
 `aiortc_sender`, `aiortc_sockets`). `install` is called before the first
 connection; with any aiortc that does not look exactly as expected it raises
 instead of going on.
@@ -22,6 +22,7 @@ import aiortc.rtp
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, RtpRouter
 from aiortc.rtcicetransport import RTCIceTransport
+from aiortc.rtcsctptransport import RTCSctpTransport
 
 from rtcodec.webrtc import transport_feedback
 from rtcodec.webrtc.aiortc_certificate import create_ssl_context, stock_create_ssl_context
@@ -223,5 +224,9 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (stock_datagram_received, ("receiver", "data_received", "local_candidate", "component")),
     (aioice.ice.Connection._find_pair, ("_check_list", "protocol")),
     (aioice.ice.Connection.close, ("_check_list", "_nominated", "_protocols")),
+    (RTCDtlsTransport._recv_next, ("_data_receiver", "_handle_data")),
+    (RTCSctpTransport._mark_received, ("_sack_misordered", "_sack_duplicates")),
+    (RTCSctpTransport._receive_data_chunk, ("_get_inbound_stream", "add_chunk", "pop_messages")),
+    (RTCSctpTransport._get_inbound_stream, ("_inbound_streams",)),
 )
 "Functions and the names they must use for the patches below to have their effect."

@@ -6,45 +6,21 @@ Bitstream packets in, RTP out; nothing is encoded here.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 
 from rtcodec.errors import BitstreamError
-from rtcodec.packet.feedback import REPORT_NAME, FrameReport, read_report
-from rtcodec.packet.packetizer import CutFrame, cut_frame
-from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.feedback import KEYFRAME_REQUEST, REPORT_NAME, FrameReport, read_report
+from rtcodec.session.carrier import Carrier
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
 from rtcodec.webrtc.clock import monotonic_us
+from rtcodec.webrtc.outgoing_frame import OutgoingFrame
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingFrame:
-    """One coded frame on its way to its receivers, cut into payloads once for all of them."""
-
-    packets: Sequence[bytes]
-    "Bitstream packets in sending order."
-
-    pts: int
-    "90 kHz ticks; becomes the RTP time stamp, with an offset."
-
-    timing: FrameTiming
-    is_keyframe: bool
-    token: Any = None
-    "Handed back when the frame was sent or dropped."
-
-    cut: CutFrame = field(init=False)
-    "The packets as payloads."
-
-    def __post_init__(self) -> None:
-        """Cut the packets; raises as `cut_frame`."""
-        cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
-        object.__setattr__(self, "cut", cut)
 
 
 REMB_HOLDS_US: Final = 5_000_000
@@ -70,6 +46,9 @@ class SendCounters:
 
     pli_count: int = 0
     "Key frames that the receiver asked for."
+
+    report_count: int = 0
+    "Reports of frames that the receiver holds."
 
     remb_bps: int | None = None
     "The receiver's last estimate of what the way to it carries."
@@ -99,6 +78,7 @@ class LatentSender(MediaStreamTrack):
     def __init__(
         self,
         *,
+        carrier: Carrier = Carrier.OWN,
         max_frames: int = 2,
         on_sent: Callable[[OutgoingFrame, int], None] = _ignore,
         on_dropped: Callable[[OutgoingFrame], None] = _ignore,
@@ -111,6 +91,7 @@ class LatentSender(MediaStreamTrack):
         Start with an empty queue.
 
         Args:
+            carrier: What frames travel in.
             max_frames: Frames that may wait for the connection.
             on_sent: Called with a frame and the monotonic time in microseconds
                 when its last packet had been given to the socket, mostly from within `send`.
@@ -122,6 +103,7 @@ class LatentSender(MediaStreamTrack):
         """
         super().__init__()
         self.counters = SendCounters()
+        self.carrier = carrier
         self._on_sent = on_sent
         self._on_dropped = on_dropped
         self._on_pli = on_pli
@@ -160,14 +142,13 @@ class LatentSender(MediaStreamTrack):
         """Add this track, and only its codec, to *connection*; `install` comes first."""
         transceiver = connection.addTransceiver(self, direction="sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
-        transceiver.setCodecPreferences(
-            [codec for codec in codecs if codec.name in (LATENT_CODEC_NAME, "rtx")]
-        )
+        name = "VP8" if self.carrier is Carrier.VP8 else LATENT_CODEC_NAME
+        transceiver.setCodecPreferences([c for c in codecs if c.name in (name, "rtx")])
         self._port = DirectSenderPort(
             transceiver.sender,
             encoder=self,
             on_start=self._send_waiting,
-            on_pli=self._count_pli,
+            on_pli=self._heed_pli,
             on_nack=self._count_nack,
             on_rtcp=self._note_rtcp,
             on_feedback=self._read_report,
@@ -183,6 +164,13 @@ class LatentSender(MediaStreamTrack):
             while len(self._queue) >= self._max_waiting:
                 self._drop(self._queue.popleft())
             self._queue.append(frame)
+
+    def hear(self, message: bytes) -> None:
+        """Take a report or a request that came beside RTCP; anything else is ignored."""
+        if message == KEYFRAME_REQUEST:
+            self._count_pli()
+        else:
+            self._read_report(message)
 
     def close(self) -> None:
         """Send nothing more; what waits is dropped and reported."""
@@ -232,7 +220,7 @@ class LatentSender(MediaStreamTrack):
         self._n_deliveries += 1  # before `send`, which may say that the frame has left
         try:
             port.send(
-                frame.cut,
+                frame.cut_for(self.carrier),
                 delivery=delivery & 0xFFFF,
                 pts=frame.pts,
                 on_left=lambda has_left: self._note_left(frame, has_left),
@@ -249,7 +237,7 @@ class LatentSender(MediaStreamTrack):
         if not has_left:
             self._drop(frame)
             return
-        counters, cut = self.counters, frame.cut
+        counters, cut = self.counters, frame.cut_for(self.carrier)
         counters.frames_sent += 1
         counters.bitstream_bytes += cut.bitstream_bytes
         counters.payload_bytes += cut.payload_bytes
@@ -259,6 +247,11 @@ class LatentSender(MediaStreamTrack):
     def _drop(self, frame: OutgoingFrame) -> None:
         self.counters.frames_dropped += 1
         self._on_dropped(frame)
+
+    def _heed_pli(self) -> None:
+        """Let a PLI pass, but from a browser, which sends one whenever no frame came for 200 ms."""
+        if self.carrier is Carrier.OWN:
+            self._count_pli()
 
     def _count_pli(self) -> None:
         self.counters.pli_count += 1
@@ -273,7 +266,9 @@ class LatentSender(MediaStreamTrack):
         if not data.startswith(REPORT_NAME):
             return False
         with suppress(BitstreamError):
-            self._on_report(read_report(data))
+            report = read_report(data)
+            self.counters.report_count += 1
+            self._on_report(report)
         return True
 
     def _note_rtcp(self) -> None:

@@ -80,11 +80,12 @@ class Outlet:
         """
         self._note_interval(pts)
         packets = self.stream.lay_out(frame, delivery=delivery, pts=pts)
+        parities = self._parities(packets, monotonic_us()) if frame.takes_parities else []
         self._gate.note_sent(sum(packet.size_bytes for packet in packets))
         self._leaving.append(on_left)
         now_us = monotonic_us()
         protected = [(packet, False) for packet in packets]
-        protected += [(packet, True) for packet in self._parities(packets, now_us)]
+        protected += [(packet, True) for packet in parities]
         self._pacer.estimate_bps = self._way.bps
         self._pacer.add_frame(
             [(item, item[0].size_bytes) for item in protected],
@@ -143,8 +144,7 @@ class Outlet:
         """Return what protects a frame: in the stream of retransmissions, in place of one."""
         estimator = self._way.estimator
         groups = 0
-        is_ours = packets[0].payload.flags is not None  # nobody else knows what a parity is
-        if is_ours and self.stream.has_rtx and self._way.bps is not None:
+        if self.stream.has_rtx and self._way.bps is not None:
             groups = self._parity.groups(
                 len(packets), loss=estimator.loss, rtt_us=estimator.rtt_us, now_us=now_us
             )
@@ -163,7 +163,7 @@ class Outlet:
                 first.timestamp,
                 0,
                 int.from_bytes(data[1:3], "big"),  # where payloads have their delivery number
-                CutPayload(data[0], data[3:]),
+                CutPayload(data[:1], data[3:]),
             )
             for data in made
         ]

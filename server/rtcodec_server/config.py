@@ -354,6 +354,11 @@ class ServerConfig:
         return self.workers > 1 or self.engine_in == "process"
 
     @property
+    def tab_model(self) -> str | None:
+        """Name of the model that pages decode; None where there is only the stand-in of tests."""
+        return None if self.engine == "null" else self.model
+
+    @property
     def loopback_only(self) -> bool:
         """Whether media should stay on 127.0.0.1, as HTTP does."""
         return is_loopback(self.host)

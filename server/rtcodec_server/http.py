@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from rtcodec.session.carrier import read_carrier_query
 from rtcodec.session.layer import read_layer_query
 from rtcodec.session.lobby import Role
 from rtcodec.session.message import MAX_FRAGMENT_BYTES, check_room_name, read_ice_fragment
@@ -61,7 +62,7 @@ def make_app(
     metrics = MetricsPage(relay, refused=refused, webhooks=outcomes)
     OperatorApi(relay, gate, metrics).add_routes(app.router)
     RecordApi(relay, gate).add_routes(app.router)
-    Pages().add_routes(app.router)
+    Pages(config.tab_model).add_routes(app.router)
     return app
 
 
@@ -100,9 +101,13 @@ class Signalling:
         if role is Role.PUBLISHER:
             session, answer = await self._relay.publish(room, offer)
         else:
-            wish = read_layer_query(request.query)
-            via = read_via(request.headers.get(VIA_HEADER))
-            session, answer = await self._relay.subscribe(room, offer, wish, via=via)
+            session, answer = await self._relay.subscribe(
+                room,
+                offer,
+                read_layer_query(request.query),
+                carrier=read_carrier_query(request.query),
+                via=read_via(request.headers.get(VIA_HEADER)),
+            )
         path = f"{request.path.rstrip('/')}/{session.name}"
         response = web.Response(
             status=201,

@@ -182,6 +182,7 @@ class LatentStream(OneLayer):
             pts=self._pts,
             timing=timing,
             is_keyframe=frame.is_keyframe,
+            size=self.size or (0, 0),
             token=(self, _Delivery(frame.arrived_us, frame.released_us)),
         )
         for name, sender in self.subscribers.items():

@@ -6,6 +6,7 @@ Malformed is `RemoteProtocolError`; well-formed but not for this endpoint is
 """
 
 from rtcodec.errors import RemoteProtocolError
+from rtcodec.session.carrier import Carrier
 from rtcodec.webrtc import check_latent_offer, read_sdp
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.sdp import Description
@@ -41,7 +42,11 @@ def read_publisher_offer(offer: str, *, model_id: str) -> Description:
 
 
 def read_subscriber_offer(
-    offer: str, *, model_id: str, ordinary: tuple[str, ...] = ()
+    offer: str,
+    *,
+    model_id: str,
+    ordinary: tuple[str, ...] = (),
+    carrier: Carrier = Carrier.OWN,
 ) -> Description:
     """
     Read a WHEP offer, before anything is set up for it.
@@ -50,14 +55,21 @@ def read_subscriber_offer(
         offer: The SDP.
         model_id: Of the model whose latents are sent.
         ordinary: Codecs that can be made for a peer that does not offer ours.
+        carrier: What it asked for its latents to be carried in.
 
     Raises:
-        Unprocessable: If the peer cannot decode what the relay sends.
+        Unprocessable: If the peer cannot decode what the relay sends, or cannot have it so.
         RemoteProtocolError: If the offer is malformed.
     """
     description = read_sdp(offer)
-    _only_video(description, wanted=("recvonly", "sendrecv"), role="subscriber")
+    n_channels = 0 if carrier is Carrier.OWN else 1
+    wanted = ("recvonly", "sendrecv")
+    _only_video(description, wanted=wanted, role="subscriber", n_channels=n_channels)
     video = description.of_kind("video")[0]
+    if carrier is Carrier.VP8:
+        if "VP8" not in video.codecs:
+            raise Unprocessable("latents are to be carried in VP8, which the offer does not have")
+        return description
     parameters = video.latent_parameters
     if parameters is None and choose_codec(video, ordinary) is not None:
         return description
@@ -75,10 +87,15 @@ def _check_model(parameters: dict[str, str], model_id: str) -> None:
         raise Unprocessable(str(error)) from error
 
 
-def _only_video(description: Description, *, wanted: tuple[str, str], role: str) -> None:
+def _only_video(
+    description: Description, *, wanted: tuple[str, str], role: str, n_channels: int = 0
+) -> None:
     """Check that there is exactly one video section that goes the right way."""
-    if description.of_kind("application"):
+    n_offered = len(description.of_kind("application"))
+    if n_offered > n_channels:
         raise Unprocessable("the offer has a data channel, for which there is no use here")
+    if n_offered < n_channels:
+        raise Unprocessable("the offer has no data channel, which reports of frames come over")
     sections = description.of_kind("video")
     if len(sections) != 1:
         raise Unprocessable(f"the offer has {len(sections)} video sections, 1 is needed")

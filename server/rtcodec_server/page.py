@@ -1,22 +1,28 @@
 """
-The relay's web pages: the dashboard, publish, watch, and the files in `web/` that they are made of.
+The relay's web pages: the dashboard, publish, watch, and the files that they are made of.
 
-    GET /    /publish/{room}    /watch/{room}    /web/{file}
+    GET /    /publish/{room}    /watch/{room}    /web/{file}    and what `tab_decoder` has
 
+Those are in `web/` and, where other pages may use them too, in the viewer (clients/web/src).
 Everything is read once and served from memory, so that no request names a file. Nothing here asks
 for a token: pages are the same for everybody, and what they show they ask for with one. No build
 step, no script or style but these files, nothing from elsewhere (ADR 033).
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final
 
 from aiohttp import web
 
+from rtcodec.entropy.build import WASM
 from rtcodec.session.message import check_room_name
+from rtcodec.web_decoder import web_decoder_files, web_scripts
 from rtcodec_server.problem import Problem
+from rtcodec_server.tab_decoder import TabDecoder
 
 _TYPES: Final = {
     "css": "text/css",
@@ -24,15 +30,21 @@ _TYPES: Final = {
     "js": "text/javascript",
     "svg": "image/svg+xml",
 }
-"What there may be in `web/`; anything else there is not served."
+"What there may be in the folders; anything else there is not served."
+
+
+_POLICY: Final = (
+    # blob: the file that somebody publishes, read by their own browser; rtcodec-worker: the one
+    # script address that is made in a script, that of the worker which decodes
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; worker-src 'self'; "
+    "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types rtcodec-worker"
+)
+_WORKER: Final = "worker.js"
+_WORKER_POLICY: Final = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 _HEADERS: Final = {
-    # blob: the file that somebody publishes, read by their own browser
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
+    "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), display-capture=(self), geolocation=(), microphone=()",
@@ -50,9 +62,15 @@ class _File:
     etag: str
     "Of its content."
 
+    policy: str = _POLICY
+
     def answer(self, request: web.Request) -> web.Response:
         """Return it, or that the browser has it already."""
-        headers = {**_HEADERS, "ETag": f'"{self.etag}"'}
+        headers = {
+            **_HEADERS,
+            "Content-Security-Policy": self.policy,
+            "ETag": f'"{self.etag}"',
+        }
         known = request.if_none_match or ()
         if any(tag.value in (self.etag, "*") for tag in known):
             return web.Response(status=304, headers=headers)
@@ -61,22 +79,36 @@ class _File:
         )
 
 
+def page_files() -> Iterator[Traversable]:
+    """Give what pages are made of."""
+    yield from files("rtcodec_server").joinpath("web").iterdir()
+    yield from web_scripts().values()
+
+
 class Pages:
     """Handlers of what a browser shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str | None) -> None:
+        """
+        Args:
+            model: Name of the model that is sent; None for the stand-in of tests.
+        """
         self._files: dict[str, _File] = {}
-        for path in files("rtcodec_server").joinpath("web").iterdir():
+        for path in page_files():
             kind = _TYPES.get(path.name.rpartition(".")[2])
             if kind is not None:
                 body = path.read_bytes()
-                self._files[path.name] = _File(body, kind, hashlib.sha256(body).hexdigest()[:32])
+                policy = _WORKER_POLICY if path.name == _WORKER else _POLICY
+                etag = hashlib.sha256(body).hexdigest()[:32]
+                self._files[path.name] = _File(body, kind, etag, policy)
+        self._decoder = TabDecoder(model, web_decoder_files().get(WASM.name))
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Declare what there is."""
         router.add_get("/", self._dashboard)
         router.add_get("/publish/{room}", self._publish)
         router.add_get("/watch/{room}", self._watch)
+        self._decoder.add_routes(router)
         router.add_get("/web/{file}", self._file)
 
     async def _dashboard(self, request: web.Request) -> web.Response:

@@ -126,6 +126,7 @@ class PlayedStream(OneLayer):
             pts=pts,
             timing=timing,
             is_keyframe=frame.is_keyframe,
+            size=self.size,
             token=(self, _Delivery(len(senders), now_us)),
         )
         for sender in senders:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.packet.video_size import fits
+from rtcodec.session.carrier import Carrier
 from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.session.lobby import CloseReason, RelayFull, Role, RoomTaken
 from rtcodec.stats import StreamStats
@@ -205,7 +206,13 @@ class Relay:
         return session, await self._answer(session, answer)
 
     async def subscribe(
-        self, room: str, offer: str, wish: LayerWish = ANY_LAYER, *, via: tuple[str, ...] = ()
+        self,
+        room: str,
+        offer: str,
+        wish: LayerWish = ANY_LAYER,
+        *,
+        carrier: Carrier = Carrier.OWN,
+        via: tuple[str, ...] = (),
     ) -> tuple[Session, str]:
         """
         Let a subscriber in; with nobody publishing it waits.
@@ -214,6 +221,7 @@ class Relay:
             room: Its name.
             offer: The SDP.
             wish: Which layer it asks for, if it does.
+            carrier: What it wants latents carried in.
             via: Relays that the subscriber asks for, if it is one.
 
         Returns:
@@ -229,15 +237,18 @@ class Relay:
         self.occupancy.lobby.check_open(room, Role.SUBSCRIBER)
         model_id = host.info.model_id.hex()[:16]
         ordinary = self.settings.legacy.codecs
-        description = read_subscriber_offer(offer, model_id=model_id, ordinary=ordinary)
+        description = read_subscriber_offer(
+            offer, model_id=model_id, ordinary=ordinary, carrier=carrier
+        )
         self._check_watched(room)
         video = description.of_kind("video")[0]
-        if video.latent_parameters is None:
+        if carrier is Carrier.OWN and video.latent_parameters is None:
             codec = choose_codec(video, ordinary)
             assert codec is not None  # read_subscriber_offer
             return await self._subscribe_ordinary(room, offer, description, codec)
         name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
         sender = LatentSender(
+            carrier=carrier,
             on_sent=_report_sent,
             on_dropped=_report_unsent,
             on_pli=lambda: self._on_pli(entry, name),

@@ -99,6 +99,7 @@ class StreamOutput:
                 entropy_us=coded.coded_us - coded.engine_us,
             ),
             is_keyframe=coded.is_keyframe,
+            size=(rung.rung.width, rung.rung.height),
             token=(
                 self,
                 _Delivery(0, frame.arrived_us, coded.coded_us, coded.frame_number, rung.stats),

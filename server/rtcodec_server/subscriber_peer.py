@@ -3,8 +3,11 @@
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
+from rtcodec.packet.feedback import MAX_REPORT_BYTES
+from rtcodec.session.carrier import Carrier
 from rtcodec.session.layer import ANY_LAYER
 from rtcodec.webrtc import LATENT_CODEC_NAME, LatentSender
+from rtcodec.webrtc.aiortc_data import MessageChannel
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_server.peer import Peer, PeerSetup
@@ -59,6 +62,14 @@ class SubscriberPeer(WatchingPeer[LatentSender]):
         super().__init__(sender, setup)
         self.wish = ANY_LAYER
         "Which layer it asked for."
+        self._channel: MessageChannel | None = None
+        if sender.carrier is not Carrier.OWN:  # a browser's page has no way into RTCP
+            self._channel = MessageChannel(
+                self.connection,
+                max_bytes=MAX_REPORT_BYTES,
+                on_message=sender.hear,
+                on_misuse=setup.on_lost,
+            )
 
     @property
     def available_bps(self) -> int | None:
@@ -74,15 +85,27 @@ class SubscriberPeer(WatchingPeer[LatentSender]):
         return {
             "state": self.connection.connectionState,
             "codec": LATENT_CODEC_NAME,
+            "carrier": self.sender.carrier.value,
             **asdict(self.sender.counters),
             "available_bps": self.available_bps,
             "way": self.sender.report_way(),
         }
 
+    async def negotiate(
+        self, offer: str, description: Description, *, model_id: str | None = None
+    ) -> str:
+        """Answer as any watching peer, and bound what its data channel may bring."""
+        answer = await super().negotiate(offer, description, model_id=model_id)
+        if self._channel is not None:
+            self._channel.guard()
+        return answer
+
     async def close(self) -> None:
         """Drop what waits to be sent and close the connection."""
         self.sender.close()
         await super().close()
+        if self._channel is not None:
+            self._channel.close()
 
 
 class LegacyPeer(WatchingPeer[VideoSender]):

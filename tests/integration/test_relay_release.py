@@ -14,6 +14,7 @@ from rtcodec_server.publisher_peer import PublisherPeer
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.subscriber_peer import SubscriberPeer
 from support.relay import MovingTrack, RelayClient, relay, until
+from support.tab import watch_as_tab
 
 
 @pytest.fixture
@@ -72,6 +73,18 @@ async def test_nothing_of_a_peer_that_left_waits_for_the_garbage_collector() -> 
         left = parts(publisher)
         del publisher
         await leave(client, publishing, left)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_nothing_of_a_tab_that_left_waits_for_the_garbage_collector() -> None:
+    async with relay() as (server, client):
+        await client.publish("room", MovingTrack(160, 96))
+        tab = await watch_as_tab(client, "room")
+        await until(lambda: len(tab.frames) >= 3)
+        (subscriber,) = server.relay.subscribers_of("room")
+        left = parts(subscriber) | {"sctp": weakref.ref(subscriber.connection.sctp)}
+        del subscriber
+        await leave(client, tab.path, left)
 
 
 @pytest.mark.usefixtures("no_collector")

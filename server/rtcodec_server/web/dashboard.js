@@ -149,14 +149,17 @@ function showRungs(rungs) {
   $("rungs-part").hidden = !rungs.length;
 }
 
+function latentsOf({ carrier, rung }) {
+  const where = carrier === "vp8" ? " in a tab" : "";
+  return `latents${where}${rung === undefined ? "" : `, rung ${rung}`}`;
+}
+
 function showPeople({ publisher, subscribers }) {
   const rows = subscribers.map((peer) => ({
     key: peer.session,
     cells: [
       peer.session,
-      peer.codec === "X-RTC-LATENT"
-        ? `latents${peer.rung === undefined ? "" : `, rung ${peer.rung}`}`
-        : peer.codec,
+      peer.codec === "X-RTC-LATENT" ? latentsOf(peer) : peer.codec,
       peer.state,
       number(peer.frames_sent),
       number(peer.nack_count),

@@ -1,27 +1,52 @@
-// The watch page: WHEP, the picture, figures on it, and words for what goes on.
+// The watch page: the neural stream decoded here, the relay's video, or both, and words for it.
 
-import { Rates, readInbound } from "./figures.js";
-import { Keeper } from "./keeper.js";
-import { $, Token, make, number, room, say, size } from "./page.js";
-import { openSession } from "./session.js";
+import { OrdinaryViewer } from "./ordinary.js";
+import { $, Token, make, number, room, say } from "./page.js";
+import { RtcodecViewer, findMissing } from "./viewer.js";
+import { showNumbers, showStages } from "./watch_figures.js";
 import { explainRelay } from "./words.js";
 
 const EVERY_MS = 1000;
-const NOTHING_YET = { frames: 0, bytes: 0 };
+const LATE_S = 4; // with a fifth of the frames pushed out by newer ones: too slow after all
 const WAITING_S = 3; // without a new picture for so long, the page says so
+const UNUSABLE = new Set([400, 404, 415, 422]); // answers of relays that cannot send it so
 
-const WHAT = "Ordinary video, not latents: the relay decodes its neural stream and makes";
+const WHAT = {
+  neural: [
+    "The neural stream itself: the relay's latents, decoded on this machine by WebAssembly.",
+    "What is lost on the way is mended without a key frame: the tab tells the relay what it holds.",
+  ],
+  ordinary: [
+    "Ordinary video, not latents: the relay decodes its neural stream and makes",
+    "So the picture has been coded twice after the publisher, and the kb/s on it are those of the " +
+      "second coding.",
+  ],
+  both: [
+    "Left of the line the neural stream, decoded here; right of it what the relay makes of the same " +
+      "stream for browsers without a decoder.",
+    "Each has its own connection and its own kb/s. The right half is coded twice and waits in the " +
+      "browser's buffer, so it is a little behind.",
+  ],
+};
 const FIGURES =
-  "PSNR is that of the neural stream against what the publisher sent. Latency is from arrival in " +
-  "the relay until sent (p50 / p95), without the second coding.";
+  "PSNR is that of the neural stream against what the publisher sent. Latency in the relay is from " +
+  "arrival until sent (p50 / p95).";
 const NO_FIGURES = "PSNR and latency are shown to tokens that may also administer the room.";
 
 const token = new Token();
-const video = $("video");
-let peer = null;
-let rates = new Rates();
-let seen = { frames: 0, bytes: 0, stillS: 0 };
+const options = { headers: () => token.headers };
+const ordinary = new OrdinaryViewer(`/whep/${room}`, $("video"), options);
+const neural = findMissing() ? null : new RtcodecViewer(`/whep/${room}`, $("canvas"), options);
+const seen = { frames: 0, stillS: 0 };
+const late = { sent: 0, dropped: 0, seconds: 0 };
+let view = "ordinary";
+let wasAsked = false; // somebody chose the view, so it is not changed for being slow
+let news = { state: "stopped" };
+let relay = null;
 let figuresRefused = ""; // the token with which the relay kept its figures to itself
+
+const leader = () => (view === "ordinary" ? ordinary : neural);
+const viewers = () => (view === "both" ? [neural, ordinary] : [leader()]);
 
 document.title = `Watch ${room} - rtcodec`;
 say($("room"), room);
@@ -62,14 +87,12 @@ function showMessage(problem) {
   box.replaceChildren(make("b", {}, problem.title), problem.text);
 }
 
-function tell(news) {
-  $("toggle").textContent = keeper.isRunning ? "Stop" : "Watch";
+function tell(latest) {
+  news = latest;
+  $("toggle").textContent = leader().isRunning ? "Stop" : "Watch";
   const explained =
     news.error && explainRelay(news.error, { token: token.value, doing: "watching" });
-  if (news.state !== "connected") {
-    peer = null;
-    $("numbers").hidden = true;
-  }
+  if (news.state !== "connected") $("numbers").hidden = $("stages-card").hidden = true;
   switch (news.state) {
     case "connecting":
       showState("connecting", "warn");
@@ -80,9 +103,8 @@ function tell(news) {
       );
       break;
     case "connected":
-      peer = news.peer;
-      rates = new Rates();
-      seen = { frames: 0, bytes: 0, stillS: 0 };
+      Object.assign(seen, { frames: 0, stillS: 0 });
+      Object.assign(late, { sent: 0, dropped: 0, seconds: 0 });
       showMessage(null);
       showState("connected", "good");
       cover("Waiting for the first picture", "The relay lets this tab in.");
@@ -104,49 +126,82 @@ function tell(news) {
   }
 }
 
-// ---- the connection
+function showStillness() {
+  if (seen.stillS < WAITING_S && seen.frames > 0) {
+    cover("");
+    showState("live", "good");
+    return;
+  }
+  if (seen.frames === 0 && seen.stillS < WAITING_S) return;
+  showState("waiting", "warn");
+  if (relay?.publisher && seen.frames === 0)
+    cover("Waiting for the first picture", "Somebody publishes; it is on its way.");
+  else if (seen.frames === 0)
+    cover("Nobody publishes here yet", "The picture starts by itself when somebody does.");
+  else
+    cover(
+      "The picture stands still",
+      "The publisher has stopped, or its network is away. It goes on by itself.",
+    );
+}
 
-const keeper = new Keeper({
-  tell,
-  connect: (connection, signal) => {
-    connection.addTransceiver("video", { direction: "recvonly" });
-    connection.addEventListener("track", ({ track }) => {
-      video.srcObject = new MediaStream([track]);
-    });
-    return openSession(`/whep/${room}`, connection, token.headers, signal);
-  },
-});
+// ---- views
+
+/** Show a view: connect what it needs, leave what it does not. */
+function choose(wanted, why = "") {
+  const before = leader();
+  view = wanted;
+  $("picture").dataset.view = view;
+  $("wipe").hidden = view !== "both";
+  $("views").querySelector(`[value=${view}]`).checked = true;
+  say($("why"), why);
+  showWhat();
+  for (const viewer of [neural, ordinary]) {
+    if (!viewer) continue;
+    if (viewers().includes(viewer)) viewer.start();
+    else viewer.stop();
+  }
+  if (leader() === before) return;
+  Object.assign(seen, { frames: 0, stillS: 0 });
+  $("stages-card").hidden = true;
+}
+
+function showWhat(codec = "VP8 or H.264") {
+  const [what, more] = WHAT[view];
+  say($("what"), view === "ordinary" ? `${what} ${codec} of it for this tab.` : what);
+  say($("what-more"), more);
+}
+
+/** Show the relay's video instead, for good or until somebody wants the neural stream again. */
+function fallBack(reason, isForGood) {
+  if (isForGood) {
+    for (const input of $("views").querySelectorAll("input")) {
+      input.disabled = input.value !== "ordinary";
+    }
+  }
+  choose("ordinary", `The neural stream is not decoded in this tab: ${reason}.`);
+}
+
+function judgeSpeed({ workMs, intervalMs, keepsUp }) {
+  if (keepsUp || view === "ordinary") return;
+  const can = `this machine decodes ${number(1000 / workMs)} of ${number(1000 / intervalMs)} pictures a second`;
+  if (wasAsked) say($("why"), `It is late: ${can}.`);
+  else fallBack(can, false);
+}
+
+/** Fall back where a machine kept up at first and then, say, grew too hot to. */
+function judgeLateness({ seen: sent, dropped }) {
+  const isLate = dropped - late.dropped > (sent - late.sent) / 5;
+  Object.assign(late, { sent, dropped, seconds: isLate ? late.seconds + 1 : 0 });
+  if (late.seconds < LATE_S) return;
+  const can = "this machine does not keep up with it";
+  if (wasAsked) say($("why"), `It is late: ${can}.`);
+  else fallBack(can, false);
+}
 
 // ---- figures
 
-function showNumbers(now, relay) {
-  const [p50, p95] = [relay?.recent.latency_ms.total.p50, relay?.recent.latency_ms.total.p95];
-  const rung = relay?.rungs[0];
-  const lines = [
-    ["picture", size(now.width, now.height)],
-    ["fps", number(now.fps, 1)],
-    ["kb/s", number(now.kbps)],
-    ["codec", [now.codec, now.decoder].filter(Boolean).join(", ")],
-    ["loss", `${number(100 * (now.lossShare ?? 0), 1)} %`],
-    ["round trip", `${number(now.rttMs)} ms`],
-    ["buffered here", `${number(now.bufferMs)} ms`],
-  ];
-  if (relay) {
-    lines.push(["neural stream", `${number(relay.kbps)} kb/s`]);
-    if (rung) lines.push(["rung", `${rung.rung}, ${size(rung.width, rung.height)}`]);
-    lines.push(["its PSNR", `${number(relay.recent.psnr_db, 1)} dB`]);
-    lines.push(["in the relay", `${number(p50, 1)} / ${number(p95, 1)} ms`]);
-  }
-  $("numbers").hidden = $("show-numbers").getAttribute("aria-pressed") !== "true";
-  $("numbers").replaceChildren(
-    ...lines.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value || "–")]),
-  );
-  if (now.codec) {
-    say($("what"), `${WHAT} ${now.codec} of it for this tab.`);
-  }
-}
-
-/** Return what the relay says of the room, or null where it does not tell us. */
+/** Ask what the relay says of the room; null where it does not tell us. */
 async function askRelay() {
   if (figuresRefused !== "" && figuresRefused === `token ${token.value}`) return null;
   const response = await fetch("/api/rooms", { headers: token.headers, cache: "no-store" }).catch(
@@ -159,63 +214,73 @@ async function askRelay() {
   return (await response.json()).rooms.find((entry) => entry.room === room) ?? null;
 }
 
-function showStillness(relay) {
-  if (seen.stillS < WAITING_S && seen.frames > 0) {
-    cover("");
-    showState("live", "good");
-    return;
+function heed(figures) {
+  seen.stillS = figures.frames > seen.frames ? 0 : seen.stillS + 1;
+  seen.frames = figures.frames;
+  if (figures.frames > 0) {
+    $("numbers").hidden = $("show-numbers").getAttribute("aria-pressed") !== "true";
+    showNumbers(view, { neural: neural?.figures, ordinary: ordinary.figures, relay });
+    if (view !== "ordinary") {
+      showStages(figures, relay);
+      judgeLateness(figures.work);
+    } else if (figures.codec) showWhat(figures.codec);
   }
-  if (seen.frames === 0 && seen.stillS < WAITING_S) return;
-  showState("waiting", "warn");
-  if (relay?.publisher && seen.frames === 0)
-    cover("Waiting for the first picture", "Somebody publishes; the relay is making video of it.");
-  else if (seen.frames === 0)
-    cover("Nobody publishes here yet", "The picture starts by itself when somebody does.");
-  else
-    cover(
-      "The picture stands still",
-      "The publisher has stopped, or its network is away. It goes on by itself.",
-    );
+  showStillness();
 }
 
-async function beat() {
-  if (!peer) return;
-  const [report, relay] = await Promise.all([peer.getStats(), askRelay()]);
-  if (!peer) return;
-  const now = readInbound(report, rates) ?? NOTHING_YET;
-  seen.stillS = now.frames > seen.frames ? 0 : seen.stillS + 1;
-  keeper.beat(now.bytes > seen.bytes);
-  seen.frames = now.frames;
-  seen.bytes = now.bytes;
-  if (now.frames > 0) showNumbers(now, relay);
-  showStillness(relay);
-}
-
-async function keepBeating() {
+async function keepAsking() {
   for (;;) {
-    await beat().catch(() => {}); // the connection was closed meanwhile
+    if (news.state === "connected") relay = await askRelay().catch(() => null);
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
   }
 }
 
+for (const viewer of [neural, ordinary]) {
+  viewer?.addEventListener("state", ({ detail }) => {
+    const isUnusable = viewer === neural && UNUSABLE.has(detail.error?.status);
+    if (isUnusable && view !== "ordinary") fallBack(detail.error.message, true);
+    else if (viewer === leader()) tell(detail);
+  });
+  viewer?.addEventListener("figures", ({ detail }) => viewer === leader() && heed(detail));
+}
+neural?.addEventListener("failed", ({ detail }) => fallBack(detail.reason, true));
+neural?.addEventListener("speed", ({ detail }) => judgeSpeed(detail));
+neural?.addEventListener("first", () => {
+  if (view === "ordinary") return;
+  cover("");
+  showState("live", "good");
+});
+
 // ---- buttons
 
 $("toggle").addEventListener("click", () => {
-  if (keeper.isRunning) keeper.stop();
-  else keeper.start();
+  const isRunning = leader().isRunning;
+  for (const viewer of viewers()) {
+    if (isRunning) viewer.stop();
+    else viewer.start();
+  }
+});
+
+$("views").addEventListener("change", ({ target }) => {
+  wasAsked = true;
+  choose(target.value);
+});
+
+$("split").addEventListener("input", ({ target }) => {
+  $("picture").style.setProperty("--split", `${target.value}%`);
 });
 
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   token.value = $("token").value;
   $("token").value = "";
-  keeper.start();
+  for (const viewer of viewers()) viewer.start();
 });
 
 $("show-numbers").addEventListener("click", ({ currentTarget }) => {
   const isOn = currentTarget.getAttribute("aria-pressed") !== "true";
   currentTarget.setAttribute("aria-pressed", String(isOn));
-  $("numbers").hidden = !isOn || !peer;
+  $("numbers").hidden = !isOn || news.state !== "connected";
 });
 
 $("full").addEventListener("click", () => {
@@ -224,5 +289,6 @@ $("full").addEventListener("click", () => {
 });
 $("full").hidden = !document.fullscreenEnabled;
 
-keeper.start();
-keepBeating();
+if (neural) choose("neural");
+else fallBack(findMissing(), true);
+keepAsking();

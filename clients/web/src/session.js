@@ -78,7 +78,7 @@ export async function openSession(endpoint, peer, tokenHeaders, signal) {
     signal,
   });
   if (response.status !== 201) throw await Refused.of(response);
-  const url = new URL(response.headers.get("Location"), response.url).pathname;
+  const url = new URL(response.headers.get("Location"), response.url).href;
   const session = new Session(url, response.headers.get("ETag") ?? "*", tokenHeaders);
   try {
     await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });

@@ -1,0 +1,155 @@
+// Watches a room's neural stream on a canvas: connection here, decoding and drawing in a worker.
+
+import { RoomViewer } from "./room_viewer.js";
+import { openSession } from "./session.js";
+
+const WORKER = new URL("./worker.js", import.meta.url).href;
+
+// Trusted Types: the one script address that is made here
+const policy = globalThis.trustedTypes?.createPolicy("rtcodec-worker", {
+  createScriptURL: () => WORKER,
+});
+
+/** A browser that cannot do it. */
+export class Unsupported extends Error {}
+
+/** Return what this browser lacks for the neural stream, in words, or null. */
+export function findMissing() {
+  if (!globalThis.RTCRtpScriptTransform) return "this browser gives encoded frames to no page";
+  if (!globalThis.WebAssembly) return "this browser has no WebAssembly";
+  if (!HTMLCanvasElement.prototype.transferControlToOffscreen)
+    return "this browser draws from no worker";
+  return null;
+}
+
+/**
+ * A viewer of the neural stream.
+ *
+ * Events beside those of `RoomViewer`: `failed` (`{reason}`: no picture will come), `first` (`{ms}`
+ * from `start` to the first picture), `speed` (`{workMs, intervalMs, keepsUp}`, once for a
+ * connection), `shown` for every picture.
+ */
+export class RtcodecViewer extends RoomViewer {
+  #url;
+  #headers;
+  #assets;
+  #canvas;
+  #worker = null;
+  #channel = null;
+  #startedMs = 0;
+  #firstMs = null;
+  #work = null; // figures of the worker
+  #picture = null;
+  #grabs = new Map();
+  #nGrabs = 0;
+
+  /**
+   * `url` is the WHEP endpoint of a room, `canvas` one that nothing was drawn on yet.
+   *
+   * `options.headers()` returns headers for the relay (a token); `options.assets` is the address of
+   * the list of wasm and model, the relay's own if not given. Throws `Unsupported`.
+   */
+  constructor(url, canvas, { headers = () => ({}), assets = null } = {}) {
+    super();
+    const missing = findMissing();
+    if (missing) throw new Unsupported(missing);
+    this.#url = new URL(url, location.href);
+    this.#headers = headers;
+    this.#assets = new URL(assets ?? "/web/decoder.json", this.#url);
+    this.#canvas = canvas;
+  }
+
+  start() {
+    if (!this.isRunning) {
+      this.#startedMs = performance.now();
+      this.#firstMs = null;
+    }
+    if (!this.#worker) this.#openWorker();
+    super.start();
+  }
+
+  /** Leave for good: the canvas keeps the last picture and takes no other. */
+  close() {
+    this.stop();
+    this.#worker?.terminate();
+  }
+
+  /** What is drawn, as a stream for a video element or a recorder. */
+  mediaStream() {
+    return this.#canvas.captureStream();
+  }
+
+  /** Resolves to the next picture: `{width, height, frameNumber, isComplete, y, u, v}`. */
+  grab() {
+    const id = (this.#nGrabs += 1);
+    this.#worker.postMessage({ kind: "grab", id });
+    return new Promise((resolve) => this.#grabs.set(id, resolve));
+  }
+
+  async connect(peer, signal) {
+    const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
+    const { codecs } = RTCRtpReceiver.getCapabilities("video");
+    transceiver.setCodecPreferences?.(
+      codecs.filter(({ mimeType }) => ["video/VP8", "video/rtx"].includes(mimeType)),
+    );
+    transceiver.receiver.transform = new RTCRtpScriptTransform(this.#worker, {});
+    // reports repeat themselves: one that is lost is not worth sending again
+    this.#channel = peer.createDataChannel("reports", { ordered: false, maxRetransmits: 0 });
+    this.#work = this.#picture = null;
+    const endpoint = new URL(this.#url);
+    endpoint.searchParams.set("carrier", "vp8");
+    return openSession(endpoint.href, peer, this.#headers(), signal);
+  }
+
+  complete(network, rates) {
+    const { width, height, rung } = this.#picture ?? {};
+    const work = this.#work;
+    return {
+      ...network,
+      ...{ width, height, rung, work },
+      frames: work?.shown ?? 0,
+      fps: rates.of("shown", work?.shown, performance.now()),
+      firstMs: this.#firstMs,
+    };
+  }
+
+  #openWorker() {
+    const script = policy ? policy.createScriptURL(WORKER) : WORKER;
+    this.#worker = new Worker(script, { type: "module", name: "rtcodec" });
+    this.#worker.addEventListener("message", ({ data }) => this.#hearWorker(data));
+    this.#worker.addEventListener("error", ({ message }) =>
+      this.emit("failed", { reason: message || "its worker could not be loaded" }),
+    );
+    const canvas = this.#canvas.transferControlToOffscreen();
+    this.#worker.postMessage({ kind: "open", canvas, assets: this.#assets.href }, [canvas]);
+  }
+
+  #hearWorker(message) {
+    switch (message.kind) {
+      case "report":
+        if (this.#channel?.readyState === "open") this.#channel.send(message.data);
+        break;
+      case "shown":
+        this.#picture = message;
+        if (this.#firstMs === null) {
+          performance.mark("rtcodec first picture");
+          this.#firstMs = performance.now() - this.#startedMs;
+          this.emit("first", { ms: this.#firstMs });
+        }
+        this.emit("shown", message);
+        break;
+      case "speed":
+        this.emit("speed", { ...message, keepsUp: message.workMs < message.intervalMs });
+        break;
+      case "figures":
+        this.#work = message.figures;
+        break;
+      case "grabbed":
+        this.#grabs.get(message.id)?.(message.picture);
+        this.#grabs.delete(message.id);
+        break;
+      case "failed":
+        this.emit("failed", { reason: message.reason });
+    }
+  }
+}

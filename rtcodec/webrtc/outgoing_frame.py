@@ -1,0 +1,52 @@
+"""
+A coded frame on its way to many receivers, cut into payloads once for each way of carrying it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtcodec.packet.packetizer import CutFrame, cut_frame
+from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.vp8_carrier import carry_frame
+from rtcodec.session.carrier import Carrier
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingFrame:
+    """One coded frame on its way to its receivers, cut into payloads once for all of them."""
+
+    packets: Sequence[bytes]
+    "Bitstream packets in sending order."
+
+    pts: int
+    "90 kHz ticks; becomes the RTP time stamp, with an offset."
+
+    timing: FrameTiming
+    is_keyframe: bool
+    token: Any = None
+    "Handed back when the frame was sent or dropped."
+
+    size: tuple[int, int] = (0, 0)
+    "Width and height of its picture, as far as known."
+
+    cut: CutFrame = field(init=False)
+    "The packets as payloads."
+
+    _carried: list[CutFrame] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Cut the packets; raises as `cut_frame`."""
+        cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
+        object.__setattr__(self, "cut", cut)
+
+    def cut_for(self, carrier: Carrier) -> CutFrame:
+        """Return the packets as payloads of a carrier, which are made once, when first needed."""
+        if carrier is Carrier.OWN:
+            return self.cut
+        if not self._carried:
+            carried = carry_frame(
+                self.packets, timing=self.timing, is_keyframe=self.is_keyframe, size=self.size
+            )
+            self._carried.append(carried)
+        return self._carried[0]

@@ -1,0 +1,166 @@
+"""
+What a page does between the network and its decoder, in node, against what it was written after.
+
+In a browser: tests/integration/test_tab_chromium.py.
+"""
+
+import json
+import random
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from rtcodec.entropy.build import WEB
+from rtcodec.packet.feedback import FrameReporter, read_report
+from rtcodec.packet.packetizer import write_payload_head
+from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.vp8_carrier import carry_frame
+
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
+
+TIMING = FrameTiming(
+    90_000, 1_700_000_000_000_000, 1_699_999_999_980_000, receive_us=500, engine_us=12_000
+)
+
+
+def in_node(module: str, body: str, given: object) -> Any:
+    """Run *body* with `given` and what a module exports, `m`; return what it returns."""
+    address = (WEB / "src" / module).as_uri()
+    script = f"""
+        import * as m from {json.dumps(address)};
+        import {{ readFileSync }} from "node:fs";
+        const given = JSON.parse(readFileSync(0, "utf-8"));
+        const run = () => {{ {body} }};
+        process.stdout.write(JSON.stringify(run()));
+    """
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, "--input-type=module", "-e", script],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def carried(*packets: bytes, delivery: int = 0, is_keyframe: bool = False) -> bytes:
+    frame = carry_frame(packets, timing=TIMING, is_keyframe=is_keyframe, size=(640, 360))
+    wire = (write_payload_head(p, delivery) + p.rest for p in frame.payloads)
+    return b"".join(payload[1:] for payload in wire)
+
+
+READ = """
+    return given.map((bytes) => {
+      try {
+        const frame = m.readCarried(Uint8Array.from(bytes));
+        return { ...frame, packets: frame.packets.map((packet) => [...packet]) };
+      } catch (error) {
+        if (!(error instanceof m.Malformed)) throw error;
+        return error.message;
+      }
+    });
+"""
+
+
+def test_a_page_reads_frames_as_they_were_carried() -> None:
+    one, two = bytes(range(256)) * 9, b"\x00"
+    data = carried(one, two, delivery=0xFFFE, is_keyframe=True)
+    (frame,) = in_node("carried.js", READ, [list(data)])
+    assert frame["packets"] == [list(one), list(two)]
+    assert (frame["delivery"], frame["isKeyframe"]) == (0xFFFE, True)
+    timing = frame["timing"]
+    assert timing["pts"] == TIMING.pts
+    assert timing["receivedMs"] == TIMING.received_us / 1000
+    assert timing["captureMs"] == TIMING.received_us / 1000 - 20
+    assert timing["stagesMs"]["receive"] == pytest.approx(0.5)
+    assert timing["stagesMs"]["engine"] == pytest.approx(12)
+
+
+def test_a_page_refuses_what_ends_early_and_what_is_not_ours() -> None:
+    whole = carried(b"abc", b"defg")
+    between = len(whole) - 8  # after the first packet
+    pieces = [whole[:end] for end in range(len(whole)) if end != between]
+    broken = []
+    for at, value in ((0, 0x11), (3, 0), (12, 0x80), (12, 0x41), (44, 0)):
+        data = bytearray(whole)
+        data[at] = value
+        broken.append(bytes(data))
+    answers = in_node("carried.js", READ, [list(data) for data in pieces + broken])
+    assert all(isinstance(answer, str) for answer in answers)
+
+
+REPORT = """
+    const reporter = new m.FrameReporter();
+    return given.map(([frameNumber, isHeld, concealed, nowMs]) => {
+      const report = reporter.decided(frameNumber, { isHeld, concealed, nowMs });
+      return report && [...report];
+    });
+"""
+
+
+def test_a_page_reports_what_python_does() -> None:
+    chance = random.Random(1)
+    number, told = 65_500, 0
+    events: list[tuple[int, bool, float, int]] = []
+    for index in range(300):
+        number += 1 + (chance.random() < 0.05) * chance.randint(1, 80)
+        is_held = chance.random() > 0.05
+        events.append((number & 0xFFFF, is_held, 0.0 if is_held else 0.3, 20 * index))
+    reporter = FrameReporter()
+    for event, bytes_sent in zip(events, in_node("report.js", REPORT, events), strict=True):
+        frame_number, is_held, concealed, now_ms = event
+        reporter.decided(frame_number, is_held=is_held, concealed=concealed, now_us=1000 * now_ms)
+        expected = reporter.take_due(now_us=1000 * now_ms)
+        # Python waits for the end of a pause, a page for the next frame after it
+        assert (expected is None) == (bytes_sent is None)
+        if expected is not None:
+            assert read_report(bytes(bytes_sent)) == expected
+            told += 1
+    assert told > 100
+
+
+ORDER = """
+    const order = new m.FrameOrder(100);
+    const passed = [];
+    for (const [delivery, nowMs] of given) {
+      if (delivery !== null) order.add({ delivery: delivery & 0xffff }, nowMs);
+      for (let frame; (frame = order.take(nowMs)); ) passed.push([frame.delivery, nowMs]);
+    }
+    const { lost, late, seen, deadlineMs } = order;
+    return { passed, lost, late, seen, deadlineMs };
+"""
+
+
+def test_frames_go_on_in_order_and_none_is_waited_for_too_long() -> None:
+    events: list[tuple[int | None, int]] = [
+        (65_535, 0),
+        (1, 10),  # 0, after the wrap, is missing
+        (2, 20),
+        (0, 50),  # and was repaired
+        (4, 60),
+        (None, 159),
+        (None, 160),  # 3 is given up
+        (3, 170),
+        (4, 180),
+        (9, 200),
+    ]
+    got = in_node("order.js", ORDER, events)
+    assert got["passed"] == [[65_535, 0], [0, 50], [1, 50], [2, 50], [4, 160]]
+    assert (got["lost"], got["late"], got["seen"]) == (1, 2, 11)
+    assert got["deadlineMs"] == 300
+
+
+def test_every_frame_sent_is_passed_on_given_up_or_still_held() -> None:
+    chance = random.Random(2)
+    sent = [(n, 10 * n + chance.randint(0, 60)) for n in range(500) if chance.random() > 0.1]
+    events = sorted(sent, key=lambda event: event[1])
+    got = in_node("order.js", ORDER, [*events, (None, 10**6)])
+    passed = [delivery for delivery, _ in got["passed"]]
+    assert passed == sorted(set(passed))
+    assert len(passed) + got["lost"] == got["seen"]
+    assert got["late"] == len(sent) - len(passed)
