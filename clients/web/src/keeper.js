@@ -6,7 +6,6 @@ const CONNECT_MS = 15_000; // an answer was there, media were not: beyond this t
 const QUIET_MS = 3_000; // no media for so long: ask whether the session is still there
 const PROBE_MS = 3_000;
 const PAUSES_S = [1, 2, 3, 5];
-const LEAVE_MS = 1_000; // a relay that is gone does not answer
 
 const PASSING = new Set([429, 502, 503, 504]);
 const TAKEN = 409;
@@ -167,7 +166,7 @@ export class Keeper {
 
 /** Leave first, then close: a relay that sees a connection closed ends its session by itself. */
 async function depart(peer, session) {
-  if (session) await Promise.race([session.leave(), sleep(LEAVE_MS)]);
+  await session?.leave();
   peer?.close();
 }
 
@@ -176,10 +175,6 @@ function passes(error, hasStood) {
   if (!(error instanceof Refused)) return error instanceof Lost || error instanceof TypeError;
   // after a loss it is most often our own former session that still has the room
   return PASSING.has(error.status) || (error.status === TAKEN && hasStood);
-}
-
-function sleep(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function aborted(signal) {

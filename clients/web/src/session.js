@@ -1,6 +1,7 @@
 // WHIP and WHEP of a page (RFC 9725, draft-ietf-wish-whep): offer, trickled candidates, leaving.
 
 const GATHER_MS = 150; // candidates of this machine are there by then; later ones are trickled
+const LEAVE_MS = 5_000; // a relay that is gone does not answer
 const TRICKLE_MS = 100; // candidates that come together go together: requests are limited
 
 /** The relay said no, with a reason for people. */
@@ -47,7 +48,8 @@ export class Session {
 
   /** Leave. Goes out even while the page is being closed. Resolves, whatever the answer is. */
   async leave() {
-    const options = { method: "DELETE", headers: this.#headers, keepalive: true };
+    const signal = AbortSignal.timeout(LEAVE_MS);
+    const options = { method: "DELETE", headers: this.#headers, keepalive: true, signal };
     await fetch(this.#url, options).catch(() => {});
   }
 
