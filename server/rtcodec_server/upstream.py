@@ -90,7 +90,9 @@ async def upstream(
             yield receiver
         finally:
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            (said,) = await asyncio.gather(watching, return_exceptions=True)
+        if isinstance(said, UpstreamRefused):
+            raise said
 
 
 @asynccontextmanager
@@ -205,6 +207,9 @@ async def _watch(
     End the reception when the session is gone; ask only after a while without a packet.
 
     Relays that asked each other at the same time find out so: nothing comes from either.
+
+    Raises:
+        UpstreamRefused: If that is so.
     """
     born_us = monotonic_us()
     while True:
@@ -215,8 +220,12 @@ async def _watch(
             async with http.get(url, headers={VIA_HEADER: write_via(via())}) as response:
                 await response.read()
                 is_there = response.status < 400 or response.status == 429
+                would_loop = response.status == 508
         except (aiohttp.ClientError, TimeoutError, OSError):
-            is_there = False
+            is_there = would_loop = False
+        if would_loop:
+            receiver.close()
+            raise UpstreamRefused("answered 508: each would get its stream from the other")
         if not is_there:
             receiver.close()
             return
