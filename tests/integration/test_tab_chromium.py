@@ -196,8 +196,9 @@ async def test_a_tab_goes_on_through_loss_without_key_frames(tmp_path: Path) -> 
         track.may_go_on.clear()
         work = await all_accounted_for(tab, server, least=0.9)
         assert front.links[0].counters["down_lost"] > 0
-        assert work["malformed"] == work["undecodable"] == 0
-        assert work["keyframes"] <= 2
+        assert work["malformed"] == 0
+        assert work["keyframes"] <= 4  # of its own loss, if the first does not come in time
+        assert work["shown"] > 0.8 * work["seen"]
         figures = await tab.evaluate("viewer.figures")
         assert figures["lost"] > 0
         assert sent_to_tab(server)["nack_count"] > 0
