@@ -197,9 +197,8 @@ async def test_a_tab_goes_on_through_loss_without_key_frames(tmp_path: Path) -> 
         work = await all_accounted_for(tab, server, least=0.9)
         assert front.links[0].counters["down_lost"] > 0
         assert work["malformed"] == 0
-        # the very first frame may be among what is lost: then nothing can be made of the next ones
-        assert work["undecodable"] == 0 or work["keyframes"] > 1
-        assert work["keyframes"] <= 3
+        assert work["keyframes"] <= 4  # of its own loss, if the first does not come in time
+        assert work["shown"] > 0.8 * work["seen"]
         figures = await tab.evaluate("viewer.figures")
         assert figures["lost"] > 0
         assert sent_to_tab(server)["nack_count"] > 0

@@ -155,6 +155,14 @@ def test_frames_go_on_in_order_and_none_is_waited_for_too_long() -> None:
     assert got["deadlineMs"] == 300
 
 
+def test_the_first_frame_is_waited_for_when_it_comes_after_the_second() -> None:
+    got = in_node("order.js", ORDER, [(1, 0), (2, 30), (0, 60)])
+    assert got["passed"] == [[0, 60], [1, 60], [2, 60]]
+    got = in_node("order.js", ORDER, [(1, 0), (None, 100)])
+    assert got["passed"] == [[1, 100]]
+    assert (got["lost"], got["seen"]) == (1, 2)
+
+
 def test_every_frame_sent_is_passed_on_given_up_or_still_held() -> None:
     chance = random.Random(2)
     sent = [(n, 10 * n + chance.randint(0, 60)) for n in range(500) if chance.random() > 0.1]

@@ -2,6 +2,8 @@
 
 import { unwrap16 } from "./carried.js";
 
+const START = 64; // deliveries are counted from 0 on
+
 /**
  * Hands frames on in order, and waits only so long for one that is missing.
  *
@@ -14,7 +16,7 @@ export class FrameOrder {
   #next = null;
   #first = null;
 
-  /** Frames sent since the first that came, as far as those that came tell. */
+  /** Frames sent, as far as those that came tell. */
   seen = 0;
   /** Of those, frames that were given up. */
   lost = 0;
@@ -32,7 +34,8 @@ export class FrameOrder {
   }
 
   add(frame, nowMs) {
-    this.#first ??= this.#next = frame.delivery;
+    // the first of all, a key frame, may be repaired and come after those that lean on it
+    this.#first ??= this.#next = frame.delivery < START ? 0 : frame.delivery;
     const number = unwrap16(frame.delivery, this.#next);
     this.seen = Math.max(this.seen, number + 1 - this.#first);
     if (number < this.#next || this.#held.has(number)) this.late += 1;
