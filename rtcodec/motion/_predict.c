@@ -130,9 +130,10 @@ INLINE void chroma_of(const rtc_reference *r, int32_t x, int32_t y, uint32_t hei
     const size_t stride = chroma_stride(r);
     const ptrdiff_t start = (y >> 3) * (ptrdiff_t)stride + (x >> 3);
     const int8_t *across = CHROMA_TAPS[x & 7], *down = CHROMA_TAPS[y & 7];
-    fine_sample(r->u + start, stride, across, down, x & 7, y & 7, 4, height, width, chroma, HALF);
-    fine_sample(r->v + start, stride, across, down, x & 7, y & 7, 4, height, width, chroma + 64,
-                HALF);
+    const uint16_t *planes[2] = {r->u + start, r->v + start};
+    for (int k = 0; k < 2; k++)
+        fine_sample(planes[k], stride, across, down, x & 7, y & 7, 4, height, width,
+                    chroma + 64 * k, HALF);
 }
 
 /* Where quarter k of a block lies in it, in samples of luma. */
@@ -182,10 +183,9 @@ static const int32_t LUMA_WEIGHTS[STRIP] = {8, 5, 3, 1}, CHROMA_WEIGHTS[STRIP / 
 enum { LEFT, RIGHT, ABOVE, BELOW, SIDES };
 
 /* Add what the differences of another prediction to `own` weigh, in a strip along a side of n x n. */
-INLINE void weigh(const uint16_t *strip, const uint16_t *own, uint32_t pitch, int side, uint32_t n,
-                  const int32_t *weights, int32_t *sums)
+INLINE void weigh(const uint16_t *strip, const uint16_t *own, uint32_t pitch, int side, int upright,
+                  uint32_t n, const int32_t *weights, int32_t *sums)
 {
-    const int upright = side == LEFT || side == RIGHT;
     const uint32_t height = upright ? n : n / 2, width = upright ? n / 2 : n;
     const uint32_t top = side == BELOW ? n / 2 : 0, left = side == RIGHT ? n / 2 : 0;
     for (uint32_t i = 0; i < height; i++)
@@ -224,22 +224,39 @@ INLINE const int16_t *quarter_vector(const motion *m, int32_t y, int32_t x)
     return m->vectors + 2 * (QUARTERS * at + 2 * (y & 1) + (x & 1));
 }
 
-/* One side of a quarter whose own vector is `own` and whose other side moves with `v`. */
-INLINE void overlap_side(const motion *m, const int16_t *v, int32_t y, int32_t x, int side,
-                         const uint16_t *luma, const uint16_t *chroma, int32_t *of_luma,
-                         int32_t (*of_chroma)[HALF / 2 * (HALF / 2)])
+/* A quarter that is being blended: its samples, and what is to be added to them, in 32nds. */
+typedef struct {
+    uint16_t *luma, *chroma;
+    int32_t of_luma[HALF * HALF], of_chroma[2][HALF / 2 * (HALF / 2)];
+} blend;
+
+/* What vector v, of the quarter beyond a side, brings along that side of the quarter at (y, x). */
+INLINE void overlap_side(const rtc_reference *r, const int16_t *v, int32_t y, int32_t x, int side,
+                         int upright, blend *b)
 {
     uint16_t strip[HALF * BLOCK], strips[2 * HALF * HALF];
-    const int upright = side == LEFT || side == RIGHT;
     const uint32_t height = upright ? HALF : STRIP, width = upright ? STRIP : HALF;
     x = 4 * (HALF * x + (side == RIGHT ? STRIP : 0)) + v[0];
     y = 4 * (HALF * y + (side == BELOW ? STRIP : 0)) + v[1];
-    luma_of(m->reference, x, y, height, width, strip);
-    weigh(strip, luma, BLOCK, side, HALF, LUMA_WEIGHTS, of_luma);
-    chroma_of(m->reference, x, y, height / 2, width / 2, strips);
-    for (int plane = 0; plane < 2; plane++)
-        weigh(strips + 64 * plane, chroma + 64 * plane, HALF, side, HALF / 2, CHROMA_WEIGHTS,
-              of_chroma[plane]);
+    luma_of(r, x, y, height, width, strip);
+    weigh(strip, b->luma, BLOCK, side, upright, HALF, LUMA_WEIGHTS, b->of_luma);
+    chroma_of(r, x, y, height / 2, width / 2, strips);
+    for (int k = 0; k < 2; k++)
+        weigh(strips + 64 * k, b->chroma + 64 * k, HALF, side, upright, HALF / 2, CHROMA_WEIGHTS,
+              b->of_chroma[k]);
+}
+
+/* Once for each shape of strip: the filters take much code. */
+CLONES static void overlap_upright(const rtc_reference *r, const int16_t *v, int32_t y, int32_t x,
+                                   int side, blend *b)
+{
+    overlap_side(r, v, y, x, side, 1, b);
+}
+
+CLONES static void overlap_level(const rtc_reference *r, const int16_t *v, int32_t y, int32_t x,
+                                 int side, blend *b)
+{
+    overlap_side(r, v, y, x, side, 0, b);
 }
 
 /*
@@ -261,20 +278,17 @@ CLONES static int overlap(const motion *m, uint32_t row, uint32_t column, int k,
     }
     if (!some)
         return 0;
-    int32_t of_luma[HALF * HALF] = {0}, of_chroma[2][HALF / 2 * (HALF / 2)] = {{0}};
-    uint16_t *luma = block + down_of(k) * BLOCK + across_of(k);
-    uint16_t *chroma = block + BLOCK * BLOCK + down_of(k) / 2 * HALF + across_of(k) / 2;
-    if (beside[LEFT])
-        overlap_side(m, beside[LEFT], y, x, LEFT, luma, chroma, of_luma, of_chroma);
-    if (beside[RIGHT])
-        overlap_side(m, beside[RIGHT], y, x, RIGHT, luma, chroma, of_luma, of_chroma);
-    if (beside[ABOVE])
-        overlap_side(m, beside[ABOVE], y, x, ABOVE, luma, chroma, of_luma, of_chroma);
-    if (beside[BELOW])
-        overlap_side(m, beside[BELOW], y, x, BELOW, luma, chroma, of_luma, of_chroma);
-    settle(luma, BLOCK, HALF, of_luma);
+    blend b = {.luma = block + down_of(k) * BLOCK + across_of(k),
+               .chroma = block + BLOCK * BLOCK + down_of(k) / 2 * HALF + across_of(k) / 2};
+    for (int side = LEFT; side <= RIGHT; side++)
+        if (beside[side])
+            overlap_upright(m->reference, beside[side], y, x, side, &b);
+    for (int side = ABOVE; side <= BELOW; side++)
+        if (beside[side])
+            overlap_level(m->reference, beside[side], y, x, side, &b);
+    settle(b.luma, BLOCK, HALF, b.of_luma);
     for (int plane = 0; plane < 2; plane++)
-        settle(chroma + 64 * plane, HALF, HALF / 2, of_chroma[plane]);
+        settle(b.chroma + 64 * plane, HALF, HALF / 2, b.of_chroma[plane]);
     return 1;
 }
 
@@ -353,6 +367,7 @@ EXPORT void rtc_predict(const rtc_reference *r, const int16_t *vectors, const ui
         }
 }
 
+#ifndef RTC_DECODER /* an encoder's */
 /* log2 of a number of 1 and more, its mantissa taken as it is: within 0.09. */
 INLINE float about_log2(float x)
 {
@@ -423,6 +438,8 @@ EXPORT void rtc_predict_best(const rtc_reference *r, const int16_t *vectors, uin
                 memcpy(blocks + (size_t)changed[i] * SAMPLES, plain[i], sizeof plain[i]);
         }
 }
+
+#endif
 
 /* A prediction in bytes, as the networks look at it; size samples. */
 CLONES EXPORT void rtc_rounded(const uint16_t *restrict prediction, uint32_t size,

@@ -206,26 +206,31 @@ async def _watch(
     """
     End the reception when the session is gone; ask only after a while without a packet.
 
-    Relays that asked each other at the same time find out so: nothing comes from either.
+    Says as well on whose behalf it watches, when that has changed: relays that asked each other at
+    the same time find out so.
 
     Raises:
         UpstreamRefused: If that is so.
     """
     born_us = monotonic_us()
+    told: Sequence[str] | None = None
     while True:
         await asyncio.sleep(_PROBE_EVERY_S)
-        if monotonic_us() - (receiver.last_heard_us or born_us) < _SILENCE_US:
+        names = via()
+        is_heard = monotonic_us() - (receiver.last_heard_us or born_us) < _SILENCE_US
+        if is_heard and names == told:
             continue
         try:
-            async with http.get(url, headers={VIA_HEADER: write_via(via())}) as response:
+            async with http.get(url, headers={VIA_HEADER: write_via(names)}) as response:
                 await response.read()
-                is_there = response.status < 400 or response.status == 429
-                would_loop = response.status == 508
+                status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError):
-            is_there = would_loop = False
-        if would_loop:
+            status = None
+        if status == 508:
             receiver.close()
             raise UpstreamRefused("answered 508: each would get its stream from the other")
-        if not is_there:
+        if status is not None and status < 400:
+            told = names
+        elif not is_heard and status != 429:
             receiver.close()
             return

@@ -91,6 +91,7 @@ export class Keeper {
   #connect;
   #tell;
   #stopping = null;
+  #comesBack = false;
   #link = null;
 
   constructor({ connect, tell }) {
@@ -108,14 +109,20 @@ export class Keeper {
     return this.#link?.session ?? null;
   }
 
+  /** Connect; if it is still leaving, once it has left. */
   start() {
-    if (this.isRunning) return;
+    if (this.isRunning) {
+      this.#comesBack = this.#stopping.signal.aborted;
+      return;
+    }
+    this.#comesBack = false;
     this.#stopping = new AbortController();
     this.#run(this.#stopping.signal);
   }
 
   /** Leave; it still runs until "stopped" is told. */
   stop() {
+    this.#comesBack = false;
     this.#stopping?.abort();
   }
 
@@ -161,6 +168,7 @@ export class Keeper {
     }
     this.#stopping = null;
     this.#tell({ state: "stopped" });
+    if (this.#comesBack) this.start();
   }
 }
 

@@ -45,6 +45,12 @@ export class RoomViewer extends EventTarget {
     this.#keeper.stop();
   }
 
+  /** Connect anew: with another token, say. */
+  restart() {
+    this.stop();
+    this.start();
+  }
+
   complete(figures) {
     return figures;
   }

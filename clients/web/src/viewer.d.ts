@@ -101,6 +101,8 @@ export declare class RoomViewer<Events extends RoomEvents = RoomEvents> extends 
   readonly figures: Figures | null;
   start(): void;
   stop(): void;
+  /** Connect anew: with another token, say. */
+  restart(): void;
   addEventListener<Name extends keyof Events & string>(
     name: Name,
     listener: (event: Events[Name]) => void,

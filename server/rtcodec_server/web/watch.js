@@ -274,7 +274,7 @@ $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   token.value = $("token").value;
   $("token").value = "";
-  for (const viewer of viewers()) viewer.start();
+  for (const viewer of viewers()) viewer.restart();
 });
 
 $("show-numbers").addEventListener("click", ({ currentTarget }) => {
