@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S: Final = 0.5
 MAX_PAUSE_S: Final = 15.0
+_CANCEL_EVERY_S: Final = 1.0
 LINGER_US: Final = 5_000_000
 "How long to stay subscribed when nobody watches any more."
 
@@ -149,8 +150,10 @@ class Forward:
 
     async def close(self) -> None:
         """Leave the other relay."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        # again and again: before Python 3.12 wait_for, which libraries below use, may swallow one
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_CANCEL_EVERY_S)
 
     # ---- inside
 

@@ -188,13 +188,11 @@ async def _read(response: aiohttp.ClientResponse) -> str:
 
 
 async def _first(ready: "asyncio.Future[LatentReceiver]") -> LatentReceiver:
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            return await ready
-    except asyncio.CancelledError:
-        if ready.cancelled():
-            raise UpstreamLost("the media connection failed") from None
-        raise
+    async with asyncio.timeout(_CONNECT_S):
+        await asyncio.wait({ready})  # who is cancelled here does not cancel it
+    if ready.cancelled():
+        raise UpstreamLost("the media connection failed")
+    return ready.result()
 
 
 async def _watch(

@@ -154,6 +154,17 @@ async def test_relays_that_asked_each_other_at_the_same_time_part() -> None:
         await until(lambda: any("508" in str(way.error) for way in ways), timeout_s=PATIENCE_S)
 
 
+@pytest.mark.parametrize("wait_s", [0.1, 0.12, 0.15, 0.2, 0.3])
+async def test_a_relay_ends_at_whatever_point_of_getting_a_room(wait_s: float) -> None:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        relay() as (near, _),
+        relay(forward=forward(near)) as (_, client),
+    ):
+        await client.watch("copy")
+        await asyncio.sleep(wait_s)
+
+
 async def test_for_whom_a_relay_asks_may_change_while_it_watches() -> None:
     async with relay() as (server, client):
         path = (await client.watch("room")).path
