@@ -15,6 +15,8 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from rtcodec.webrtc.aiortc_private import RECEIVER, SENDER
 
+_CANCEL_EVERY_S = 0.5
+
 
 class PeerConnection(RTCPeerConnection):
     """
@@ -34,7 +36,9 @@ class PeerConnection(RTCPeerConnection):
         while self._connecting:
             for task in self._connecting:
                 task.cancel()
-            await asyncio.wait(self._connecting)
+            # and again: where a datagram of the handshake comes in the same moment, wait_for of
+            # Python 3.11 returns it and forgets that it was cancelled
+            await asyncio.wait(self._connecting, timeout=_CANCEL_EVERY_S)
         transports = {t for part in self.getTransceivers() for t in _transports(part)}
         await super().close()
         for transceiver in self.getTransceivers():

@@ -150,7 +150,7 @@ class Forward:
 
     async def close(self) -> None:
         """Leave the other relay."""
-        # again and again: before Python 3.12 wait_for, which libraries below use, may swallow one
+        # again and again: wait_for of Python 3.11, which libraries below use, may forget one
         while not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=_CANCEL_EVERY_S)
