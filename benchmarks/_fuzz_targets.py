@@ -361,6 +361,7 @@ def _run_slices(model: str) -> Callable[[bytes], None]:
             width=width,
             height=height,
             delta=bundle.delta,
+            spatial=bundle.spatial,
         )
 
     return run

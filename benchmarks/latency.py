@@ -80,7 +80,10 @@ def measure(
     width, height = frames[0].width, frames[0].height
     sender, receiver = (engine.open_state(width, height) for _ in range(2))
     packer = FramePacker(
-        tables, Slicing(target_bytes=PACKET_BYTES), delta_tables=bundle.delta_tables
+        tables,
+        Slicing(target_bytes=PACKET_BYTES),
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
     )
     description = Description(model_tag(bundle.model_id), Geometry(width, height))
     stages = Stages()
@@ -108,7 +111,13 @@ def measure(
         frame = stages.run(
             "unpack",
             lambda p=packets: unpack_frame(  # type: ignore[misc]
-                p, tables=tables, net=net, width=width, height=height, delta=bundle.delta
+                p,
+                tables=tables,
+                net=net,
+                width=width,
+                height=height,
+                delta=bundle.delta,
+                spatial=bundle.spatial,
             ),
         )
         shown = DecodeJob(receiver, frame.z, frame.symbols, qp, width, height, reference, store)

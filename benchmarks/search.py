@@ -31,7 +31,7 @@ from rtcodec_engines.torch_engine import CpuTorchEngine
 
 def cost(engine: Engine, bundle: Bundle, frames: Sequence[Planes], qp: int) -> tuple[int, float]:
     """Bits of the delta frames, and PSNR in dB."""
-    costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables)
+    costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables, bundle.spatial_tables)
     state = engine.open_state(frames[0].width, frames[0].height)
     bits, psnr = 0, 0.0
     for t, planes in enumerate(frames):

@@ -53,6 +53,7 @@ def encoded(bundle: Bundle, frames: list[Planes], qp: int, runs: int, *, delta: 
         bundle.entropy_tables,
         Slicing(target_bytes=PACKET_BYTES),
         delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
     )
     encoder = FrameEncoder(
         engine,
@@ -82,6 +83,7 @@ def native_ms(bundle: Bundle, units: list[Unit]) -> dict[str, Any]:
         *SIZE,
         references=NewestReference.SLOTS,
         delta=bundle.delta,
+        spatial=bundle.spatial,
     )
     stages = Stages()
     for unit in units:

@@ -41,6 +41,9 @@ DELTA_GRAPHS: Final = ("delta_hyper",)
 DELTA: Final = "delta"
 "Prefix of the tensors of delta frames."
 
+SPATIAL: Final = "spatial"
+"Prefix of those of frames predicted from themselves."
+
 STEP_MAX: Final = 4096
 DELTA_LATENTS: Final = 384
 "Latents of a place of a delta frame: as many as its samples."
@@ -137,7 +140,15 @@ class Bundle:
 
         Its `M` counts the symbols of motion, the last `motion` of its channels.
         """
-        tensors = self.group(DELTA)
+        return self._part(DELTA)
+
+    @cached_property
+    def spatial(self) -> "Bundle | None":
+        """The same for frames that are predicted from themselves."""
+        return self._part(SPATIAL)
+
+    def _part(self, prefix: str) -> "Bundle | None":
+        tensors = self.group(prefix)
         if not tensors:
             return None
         dims = {key: self.dims[key] for key in self.dims if key != "motion"}
@@ -148,7 +159,7 @@ class Bundle:
                 f"{MOTION_CHANNELS}"
             )
         if "contexts" not in tensors:
-            raise ConfigError(f"model {self.name}: no delta.contexts: it is of an earlier draft")
+            raise ConfigError(f"model {self.name}: no {prefix}.contexts: it is of an earlier draft")
         dims |= {"M": DELTA_LATENTS + motion, "motion": motion}
         return Bundle(self.name, dims, tensors, self.graph_sha256, directory=self.directory)
 
@@ -156,6 +167,11 @@ class Bundle:
     def delta_tables(self) -> EntropyTables | None:
         """The entropy tables of delta frames, if the model has any."""
         return None if self.delta is None else self.delta.entropy_tables
+
+    @property
+    def spatial_tables(self) -> EntropyTables | None:
+        """The entropy tables of frames that are predicted from themselves, if it has any."""
+        return None if self.spatial is None else self.spatial.entropy_tables
 
     @property
     def graphs(self) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Finishing(Protocol):
         past: Past | None,
         *,
         is_shown: bool = True,
+        is_spatial: bool = False,
     ) -> Blocks:
         """Store a picture, and return what is shown of it."""
         ...
@@ -50,7 +51,7 @@ class Finish:
     """
     What one model does to pictures; nothing but storing them, if it has no refinement.
 
-    What networks paint is refined once, and predicted from as it is then. A delta frame is refined
+    What stands alone is refined once, and predicted from as it is then. A delta frame is refined
     only to be shown: done over and over, in what is predicted from, that would blur a picture
     where nothing is coded. Each tile is refined for the qp it was last coded at, so that one at
     rest goes on looking as it did.
@@ -67,6 +68,7 @@ class Finish:
         tensors = bundle.group("refine")
         self._intra = Refinement.of(tensors, "intra")
         self._delta = Refinement.of(tensors, "delta")
+        self._spatial = Refinement.of(tensors, "spatial")
 
     def __call__(
         self,
@@ -77,6 +79,7 @@ class Finish:
         past: Past | None,
         *,
         is_shown: bool = True,
+        is_spatial: bool = False,
     ) -> Blocks:
         """
         Store a picture.
@@ -88,13 +91,15 @@ class Finish:
             qp: Of the frame.
             past: Of a delta frame; None for an intra frame.
             is_shown: Whether what is returned is for anybody to see.
+            is_spatial: Whether it was predicted from itself.
 
         Returns:
             What is shown of it.
         """
         qps = tile_qps(blocks, qp, past)
         picture = _stored(slots, slot, blocks)
-        refine = self._intra if past is None else self._delta
+        alone = self._spatial if is_spatial else self._intra
+        refine = alone if past is None else self._delta
         if picture is not None:
             picture.qps = np.full_like(qps, NO_QP) if past is None else qps
         if refine is None or (past is not None and not is_shown):

@@ -34,11 +34,14 @@ from rtcodec.entropy.contexts import LUMA_PARTS, PARTS
 from rtcodec.entropy.native import scale_indices, scatter_tiles, tile_indices
 from rtcodec.entropy.tile import scatter_hyper
 from rtcodec.errors import EngineError, LocalProtocolError
+from rtcodec.motion import within
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import Latents, quantise, transform
 from rtcodec.motion.layout import fill_blocks, planes_of
 from rtcodec.motion.native import (
     BLOCK_SAMPLES,
+    INTRA,
+    QUARTERS,
     Fine,
     Reference,
     Steps,
@@ -127,6 +130,10 @@ class GraphEngine(ABC):
         self._net = bundle.scale_net
         self._gains = bundle.gains
         self._delta = bundle.delta
+        self._spatial = bundle.spatial
+        self._spatial_hyper = (
+            None if self._spatial is None else HyperAnalysis(self._spatial.tensors)
+        )
         self._rest: RestDecision | None = None
         self._hyper: HyperAnalysis | None = None
         if self._delta is not None:
@@ -194,16 +201,22 @@ class GraphEngine(ABC):
             if job.reference is not None:
                 reference = _picture(stream, job.reference)
                 coded = self._encode_delta(pipeline, stream, reference, job.qp, painted)
+            spatial = None if job.neural else self._spatial
+            if coded is None and spatial is not None:
+                coded = self._encode_spatial(spatial, pipeline.inputs(), job.qp, painted)
+            is_spatial = coded is not None and coded[-1] is None
             coded = coded or self._encode_intra(pipeline, job.qp, painted)
             z, symbols, indices, blocks, past = coded
             seen = None
             if blocks is not None:
                 finished = self.finish(
-                    stream.pictures, job.store, blocks, job.qp, past, is_shown=job.reconstruct
-                )
+                    stream.pictures, job.store, blocks, job.qp, past,
+                    is_shown=job.reconstruct, is_spatial=is_spatial,
+                )  # fmt: skip
                 if job.reconstruct:
                     seen = shown(finished, planes.width, planes.height)
-        return EncodeOutput(z, symbols.transpose(2, 0, 1), indices, seen, past is not None)
+        symbols = symbols.transpose(2, 0, 1)
+        return EncodeOutput(z, symbols, indices, seen, past is not None, is_spatial)
 
     def _encode_intra(self, pipeline: Pipeline, qp: int, shown: bool) -> _Coded:
         gains = self._gains[qp]
@@ -212,6 +225,21 @@ class GraphEngine(ABC):
         symbols = pipeline.residual(indices.transpose(1, 2, 0))
         painted = pipeline.synthesise(z, symbols, gains) if shown else None
         return z, symbols, indices, painted, None
+
+    def _encode_spatial(
+        self, part: Bundle, blocks: NDArray[np.uint8], qp: int, shown: bool
+    ) -> _Coded:
+        assert self._spatial_hyper is not None
+        steps = _steps(part, qp)
+        choice = within.choose(blocks, steps)
+        said = within.mode_symbols(choice.modes, choice.latents.split)
+        tiles, z_of_tiles = self._spatial_hyper.describe(choice.latents, said)
+        z, indices = _scales(part, tiles, z_of_tiles, qp, said.shape[:2])
+        symbols = within.quantise(
+            blocks, choice, indices, part.tensor("rounding"), part.tensor("contexts"), steps
+        )
+        painted = paint_spatial(symbols, steps) if shown else None
+        return z, symbols, indices.transpose(2, 0, 1), painted, None
 
     def _encode_delta(
         self, pipeline: Pipeline, stream: _Stream, reference: Reference, qp: int, shown: bool
@@ -245,7 +273,14 @@ class GraphEngine(ABC):
         with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
             blocks: Blocks
             past = None
-            if job.reference is None:
+            if job.spatial:
+                if self._spatial is None:
+                    raise LocalProtocolError(
+                        f"model {self._bundle.name} predicts no frame from itself"
+                    )
+                steps = _steps(self._spatial, job.qp)
+                blocks = paint_spatial(np.ascontiguousarray(symbols), steps)
+            elif job.reference is None:
                 blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
             else:
                 delta = self._delta_model()
@@ -257,7 +292,9 @@ class GraphEngine(ABC):
                 past = Past(reference, still.reshape(job.z.shape[1:]))
                 steps = _steps(delta, job.qp)
                 blocks = _paint(prediction, vectors, intra, symbols, still, steps)
-            painted = self.finish(stream.pictures, job.store, blocks, job.qp, past)
+            painted = self.finish(
+                stream.pictures, job.store, blocks, job.qp, past, is_spatial=job.spatial
+            )
             return shown(painted, job.width, job.height)
 
     def _n_sizes(self) -> int:
@@ -338,6 +375,15 @@ def _paint(
     coded = paint(symbols, prediction, resting, steps)
     smooth(prediction, coded, vectors, intra, resting, limits(steps))
     return prediction
+
+
+def paint_spatial(symbols: NDArray[np.int16], steps: Steps) -> Fine:
+    """The blocks of a frame that is predicted from itself: integers, the same everywhere."""
+    blocks, coded = within.paint(symbols, steps)
+    places = coded.shape
+    vectors, alone = np.zeros((*places, QUARTERS, 2), np.int16), np.full(places, INTRA, np.uint8)
+    smooth(blocks, coded, vectors, alone, np.zeros(places, np.bool_), limits(steps))
+    return blocks
 
 
 def _picture(stream: _Stream, slot: int) -> Reference:

@@ -32,6 +32,9 @@ TYPE_SLICE = 0
 TYPE_LOSSLESS_TAIL = 1
 "Reserved: residuals that make a picture exact; skipped by this version. # spec 4.6"
 
+TYPE_SPATIAL_SLICE = 2
+"A slice of a frame that is predicted from itself. # spec 4.2"
+
 _FLAG_KEYFRAME = 0x01
 _FLAG_LAST = 0x02
 _FLAG_REFERENCE = 0x04
@@ -137,6 +140,9 @@ class PacketHeader:
     tiles: TileRange | None = None
     "Which tiles; None is the whole frame."
 
+    spatial: bool = False
+    "Whether the frame is predicted from itself; it has no reference then. # spec 9.6"
+
     def __post_init__(self) -> None:
         """
         Check every field against the range that the wire has for it.
@@ -154,8 +160,8 @@ class PacketHeader:
         _check_range("temporal layer", self.layer.temporal, 15)
         if self.lanes not in _LANES:
             raise ValueError(f"{self.lanes} lanes, not 1, 2, 4 or 8")
-        if self.keyframe and self.reference is not None:
-            raise ValueError("a keyframe with a reference")
+        if self.reference is not None and (self.keyframe or self.spatial):
+            raise ValueError("a frame that stands alone, with a reference")
 
     def with_check(self, check: int) -> "PacketHeader":
         """
@@ -189,7 +195,7 @@ class Extension:
     """A packet of a type that this version only carries and skips."""
 
     type: int
-    "1 to 31; 1 is the lossless tail."
+    "1 to 31 but 2; 1 is the lossless tail."
 
     body: bytes
     "Everything after the size field."
@@ -201,8 +207,8 @@ class Extension:
         Raises:
             ValueError: If the type is that of a slice or out of range.
         """
-        if not 1 <= self.type <= _MAX_TYPE:
-            raise ValueError(f"extension type {self.type} is outside 1 to {_MAX_TYPE}")
+        if not 1 <= self.type <= _MAX_TYPE or self.type == TYPE_SPATIAL_SLICE:
+            raise ValueError(f"{self.type} is no type of an extension")
 
 
 def state_id(slot: int, generation: int) -> int:
@@ -254,9 +260,9 @@ def read_packet_at(cursor: Cursor) -> Packet | Extension:
     cursor.explain(lambda: f"version {version}, type {packet_type}")
     size = cursor.varint("size", limit=MAX_PACKET_BYTES)
     body = cursor.inner("packet", size)
-    if packet_type != TYPE_SLICE:
+    if packet_type not in (TYPE_SLICE, TYPE_SPATIAL_SLICE):
         return Extension(packet_type, body.raw("body", size))
-    header = _read_slice_header(body)
+    header = _read_slice_header(body, spatial=packet_type == TYPE_SPATIAL_SLICE)
     return Packet(header, body.raw("payload", body.remaining))
 
 
@@ -310,7 +316,8 @@ def header_bytes(packet: Packet, *, check: int | None = None) -> bytes:
         out += write_geometry(header.description.geometry)
     if header.tiles is not None:
         out += write_varint(header.tiles.first) + write_varint(header.tiles.count - 1)
-    return _prefix(TYPE_SLICE, len(out) + len(packet.payload)) + bytes(out)
+    kind = TYPE_SPATIAL_SLICE if header.spatial else TYPE_SLICE
+    return _prefix(kind, len(out) + len(packet.payload)) + bytes(out)
 
 
 def read_geometry_at(cursor: Cursor) -> Geometry:
@@ -343,12 +350,12 @@ def _prefix(packet_type: int, size: int) -> bytes:
     return bytes((PACKET_VERSION << 5 | packet_type,)) + write_varint(size)
 
 
-def _read_slice_header(cursor: Cursor) -> PacketHeader:
+def _read_slice_header(cursor: Cursor, *, spatial: bool) -> PacketHeader:
     flags_offset = cursor.offset
     flags = cursor.u8("flags")
     cursor.explain(lambda: ", ".join(name for flag, name in _FLAG_NAMES.items() if flags & flag))
-    if flags & _FLAG_KEYFRAME and flags & _FLAG_REFERENCE:
-        raise Corrupt("a keyframe with a reference", offset=flags_offset)
+    if flags & _FLAG_REFERENCE and (spatial or flags & _FLAG_KEYFRAME):
+        raise Corrupt("a frame that stands alone, with a reference", offset=flags_offset)
     if flags & _FLAG_DISPERSED and not flags & _FLAG_TILES:
         raise Corrupt("dispersed order without tiles", offset=flags_offset)
     lanes_qp = cursor.u8("lanes_qp")
@@ -366,6 +373,7 @@ def _read_slice_header(cursor: Cursor) -> PacketHeader:
         layer=_read_layer(cursor) if flags & _FLAG_LAYER else LayerId(),
         description=_read_description(cursor) if flags & _FLAG_DESCRIBED else None,
         tiles=_read_tiles(cursor, flags) if flags & _FLAG_TILES else None,
+        spatial=spatial,
     )
 
 

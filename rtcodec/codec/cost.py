@@ -19,19 +19,28 @@ _UNITS = 256  # of a bit, in the integer sums
 class FrameCosts:
     """What frames of either kind cost, for one model."""
 
-    def __init__(self, tables: EntropyTables, delta_tables: EntropyTables | None) -> None:
+    def __init__(
+        self,
+        tables: EntropyTables,
+        delta_tables: EntropyTables | None,
+        spatial_tables: EntropyTables | None = None,
+    ) -> None:
         """
         Args:
             tables: Of the model.
             delta_tables: Those of its delta frames, if it has any.
+            spatial_tables: Those of frames predicted from themselves, if it has any.
         """
         self._intra = TileCosts(tables)
         self._delta = None if delta_tables is None else TileCosts(delta_tables)
+        self._spatial = None if spatial_tables is None else TileCosts(spatial_tables)
 
     def frame_bits(self, output: EncodeOutput, qp: int) -> int:
         """Return the bits of a frame's payloads; headers and the coder's ends come on top."""
         tiles, costs, map_bits = np.arange(output.z[0].size, dtype=np.uint32), self._intra, 0
-        if output.is_delta and self._delta is not None:
+        if output.is_spatial and self._spatial is not None:
+            costs = self._spatial
+        elif output.is_delta and self._delta is not None:
             costs, map_bits = self._delta, tiles.size
             said = output.symbols.any(0)
             h, w = said.shape

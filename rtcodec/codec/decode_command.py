@@ -121,6 +121,7 @@ class _Job:
             sequence.height,
             references=sequence.references,
             delta=self.bundle.delta,
+            spatial=self.bundle.spatial,
             parallel_map=pool.map,
         )
         last: Planes | None = None

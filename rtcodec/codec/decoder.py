@@ -36,7 +36,7 @@ from rtcodec.types import Planes, tile_grid
 _GROUP_TILES = 32
 "The scale network takes tiles by the dozen; a slice of a packet's size has a handful."
 
-_SAME_IN_A_FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer")
+_SAME_IN_A_FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer", "spatial")
 _what_they_share = attrgetter(*_SAME_IN_A_FRAME)
 
 
@@ -73,6 +73,7 @@ def unpack_frame(
     width: int,
     height: int,
     delta: Bundle | None = None,
+    spatial: Bundle | None = None,
     parallel_map: ParallelMap = map,
 ) -> UnpackedFrame:
     """
@@ -85,12 +86,14 @@ def unpack_frame(
         width: Of the frame, in pixels.
         height: Of the frame, in pixels.
         delta: What the model has for delta frames, if anything.
+        spatial: What it has for frames predicted from themselves, if anything.
         parallel_map: Runs the entropy coder on several packets.
 
     Raises:
         BitstreamError: If not one slice could be decoded.
     """
     delta_tables = tables if delta is None else delta.entropy_tables
+    spatial_tables = None if spatial is None else spatial.entropy_tables
     rows, columns = tile_grid(width, height)
     slices: list[_Slice] = []
     damage: list[BitstreamError] = []
@@ -100,7 +103,11 @@ def unpack_frame(
             continue
         try:
             is_delta = delta is not None and packet.header.reference is not None
-            chosen = delta_tables if is_delta else tables
+            chosen = (
+                spatial_tables if packet.header.spatial else delta_tables if is_delta else tables
+            )
+            if chosen is None:
+                raise Unsupported("the model predicts no frame from itself", offset=0)
             opened = _open_slice(packet, chosen, width, height, has_map=is_delta)
             _check_fits(opened, slices, present)
         except BitstreamError as error:
@@ -112,7 +119,10 @@ def unpack_frame(
         raise damage[0] if damage else Truncated("no slice of the frame is here", offset=0)
 
     header = slices[0].packet.header
-    if header.reference is not None and delta is not None:
+    if header.spatial:
+        assert spatial is not None
+        tables, net = spatial.entropy_tables, spatial.scale_net
+    elif header.reference is not None and delta is not None:
         tables, net = delta.entropy_tables, delta.scale_net
     qp = header.qp
     counts = [each.coded.size for each in slices]
@@ -184,6 +194,7 @@ class FrameDecoder:
         *,
         references: int = 0,
         delta: Bundle | None = None,
+        spatial: Bundle | None = None,
         parallel_map: ParallelMap = map,
     ) -> None:
         """
@@ -195,9 +206,11 @@ class FrameDecoder:
             height: Of every frame, in pixels.
             references: States that the stream may ask for, 0 to 15.
             delta: What the model has for delta frames: `Bundle.delta`.
+            spatial: The same for frames predicted from themselves.
             parallel_map: Runs the entropy coder on several packets of a frame.
         """
         self._delta = delta
+        self._spatial = spatial
         self._engine = engine
         self._tables = tables
         self._net = net
@@ -231,6 +244,7 @@ class FrameDecoder:
             width=width,
             height=height,
             delta=self._delta,
+            spatial=self._spatial,
             parallel_map=self._map,
         )
         header = frame.header
@@ -258,6 +272,7 @@ class FrameDecoder:
             height,
             reference=self._slot_of(header.reference),
             store=None if header.store is None else state_slot(header.store),
+            spatial=header.spatial,
         )
         planes = self._engine.decode([job])[0]
         self._references.decoded(

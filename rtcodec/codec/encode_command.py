@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
         steering = (
             None
             if control is None
-            else RateSteering(control, bundle.entropy_tables, bundle.delta_tables)
+            else RateSteering(
+                control, bundle.entropy_tables, bundle.delta_tables, bundle.spatial_tables
+            )
         )
         engine = open_engine(args.engine, bundle, threads=threads)
         stack.callback(engine.close)
@@ -144,6 +146,7 @@ class _Job:
             self.bundle.entropy_tables,
             Slicing(slices=-(-pixels // SLICE_PIXELS)),
             delta_tables=self.bundle.delta_tables,
+            spatial_tables=self.bundle.spatial_tables,
             parallel_map=pool.map,
         )
         self.leans = _is_inter(reader, self.engine) and args.keyframe_interval != 1

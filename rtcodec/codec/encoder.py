@@ -81,6 +81,7 @@ class FramePacker:
         slicing: Slicing,
         *,
         delta_tables: EntropyTables | None = None,
+        spatial_tables: EntropyTables | None = None,
         parallel_map: ParallelMap = map,
     ) -> None:
         """
@@ -88,11 +89,15 @@ class FramePacker:
             tables: Of the model.
             slicing: How to cut frames.
             delta_tables: Those of the model's delta frames, if it has any.
+            spatial_tables: Those of its frames predicted from themselves, if it has any.
             parallel_map: Runs the entropy coder on several packets of a frame.
         """
         self._slicing = slicing
         self._intra = (tables, TileCosts(tables))
         self._delta = None if delta_tables is None else (delta_tables, TileCosts(delta_tables))
+        self._spatial = (
+            None if spatial_tables is None else (spatial_tables, TileCosts(spatial_tables))
+        )
         self._map = parallel_map
 
     def pack(
@@ -122,9 +127,11 @@ class FramePacker:
             store=label.store,
             layer=label.layer,
             description=label.description,
+            spatial=output.is_spatial,
         )
-        tables, costs = self._tables_of(reference)
-        coded = None if tables is self._intra[0] else coded_tiles(output.symbols)
+        tables, costs = self._tables_of(header)
+        has_map = self._delta is not None and tables is self._delta[0]
+        coded = coded_tiles(output.symbols) if has_map else None
         everything = np.ones(output.z[0].size, np.bool_)
         tiles = np.flatnonzero(everything if coded is None else coded).astype(np.uint32)
         z = gather_hyper(output.z, tiles)
@@ -144,9 +151,12 @@ class FramePacker:
         parts = self._map(encode, zip(runs, firsts, strict=False))
         return tuple(packet for part in parts for packet in part)
 
-    def _tables_of(self, reference: int | None) -> tuple[EntropyTables, TileCosts]:
+    def _tables_of(self, header: PacketHeader) -> tuple[EntropyTables, TileCosts]:
+        if header.spatial:
+            assert self._spatial is not None
+            return self._spatial
         # A model without a part for delta frames codes them as it codes intra frames: spec 9.
-        return self._intra if reference is None or self._delta is None else self._delta
+        return self._intra if header.reference is None or self._delta is None else self._delta
 
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
         """Return a coder of the tiles of *runs*, one run after the other."""
@@ -227,6 +237,7 @@ class FrameEncoder:
         description: Description | None = None,
         layer: LayerId | None = None,
         references: ReferenceChoice | None = None,
+        neural: bool = False,
     ) -> None:
         """
         Args:
@@ -237,6 +248,7 @@ class FrameEncoder:
             description: Put into every packet, or None.
             layer: Of the stream, the only one by default.
             references: Says what frames are predicted from; None for intra frames only.
+            neural: Whether frames alone are always coded by the networks.
         """
         self._engine = engine
         self._packer = packer
@@ -244,6 +256,7 @@ class FrameEncoder:
         self._description = description
         self._layer = layer or LayerId()
         self._references = references
+        self._neural = neural
         self._state = engine.open_state(width, height)
         self._frame_number = 0
 
@@ -278,6 +291,7 @@ class FrameEncoder:
             reference=None if reference is None else state_slot(reference),
             store=None if store is None else state_slot(store),
             reconstruct=reconstruct,
+            neural=self._neural,
         )
         return self._engine.encode([job])[0]
 

@@ -67,6 +67,7 @@ class PictureDecoder:
         self._tables = bundle.entropy_tables
         self._net = bundle.scale_net
         self._delta = bundle.delta
+        self._spatial = bundle.spatial
         self._pixels_max = pixels_max
         self._opened: tuple[int, int, int] | None = None  # width, height, rung
         self._decoder: FrameDecoder | None = None
@@ -140,6 +141,7 @@ class PictureDecoder:
                 height,
                 references=MAX_REFERENCES,
                 delta=self._delta,
+                spatial=self._spatial,
             )
             self._opened = wanted
         return self._decoder

@@ -86,6 +86,7 @@ class _SelfTest:
                 bundle.entropy_tables,
                 Slicing(target_bytes=_PACKET_BYTES),
                 delta_tables=bundle.delta_tables,
+                spatial_tables=bundle.spatial_tables,
             ),
             *size,
             references=NewestReference() if self._is_delta else None,
@@ -97,6 +98,7 @@ class _SelfTest:
             *size,
             references=NewestReference.SLOTS if self._is_delta else 0,
             delta=bundle.delta,
+            spatial=bundle.spatial,
         )
         self._states: list[StateId] = []
 

@@ -55,6 +55,7 @@ def _delta_frames(name: str) -> bytes:
         bundle.entropy_tables,
         Slicing(slices=2, dispersed=True),
         delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
     )
     encoder = FrameEncoder(engine, packer, *_SIZE, references=NewestReference())
     for number, qp in enumerate((20, 24, 24, 50)):

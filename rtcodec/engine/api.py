@@ -79,6 +79,9 @@ class EncodeJob:
     reconstruct: bool = False
     "Whether to return the picture that a decoder will see."
 
+    neural: bool = False
+    "Whether a frame alone is coded by the networks, where it could be predicted from itself."
+
     def __post_init__(self) -> None:
         """Refuse a qp outside 0..63."""
         _check_qp(self.qp)
@@ -106,6 +109,9 @@ class EncodeOutput:
     """Whether it is predicted from another frame. A job with a reference may come back without:
     where a frame shows another scene it is coded alone."""
 
+    is_spatial: bool = False
+    "Whether it is predicted from itself, part by part; else a frame alone is a network's."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:
@@ -129,6 +135,9 @@ class DecodeJob:
     reference: int | None = None
     store: int | None = None
     "As in `EncodeJob`."
+
+    spatial: bool = False
+    "As `EncodeOutput.is_spatial`."
 
     def __post_init__(self) -> None:
         """Refuse a qp outside 0..63."""

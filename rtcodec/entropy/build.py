@@ -32,12 +32,14 @@ MOTION_SOURCES = tuple(
     for name in (
         "predict",
         "paint",
+        "spatial",
         "refine",
         "blocks",
         "vectors",
         "sights",
         "search",
         "latents",
+        "spatial_encode",
         "describe",
     )
 )
@@ -50,7 +52,7 @@ WEB = _ENTROPY.parents[1] / "clients" / "web"
 WASM = WEB / "rtcodec.wasm"
 _DECODES = {
     _ENTROPY: ("tables", "decode", "scale_net"),
-    _MOTION: ("predict", "paint", "refine", "blocks"),
+    _MOTION: ("predict", "paint", "spatial", "refine", "blocks"),
     WEB / "wasm": ("memory", "check", "symbols", "products", "layers", "color"),
 }
 WASM_SOURCES = tuple(folder / f"_{name}.c" for folder, names in _DECODES.items() for name in names)

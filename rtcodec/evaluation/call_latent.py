@@ -86,7 +86,10 @@ class LatentCall:
     def open(self, clip: Clip, setting: float, network: Network) -> tuple[CallSender, CallReceiver]:
         """Start a call."""
         packer = FramePacker(
-            self.bundle.entropy_tables, self._slicing, delta_tables=self.bundle.delta_tables
+            self.bundle.entropy_tables,
+            self._slicing,
+            delta_tables=self.bundle.delta_tables,
+            spatial_tables=self.bundle.spatial_tables,
         )
         sender = _LatentSender(self, packer, clip, int(setting))
         return sender, _LatentReceiver(self, clip)

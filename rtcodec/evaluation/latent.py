@@ -74,7 +74,10 @@ class Latent:
 
     def encode(self, clip: Clip, setting: int) -> Encoded:
         packer = FramePacker(
-            self._bundle.entropy_tables, Slicing(), delta_tables=self._bundle.delta_tables
+            self._bundle.entropy_tables,
+            Slicing(),
+            delta_tables=self._bundle.delta_tables,
+            spatial_tables=self._bundle.spatial_tables,
         )
         leans = self._is_inter(clip) and self._keyframe_interval != 1
         chain = NewestReference() if leans else None

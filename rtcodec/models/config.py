@@ -10,6 +10,8 @@ class TrainConfig:
     tier: str = "s128"
     delta: bool = False
     "Train the networks of delta frames instead of those of intra frames."
+    spatial: bool = False
+    "Train those of frames that are predicted from themselves."
 
     # data
     crop_px: int = 256
@@ -52,3 +54,8 @@ class TrainConfig:
     "Training time in total over all resumed runs; the schedule follows it."
     save_every_s: float = 120.0
     validate_every_s: float = 420.0
+
+    @property
+    def kind(self) -> str:
+        """Which frames the networks are of."""
+        return "delta" if self.delta else "spatial" if self.spatial else "intra"

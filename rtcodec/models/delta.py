@@ -62,6 +62,8 @@ def with_motion(tier: Tier) -> Tier:
 class DeltaCodec(nn.Module):
     """The networks of one tier's delta frames, and the pass that trains them."""
 
+    dead_zone, least_offset = DEAD_ZONE, LEAST_OFFSET
+
     def __init__(self, tier: Tier) -> None:
         super().__init__()
         self.tier = tier
@@ -76,14 +78,16 @@ class DeltaCodec(nn.Module):
         self.rounding: Tensor
         self.basis: Tensor
         self.steps: Tensor
-        offsets = rounding_offsets(DEAD_ZONE, LEAST_OFFSET)
+        offsets = rounding_offsets(self.dead_zone, self.least_offset)
         self.register_buffer("rounding", offsets, persistent=False)
         both = [torch.from_numpy(basis(split=split)).float() for split in (False, True)]
         self.register_buffer("basis", torch.stack(both), persistent=False)
         steps = torch.from_numpy(step_table()).float() / FINE
         self.register_buffer("steps", steps, persistent=False)
 
-    def latents(self, x: Tensor, prediction: Tensor, qp: Tensor) -> tuple[Tensor, Tensor]:
+    def latents(
+        self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """
         What of *x* is not in *prediction*; see `forward`.
 
@@ -97,9 +101,13 @@ class DeltaCodec(nn.Module):
             F.linear(difference, rows).permute(0, 3, 1, 2) / self._steps_at(qp)
             for rows in self.basis
         )
-        told = luma_count(round_by(small, DELTA_LIKELY_OFFSET))[:, None] > 0
-        split = (_cost(small) < _cost(whole)) & told
+        split = self.choose_split(whole, small, motion)
         return torch.where(split, small, whole), split.to(x.dtype)
+
+    def choose_split(self, whole: Tensor, small: Tensor, motion: Tensor) -> Tensor:
+        """Where luma is in 4x4, bool [N, 1, h16, w16], of latents in both transforms."""
+        told = luma_count(round_by(small, DELTA_LIKELY_OFFSET))[:, None] > 0
+        return (_cost(small) < _cost(whole)) & told
 
     def forward(self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor) -> Coded:
         """
@@ -112,7 +120,7 @@ class DeltaCodec(nn.Module):
             qp: [N] in 0..63.
         """
         with torch.autocast(x.device.type, enabled=False):
-            latents, split = self.latents(x, prediction, qp)
+            latents, split = self.latents(x, prediction, motion, qp)
             motion = motion[:, :SPLIT_CHANNEL]
             # What is below a step's threshold is nothing that the scales need know of.
             likely = torch.cat((round_by(latents, DELTA_LIKELY_OFFSET), motion, split), 1)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtcodec.bundle import DELTA, GRAPHS, Bundle, integer_tensors
+from rtcodec.bundle import DELTA, GRAPHS, SPATIAL, Bundle, integer_tensors
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig
@@ -26,6 +26,7 @@ from rtcodec.models.graph import build_delta_graphs, build_graphs
 from rtcodec.models.inference import float_weights
 from rtcodec.models.network import Codec
 from rtcodec.models.run import AVERAGES, build_networks, read_averages
+from rtcodec.models.spatial import SpatialCodec, spatial_supply
 from rtcodec.models.supply import CropSupply, Supply, stream_supply
 from rtcodec.models.tables import fit_tables
 from rtcodec.models.thaw import installed, thaw
@@ -117,7 +118,7 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
     return bundle.save(out / f"{name}.rtcm")
 
 
-def export_delta(
+def export_part(
     net: DeltaCodec,
     intra: Bundle,
     supply: Supply,
@@ -127,15 +128,15 @@ def export_delta(
     card: Mapping[str, Any],
 ) -> Bundle:
     """
-    Write a model of intra frames again, with networks for delta frames.
+    Write a model of intra frames again, with networks for frames of another kind.
 
     Args:
-        net: The networks of delta frames, on the CPU.
-        intra: The model; what it has of delta frames is replaced.
-        supply: Delta frames, which the entropy tables are fitted to.
+        net: The networks of delta frames or of frames predicted from themselves, on the CPU.
+        intra: The model; what it has of that kind is replaced.
+        supply: Such frames, which the entropy tables are fitted to.
         out: Folder; made if there is none.
         batches: Batches for the tables.
-        card: What to say of the delta frames, JSON.
+        card: What to say of the networks, JSON.
 
     Returns:
         The bundle as read back.
@@ -147,18 +148,19 @@ def export_delta(
     name, dims = intra.name, {**intra.dims, "motion": MOTION_CHANNELS}
     if net.tier.dims != {key: intra.dims[key] for key in net.tier.dims}:
         raise ConfigError(f"delta frames of tier {net.tier.name} do not fit model {name}")
-    graphs = {graph: intra.read_graph(graph) for graph in GRAPHS} | build_delta_graphs(
-        weights, dims
-    )
+    kind = SPATIAL if isinstance(net, SpatialCodec) else DELTA
+    graphs = {graph: intra.read_graph(graph) for graph in intra.graphs}
+    if kind == DELTA:
+        graphs |= build_delta_graphs(weights, dims)
     out.mkdir(parents=True, exist_ok=True)
     for graph, content in graphs.items():
         (out / f"{name}.{graph}.onnx").write_bytes(content)
-    own = {key: v for key, v in intra.tensors.items() if not key.startswith(f"{DELTA}.")}
+    own = {key: v for key, v in intra.tensors.items() if not key.startswith(f"{kind}.")}
     bundle = Bundle(
         name=name,
         dims=dims,
-        tensors={**own, **{f"{DELTA}.{key}": value for key, value in parts.items()}},
-        card={**intra.card, "delta": dict(card)},
+        tensors={**own, **{f"{kind}.{key}": value for key, value in parts.items()}},
+        card={**intra.card, kind: dict(card)},
         versions={"torch": torch.__version__.split("+")[0]},
     )
     return bundle.save(out / f"{name}.rtcm")
@@ -180,7 +182,7 @@ def load_run(
     if not run.is_dir():
         raise InputError(f"{run}: no such folder")
     weights, facts = read_averages(run / AVERAGES)
-    net = build_networks(facts["tier"], delta=facts.get("kind") == "delta")
+    net = build_networks(facts["tier"], facts.get("kind", "intra"))
     net.load_state_dict(weights)
     card: dict[str, Any] = {
         "licence": LICENCE,
@@ -264,12 +266,16 @@ def run(args: argparse.Namespace) -> int:
         card["evaluation"] = _read_json(args.evaluation)
     config = TrainConfig(**card["config"])
     pictures = load_pictures(args.data)
-    if isinstance(net, DeltaCodec):
+    if isinstance(net, SpatialCodec):
+        intra = Bundle.load(args.intra or installed(net.tier.name))
+        with spatial_supply(pictures, config, seed=args.seed) as feed:
+            bundle = export_part(net, intra, feed, args.out, batches=args.batches, card=card)
+    elif isinstance(net, DeltaCodec):
         intra = Bundle.load(args.intra or installed(net.tier.name))
         coder = thaw(args.intra or installed(net.tier.name), net.tier)
         torch.manual_seed(args.seed)
         with stream_supply(pictures, coder, config, seed=args.seed) as supply:
-            bundle = export_delta(net, intra, supply, args.out, batches=args.batches, card=card)
+            bundle = export_part(net, intra, supply, args.out, batches=args.batches, card=card)
     else:
         crops = Crops(pictures, size=config.crop_px, seed=args.seed)
         bundle = export(net, crops, args.out, batches=args.batches, card=card)

@@ -26,7 +26,7 @@ from rtcodec.models.network import Codec
 from rtcodec.models.optimiser import build_optimisers, schedule
 from rtcodec.models.start import set_ranges, start_as_transform
 from rtcodec.models.supply import Supply
-from rtcodec.models.thaw import thaw, thaw_delta
+from rtcodec.models.thaw import NETWORKS, thaw_kind
 from rtcodec.models.tier import TIERS
 
 CHECKPOINT = "last.safetensors"
@@ -65,7 +65,7 @@ class Run:
         """
         self.config, self.out, self.device = config, out, device
         self.supply = supply
-        self.net = build_networks(config.tier, delta=config.delta)
+        self.net = build_networks(config.tier, config.kind)
         self.step, self.elapsed_s = 0, 0.0
         checkpoint = out / CHECKPOINT
         saved = read_tensors(checkpoint, config.tier) if checkpoint.exists() else None
@@ -90,7 +90,7 @@ class Run:
     def _begin(self, crops: Crops | None, init: Path | None) -> None:
         """The first weights of a new run."""
         if init is not None and init.suffix == SUFFIX:
-            self.net = (thaw_delta if self.config.delta else thaw)(init, self.net.tier)
+            self.net = thaw_kind(init, self.net.tier, self.config.kind)
         elif init is not None:
             self.net.load_state_dict(read_averages(init, self.config.tier)[0])
         elif isinstance(self.net, Codec):
@@ -129,7 +129,7 @@ class Run:
 
     def averaged(self) -> Codec | DeltaCodec:
         """The network with averaged weights."""
-        net = build_networks(self.config.tier, delta=self.config.delta).to(self.device)
+        net = build_networks(self.config.tier, self.config.kind).to(self.device)
         net.load_state_dict(self.averages)
         if isinstance(net, DeltaCodec) and isinstance(self.net, DeltaCodec):
             net.costs.follow(self.net.costs)
@@ -143,7 +143,7 @@ class Run:
             for j, values in optimiser.state_dict()["state"].items():
                 state |= {f"opt/{i}/{j}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
         facts = {"step": str(self.step), "elapsed_s": str(self.elapsed_s), "tier": self.config.tier}
-        facts["kind"] = "delta" if self.config.delta else "intra"
+        facts["kind"] = self.config.kind
         write = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
         averages = {k[4:]: v for k, v in write.items() if k.startswith("ema/")}
         for name, tensors in ((CHECKPOINT, write), (AVERAGES, averages)):
@@ -170,9 +170,9 @@ class Run:
             optimiser.load_state_dict(own)
 
 
-def build_networks(tier: str, *, delta: bool) -> Codec | DeltaCodec:
-    """New networks of one kind."""
-    return DeltaCodec(TIERS[tier]) if delta else Codec(TIERS[tier])
+def build_networks(tier: str, kind: str) -> Codec | DeltaCodec:
+    """New networks of one kind: `intra`, `delta` or `spatial`."""
+    return NETWORKS[kind](TIERS[tier])
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -212,8 +212,8 @@ def read_averages(path: Path, tier: str | None = None) -> tuple[dict[str, Tensor
     """
     facts, state = read_tensors(path, tier)
     try:
-        build_networks(facts["tier"], delta=facts.get("kind") == "delta").load_state_dict(state)
-    except RuntimeError:
+        build_networks(facts["tier"], facts.get("kind", "intra")).load_state_dict(state)
+    except (KeyError, RuntimeError):
         raise InputError(f"{path}: its weights do not fit tier {facts['tier']}") from None
     return state, facts
 

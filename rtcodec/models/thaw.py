@@ -6,7 +6,9 @@ hyper-latents is fitted to its frozen tables, and training soon has it right aga
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from rtcodec.models.inference import FLOAT_MODULES
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.network import Codec
 from rtcodec.models.prior import HyperPrior
+from rtcodec.models.spatial import SpatialCodec
 from rtcodec.models.tier import QP_ANCHORS, QP_COUNT, Z_LIMIT, Tier
 
 _ANCHOR_QPS = np.arange(QP_ANCHORS) * (QP_COUNT - 1) // (QP_ANCHORS - 1)
@@ -51,6 +54,40 @@ def thaw_delta(path: Path, tier: Tier) -> DeltaCodec:
     net = DeltaCodec(tier)
     _fill(net, bundle.delta, f"{path}: its weights are not those of today's networks")
     return net
+
+
+def thaw_spatial(path: Path, tier: Tier) -> SpatialCodec:
+    """
+    The networks of a bundle's frames predicted from themselves.
+
+    Where it has none, those of its delta frames: they say the same of other predictions, and are
+    most of the way there.
+
+    Raises:
+        InputError: As `thaw`, and if it has neither.
+    """
+    bundle = _load(path, tier)
+    part = bundle.spatial or bundle.delta
+    if part is None:
+        raise InputError(f"{path}: a model of intra frames only")
+    net = SpatialCodec(tier)
+    _fill(net, part, f"{path}: its weights are not those of today's networks")
+    return net
+
+
+NETWORKS: Final[Mapping[str, type[Codec | DeltaCodec]]] = {
+    "intra": Codec,
+    "delta": DeltaCodec,
+    "spatial": SpatialCodec,
+}
+"By kind of frames."
+
+
+def thaw_kind(path: Path, tier: Tier, kind: str) -> Codec | DeltaCodec:
+    """The networks of a bundle's frames of one kind."""
+    if kind == "delta":
+        return thaw_delta(path, tier)
+    return thaw_spatial(path, tier) if kind == "spatial" else thaw(path, tier)
 
 
 def _load(path: Path, tier: Tier) -> Bundle:

@@ -27,6 +27,7 @@ from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, drawn_screens, load_pictures
 from rtcodec.models.pack import pack
 from rtcodec.models.run import CHECKPOINT, Run, read_tensors
+from rtcodec.models.spatial import spatial_supply
 from rtcodec.models.supply import Supply, crop_supply, stream_supply
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import TIERS
@@ -113,7 +114,9 @@ def train(
     with ExitStack() as stack:
         coder = thaw(intra or installed(config.tier), TIERS[config.tier]) if config.delta else None
         supply: Supply
-        if coder is None:
+        if config.spatial:
+            supply = stack.enter_context(spatial_supply(pictures, config, seed=seed))
+        elif coder is None:
             feed = crop_supply(pictures, config, seed=seed, workers=workers)
             supply = stack.enter_context(feed)
         else:
@@ -195,6 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="FOLDER", help="files of the run; resumed if it has some")
     add("--init", type=Path, metavar="FILE", help="start from an ema.safetensors or .rtcm")
     add("--delta", action="store_true", help="train the networks of delta frames")
+    add("--spatial", action="store_true", help="those of frames predicted from themselves")
     add("--intra", type=Path, metavar="FILE", help="the .rtcm for first frames (default: shipped)")
     add("--int8", action="store_true", help="train for trunks in 8-bit integers; do it last")
     add("--minutes", type=float, default=60.0, help="training time in total (default 60)")
@@ -224,8 +228,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--batch is at least 1, --screens 0 and --crop a multiple of 64")
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: not a folder")
-    if args.delta and args.int8:
-        raise ConfigError("delta frames have no trunk that --int8 could round")
+    if args.delta + args.spatial + args.int8 > 1:
+        raise ConfigError("--delta, --spatial and --int8 are of different networks")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainConfig(
@@ -235,6 +239,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         screens=args.screens,
         delta=args.delta,
+        spatial=args.spatial,
         int8=args.int8,
         minutes=args.minutes,
     )

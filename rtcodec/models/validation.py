@@ -13,6 +13,7 @@ from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.layer import qp_to_step
 from rtcodec.models.loss import BLOCK_PIXELS, weighted_psnr
 from rtcodec.models.network import Codec, pack_planes
+from rtcodec.models.spatial import SpatialCodec, spatial_sample
 from rtcodec.models.streams import Blocks, said_by_part, smoothed, to_blocks, to_samples
 from rtcodec.motion.native import Reference, rounded
 from rtcodec.motion.search import find_motion, predict_best
@@ -51,7 +52,11 @@ class Validation:
             bpps, psnrs = [], []
             for picture in self.pictures:
                 x = picture.to(device)
-                coded = net(x, torch.full((1,), qp, device=device))
+                if isinstance(net, SpatialCodec):
+                    sample = spatial_sample(to_blocks(picture), [qp])
+                    coded = net(*(tensor.to(device) for tensor in sample))
+                else:
+                    coded = net(x, torch.full((1,), qp, device=device))
                 bits = (coded.bits_y + coded.bits_z).item()
                 bpps.append(bits / (x.shape[2] * x.shape[3] * BLOCK_PIXELS))
                 psnrs.append(weighted_psnr(coded.x_hat, x))

@@ -3,13 +3,17 @@
  *
  *     _predict.c    references and predictions    normative (SPEC.md 9.2), equals predict.py
  *     _paint.c      from symbols to samples       normative (9.3, 9.4): transform.py, smoothing.py
+ *     _spatial.c    frames predicted from themselves, with _spatial.h    normative (9.6): spatial.py
  *     _refine.c     pictures, once decoded        normative (9.5): refine.py
  *     _blocks.c     between planes and blocks     equals rtcodec/engine/blocks.py
  *     _vectors.c    vectors as symbols            equals vectors.py; _expected.h for the search too
  *     _sights.c     what the search looks at      the encoder's own affair, as what follows
  *     _search.c     vectors for a picture; its inner loops are in _difference.h
  *     _latents.c    from samples to symbols
+ *     _spatial_encode.c    the same for frames predicted from themselves
  *     _describe.c   hyper-latents
+ *
+ * _inverse.h and _forward.h are the transform of one part, each way.
  *
  * Freestanding C11 (GCC or Clang), one library, for Python through ctypes and for wasm32. It
  * allocates nothing and calls nothing but memcpy and memset. Arguments come checked from native.py;

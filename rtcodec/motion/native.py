@@ -1,8 +1,8 @@
 """
 Motion search, prediction and painting in C, through ctypes.
 
-Only this module, `latents` and `hyper` may call the library, and they check every argument before
-they do. The GIL is released while C runs.
+Only this module, `latents`, `hyper` and `within` may call the library, and they check every
+argument before they do. The GIL is released while C runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.errors import ConfigError
 from rtcodec.types import QP_MAX
 
-LIBRARY_VERSION = 9
+LIBRARY_VERSION = 10
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -81,6 +81,9 @@ _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, 
     "rtc_describe": (_U32, (_PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
     "rtc_paint": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
+    "rtc_spatial_paint": (None, (_PTR, _U32, _U32, _U32, _PTR, _PTR, _PTR)),
+    "rtc_spatial_choose": (_U32, (_PTR, _U32, _U32, _PTR, _U32) + 6 * (_PTR,)),
+    "rtc_spatial_quantise": (None, (_PTR, _U32, _U32) + 6 * (_PTR,) + (_U32, _PTR)),
     "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
     "rtc_refine": (None, (_PTR, _PTR, _PTR, _PTR)),
     "rtc_quantise": (_U32, (_PTR, _PTR, _U32, _PTR, _PTR, _PTR, _U32, _PTR, _PTR, _PTR)),

@@ -30,7 +30,11 @@ from rtcodec.types import QP_MAX
 LUMA_SHAPE: Final = (SETS, CLASSES, len(LUMA_PAIRS), len(CLIPS))
 CHROMA_SHAPE: Final = (SETS, 2, len(CHROMA_PAIRS), len(CLIPS))
 
-FIRST_LEVELS: Final = {"intra": INTRA_ACTIVITY, "delta": DELTA_ACTIVITY}
+FIRST_LEVELS: Final = {
+    "intra": INTRA_ACTIVITY,
+    "delta": DELTA_ACTIVITY,
+    "spatial": INTRA_ACTIVITY,
+}
 "Kinds of pictures, and the first level of activity in each."
 
 
@@ -72,7 +76,7 @@ class Refinement:
 
         Args:
             tensors: The model's, called `refine.*`, without that.
-            kind: `intra` or `delta`.
+            kind: `intra`, `delta` or `spatial`.
 
         Returns:
             None if it says nothing.

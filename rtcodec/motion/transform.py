@@ -87,15 +87,17 @@ def paint(
     coefficients = np.empty(latents.shape, np.int64)
     coefficients[..., ORDER, :] = np.clip(latents, -65535, 65535)
     coefficients = np.moveaxis(coefficients, -1, -2).reshape(*latents.shape[:-2], PARTS, SIDE, SIDE)
-    added = _inverse(coefficients, DCT)
+    added = inverse(coefficients)
     parted = (symbols[..., -1] != 0)[..., None, None, None] & (np.arange(PARTS) < LUMA_PARTS)[
         :, None, None
     ]
-    added = np.where(parted, _inverse(coefficients, SMALL), added)
+    added = np.where(parted, inverse(coefficients, split=True), added)
     painted = np.clip(prediction + blocks_of(added), 0, FINE_MAX)
     return np.asarray(np.where(still[..., None], prediction, painted), np.uint16)
 
 
-def _inverse(coefficients: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def inverse(coefficients: NDArray[np.int64], *, split: bool = False) -> NDArray[np.int64]:
+    """Return the samples of coefficients [..., 8, 8], vertical frequencies first."""
+    rows = SMALL if split else DCT
     down = np.clip((rows.T @ coefficients + 1024) >> 11, -131071, 131071)
     return np.asarray((down @ rows + 4096) >> 13)

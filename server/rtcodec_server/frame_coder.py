@@ -57,9 +57,10 @@ class FrameCoder:
             bundle.entropy_tables,
             Slicing(target_bytes=MAX_PACKET_BYTES, dispersed=True),
             delta_tables=bundle.delta_tables,
+            spatial_tables=bundle.spatial_tables,
         )
         self._scaler = PlanesScaler()
-        self._costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables)
+        self._costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables, bundle.spatial_tables)
         self._model_tag = int.from_bytes(engine.info.model_id[:2], "big")
 
     def encode(

@@ -59,6 +59,7 @@ def encode(engine: Engine, bundle: Bundle, *, slices: int = 1) -> list[EncodedFr
         bundle.entropy_tables,
         Slicing(slices=slices, dispersed=slices > 1),
         delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
     )
     encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
     coded = [
@@ -78,6 +79,7 @@ def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
         HEIGHT,
         references=NewestReference.SLOTS,
         delta=bundle.delta,
+        spatial=bundle.spatial,
     )
 
 
@@ -100,7 +102,12 @@ def test_a_new_scene_is_coded_alone(engines: dict[str, Engine], bundle: Bundle) 
     noise = [rng.integers(0, 256, (HEIGHT // s, WIDTH // s), dtype=np.uint8) for s in (1, 2, 2)]
     scenes = [Planes(*noise), picture(WIDTH, HEIGHT), picture(WIDTH, HEIGHT)]
     for engine in engines.values():
-        packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+        packer = FramePacker(
+            bundle.entropy_tables,
+            Slicing(),
+            delta_tables=bundle.delta_tables,
+            spatial_tables=bundle.spatial_tables,
+        )
         encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
         receiver = decoder(engine, bundle)
         frames = [
@@ -213,7 +220,12 @@ def test_engines_stay_together_over_300_frames() -> None:
         "bf16": OpenVinoEngine(bundle, bf16=("residual",)),
         "onnxruntime": open_engine("onnxruntime", bundle),
     }
-    packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(),
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
+    )
     encoder = FrameEncoder(writer, packer, *size, references=NewestReference())
     decoders = {
         name: FrameDecoder(
@@ -223,6 +235,7 @@ def test_engines_stay_together_over_300_frames() -> None:
             *size,
             references=NewestReference.SLOTS,
             delta=bundle.delta,
+            spatial=bundle.spatial,
         )
         for name, engine in others.items()
     }
@@ -248,6 +261,7 @@ def test_a_picture_that_stands_still_costs_its_headers(
         bundle.entropy_tables,
         Slicing(slices=3, dispersed=True),
         delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
     )
     encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
     receiver = decoder(engine, bundle)
@@ -268,7 +282,12 @@ def test_a_stream_goes_on_with_an_intra_frame_when_its_engine_process_dies(bundl
     engine = open_engine("auto", bundle)
     remote = remote_engine(bundle)
     servers = [attach_server(remote, engine, bundle)]
-    packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(),
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
+    )
     encoder = FrameEncoder(remote, packer, WIDTH, HEIGHT, references=NewestReference())
     reader = decoder(engine, bundle)
     kinds = []

@@ -100,7 +100,12 @@ def test_streams_of_every_engine_are_read_by_every_other(
     bundle: Bundle, engine: TorchEngine, others: dict[str, Engine], writer: str
 ) -> None:
     every: dict[str, Engine] = {"torch": engine, **others}
-    packer = FramePacker(bundle.entropy_tables, Slicing(), delta_tables=bundle.delta_tables)
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(),
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
+    )
     encoder = FrameEncoder(every[writer], packer, WIDTH, HEIGHT, references=NewestReference())
     frames = [
         encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
@@ -111,7 +116,7 @@ def test_streams_of_every_engine_are_read_by_every_other(
     for name, reader in every.items():
         decoder = FrameDecoder(
             reader, bundle.entropy_tables, bundle.scale_net, WIDTH, HEIGHT,
-            references=NewestReference.SLOTS, delta=bundle.delta,
+            references=NewestReference.SLOTS, delta=bundle.delta, spatial=bundle.spatial,
         )  # fmt: skip
         for frame, source in zip(frames, clip(), strict=True):
             decoded = decoder.decode(frame.unit.packets)

@@ -129,6 +129,7 @@ def encoded(bundle: Bundle, size: tuple[int, int], frames: Iterable[Planes]) -> 
         bundle.entropy_tables,
         Slicing(slices=5, dispersed=True),
         delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
     )
     description = Description(model_tag(bundle.model_id), Geometry(*size))
     encoder = FrameEncoder(

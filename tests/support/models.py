@@ -16,7 +16,7 @@ from rtcodec.bundle import Bundle
 from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, Picture, PlaneArrays, rgb_to_planes
 from rtcodec.models.delta import DeltaCodec
-from rtcodec.models.export import export, export_delta
+from rtcodec.models.export import export, export_part
 from rtcodec.models.network import Codec
 from rtcodec.models.run import Run
 from rtcodec.models.start import set_ranges, start_as_transform
@@ -103,7 +103,7 @@ def delta_bundle(folder: Path, *, int8: bool = False) -> Bundle:
     """A tiny model of both kinds of frames."""
     intra = export(codec(int8=int8), crops(), folder, batches=2, card={"note": "tiny"})
     with delta_supply() as feed:
-        return export_delta(
+        return export_part(
             delta_codec(), intra, feed, folder, batches=2, card={"note": "tiny too"}
         )
 

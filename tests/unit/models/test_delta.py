@@ -19,7 +19,7 @@ from rtcodec.models.config import TrainConfig  # noqa: E402
 from rtcodec.models.contexts import luma_count  # noqa: E402
 from rtcodec.models.data import clips_of  # noqa: E402
 from rtcodec.models.delta import DeltaCodec, at_rest, spread  # noqa: E402
-from rtcodec.models.export import export_delta  # noqa: E402
+from rtcodec.models.export import export_part  # noqa: E402
 from rtcodec.models.graph import build_delta_graphs  # noqa: E402
 from rtcodec.models.inference import float_weights  # noqa: E402
 from rtcodec.models.layer import is_int8  # noqa: E402
@@ -340,7 +340,7 @@ def test_a_model_of_intra_frames_has_nothing_for_others(tmp_path: Path, bundle: 
         thaw_delta(tmp_path / "tiny.rtcm", TINY)
     other = DeltaCodec(TIERS["n64"])
     with delta_supply() as supply, pytest.raises(ConfigError, match="do not fit model tiny"):
-        export_delta(other, plain, supply, tmp_path, batches=0, card={})
+        export_part(other, plain, supply, tmp_path, batches=0, card={})
     dims = {key: value for key, value in bundle.dims.items() if key != "motion"}
     with pytest.raises(ConfigError, match="dimension motion"):
         _ = Bundle("tiny", dims, bundle.tensors).delta

@@ -1,0 +1,81 @@
+/*
+ * Frames predicted from themselves: from symbols to samples, in integers; normative, SPEC.md 9.6,
+ * equals spatial.py.
+ */
+#include "_inverse.h"
+#include "_spatial.h"
+
+/* Coefficients of part k of a block from its symbols; returns which rows have any that is not 0. */
+INLINE uint32_t read_part(const int16_t *own, uint32_t k, int32_t step, int32_t c[SIDE][SIDE])
+{
+    uint32_t rows = 0;
+    memset(c, 0, sizeof(int32_t[SIDE][SIDE]));
+    for (uint32_t f = 0; f < SIDE * SIDE; f++) {
+        const int32_t symbol = own[f * PARTS + k];
+        if (symbol) {
+            c[ORDER[f] / SIDE][ORDER[f] % SIDE] = clamp(symbol * step, -65535, 65535);
+            rows |= 1u << ORDER[f] / SIDE;
+        }
+    }
+    return rows;
+}
+
+/* Predict a part and add what its symbols say; returns whether they say anything. */
+INLINE int paint_part(uint16_t *at, ptrdiff_t stride, sides s, int mode, const int16_t *own,
+                      uint32_t k, int32_t step, int split)
+{
+    edges sharp, soft;
+    int32_t part[SIDE * SIDE], c[SIDE][SIDE];
+    read_edges(at, stride, s, &sharp);
+    soften(&sharp, &soft);
+    predict_part(&sharp, &soft, mode, part);
+    place_part(part, at, stride);
+    const uint32_t rows = read_part(own, k, step, c);
+    if (rows)
+        add_part(c, rows, split, at, (uint32_t)stride);
+    return rows != 0;
+}
+
+INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_t *own,
+                           const int32_t *steps)
+{
+    uint8_t order[MODES];
+    uint32_t coded = 0;
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        const uint32_t row = part_row(i, q), column = part_column(j, q);
+        order_luma(t, row, column, order);
+        const uint8_t mode = order[rank_of(own[LUMA_MODES[q]])];
+        t->modes[row][column] = mode;
+        uint16_t *at = t->y + row * SIDE * TILE_LUMA + column * SIDE;
+        coded |= (uint32_t)paint_part(at, TILE_LUMA, sides_of_luma(i, j, q), mode, own, q, steps[0],
+                                      own[SPLIT] != 0) << q;
+    }
+    order_modes(t->modes[2 * i][2 * j], PLANAR, order);
+    const uint8_t mode = order[rank_of(own[CHROMA_MODE])];
+    for (uint32_t k = QUARTERS; k < PARTS; k++) {
+        uint16_t *at = (k == QUARTERS ? t->u : t->v) + i * HALF * TILE_CHROMA + j * HALF;
+        coded |= (uint32_t)paint_part(at, TILE_CHROMA, sides_of_chroma(i, j), mode, own, k, steps[1],
+                                      0) << k;
+    }
+    return (uint8_t)coded;
+}
+
+/*
+ * Paint blocks [rows, columns, 384] from symbols [rows, columns, stride]: latents, and what is said of
+ * each block. rows and columns are multiples of TILE. steps: of luma and of chroma, in units of samples.
+ * coded: [rows, columns], bit k says whether part k has a symbol that is not 0.
+ */
+CLONES EXPORT void rtc_spatial_paint(const int16_t *restrict symbols, uint32_t rows, uint32_t columns,
+                                     uint32_t stride, const int32_t *steps, uint16_t *restrict blocks,
+                                     uint8_t *restrict coded)
+{
+    tile_picture t;
+    for (uint32_t top = 0; top < rows; top += TILE)
+        for (uint32_t left = 0; left < columns; left += TILE)
+            for (uint32_t i = 0; i < TILE; i++)
+                for (uint32_t j = 0; j < TILE; j++) {
+                    const size_t place = (size_t)(top + i) * columns + left + j;
+                    coded[place] = paint_block(&t, i, j, symbols + place * stride, steps);
+                    write_block(&t, i, j, blocks + place * SAMPLES);
+                }
+}

@@ -1,0 +1,232 @@
+/*
+ * Samples predicted from those beside them: the modes and their order; normative, SPEC.md 9.6, equals
+ * spatial.py. After ITU-T H.265 8.4.2 and 8.4.4.2, without what that does at a block's edges.
+ */
+#ifndef RTC_SPATIAL_H
+#define RTC_SPATIAL_H
+
+#include "_motion.h"
+
+enum {
+    TILE_LUMA = TILE * BLOCK,
+    TILE_CHROMA = TILE * HALF,
+    PARTS_ACROSS = TILE_LUMA / SIDE, /* of a tile's luma */
+    PLANAR = 0,
+    MEAN = 1,
+    FIRST_ANGLE = 2,
+    ACROSS = 10, /* samples are as on their left; */
+    DOWN = 26,   /* as above */
+    MODES = 35,
+    GREY = 128 * FINE,
+    /* Channels of what is said of a block, behind its latents: */
+    CHROMA_MODE = SAMPLES + 2,
+    SPLIT = SAMPLES + 9,
+};
+
+static const uint32_t LUMA_MODES[QUARTERS] = {SAMPLES, SAMPLES + 1, SAMPLES + 3, SAMPLES + 4};
+
+/* 1/32 of a sample that a mode's direction moves along the edge for each one away from it. */
+static const int8_t ANGLES[MODES] = {
+    0,  0,   32,  26,  21,  17,  13,  9,  5,  2,  0,  -2, -5, -9, -13, -17, -21, -26,
+    -32, -26, -21, -17, -13, -9, -5, -2, 0,  2,  5,  9,  13, 17, 21,  26,  32,
+};
+
+/* 8192 / -angle, for modes 11 to 25. */
+static const int16_t INVERSE[] = {
+    4096, 1638, 910, 630, 482, 390, 315, 256, 315, 390, 482, 630, 910, 1638, 4096,
+};
+
+/* The samples around a part: from its corner, [0], to the right and down, 16 each. */
+typedef struct {
+    int32_t above[2 * SIDE + 1], left[2 * SIDE + 1];
+} edges;
+
+/* What is there already on each side of a part. */
+typedef struct {
+    int left, above, right, below; /* on the right above it; on the left below it */
+} sides;
+
+/* Read the edges of the part at `own`; what is not there is as the nearest before it, from below up. */
+INLINE void read_edges(const uint16_t *own, ptrdiff_t stride, sides s, edges *out)
+{
+    enum { CORNER = 2 * SIDE, ALL = 4 * SIDE + 1 };
+    int32_t line[ALL];
+    for (int i = 0; i < SIDE; i++) {
+        if (s.below)
+            line[i] = own[(2 * SIDE - 1 - i) * stride - 1];
+        if (s.left)
+            line[SIDE + i] = own[(SIDE - 1 - i) * stride - 1];
+        if (s.above)
+            line[CORNER + 1 + i] = own[i - stride];
+        if (s.right)
+            line[CORNER + 1 + SIDE + i] = own[SIDE + i - stride];
+    }
+    if (s.left && s.above)
+        line[CORNER] = own[-stride - 1];
+    const int first = s.below ? 0 : s.left ? SIDE : s.above ? CORNER + 1 : ALL;
+    for (int i = 0; i < first; i++)
+        line[i] = first == ALL ? GREY : line[first];
+    const int end = !s.left && !s.above ? ALL : !s.above ? CORNER : s.right ? ALL : CORNER + SIDE + 1;
+    for (int i = end; i < ALL; i++)
+        line[i] = line[end - 1];
+    for (int i = 0; i <= 2 * SIDE; i++) {
+        out->left[i] = line[CORNER - i];
+        out->above[i] = line[CORNER + i];
+    }
+}
+
+/* The same, each softened by those beside it; the ends stay. */
+INLINE void soften(const edges *e, edges *out)
+{
+    enum { END = 2 * SIDE };
+    out->above[0] = out->left[0] = (e->left[1] + 2 * e->above[0] + e->above[1] + 2) >> 2;
+    for (int i = 1; i < END; i++) {
+        out->above[i] = (e->above[i - 1] + 2 * e->above[i] + e->above[i + 1] + 2) >> 2;
+        out->left[i] = (e->left[i - 1] + 2 * e->left[i] + e->left[i + 1] + 2) >> 2;
+    }
+    out->above[END] = e->above[END];
+    out->left[END] = e->left[END];
+}
+
+INLINE int is_down(int mode) { return mode >= (ACROSS + DOWN) / 2; }
+
+/*
+ * Predict a part in a direction that leads down from the edge `main`: row y of `out` is the edge moved
+ * by so much. For those that lead across, edges and result change sides.
+ */
+INLINE void predict_along(const int32_t *main, const int32_t *side, int mode, int32_t *out)
+{
+    const int angle = ANGLES[mode];
+    int32_t line[SIDE + 2 * SIDE + 1], *edge = line + SIDE;
+    memcpy(edge, main, (2 * SIDE + 1) * sizeof *main);
+    if (angle < 0)
+        for (int i = -1; i > SIDE * angle >> 5; i--)
+            edge[i] = side[(-i * INVERSE[mode - ACROSS - 1] + 128) >> 8];
+    for (int y = 0; y < SIDE; y++) {
+        const int far = (y + 1) * angle, part = far & 31;
+        const int32_t *from = edge + 1 + (far >> 5);
+        for (int x = 0; x < SIDE; x++)
+            out[y * SIDE + x] = part ? ((32 - part) * from[x] + part * from[x + 1] + 16) >> 5 : from[x];
+    }
+}
+
+INLINE void predict_plane(const edges *e, int32_t *out)
+{
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            out[y * SIDE + x] = ((SIDE - 1 - x) * e->left[y + 1] + (x + 1) * e->above[SIDE + 1] +
+                                 (SIDE - 1 - y) * e->above[x + 1] + (y + 1) * e->left[SIDE + 1] +
+                                 SIDE) >> 4;
+}
+
+INLINE void predict_mean(const edges *e, int32_t *out)
+{
+    int32_t sum = SIDE;
+    for (int i = 1; i <= SIDE; i++)
+        sum += e->above[i] + e->left[i];
+    for (int i = 0; i < SIDE * SIDE; i++)
+        out[i] = sum >> 4;
+}
+
+/* Predict a part, 8x8, from its edges as they are and softened. */
+INLINE void predict_part(const edges *sharp, const edges *soft, int mode, int32_t *out)
+{
+    if (mode == PLANAR) {
+        predict_plane(soft, out);
+    } else if (mode == MEAN) {
+        predict_mean(sharp, out);
+    } else {
+        const edges *e = (mode & 15) == FIRST_ANGLE ? soft : sharp; /* the diagonals */
+        if (is_down(mode)) {
+            predict_along(e->above, e->left, mode, out);
+        } else {
+            int32_t turned[SIDE * SIDE];
+            predict_along(e->left, e->above, mode, turned);
+            for (int i = 0; i < SIDE * SIDE; i++)
+                out[i] = turned[i % SIDE * SIDE + i / SIDE];
+        }
+    }
+}
+
+/* The modes in the order of what is expected where those on the left and above are a and b. */
+INLINE void order_modes(int a, int b, uint8_t *order)
+{
+    uint64_t seen = 0;
+    uint32_t count = 0;
+    const uint8_t first[] = {(uint8_t)a, (uint8_t)b, PLANAR, MEAN, DOWN, ACROSS};
+    for (uint32_t i = 0; i < sizeof first; i++)
+        if (!(seen >> first[i] & 1)) {
+            seen |= (uint64_t)1 << first[i];
+            order[count++] = first[i];
+        }
+    const int around[] = {a >= FIRST_ANGLE ? a : DOWN, b >= FIRST_ANGLE ? b : ACROSS};
+    for (int d = 1; count < MODES; d++)
+        for (int k = 0; k < 4; k++) {
+            const int mode = around[k >> 1] + (k & 1 ? d : -d);
+            if (mode >= FIRST_ANGLE && mode < MODES && !(seen >> mode & 1)) {
+                seen |= (uint64_t)1 << mode;
+                order[count++] = (uint8_t)mode;
+            }
+        }
+}
+
+/* Which of that order a symbol means, and the other way round. */
+INLINE uint32_t rank_of(int32_t symbol)
+{
+    const int32_t rank = symbol > 0 ? 2 * symbol - 1 : -2 * symbol;
+    return (uint32_t)(rank < MODES ? rank : MODES - 1);
+}
+INLINE int16_t symbol_of(uint32_t rank)
+{
+    const int32_t half = (int32_t)(rank + 1) / 2;
+    return (int16_t)(rank & 1 ? half : -half);
+}
+
+/* A tile that is being painted, and the modes of its parts of luma. */
+typedef struct {
+    uint16_t y[TILE_LUMA * TILE_LUMA], u[TILE_CHROMA * TILE_CHROMA], v[TILE_CHROMA * TILE_CHROMA];
+    uint8_t modes[PARTS_ACROSS][PARTS_ACROSS];
+} tile_picture;
+
+/* Where quarter q of the block at (i, j) is among a tile's parts of luma. */
+INLINE uint32_t part_row(uint32_t i, uint32_t q) { return 2 * i + (q >> 1); }
+INLINE uint32_t part_column(uint32_t j, uint32_t q) { return 2 * j + (q & 1); }
+
+INLINE sides sides_of_luma(uint32_t i, uint32_t j, uint32_t q)
+{
+    const uint32_t row = part_row(i, q), column = part_column(j, q);
+    return (sides){column > 0, row > 0, row > 0 && q != 3 && (q != 1 || j + 1 < TILE), q == 0 && j > 0};
+}
+INLINE sides sides_of_chroma(uint32_t i, uint32_t j)
+{
+    return (sides){j > 0, i > 0, i > 0 && j + 1 < TILE, 0};
+}
+
+/* The order of modes of a part of luma, from those beside it. */
+INLINE void order_luma(const tile_picture *t, uint32_t row, uint32_t column, uint8_t *order)
+{
+    order_modes(column ? t->modes[row][column - 1] : PLANAR, row ? t->modes[row - 1][column] : PLANAR,
+                order);
+}
+
+/* Put a predicted part where it belongs. */
+INLINE void place_part(const int32_t *part, uint16_t *own, ptrdiff_t stride)
+{
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            own[y * stride + x] = (uint16_t)part[y * SIDE + x];
+}
+
+/* Write the block at (i, j) of a tile as blocks have their samples. */
+INLINE void write_block(const tile_picture *t, uint32_t i, uint32_t j, uint16_t *block)
+{
+    for (uint32_t y = 0; y < BLOCK; y++)
+        memcpy(block + y * BLOCK, t->y + (i * BLOCK + y) * TILE_LUMA + j * BLOCK, BLOCK * sizeof *block);
+    for (uint32_t y = 0; y < HALF; y++) {
+        const size_t from = (i * HALF + y) * TILE_CHROMA + j * HALF;
+        memcpy(block + 256 + y * HALF, t->u + from, HALF * sizeof *block);
+        memcpy(block + 320 + y * HALF, t->v + from, HALF * sizeof *block);
+    }
+}
+
+#endif

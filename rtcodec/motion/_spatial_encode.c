@@ -1,0 +1,477 @@
+/*
+ * Frames predicted from themselves, the encoder's half: which modes, and which symbols. It may do as it
+ * likes; the tests ask that what it says is painted by `rtc_spatial_paint` as it thought.
+ *
+ * Both passes go through a tile as a decoder does, since each part is predicted from those painted
+ * before it. The first chooses modes and transforms, with symbols cut as nobody knows yet how likely
+ * they are; what it finds says what hyper-latents are about. The second knows the scale indices.
+ */
+#include "_forward.h"
+#include "_inverse.h"
+#include "_spatial.h"
+
+#define ROUGH_OFFSET 0.3f /* added to a latent's modulus while its index is not known */
+#define PRICE 0.12f       /* squared steps that a bit may save */
+#define MODE_SHARE 0.6f   /* of a step, what a mode's bit may save of differences */
+
+enum {
+    COARSE = 4,   /* angles apart that a quick search looks at first */
+    TRIED = 3,    /* modes whose latents a thorough search looks at */
+    SURE = 8,     /* bits of a symbol's modulus that count as one each */
+    SYMBOL_MAX = 32767,
+};
+
+/* About what it takes to say a mode. */
+INLINE float mode_bits(uint32_t rank)
+{
+    return rank == 0 ? 0.5f : rank == 1 ? 2.5f : rank == 2 ? 3 : rank <= 4 ? 4 : rank <= 8 ? 5 : 6.5f;
+}
+
+/* ---- how unlike a prediction is -------------------------------------------------------------- */
+
+typedef int16_t line __attribute__((vector_size(16)));
+
+INLINE void butterflies(line *d)
+{
+    for (int apart = 1; apart < SIDE; apart *= 2)
+        for (int i = 0; i < SIDE; i++)
+            if (!(i & apart)) {
+                const line a = d[i], b = d[i + apart];
+                d[i] = a + b;
+                d[i + apart] = a - b;
+            }
+}
+
+INLINE void turn(line *d)
+{
+    line e[SIDE];
+    for (int pass = 0; pass < 3; pass++) {
+        for (int i = 0; i < 4; i++) {
+            e[2 * i] = SHUFFLE(line, d[i], d[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+            e[2 * i + 1] = SHUFFLE(line, d[i], d[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(d, e, sizeof e);
+    }
+}
+
+/* Sum of moduli of an orthonormal Hadamard transform of a part less its prediction, in bytes' steps. */
+INLINE float unlikeness(const line *part, const int32_t *prediction)
+{
+    line d[SIDE];
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            d[y][x] = (int16_t)(part[y][x] - prediction[y * SIDE + x]);
+    butterflies(d);
+    turn(d);
+    butterflies(d);
+    int32_t sum = 0;
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            sum += modulus(d[y][x]);
+    return (float)sum / SIDE;
+}
+
+/* What a part of the picture is, and the same turned, so that all directions lead down. */
+typedef struct {
+    line part[SIDE], turned[SIDE];
+    edges sharp, soft; /* in bytes' steps */
+} sight;
+
+INLINE void look(sight *s, const uint8_t *part, uint32_t stride, const edges *sharp, const edges *soft)
+{
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            s->part[y][x] = s->turned[x][y] = part[y * stride + x];
+    for (int i = 0; i <= 2 * SIDE; i++) {
+        s->sharp.above[i] = (sharp->above[i] + FINE / 2) / FINE;
+        s->sharp.left[i] = (sharp->left[i] + FINE / 2) / FINE;
+        s->soft.above[i] = (soft->above[i] + FINE / 2) / FINE;
+        s->soft.left[i] = (soft->left[i] + FINE / 2) / FINE;
+    }
+}
+
+INLINE float unlike(const sight *s, int mode)
+{
+    int32_t out[SIDE * SIDE];
+    if (mode == PLANAR)
+        predict_plane(&s->soft, out);
+    else if (mode == MEAN)
+        predict_mean(&s->sharp, out);
+    else {
+        const edges *e = (mode & 15) == FIRST_ANGLE ? &s->soft : &s->sharp;
+        if (is_down(mode))
+            predict_along(e->above, e->left, mode, out);
+        else
+            predict_along(e->left, e->above, mode, out);
+    }
+    return unlikeness(mode < FIRST_ANGLE || is_down(mode) ? s->part : s->turned, out);
+}
+
+/* The likeliest modes found so far, the best first. */
+typedef struct {
+    uint32_t ranks[TRIED];
+    float costs[TRIED];
+    uint64_t looked_at;
+} finds;
+
+INLINE void find(finds *f, const sight *sights, uint32_t planes, const uint8_t *rank, int mode, float bit)
+{
+    if (f->looked_at >> mode & 1)
+        return;
+    f->looked_at |= (uint64_t)1 << mode;
+    float cost = bit * mode_bits(rank[mode]);
+    for (uint32_t k = 0; k < planes; k++)
+        cost += unlike(&sights[k], mode);
+    for (uint32_t k = 0; k < TRIED; k++)
+        if (cost < f->costs[k]) {
+            for (uint32_t l = TRIED - 1; l > k; l--) {
+                f->costs[l] = f->costs[l - 1];
+                f->ranks[l] = f->ranks[l - 1];
+            }
+            f->costs[k] = cost;
+            f->ranks[k] = rank[mode];
+            return;
+        }
+}
+
+/* Look for modes; all of them, or those that are expected and a few angles, then their neighbours. */
+INLINE void search_modes(finds *f, const sight *sights, uint32_t planes, const uint8_t *order, float bit,
+                         int thorough)
+{
+    uint8_t rank[MODES];
+    for (uint32_t r = 0; r < MODES; r++)
+        rank[order[r]] = (uint8_t)r;
+    f->looked_at = 0;
+    for (uint32_t k = 0; k < TRIED; k++)
+        f->costs[k] = 3e38f;
+    if (thorough) {
+        for (int mode = 0; mode < MODES; mode++)
+            find(f, sights, planes, rank, mode, bit);
+        return;
+    }
+    for (uint32_t r = 0; r < 4; r++)
+        find(f, sights, planes, rank, order[r], bit);
+    if (planes > 1)
+        return;
+    for (int mode = FIRST_ANGLE; mode < MODES; mode += COARSE)
+        find(f, sights, planes, rank, mode, bit);
+    for (int far = COARSE / 2; far; far /= 2) {
+        const int best = order[f->ranks[0]];
+        if (best < FIRST_ANGLE)
+            break;
+        for (int side = -far; side <= far; side += 2 * far)
+            if (best + side >= FIRST_ANGLE && best + side < MODES)
+                find(f, sights, planes, rank, best + side, bit);
+    }
+}
+
+/* ---- one part ---------------------------------------------------------------------------------- */
+
+/* How a part's symbols are cut: all NULL where the indices are not known yet. */
+typedef struct {
+    const uint8_t *indices; /* of its channels, PARTS apart */
+    const int8_t *kinds;    /* offsets of its kinds' contexts */
+    const float *rounding;
+} cutting;
+
+typedef struct {
+    float latents[SIDE * SIDE]; /* by frequency, as channels are */
+    int16_t symbols[SIDE * SIDE];
+    float cost; /* error and bits, in squared steps */
+    int32_t prediction[SIDE * SIDE];
+} coded_part;
+
+typedef struct {
+    uint8_t rank[SIDE * SIDE]; /* of the coefficient at row h, column v */
+    uint8_t diagonal[SIDE * SIDE];
+} frequencies;
+
+INLINE void count_frequencies(frequencies *f)
+{
+    for (uint32_t k = 0; k < SIDE * SIDE; k++) {
+        f->rank[ORDER[k] % SIDE * SIDE + ORDER[k] / SIDE] = (uint8_t)k;
+        f->diagonal[k] = (uint8_t)(ORDER[k] / SIDE + ORDER[k] % SIDE);
+    }
+}
+
+/* Cut a part's latents to symbols; as `rtc_quantise`, but for all of them. */
+INLINE void cut_part(coded_part *p, const frequencies *f, const cutting *how)
+{
+    int32_t energy = 0, sum = 0;
+    uint32_t stage = 0;
+    float cost = 0;
+    for (uint32_t k = 0; k < SIDE * SIDE; k++) {
+        const uint32_t d = f->diagonal[k];
+        for (; stage < d; stage++, sum = 0)
+            energy += 16 * sum - (energy >> 2);
+        float offset = ROUGH_OFFSET;
+        int is_read = 1;
+        if (how->indices) {
+            int32_t index = how->indices[k * PARTS];
+            is_read = index > 0;
+            index += how->kinds[(d < LAST_KIND ? d : LAST_KIND) * LEVELS + (uint32_t)level_of(energy)];
+            is_read &= index >= READ_FROM;
+            offset = how->rounding[clamp(index, 0, 63)];
+        }
+        const float x = p->latents[k], size = x < 0 ? -x : x;
+        const float whole = size + offset;
+        const int32_t n = !is_read || whole < 1 ? 0 : whole > SYMBOL_MAX ? SYMBOL_MAX : (int32_t)whole;
+        p->symbols[k] = (int16_t)(x < 0 ? -n : n);
+        sum += n < CAPPED ? n : CAPPED;
+        cost += (size - (float)n) * (size - (float)n);
+        if (n)
+            cost += PRICE * (float)(MODE_BITS + (n < SURE ? n : SURE));
+    }
+    p->cost = cost;
+}
+
+INLINE void code_part(const uint8_t *part, uint32_t stride, const int32_t *prediction, float step,
+                      int split, const frequencies *f, const cutting *how, coded_part *out)
+{
+    eight d[SIDE];
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            d[y][x] = (float)(part[y * stride + x] * FINE - prediction[y * SIDE + x]);
+    both_ways(d, 1 / step, split);
+    for (uint32_t h = 0; h < SIDE; h++)
+        for (uint32_t v = 0; v < SIDE; v++)
+            out->latents[f->rank[h * SIDE + v]] = d[h][v];
+    cut_part(out, f, how);
+}
+
+/* Put a prediction and what is said of it where a decoder has it. */
+INLINE void settle(const int32_t *prediction, const coded_part *p, int32_t step, int split, uint16_t *at,
+                   ptrdiff_t stride)
+{
+    int32_t c[SIDE][SIDE] = {{0}};
+    uint32_t rows = 0;
+    for (uint32_t k = 0; k < SIDE * SIDE; k++)
+        if (p->symbols[k]) {
+            c[ORDER[k] / SIDE][ORDER[k] % SIDE] = clamp(p->symbols[k] * step, -65535, 65535);
+            rows |= 1u << ORDER[k] / SIDE;
+        }
+    place_part(prediction, at, stride);
+    if (rows)
+        add_part(c, rows, split, at, (uint32_t)stride);
+}
+
+/* ---- one block --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const frequencies *frequencies;
+    int32_t steps[2];
+    int thorough;
+} task;
+
+typedef struct {
+    coded_part parts[PARTS];
+    int16_t modes[QUARTERS + 1]; /* symbols; the last is chroma's */
+    int split;
+} coded_block;
+
+/* Choose modes of a block's luma in one transform; returns what it costs. */
+INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+                         int split, coded_block *out)
+{
+    const cutting unknown = {0};
+    const float step = (float)how->steps[0];
+    float total = 0;
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        const uint32_t row = part_row(i, q), column = part_column(j, q);
+        const uint8_t *part = block + part_start(q);
+        uint16_t *at = t->y + row * SIDE * TILE_LUMA + column * SIDE;
+        edges sharp, soft;
+        sight seen;
+        finds found;
+        uint8_t order[MODES];
+        read_edges(at, TILE_LUMA, sides_of_luma(i, j, q), &sharp);
+        soften(&sharp, &soft);
+        look(&seen, part, BLOCK, &sharp, &soft);
+        order_luma(t, row, column, order);
+        search_modes(&found, &seen, 1, order, MODE_SHARE * step / FINE, how->thorough);
+        int32_t prediction[SIDE * SIDE], best[SIDE * SIDE];
+        float least = 3e38f;
+        for (uint32_t n = 0; n < (how->thorough ? TRIED : 1); n++) {
+            coded_part now;
+            const uint32_t rank = found.ranks[n];
+            predict_part(&sharp, &soft, order[rank], prediction);
+            code_part(part, BLOCK, prediction, step, split, how->frequencies, &unknown, &now);
+            now.cost += PRICE * mode_bits(rank);
+            if (now.cost < least) {
+                least = now.cost;
+                out->parts[q] = now;
+                out->modes[q] = symbol_of(rank);
+                t->modes[row][column] = order[rank];
+                memcpy(best, prediction, sizeof best);
+            }
+        }
+        memcpy(out->parts[q].prediction, best, sizeof best);
+        settle(best, &out->parts[q], how->steps[0], split, at, TILE_LUMA);
+        total += least;
+    }
+    return total;
+}
+
+INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+                          coded_block *out)
+{
+    const cutting unknown = {0};
+    const float step = (float)how->steps[1];
+    edges sharp[2], soft[2];
+    sight seen[2];
+    finds found;
+    uint8_t order[MODES];
+    uint16_t *at[] = {t->u + i * HALF * TILE_CHROMA + j * HALF, t->v + i * HALF * TILE_CHROMA + j * HALF};
+    for (uint32_t k = 0; k < 2; k++) {
+        read_edges(at[k], TILE_CHROMA, sides_of_chroma(i, j), &sharp[k]);
+        soften(&sharp[k], &soft[k]);
+        look(&seen[k], block + part_start(QUARTERS + k), HALF, &sharp[k], &soft[k]);
+    }
+    order_modes(t->modes[2 * i][2 * j], PLANAR, order);
+    search_modes(&found, seen, 2, order, MODE_SHARE * step / FINE, how->thorough);
+    out->modes[QUARTERS] = symbol_of(found.ranks[0]);
+    for (uint32_t k = 0; k < 2; k++) {
+        int32_t prediction[SIDE * SIDE];
+        coded_part *part = &out->parts[QUARTERS + k];
+        predict_part(&sharp[k], &soft[k], order[found.ranks[0]], prediction);
+        code_part(block + part_start(QUARTERS + k), HALF, prediction, step, 0, how->frequencies, &unknown,
+                  part);
+        memcpy(part->prediction, prediction, sizeof prediction);
+        settle(prediction, part, how->steps[1], 0, at[k], TILE_CHROMA);
+    }
+}
+
+/* Choose everything of a block, and paint it. */
+INLINE void choose_block(tile_picture *t, tile_picture *other, uint32_t i, uint32_t j,
+                         const uint8_t *block, const task *how, coded_block *out)
+{
+    coded_block small;
+    *other = *t;
+    const float whole = choose_luma(t, i, j, block, how, 0, out);
+    out->split = 0;
+    int is_said = 0;
+    for (uint32_t q = 0; q < QUARTERS; q++)
+        for (uint32_t k = 0; k < SIDE * SIDE; k++)
+            is_said |= out->parts[q].symbols[k] != 0;
+    /* Nobody asks for a transform where luma says nothing. */
+    if (is_said && choose_luma(other, i, j, block, how, 1, &small) < whole) {
+        *t = *other;
+        memcpy(out->parts, small.parts, QUARTERS * sizeof *small.parts);
+        memcpy(out->modes, small.modes, QUARTERS * sizeof *small.modes);
+        out->split = 1;
+    }
+    choose_chroma(t, i, j, block, how, out);
+}
+
+/* List a block's latents of LEAST or more where its place has room for all; returns how many. */
+INLINE uint32_t list_block(const coded_block *block, uint32_t place, uint32_t *at, float *values)
+{
+    const size_t room = (size_t)place * SAMPLES;
+    uint32_t count = 0;
+    for (uint32_t p = 0; p < PARTS; p++)
+        for (uint32_t k = 0; k < SIDE * SIDE; k++) {
+            const float x = block->parts[p].latents[k];
+            if (x >= LEAST || x <= -LEAST) {
+                at[room + count] = (uint32_t)room + k * PARTS + p;
+                values[room + count++] = x;
+            }
+        }
+    return count;
+}
+
+/*
+ * Choose modes and transforms of blocks [rows, columns, 384], multiples of TILE, and list the latents
+ * that follow whose modulus is LEAST or more, as `rtc_transform` does. modes: [rows, columns, 5], symbols
+ * of the quarters and of chroma. steps: of luma and of chroma. thorough: whether all modes are looked at.
+ * prediction: what the latents are beside, as blocks are.
+ */
+CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32_t rows,
+                                          uint32_t columns, const int32_t *steps, uint32_t thorough,
+                                          int16_t *restrict modes, uint8_t *restrict split,
+                                          uint32_t *restrict at, float *restrict values,
+                                          uint32_t *restrict ends,
+                                          uint16_t *restrict prediction)
+{
+    frequencies f;
+    count_frequencies(&f);
+    const task how = {&f, {steps[0], steps[1]}, thorough != 0};
+    tile_picture t, other;
+    coded_block block;
+    for (uint32_t top = 0; top < rows; top += TILE)
+        for (uint32_t left = 0; left < columns; left += TILE)
+            for (uint32_t n = 0; n < TILE * TILE; n++) {
+                const uint32_t i = n / TILE, j = n % TILE;
+                const size_t place = (size_t)(top + i) * columns + left + j;
+                choose_block(&t, &other, i, j, blocks + place * SAMPLES, &how, &block);
+                memcpy(modes + place * (QUARTERS + 1), block.modes, sizeof block.modes);
+                split[place] = (uint8_t)block.split;
+                ends[place] = list_block(&block, (uint32_t)place, at, values);
+                for (uint32_t p = 0; p < PARTS; p++)
+                    place_part(block.parts[p].prediction, prediction + place * SAMPLES + part_start(p),
+                               part_stride(p));
+            }
+    uint32_t count = 0; /* and now place by place without gaps */
+    for (uint32_t place = 0; place < rows * columns; place++) {
+        const size_t from = (size_t)place * SAMPLES;
+        for (uint32_t k = 0; k < ends[place]; k++, count++) {
+            at[count] = at[from + k];
+            values[count] = values[from + k];
+        }
+        ends[place] = count;
+    }
+    return count;
+}
+
+/*
+ * Cut the latents that follow from chosen modes to symbols [rows, columns, stride], of which the latents
+ * are written, all of them. indices: [rows, columns, stride]; contexts: [30][LEVELS]; rounding: [64].
+ */
+CLONES EXPORT void rtc_spatial_quantise(const uint8_t *restrict blocks, uint32_t rows, uint32_t columns,
+                                        const int32_t *steps, const int16_t *restrict modes,
+                                        const uint8_t *restrict split, const uint8_t *restrict indices,
+                                        const float *rounding, const int8_t *contexts, uint32_t stride,
+                                        int16_t *restrict symbols)
+{
+    frequencies f;
+    count_frequencies(&f);
+    tile_picture t;
+    for (uint32_t top = 0; top < rows; top += TILE)
+        for (uint32_t left = 0; left < columns; left += TILE)
+            for (uint32_t n = 0; n < TILE * TILE; n++) {
+                const uint32_t i = n / TILE, j = n % TILE;
+                const size_t place = (size_t)(top + i) * columns + left + j;
+                const int16_t *said = modes + place * (QUARTERS + 1);
+                uint8_t order[MODES];
+                for (uint32_t p = 0; p < PARTS; p++) {
+                    const int is_luma = p < QUARTERS;
+                    uint16_t *at = p == QUARTERS ? t.u : t.v;
+                    ptrdiff_t across = TILE_CHROMA;
+                    sides there = sides_of_chroma(i, j);
+                    if (is_luma) {
+                        const uint32_t row = part_row(i, p), column = part_column(j, p);
+                        order_luma(&t, row, column, order);
+                        t.modes[row][column] = order[rank_of(said[p])];
+                        at = t.y + row * SIDE * TILE_LUMA + column * SIDE;
+                        across = TILE_LUMA;
+                        there = sides_of_luma(i, j, p);
+                    } else {
+                        order_modes(t.modes[2 * i][2 * j], PLANAR, order);
+                        at += i * HALF * TILE_CHROMA + j * HALF;
+                    }
+                    edges sharp, soft;
+                    int32_t prediction[SIDE * SIDE];
+                    coded_part part;
+                    const int is_split = is_luma && split[place];
+                    const cutting how = {indices + place * stride + p,
+                                         contexts + (is_luma ? 0 : LAST_KIND + 1) * LEVELS, rounding};
+                    read_edges(at, across, there, &sharp);
+                    soften(&sharp, &soft);
+                    predict_part(&sharp, &soft, order[rank_of(said[is_luma ? p : QUARTERS])], prediction);
+                    code_part(blocks + place * SAMPLES + part_start(p), part_stride(p), prediction,
+                              (float)steps[!is_luma], is_split, &f, &how, &part);
+                    settle(prediction, &part, steps[!is_luma], is_split, at, across);
+                    for (uint32_t k = 0; k < SIDE * SIDE; k++)
+                        symbols[place * stride + k * PARTS + p] = part.symbols[k];
+                }
+            }
+}

@@ -1,0 +1,182 @@
+"""
+Frames predicted from themselves in plain Python: what `within.paint` must equal (SPEC.md 9.6).
+
+Each 8x8 part of a tile is predicted from the samples around it that are painted already, by one of
+35 modes: planar, their mean, and 33 directions (ITU-T H.265 8.4.4.2, without its filters at edges).
+A mode is said by its rank among those that the parts on the left and above make likely. Nothing of
+another tile is looked at, so a lost one harms no other.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.motion.native import BLOCK_SAMPLES, Fine, Steps
+from rtcodec.motion.transform import FINE_MAX, ORDER, PARTS, SIDE, inverse
+from rtcodec.motion.within import MODE_CHANNELS
+
+PLANAR, MEAN, FIRST_ANGLE, ACROSS, DOWN, MODES = 0, 1, 2, 10, 26, 35
+GREY: Final = 128 * 16
+
+ANGLES: Final = (
+    *(0, 0, 32, 26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26),
+    *(-32, -26, -21, -17, -13, -9, -5, -2, 0, 2, 5, 9, 13, 17, 21, 26, 32),
+)
+INVERSE: Final = (4096, 1638, 910, 630, 482, 390, 315, 256)
+INVERSE_ANGLES: Final = dict(zip(range(11, 26), INVERSE + INVERSE[-2::-1], strict=True))
+
+Edge = NDArray[np.int64]
+"The corner beside a part, and 16 samples from there along one of its sides."
+
+
+def paint(symbols: NDArray[np.int16], steps: Steps) -> Fine:
+    """As `within.paint`, the blocks alone."""
+    h, w, _ = symbols.shape
+    blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
+    for top in range(0, h, 4):
+        for left in range(0, w, 4):
+            tile = slice(top, top + 4), slice(left, left + 4)
+            blocks[tile] = _paint_tile(symbols[tile].astype(np.int64), steps)
+    return blocks
+
+
+def _paint_tile(symbols: NDArray[np.int64], steps: Steps) -> NDArray[np.int64]:
+    luma, chroma = np.zeros((64, 64), np.int64), np.zeros((2, 32, 32), np.int64)
+    painted = np.zeros((8, 8), np.bool_)
+    modes = np.zeros((8, 8), np.int64)
+    blocks = np.empty((4, 4, BLOCK_SAMPLES), np.int64)
+    for i, j in np.ndindex(4, 4):
+        latents = symbols[i, j, :BLOCK_SAMPLES].reshape(-1, PARTS)
+        said = symbols[i, j, BLOCK_SAMPLES:]
+        for quarter in range(4):
+            row, column = 2 * i + quarter // 2, 2 * j + quarter % 2
+            a = modes[row, column - 1] if column else PLANAR
+            b = modes[row - 1, column] if row else PLANAR
+            mode = mode_order(int(a), int(b))[rank_of(int(said[MODE_CHANNELS[quarter]]))]
+            modes[row, column] = mode
+            added = _residual(latents[:, quarter], steps[0], split=bool(said[-1]))
+            _paint_part(luma, painted, row, column, mode, added)
+            painted[row, column] = True
+        order = mode_order(int(modes[2 * i, 2 * j]), PLANAR)
+        mode = order[rank_of(int(said[MODE_CHANNELS[4]]))]
+        for k, plane in enumerate(chroma):
+            there = painted[1::2, 1::2].copy()  # blocks before this one
+            there[i, j] = False
+            _paint_part(plane, there, i, j, mode, _residual(latents[:, 4 + k], steps[1]))
+        own = luma[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
+        colours = chroma[:, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
+        blocks[i, j] = np.concatenate((own.ravel(), colours.ravel()))
+    return blocks
+
+
+def _paint_part(
+    plane: NDArray[np.int64],
+    painted: NDArray[np.bool_],
+    row: int,
+    column: int,
+    mode: int,
+    added: NDArray[np.int64],
+) -> None:
+    """Paint part (row, column) of a tile's plane; *painted* says which parts of it are there."""
+    part = predict(*edges(plane, painted, row, column), mode) + added
+    y, x = SIDE * row, SIDE * column
+    plane[y : y + SIDE, x : x + SIDE] = np.clip(part, 0, FINE_MAX)
+
+
+def _residual(symbols: NDArray[np.int64], step: int, *, split: bool = False) -> NDArray[np.int64]:
+    coefficients = np.empty(SIDE * SIDE, np.int64)
+    coefficients[ORDER] = np.clip(symbols * step, -65535, 65535)
+    return inverse(coefficients.reshape(SIDE, SIDE), split=split)
+
+
+def edges(
+    plane: NDArray[np.int64], painted: NDArray[np.bool_], row: int, column: int
+) -> tuple[Edge, Edge]:
+    """
+    Return the samples above a part and on its left, each from the corner on.
+
+    What is not painted is as the nearest before it on the way from below on the left, up, and to
+    the right; before the first, as that; where there is none, grey.
+    """
+    n = painted.shape[0]
+
+    def has(r: int, c: int) -> bool:
+        return 0 <= r < n and 0 <= c < n and bool(painted[r, c])
+
+    y, x = SIDE * row, SIDE * column
+    line: list[int | None] = []
+    for r in (row + 1, row):
+        rows = range(SIDE * r + SIDE - 1, SIDE * r - 1, -1)
+        line += [int(plane[k, x - 1]) if has(r, column - 1) else None for k in rows]
+    corner = has(row, column - 1) and has(row - 1, column)
+    line.append(int(plane[y - 1, x - 1]) if corner else None)
+    for c in (column, column + 1):
+        columns = range(SIDE * c, SIDE * c + SIDE)
+        line += [int(plane[y - 1, k]) if has(row - 1, c) else None for k in columns]
+    last = next((sample for sample in line if sample is not None), GREY)
+    filled = []
+    for sample in line:
+        last = last if sample is None else sample
+        filled.append(last)
+    whole = np.array(filled)
+    return whole[2 * SIDE :], whole[2 * SIDE :: -1]
+
+
+def soften(above: Edge, left: Edge) -> tuple[Edge, Edge]:
+    """Return edges with each sample but the ends mixed with those beside it, 1:2:1."""
+    line = np.concatenate((left[:0:-1], above))
+    line[1:-1] = (line[:-2] + 2 * line[1:-1] + line[2:] + 2) >> 2
+    return line[2 * SIDE :], line[2 * SIDE :: -1]
+
+
+def predict(above: Edge, left: Edge, mode: int) -> NDArray[np.int64]:
+    """Return a part, [8, 8], predicted from its edges."""
+    if mode in (PLANAR, 2, 18, 34):
+        above, left = soften(above, left)
+    i = np.arange(SIDE)
+    if mode == PLANAR:
+        across = (7 - i) * left[1 : SIDE + 1, None] + (i + 1) * above[SIDE + 1]
+        down = (7 - i[:, None]) * above[1 : SIDE + 1] + (i[:, None] + 1) * left[SIDE + 1]
+        return np.asarray((across + down + 8) >> 4)
+    if mode == MEAN:
+        mean = (above[1 : SIDE + 1].sum() + left[1 : SIDE + 1].sum() + 8) >> 4
+        return np.full((SIDE, SIDE), mean)
+    if mode < (ACROSS + DOWN) // 2:
+        return _along(left, above, mode).T
+    return _along(above, left, mode)
+
+
+def _along(main: Edge, side: Edge, mode: int) -> NDArray[np.int64]:
+    angle = ANGLES[mode]
+    out = np.empty((SIDE, SIDE), np.int64)
+
+    def sample(at: int) -> int:
+        if at >= 0:
+            return int(main[at])
+        return int(side[(-at * INVERSE_ANGLES[mode] + 128) >> 8])
+
+    for y, x in np.ndindex(SIDE, SIDE):
+        far = (y + 1) * angle
+        at, part = x + 1 + (far >> 5), far & 31
+        if part:
+            out[y, x] = ((32 - part) * sample(at) + part * sample(at + 1) + 16) >> 5
+        else:
+            out[y, x] = sample(at)
+    return out
+
+
+def mode_order(a: int, b: int) -> list[int]:
+    """Return all modes, the likeliest first, where those on the left and above are *a* and *b*."""
+    order = list(dict.fromkeys((a, b, PLANAR, MEAN, DOWN, ACROSS)))
+    around = (a if a >= FIRST_ANGLE else DOWN, b if b >= FIRST_ANGLE else ACROSS)
+    for d in range(1, MODES):
+        for mode in (around[0] - d, around[0] + d, around[1] - d, around[1] + d):
+            if FIRST_ANGLE <= mode < MODES and mode not in order:
+                order.append(mode)
+    return order
+
+
+def rank_of(symbol: int) -> int:
+    """Return which of that order a symbol means: 0, 1, -1, 2, -2 and so on, up to the last."""
+    return min(2 * symbol - 1 if symbol > 0 else -2 * symbol, MODES - 1)

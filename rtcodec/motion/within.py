@@ -1,0 +1,156 @@
+"""
+Frames predicted from themselves, in C: which modes, which symbols, and the picture they make.
+
+    blocks --choose--> modes, latents --hyper-analysis, scale network--> indices
+    blocks, modes, indices --quantise--> symbols --paint--> blocks
+
+Each 8x8 part is predicted from what is painted beside it in its tile, so symbols and samples are
+made together, twice: `choose` cuts symbols roughly, to learn what there will be to say. `spatial`
+has the plain form of `paint`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.motion.latents import Latents
+from rtcodec.motion.native import (
+    BLOCK_SAMPLES,
+    Fine,
+    Steps,
+    address,
+    check_blocks,
+    library,
+)
+from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
+
+MODE_CHANNELS: Final = (0, 1, 3, 4, 2)
+"Of the channels behind latents, those that say the modes of four quarters and of chroma."
+
+_TILE_BLOCKS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """How a picture's parts are predicted, and what is left then."""
+
+    modes: NDArray[np.int16]
+    "Symbols, [h16, w16, 5]: of the quarters and of chroma."
+
+    prediction: Fine
+    "From parts that were painted with symbols cut roughly."
+
+    latents: Latents
+    "Of the blocks less that prediction, with the choice of transforms."
+
+
+def choose(blocks: NDArray[np.uint8], steps: Steps, *, thorough: bool = False) -> Choice:
+    """
+    Choose how each part is predicted.
+
+    Args:
+        blocks: The picture, uint8 [h16, w16, 384], whole tiles.
+        steps: Of luma and of chroma.
+        thorough: Whether all modes are tried: a few times the time, 2 % fewer bits.
+
+    """
+    h, w = _check(blocks)
+    modes = np.empty((h, w, len(MODE_CHANNELS)), np.int16)
+    prediction = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
+    at, values = np.empty(blocks.size, np.uint32), np.empty(blocks.size, np.float32)
+    ends, split = np.empty((h, w), np.uint32), np.empty((h, w), np.uint8)
+    as_integers = np.asarray(steps, np.int32)
+    count = library().rtc_spatial_choose(
+        address(blocks), h, w, address(as_integers), thorough,
+        address(modes), address(split), address(at), address(values), address(ends),
+        address(prediction),
+    )  # fmt: skip
+    return Choice(modes, prediction, Latents(at[:count], values[:count], ends, split))
+
+
+def quantise(
+    blocks: NDArray[np.uint8],
+    choice: Choice,
+    indices: NDArray[np.uint8],
+    rounding: NDArray[np.float32],
+    offsets: NDArray[np.int8],
+    steps: Steps,
+) -> NDArray[np.int16]:
+    """
+    Return all symbols of a frame, int16 [h16, w16, 394].
+
+    Args:
+        blocks: As for `choose`.
+        choice: From `choose`.
+        indices: Scale indices, uint8 [h16, w16, 394].
+        rounding: float32 [64], by index; see `rtcodec.models.prior.rounding_offsets`.
+        offsets: Those of contexts, int8 [30, 16].
+        steps: Of luma and of chroma.
+    """
+    h, w = _check(blocks)
+    stride = BLOCK_SAMPLES + CHANNELS
+    modes, split = choice.modes, choice.latents.split
+    rounding, offsets = np.ascontiguousarray(rounding), np.ascontiguousarray(offsets)
+    fits = (
+        (modes, np.int16, (h, w, len(MODE_CHANNELS))),
+        (split, np.uint8, (h, w)),
+        (indices, np.uint8, (h, w, stride)),
+        (rounding, np.float32, (64,)),
+        (offsets, np.int8, (30, 16)),
+    )
+    for array, kind, shape in fits:
+        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+            raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
+    symbols = np.zeros((h, w, stride), np.int16)
+    as_integers = np.asarray(steps, np.int32)
+    library().rtc_spatial_quantise(
+        address(blocks), h, w, address(as_integers), address(modes), address(split),
+        address(indices), address(rounding), address(offsets), stride, address(symbols),
+    )  # fmt: skip
+    said = mode_symbols(modes, split)
+    by_part = symbols[..., :BLOCK_SAMPLES].reshape(h, w, -1, 6)
+    said[..., SPLIT_CHANNEL] *= by_part[..., :4].any((2, 3))
+    symbols[..., BLOCK_SAMPLES:] = said
+    return symbols
+
+
+def mode_symbols(modes: NDArray[np.int16], split: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return what is said of blocks beside latents, int16 [h16, w16, 10]."""
+    said = np.zeros((*split.shape, CHANNELS), np.int16)
+    said[..., MODE_CHANNELS] = modes
+    said[..., SPLIT_CHANNEL] = split
+    return said
+
+
+def paint(symbols: NDArray[np.int16], steps: Steps) -> tuple[Fine, NDArray[np.uint8]]:
+    """
+    Return the blocks of symbols before smoothing, and which parts have any symbol.
+
+    See `spatial.paint`; the latter is uint8 [h16, w16], bit k for part k.
+
+    Args:
+        symbols: int16 [h16, w16, 394], any numbers; whole tiles.
+        steps: Of luma and of chroma.
+    """
+    h, w, stride = symbols.shape
+    fits = symbols.dtype == np.int16 and symbols.flags.c_contiguous
+    if not fits or stride != BLOCK_SAMPLES + CHANNELS or h % _TILE_BLOCKS or w % _TILE_BLOCKS:
+        raise ValueError(f"{symbols.dtype} {symbols.shape} are no symbols of whole tiles")
+    blocks, coded = np.empty((h, w, BLOCK_SAMPLES), np.uint16), np.empty((h, w), np.uint8)
+    as_integers = np.asarray(steps, np.int32)
+    library().rtc_spatial_paint(
+        address(symbols), h, w, stride, address(as_integers), address(blocks), address(coded)
+    )
+    return blocks, coded
+
+
+def _check(blocks: NDArray[np.uint8]) -> tuple[int, int]:
+    h, w = blocks.shape[:2]
+    check_blocks(blocks, np.uint8, (h, w))
+    if h % _TILE_BLOCKS or w % _TILE_BLOCKS:
+        raise ValueError(f"{h} x {w} blocks are not whole tiles")
+    return h, w
