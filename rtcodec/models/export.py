@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtcodec.bundle import DELTA, GRAPHS, SPATIAL, Bundle, integer_tensors
+from rtcodec.bundle import DELTA, SPATIAL, Bundle, integer_tensors
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig

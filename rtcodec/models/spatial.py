@@ -1,7 +1,7 @@
 """
 Frames predicted from themselves: the networks that say how likely what is coded of them is.
 
-The same networks as those of delta frames, over the same symbols: latents of what a prediction left,
+The networks of delta frames, over the same symbols: latents of what a prediction left,
 and ten numbers of each block. The prediction comes from `rtcodec.motion.within`, which chose modes
 and transforms, so training sees what an encoder would say.
 """

@@ -103,9 +103,7 @@ def delta_bundle(folder: Path, *, int8: bool = False) -> Bundle:
     """A tiny model of both kinds of frames."""
     intra = export(codec(int8=int8), crops(), folder, batches=2, card={"note": "tiny"})
     with delta_supply() as feed:
-        return export_part(
-            delta_codec(), intra, feed, folder, batches=2, card={"note": "tiny too"}
-        )
+        return export_part(delta_codec(), intra, feed, folder, batches=2, card={"note": "tiny too"})
 
 
 def assert_go_on_alike(run: Run, resumed: Run) -> None:
