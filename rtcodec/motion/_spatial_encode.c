@@ -27,6 +27,13 @@ INLINE float mode_bits(uint32_t rank)
     return rank == 0 ? 0.5f : rank == 1 ? 2.5f : rank == 2 ? 3 : rank <= 4 ? 4 : rank <= 8 ? 5 : 6.5f;
 }
 
+/* Which frequency, by number, is at row h, column v. */
+INLINE void rank_frequencies(uint8_t *rank)
+{
+    for (uint32_t k = 0; k < SIDE * SIDE; k++)
+        rank[ORDER[k] % SIDE * SIDE + ORDER[k] / SIDE] = (uint8_t)k;
+}
+
 /* ---- how unlike a prediction is -------------------------------------------------------------- */
 
 typedef int16_t line __attribute__((vector_size(16)));
@@ -167,113 +174,88 @@ INLINE void search_modes(finds *f, const sight *sights, uint32_t planes, const u
 
 /* ---- one part ---------------------------------------------------------------------------------- */
 
-/* How a part's symbols are cut: all NULL where the indices are not known yet. */
+/* A part as the first pass has it: what is at row h, column v is of horizontal frequency h, vertical v. */
 typedef struct {
-    const uint8_t *indices; /* of its channels, PARTS apart */
-    const int8_t *kinds;    /* offsets of its kinds' contexts */
-    const float *rounding;
-} cutting;
-
-typedef struct {
-    float latents[SIDE * SIDE]; /* by frequency, as channels are */
-    int16_t symbols[SIDE * SIDE];
-    float cost; /* error and bits, in squared steps */
     int32_t prediction[SIDE * SIDE];
-} coded_part;
+    eight latents[SIDE];
+    eight_integers symbols[SIDE];
+    float cost; /* error and bits, in squared steps */
+    int is_said;
+} rough_part;
 
-typedef struct {
-    uint8_t rank[SIDE * SIDE]; /* of the coefficient at row h, column v */
-    uint8_t diagonal[SIDE * SIDE];
-} frequencies;
-
-INLINE void count_frequencies(frequencies *f)
+INLINE void transform_part(const uint8_t *part, uint32_t stride, const int32_t *prediction, float step,
+                           int split, eight *d)
 {
-    for (uint32_t k = 0; k < SIDE * SIDE; k++) {
-        f->rank[ORDER[k] % SIDE * SIDE + ORDER[k] / SIDE] = (uint8_t)k;
-        f->diagonal[k] = (uint8_t)(ORDER[k] / SIDE + ORDER[k] % SIDE);
-    }
-}
-
-/* Cut a part's latents to symbols; as `rtc_quantise`, but for all of them. */
-INLINE void cut_part(coded_part *p, const frequencies *f, const cutting *how)
-{
-    int32_t energy = 0, sum = 0;
-    uint32_t stage = 0;
-    float cost = 0;
-    for (uint32_t k = 0; k < SIDE * SIDE; k++) {
-        const uint32_t d = f->diagonal[k];
-        for (; stage < d; stage++, sum = 0)
-            energy += 16 * sum - (energy >> 2);
-        float offset = ROUGH_OFFSET;
-        int is_read = 1;
-        if (how->indices) {
-            int32_t index = how->indices[k * PARTS];
-            is_read = index > 0;
-            index += how->kinds[(d < LAST_KIND ? d : LAST_KIND) * LEVELS + (uint32_t)level_of(energy)];
-            is_read &= index >= READ_FROM;
-            offset = how->rounding[clamp(index, 0, 63)];
-        }
-        const float x = p->latents[k], size = x < 0 ? -x : x;
-        const float whole = size + offset;
-        const int32_t n = !is_read || whole < 1 ? 0 : whole > SYMBOL_MAX ? SYMBOL_MAX : (int32_t)whole;
-        p->symbols[k] = (int16_t)(x < 0 ? -n : n);
-        sum += n < CAPPED ? n : CAPPED;
-        cost += (size - (float)n) * (size - (float)n);
-        if (n)
-            cost += PRICE * (float)(MODE_BITS + (n < SURE ? n : SURE));
-    }
-    p->cost = cost;
-}
-
-INLINE void code_part(const uint8_t *part, uint32_t stride, const int32_t *prediction, float step,
-                      int split, const frequencies *f, const cutting *how, coded_part *out)
-{
-    eight d[SIDE];
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
             d[y][x] = (float)(part[y * stride + x] * FINE - prediction[y * SIDE + x]);
     both_ways(d, 1 / step, split);
-    for (uint32_t h = 0; h < SIDE; h++)
-        for (uint32_t v = 0; v < SIDE; v++)
-            out->latents[f->rank[h * SIDE + v]] = d[h][v];
-    cut_part(out, f, how);
+}
+
+/* Transform a part less the prediction that it has, and cut it while no index is known. */
+INLINE void cut_roughly(const uint8_t *part, uint32_t stride, float step, int split, rough_part *out)
+{
+    eight cost = {0};
+    eight_integers any = {0};
+    transform_part(part, stride, out->prediction, step, split, out->latents);
+    for (int h = 0; h < SIDE; h++) {
+        const eight x = out->latents[h];
+        eight size;
+        magnitude(&x, &size);
+        const eight_integers n = __builtin_convertvector(size + ROUGH_OFFSET, eight_integers);
+        const eight whole = __builtin_convertvector(n, eight);
+        const eight most = {SURE, SURE, SURE, SURE, SURE, SURE, SURE, SURE};
+        const eight_integers large = whole > most;
+        const eight counted = (eight)(((eight_integers)most & large) | ((eight_integers)whole & ~large));
+        const eight bits = (eight)((eight_integers)(counted + MODE_BITS) & (n > 0));
+        cost += (size - whole) * (size - whole) + PRICE * bits;
+        const eight_integers is_less = x < 0;
+        out->symbols[h] = (n ^ is_less) - is_less;
+        any |= n;
+    }
+    out->cost = sum_of(&cost);
+    out->is_said = 0;
+    for (int i = 0; i < SIDE; i++)
+        out->is_said |= any[i];
 }
 
 /* Put a prediction and what is said of it where a decoder has it. */
-INLINE void settle(const int32_t *prediction, const coded_part *p, int32_t step, int split, uint16_t *at,
-                   ptrdiff_t stride)
+INLINE void settle_roughly(const rough_part *p, int32_t step, int split, uint16_t *at, ptrdiff_t stride)
 {
-    int32_t c[SIDE][SIDE] = {{0}};
+    place_part(p->prediction, at, stride);
+    if (!p->is_said)
+        return;
+    int32_t c[SIDE][SIDE];
     uint32_t rows = 0;
-    for (uint32_t k = 0; k < SIDE * SIDE; k++)
-        if (p->symbols[k]) {
-            c[ORDER[k] / SIDE][ORDER[k] % SIDE] = clamp(p->symbols[k] * step, -65535, 65535);
-            rows |= 1u << ORDER[k] / SIDE;
+    for (int v = 0; v < SIDE; v++)
+        for (int h = 0; h < SIDE; h++) {
+            c[v][h] = clamp(p->symbols[h][v] * step, -65535, 65535);
+            rows |= (uint32_t)(c[v][h] != 0) << v;
         }
-    place_part(prediction, at, stride);
-    if (rows)
-        add_part(c, rows, split, at, (uint32_t)stride);
+    add_part(c, rows, split, at, (uint32_t)stride);
 }
 
 /* ---- one block --------------------------------------------------------------------------------- */
 
 typedef struct {
-    const frequencies *frequencies;
     int32_t steps[2];
     int thorough;
 } task;
 
 typedef struct {
-    coded_part parts[PARTS];
+    rough_part parts[PARTS];
     int16_t modes[QUARTERS + 1]; /* symbols; the last is chroma's */
     int split;
 } coded_block;
 
-/* Choose modes of a block's luma in one transform; returns what it costs. */
+/*
+ * Choose modes of a block's luma in one transform; returns what it costs. A quick search in 4x4 keeps
+ * those that 8x8, `whole`, came to.
+ */
 INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
-                         int split, coded_block *out)
+                         const coded_block *whole, coded_block *out)
 {
-    const cutting unknown = {0};
+    const int split = whole != NULL;
     const float step = (float)how->steps[0];
     float total = 0;
     for (uint32_t q = 0; q < QUARTERS; q++) {
@@ -286,27 +268,28 @@ INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
         uint8_t order[MODES];
         read_edges(at, TILE_LUMA, sides_of_luma(i, j, q), &sharp);
         soften(&sharp, &soft);
-        look(&seen, part, BLOCK, &sharp, &soft);
         order_luma(t, row, column, order);
-        search_modes(&found, &seen, 1, order, MODE_SHARE * step / FINE, how->thorough);
-        int32_t prediction[SIDE * SIDE], best[SIDE * SIDE];
+        if (whole && !how->thorough) {
+            found.ranks[0] = rank_of(whole->modes[q]);
+        } else {
+            look(&seen, part, BLOCK, &sharp, &soft);
+            search_modes(&found, &seen, 1, order, MODE_SHARE * step / FINE, how->thorough);
+        }
         float least = 3e38f;
         for (uint32_t n = 0; n < (how->thorough ? TRIED : 1); n++) {
-            coded_part now;
+            rough_part now;
             const uint32_t rank = found.ranks[n];
-            predict_part(&sharp, &soft, order[rank], prediction);
-            code_part(part, BLOCK, prediction, step, split, how->frequencies, &unknown, &now);
+            predict_part(&sharp, &soft, order[rank], now.prediction);
+            cut_roughly(part, BLOCK, step, split, &now);
             now.cost += PRICE * mode_bits(rank);
             if (now.cost < least) {
                 least = now.cost;
                 out->parts[q] = now;
                 out->modes[q] = symbol_of(rank);
                 t->modes[row][column] = order[rank];
-                memcpy(best, prediction, sizeof best);
             }
         }
-        memcpy(out->parts[q].prediction, best, sizeof best);
-        settle(best, &out->parts[q], how->steps[0], split, at, TILE_LUMA);
+        settle_roughly(&out->parts[q], how->steps[0], split, at, TILE_LUMA);
         total += least;
     }
     return total;
@@ -315,7 +298,6 @@ INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
 INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                           coded_block *out)
 {
-    const cutting unknown = {0};
     const float step = (float)how->steps[1];
     edges sharp[2], soft[2];
     sight seen[2];
@@ -331,51 +313,60 @@ INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t
     search_modes(&found, seen, 2, order, MODE_SHARE * step / FINE, how->thorough);
     out->modes[QUARTERS] = symbol_of(found.ranks[0]);
     for (uint32_t k = 0; k < 2; k++) {
-        int32_t prediction[SIDE * SIDE];
-        coded_part *part = &out->parts[QUARTERS + k];
-        predict_part(&sharp[k], &soft[k], order[found.ranks[0]], prediction);
-        code_part(block + part_start(QUARTERS + k), HALF, prediction, step, 0, how->frequencies, &unknown,
-                  part);
-        memcpy(part->prediction, prediction, sizeof prediction);
-        settle(prediction, part, how->steps[1], 0, at[k], TILE_CHROMA);
+        rough_part *part = &out->parts[QUARTERS + k];
+        predict_part(&sharp[k], &soft[k], order[found.ranks[0]], part->prediction);
+        cut_roughly(block + part_start(QUARTERS + k), HALF, step, 0, part);
+        settle_roughly(part, how->steps[1], 0, at[k], TILE_CHROMA);
     }
 }
 
 /* Choose everything of a block, and paint it. */
-INLINE void choose_block(tile_picture *t, tile_picture *other, uint32_t i, uint32_t j,
-                         const uint8_t *block, const task *how, coded_block *out)
+INLINE void choose_block(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+                         coded_block *out)
 {
-    coded_block small;
-    *other = *t;
-    const float whole = choose_luma(t, i, j, block, how, 0, out);
+    const float whole = choose_luma(t, i, j, block, how, NULL, out);
     out->split = 0;
     int is_said = 0;
     for (uint32_t q = 0; q < QUARTERS; q++)
-        for (uint32_t k = 0; k < SIDE * SIDE; k++)
-            is_said |= out->parts[q].symbols[k] != 0;
-    /* Nobody asks for a transform where luma says nothing. */
-    if (is_said && choose_luma(other, i, j, block, how, 1, &small) < whole) {
-        *t = *other;
-        memcpy(out->parts, small.parts, QUARTERS * sizeof *small.parts);
-        memcpy(out->modes, small.modes, QUARTERS * sizeof *small.modes);
-        out->split = 1;
+        is_said |= out->parts[q].is_said;
+    if (is_said) { /* nobody asks for a transform where luma says nothing */
+        uint16_t painted[BLOCK][BLOCK];
+        uint8_t modes[QUARTERS];
+        coded_block small;
+        uint16_t *own = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+        for (uint32_t y = 0; y < BLOCK; y++)
+            memcpy(painted[y], own + y * TILE_LUMA, sizeof painted[y]);
+        for (uint32_t q = 0; q < QUARTERS; q++)
+            modes[q] = t->modes[part_row(i, q)][part_column(j, q)];
+        if (choose_luma(t, i, j, block, how, out, &small) < whole) {
+            memcpy(out->parts, small.parts, QUARTERS * sizeof *small.parts);
+            memcpy(out->modes, small.modes, QUARTERS * sizeof *small.modes);
+            out->split = 1;
+        } else {
+            for (uint32_t y = 0; y < BLOCK; y++)
+                memcpy(own + y * TILE_LUMA, painted[y], sizeof painted[y]);
+            for (uint32_t q = 0; q < QUARTERS; q++)
+                t->modes[part_row(i, q)][part_column(j, q)] = modes[q];
+        }
     }
     choose_chroma(t, i, j, block, how, out);
 }
 
 /* List a block's latents of LEAST or more where its place has room for all; returns how many. */
-INLINE uint32_t list_block(const coded_block *block, uint32_t place, uint32_t *at, float *values)
+INLINE uint32_t list_block(const coded_block *block, uint32_t place, const uint8_t *rank, uint32_t *at,
+                           float *values)
 {
     const size_t room = (size_t)place * SAMPLES;
     uint32_t count = 0;
     for (uint32_t p = 0; p < PARTS; p++)
-        for (uint32_t k = 0; k < SIDE * SIDE; k++) {
-            const float x = block->parts[p].latents[k];
-            if (x >= LEAST || x <= -LEAST) {
-                at[room + count] = (uint32_t)room + k * PARTS + p;
-                values[room + count++] = x;
+        for (uint32_t h = 0; h < SIDE; h++)
+            for (uint32_t v = 0; v < SIDE; v++) {
+                const float x = block->parts[p].latents[h][v];
+                if (x >= LEAST || x <= -LEAST) {
+                    at[room + count] = (uint32_t)room + rank[h * SIDE + v] * PARTS + p;
+                    values[room + count++] = x;
+                }
             }
-        }
     return count;
 }
 
@@ -392,20 +383,20 @@ CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32
                                           uint32_t *restrict ends,
                                           uint16_t *restrict prediction)
 {
-    frequencies f;
-    count_frequencies(&f);
-    const task how = {&f, {steps[0], steps[1]}, thorough != 0};
-    tile_picture t, other;
+    uint8_t rank[SIDE * SIDE];
+    rank_frequencies(rank);
+    const task how = {{steps[0], steps[1]}, thorough != 0};
+    tile_picture t;
     coded_block block;
     for (uint32_t top = 0; top < rows; top += TILE)
         for (uint32_t left = 0; left < columns; left += TILE)
             for (uint32_t n = 0; n < TILE * TILE; n++) {
                 const uint32_t i = n / TILE, j = n % TILE;
                 const size_t place = (size_t)(top + i) * columns + left + j;
-                choose_block(&t, &other, i, j, blocks + place * SAMPLES, &how, &block);
+                choose_block(&t, i, j, blocks + place * SAMPLES, &how, &block);
                 memcpy(modes + place * (QUARTERS + 1), block.modes, sizeof block.modes);
                 split[place] = (uint8_t)block.split;
-                ends[place] = list_block(&block, (uint32_t)place, at, values);
+                ends[place] = list_block(&block, (uint32_t)place, rank, at, values);
                 for (uint32_t p = 0; p < PARTS; p++)
                     place_part(block.parts[p].prediction, prediction + place * SAMPLES + part_start(p),
                                part_stride(p));
@@ -422,6 +413,45 @@ CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32
     return count;
 }
 
+/* ---- the second pass ---------------------------------------------------------------------------- */
+
+/* How a part's symbols are cut. */
+typedef struct {
+    const uint8_t *diagonal; /* of frequencies */
+    const uint8_t *indices;  /* of the part's channels, PARTS apart */
+    const int8_t *kinds;     /* offsets of its kinds' contexts */
+    const float *rounding;
+} cutting;
+
+/* Cut a part's latents, by frequency, to symbols PARTS apart, and paint them; as `rtc_quantise`. */
+INLINE void cut_part(const float *latents, const cutting *how, int32_t step, int split, int16_t *symbols,
+                     uint16_t *at, ptrdiff_t stride)
+{
+    int32_t c[SIDE][SIDE] = {{0}}, energy = 0, sum = 0;
+    uint32_t stage = 0, rows = 0;
+    for (uint32_t k = 0; k < SIDE * SIDE; k++) {
+        const uint32_t d = how->diagonal[k];
+        for (; stage < d; stage++, sum = 0)
+            energy += 16 * sum - (energy >> 2);
+        const float x = latents[k], size = x < 0 ? -x : x;
+        int32_t n = 0, index = how->indices[k * PARTS];
+        if (size >= LEAST && index) {
+            index += how->kinds[(d < LAST_KIND ? d : LAST_KIND) * LEVELS + (uint32_t)level_of(energy)];
+            const float whole = size + how->rounding[clamp(index, 0, 63)];
+            if (index >= READ_FROM && whole >= 1)
+                n = whole > SYMBOL_MAX ? SYMBOL_MAX : (int32_t)whole;
+        }
+        symbols[k * PARTS] = (int16_t)(x < 0 ? -n : n);
+        if (n) {
+            sum += n < CAPPED ? n : CAPPED;
+            c[ORDER[k] / SIDE][ORDER[k] % SIDE] = clamp((x < 0 ? -n : n) * step, -65535, 65535);
+            rows |= 1u << ORDER[k] / SIDE;
+        }
+    }
+    if (rows)
+        add_part(c, rows, split, at, (uint32_t)stride);
+}
+
 /*
  * Cut the latents that follow from chosen modes to symbols [rows, columns, stride], of which the latents
  * are written, all of them. indices: [rows, columns, stride]; contexts: [30][LEVELS]; rounding: [64].
@@ -432,8 +462,10 @@ CLONES EXPORT void rtc_spatial_quantise(const uint8_t *restrict blocks, uint32_t
                                         const float *rounding, const int8_t *contexts, uint32_t stride,
                                         int16_t *restrict symbols)
 {
-    frequencies f;
-    count_frequencies(&f);
+    uint8_t rank[SIDE * SIDE], diagonal[SIDE * SIDE];
+    rank_frequencies(rank);
+    for (uint32_t k = 0; k < SIDE * SIDE; k++)
+        diagonal[k] = (uint8_t)(ORDER[k] / SIDE + ORDER[k] % SIDE);
     tile_picture t;
     for (uint32_t top = 0; top < rows; top += TILE)
         for (uint32_t left = 0; left < columns; left += TILE)
@@ -460,18 +492,22 @@ CLONES EXPORT void rtc_spatial_quantise(const uint8_t *restrict blocks, uint32_t
                     }
                     edges sharp, soft;
                     int32_t prediction[SIDE * SIDE];
-                    coded_part part;
+                    eight d[SIDE];
+                    float latents[SIDE * SIDE];
                     const int is_split = is_luma && split[place];
-                    const cutting how = {indices + place * stride + p,
+                    const cutting how = {diagonal, indices + place * stride + p,
                                          contexts + (is_luma ? 0 : LAST_KIND + 1) * LEVELS, rounding};
                     read_edges(at, across, there, &sharp);
                     soften(&sharp, &soft);
                     predict_part(&sharp, &soft, order[rank_of(said[is_luma ? p : QUARTERS])], prediction);
-                    code_part(blocks + place * SAMPLES + part_start(p), part_stride(p), prediction,
-                              (float)steps[!is_luma], is_split, &f, &how, &part);
-                    settle(prediction, &part, steps[!is_luma], is_split, at, across);
-                    for (uint32_t k = 0; k < SIDE * SIDE; k++)
-                        symbols[place * stride + k * PARTS + p] = part.symbols[k];
+                    place_part(prediction, at, across);
+                    transform_part(blocks + place * SAMPLES + part_start(p), part_stride(p), prediction,
+                                   (float)steps[!is_luma], is_split, d);
+                    for (uint32_t h = 0; h < SIDE; h++)
+                        for (uint32_t v = 0; v < SIDE; v++)
+                            latents[rank[h * SIDE + v]] = d[h][v];
+                    cut_part(latents, &how, steps[!is_luma], is_split, symbols + place * stride + p, at,
+                             across);
                 }
             }
 }
