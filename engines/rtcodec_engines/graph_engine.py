@@ -42,6 +42,7 @@ from rtcodec.motion.native import (
     BLOCK_SAMPLES,
     INTRA,
     QUARTERS,
+    WHOLE,
     Fine,
     Reference,
     Steps,
@@ -381,7 +382,9 @@ def paint_spatial(symbols: NDArray[np.int16], steps: Steps) -> Fine:
     """The blocks of a frame that is predicted from itself: integers, the same everywhere."""
     blocks, coded = within.paint(symbols, steps)
     places = coded.shape
-    vectors, alone = np.zeros((*places, QUARTERS, 2), np.int16), np.full(places, INTRA, np.uint8)
+    vectors = np.zeros((*places, QUARTERS, 2), np.int16)
+    large = symbols[..., BLOCK_SAMPLES + within.LARGE_CHANNEL] != 0
+    alone = np.where(large, np.uint8(INTRA | WHOLE), np.uint8(INTRA))
     smooth(blocks, coded, vectors, alone, np.zeros(places, np.bool_), limits(steps))
     return blocks
 

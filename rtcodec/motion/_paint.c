@@ -85,7 +85,7 @@ typedef struct {
 /* Whether the edge between quarter a of place m and quarter b of place n is to be smoothed. */
 INLINE int is_edge(const picture *p, size_t m, int a, size_t n, int b)
 {
-    if (p->still[m] | p->still[n])
+    if (p->still[m] | p->still[n] | (m == n && p->intra[m] & WHOLE))
         return 0;
     const int16_t *v = p->vectors + 2 * (QUARTERS * m + a), *w = p->vectors + 2 * (QUARTERS * n + b);
     return (p->coded[m] >> a & 1) | (p->coded[n] >> b & 1) | ((p->intra[m] | p->intra[n]) & INTRA) |

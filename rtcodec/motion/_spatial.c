@@ -26,14 +26,44 @@ INLINE int paint_part(uint16_t *at, ptrdiff_t stride, sides s, int mode, const i
 {
     edges sharp, soft;
     int32_t part[SIDE * SIDE], c[SIDE][SIDE];
-    read_edges(at, stride, s, &sharp);
-    soften(&sharp, &soft);
-    predict_part(&sharp, &soft, mode, part);
-    place_part(part, at, stride);
+    read_edges(at, stride, s, SIDE, &sharp);
+    soften(&sharp, SIDE, &soft);
+    predict_part(&sharp, &soft, mode, SIDE, part);
+    place_part(part, SIDE, at, stride);
     const uint32_t rows = read_part(own, k, step, c);
     if (rows)
         add_part(c, rows, split, at, (uint32_t)stride);
     return rows != 0;
+}
+
+/* The same of a block's luma as one part; returns which of its parts say anything. */
+INLINE uint32_t paint_large(tile_picture *t, uint32_t i, uint32_t j, const int16_t *own, int32_t step)
+{
+    uint8_t order[MODES];
+    edges sharp, soft;
+    int32_t part[BLOCK * BLOCK], c[BLOCK][BLOCK];
+    uint16_t *at = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    uint32_t rows = 0, coded = 0;
+    order_luma(t, 2 * i, 2 * j, order);
+    const uint8_t mode = order[rank_of(own[LUMA_MODES[0]])];
+    set_modes(t, i, j, mode);
+    read_edges(at, TILE_LUMA, sides_of_block(i, j), BLOCK, &sharp);
+    soften(&sharp, BLOCK, &soft);
+    predict_part(&sharp, &soft, mode, BLOCK, part);
+    place_part(part, BLOCK, at, TILE_LUMA);
+    memset(c, 0, sizeof c);
+    for (uint32_t f = 0; f < SIDE * SIDE; f++)
+        for (uint32_t q = 0; q < QUARTERS; q++) {
+            const int32_t symbol = own[f * PARTS + q];
+            if (symbol) {
+                c[large_row(f, q)][large_column(f, q)] = clamp(symbol * step, -65535, 65535);
+                rows |= 1u << large_row(f, q);
+                coded |= 1u << q;
+            }
+        }
+    if (rows)
+        add_large(c, rows, at, TILE_LUMA);
+    return coded ? 15 : 0;
 }
 
 INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_t *own,
@@ -41,7 +71,9 @@ INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_
 {
     uint8_t order[MODES];
     uint32_t coded = 0;
-    for (uint32_t q = 0; q < QUARTERS; q++) {
+    if (own[LARGE])
+        coded = paint_large(t, i, j, own, steps[0]);
+    else for (uint32_t q = 0; q < QUARTERS; q++) {
         const uint32_t row = part_row(i, q), column = part_column(j, q);
         order_luma(t, row, column, order);
         const uint8_t mode = order[rank_of(own[LUMA_MODES[q]])];
@@ -54,7 +86,7 @@ INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_
     const uint8_t mode = order[rank_of(own[CHROMA_MODE])];
     for (uint32_t k = QUARTERS; k < PARTS; k++) {
         uint16_t *at = (k == QUARTERS ? t->u : t->v) + i * HALF * TILE_CHROMA + j * HALF;
-        coded |= (uint32_t)paint_part(at, TILE_CHROMA, sides_of_chroma(i, j), mode, own, k, steps[1],
+        coded |= (uint32_t)paint_part(at, TILE_CHROMA, sides_of_block(i, j), mode, own, k, steps[1],
                                       0) << k;
     }
     return (uint8_t)coded;

@@ -19,11 +19,12 @@ enum {
     MODES = 35,
     GREY = 128 * FINE,
     /* Channels of what is said of a block, behind its latents: */
+    LARGE = SAMPLES, /* whether luma is one part */
     CHROMA_MODE = SAMPLES + 2,
     SPLIT = SAMPLES + 9,
 };
 
-static const uint32_t LUMA_MODES[QUARTERS] = {SAMPLES, SAMPLES + 1, SAMPLES + 3, SAMPLES + 4};
+static const uint32_t LUMA_MODES[QUARTERS] = {SAMPLES + 1, SAMPLES + 3, SAMPLES + 4, SAMPLES + 5};
 
 /* 1/32 of a sample that a mode's direction moves along the edge for each one away from it. */
 static const int8_t ANGLES[MODES] = {
@@ -36,9 +37,9 @@ static const int16_t INVERSE[] = {
     4096, 1638, 910, 630, 482, 390, 315, 256, 315, 390, 482, 630, 910, 1638, 4096,
 };
 
-/* The samples around a part: from its corner, [0], to the right and down, 16 each. */
+/* The samples around a part of side n: from its corner, [0], to the right and down, 2 n each. */
 typedef struct {
-    int32_t above[2 * SIDE + 1], left[2 * SIDE + 1];
+    int32_t above[2 * BLOCK + 1], left[2 * BLOCK + 1];
 } edges;
 
 /* What is there already on each side of a part. */
@@ -47,45 +48,45 @@ typedef struct {
 } sides;
 
 /* Read the edges of the part at `own`; what is not there is as the nearest before it, from below up. */
-INLINE void read_edges(const uint16_t *own, ptrdiff_t stride, sides s, edges *out)
+INLINE void read_edges(const uint16_t *own, ptrdiff_t stride, sides s, int n, edges *out)
 {
-    enum { CORNER = 2 * SIDE, ALL = 4 * SIDE + 1 };
-    int32_t line[ALL];
-    for (int i = 0; i < SIDE; i++) {
+    const int corner = 2 * n, all = 4 * n + 1;
+    int32_t line[4 * BLOCK + 1];
+    for (int i = 0; i < n; i++) {
         if (s.below)
-            line[i] = own[(2 * SIDE - 1 - i) * stride - 1];
+            line[i] = own[(2 * n - 1 - i) * stride - 1];
         if (s.left)
-            line[SIDE + i] = own[(SIDE - 1 - i) * stride - 1];
+            line[n + i] = own[(n - 1 - i) * stride - 1];
         if (s.above)
-            line[CORNER + 1 + i] = own[i - stride];
+            line[corner + 1 + i] = own[i - stride];
         if (s.right)
-            line[CORNER + 1 + SIDE + i] = own[SIDE + i - stride];
+            line[corner + 1 + n + i] = own[n + i - stride];
     }
     if (s.left && s.above)
-        line[CORNER] = own[-stride - 1];
-    const int first = s.below ? 0 : s.left ? SIDE : s.above ? CORNER + 1 : ALL;
+        line[corner] = own[-stride - 1];
+    const int first = s.below ? 0 : s.left ? n : s.above ? corner + 1 : all;
     for (int i = 0; i < first; i++)
-        line[i] = first == ALL ? GREY : line[first];
-    const int end = !s.left && !s.above ? ALL : !s.above ? CORNER : s.right ? ALL : CORNER + SIDE + 1;
-    for (int i = end; i < ALL; i++)
+        line[i] = first == all ? GREY : line[first];
+    const int end = !s.left && !s.above ? all : !s.above ? corner : s.right ? all : corner + n + 1;
+    for (int i = end; i < all; i++)
         line[i] = line[end - 1];
-    for (int i = 0; i <= 2 * SIDE; i++) {
-        out->left[i] = line[CORNER - i];
-        out->above[i] = line[CORNER + i];
+    for (int i = 0; i <= 2 * n; i++) {
+        out->left[i] = line[corner - i];
+        out->above[i] = line[corner + i];
     }
 }
 
 /* The same, each softened by those beside it; the ends stay. */
-INLINE void soften(const edges *e, edges *out)
+INLINE void soften(const edges *e, int n, edges *out)
 {
-    enum { END = 2 * SIDE };
+    const int end = 2 * n;
     out->above[0] = out->left[0] = (e->left[1] + 2 * e->above[0] + e->above[1] + 2) >> 2;
-    for (int i = 1; i < END; i++) {
+    for (int i = 1; i < end; i++) {
         out->above[i] = (e->above[i - 1] + 2 * e->above[i] + e->above[i + 1] + 2) >> 2;
         out->left[i] = (e->left[i - 1] + 2 * e->left[i] + e->left[i + 1] + 2) >> 2;
     }
-    out->above[END] = e->above[END];
-    out->left[END] = e->left[END];
+    out->above[end] = e->above[end];
+    out->left[end] = e->left[end];
 }
 
 INLINE int is_down(int mode) { return mode >= (ACROSS + DOWN) / 2; }
@@ -94,56 +95,65 @@ INLINE int is_down(int mode) { return mode >= (ACROSS + DOWN) / 2; }
  * Predict a part in a direction that leads down from the edge `main`: row y of `out` is the edge moved
  * by so much. For those that lead across, edges and result change sides.
  */
-INLINE void predict_along(const int32_t *main, const int32_t *side, int mode, int32_t *out)
+INLINE void predict_along(const int32_t *main, const int32_t *side, int mode, int n, int32_t *out)
 {
     const int angle = ANGLES[mode];
-    int32_t line[SIDE + 2 * SIDE + 1], *edge = line + SIDE;
-    memcpy(edge, main, (2 * SIDE + 1) * sizeof *main);
+    int32_t line[BLOCK + 2 * BLOCK + 1], *edge = line + BLOCK;
+    memcpy(edge, main, (2 * (size_t)n + 1) * sizeof *main);
     if (angle < 0)
-        for (int i = -1; i > SIDE * angle >> 5; i--)
+        for (int i = -1; i > n * angle >> 5; i--)
             edge[i] = side[(-i * INVERSE[mode - ACROSS - 1] + 128) >> 8];
-    for (int y = 0; y < SIDE; y++) {
+    for (int y = 0; y < n; y++) {
         const int far = (y + 1) * angle, part = far & 31;
         const int32_t *from = edge + 1 + (far >> 5);
-        for (int x = 0; x < SIDE; x++)
-            out[y * SIDE + x] = part ? ((32 - part) * from[x] + part * from[x + 1] + 16) >> 5 : from[x];
+        for (int x = 0; x < n; x++)
+            out[y * n + x] = part ? ((32 - part) * from[x] + part * from[x + 1] + 16) >> 5 : from[x];
     }
 }
 
-INLINE void predict_plane(const edges *e, int32_t *out)
+INLINE int log_of(int n) { return n == BLOCK ? 4 : 3; }
+
+INLINE void predict_plane(const edges *e, int n, int32_t *out)
 {
-    for (int y = 0; y < SIDE; y++)
-        for (int x = 0; x < SIDE; x++)
-            out[y * SIDE + x] = ((SIDE - 1 - x) * e->left[y + 1] + (x + 1) * e->above[SIDE + 1] +
-                                 (SIDE - 1 - y) * e->above[x + 1] + (y + 1) * e->left[SIDE + 1] +
-                                 SIDE) >> 4;
+    for (int y = 0; y < n; y++)
+        for (int x = 0; x < n; x++)
+            out[y * n + x] = ((n - 1 - x) * e->left[y + 1] + (x + 1) * e->above[n + 1] +
+                              (n - 1 - y) * e->above[x + 1] + (y + 1) * e->left[n + 1] + n) >>
+                             (log_of(n) + 1);
 }
 
-INLINE void predict_mean(const edges *e, int32_t *out)
+INLINE void predict_mean(const edges *e, int n, int32_t *out)
 {
-    int32_t sum = SIDE;
-    for (int i = 1; i <= SIDE; i++)
+    int32_t sum = n;
+    for (int i = 1; i <= n; i++)
         sum += e->above[i] + e->left[i];
-    for (int i = 0; i < SIDE * SIDE; i++)
-        out[i] = sum >> 4;
+    for (int i = 0; i < n * n; i++)
+        out[i] = sum >> (log_of(n) + 1);
 }
 
-/* Predict a part, 8x8, from its edges as they are and softened. */
-INLINE void predict_part(const edges *sharp, const edges *soft, int mode, int32_t *out)
+/* Whether a direction is predicted from softened edges: the diagonals, and of 16x16 all but the straight. */
+INLINE int is_soft(int mode, int n)
+{
+    return n == SIDE ? (mode & 15) == FIRST_ANGLE : modulus(mode - ACROSS) > 1 && modulus(mode - DOWN) > 1;
+}
+
+/* Predict a part, n x n, from its edges as they are and softened. */
+INLINE void predict_part(const edges *sharp, const edges *soft, int mode, int n, int32_t *out)
 {
     if (mode == PLANAR) {
-        predict_plane(soft, out);
+        predict_plane(soft, n, out);
     } else if (mode == MEAN) {
-        predict_mean(sharp, out);
+        predict_mean(sharp, n, out);
     } else {
-        const edges *e = (mode & 15) == FIRST_ANGLE ? soft : sharp; /* the diagonals */
+        const edges *e = is_soft(mode, n) ? soft : sharp;
         if (is_down(mode)) {
-            predict_along(e->above, e->left, mode, out);
+            predict_along(e->above, e->left, mode, n, out);
         } else {
-            int32_t turned[SIDE * SIDE];
-            predict_along(e->left, e->above, mode, turned);
-            for (int i = 0; i < SIDE * SIDE; i++)
-                out[i] = turned[i % SIDE * SIDE + i / SIDE];
+            int32_t turned[BLOCK * BLOCK];
+            predict_along(e->left, e->above, mode, n, turned);
+            for (int y = 0; y < n; y++)
+                for (int x = 0; x < n; x++)
+                    out[y * n + x] = turned[x * n + y];
         }
     }
 }
@@ -197,7 +207,8 @@ INLINE sides sides_of_luma(uint32_t i, uint32_t j, uint32_t q)
     const uint32_t row = part_row(i, q), column = part_column(j, q);
     return (sides){column > 0, row > 0, row > 0 && q != 3 && (q != 1 || j + 1 < TILE), q == 0 && j > 0};
 }
-INLINE sides sides_of_chroma(uint32_t i, uint32_t j)
+/* Of chroma, and of luma as one part. */
+INLINE sides sides_of_block(uint32_t i, uint32_t j)
 {
     return (sides){j > 0, i > 0, i > 0 && j + 1 < TILE, 0};
 }
@@ -210,12 +221,53 @@ INLINE void order_luma(const tile_picture *t, uint32_t row, uint32_t column, uin
 }
 
 /* Put a predicted part where it belongs. */
-INLINE void place_part(const int32_t *part, uint16_t *own, ptrdiff_t stride)
+INLINE void place_part(const int32_t *part, int n, uint16_t *own, ptrdiff_t stride)
 {
-    for (int y = 0; y < SIDE; y++)
-        for (int x = 0; x < SIDE; x++)
-            own[y * stride + x] = (uint16_t)part[y * SIDE + x];
+    for (int y = 0; y < n; y++)
+        for (int x = 0; x < n; x++)
+            own[y * stride + x] = (uint16_t)part[y * n + x];
 }
+
+/* Give all quarters of the block at (i, j) one mode. */
+INLINE void set_modes(tile_picture *t, uint32_t i, uint32_t j, uint8_t mode)
+{
+    for (uint32_t q = 0; q < QUARTERS; q++)
+        t->modes[part_row(i, q)][part_column(j, q)] = mode;
+}
+
+/*
+ * Add the inverse transform of a block's luma to what is predicted; c: row v, column h. Every other
+ * frequency each way is a part's: rows of v are those of parts 0 and 1 where v is even.
+ */
+INLINE void add_large(int32_t c[BLOCK][BLOCK], uint32_t rows, uint16_t *at, ptrdiff_t stride)
+{
+    int32_t down[BLOCK][BLOCK] = {{0}};
+    for (int v = 0; v < BLOCK; v++) {
+        if (!(rows >> v & 1))
+            continue;
+        for (int y = 0; y < BLOCK; y++)
+            for (int h = 0; h < BLOCK; h++)
+                down[y][h] += DCT16[v][y] * c[v][h];
+    }
+    for (int y = 0; y < BLOCK; y++) {
+        int32_t sums[BLOCK] = {0};
+        for (int h = 0; h < BLOCK; h++) {
+            const int32_t f = clamp((down[y][h] + 1024) >> 11, -65535, 65535);
+            if (!f)
+                continue;
+            for (int x = 0; x < BLOCK; x++)
+                sums[x] += f * DCT16[h][x];
+        }
+        for (int x = 0; x < BLOCK; x++) {
+            const int32_t sample = at[y * stride + x] + ((sums[x] + 4096) >> 13);
+            at[y * stride + x] = (uint16_t)clamp(sample, 0, FINE_MAX);
+        }
+    }
+}
+
+/* Where a part's frequency, by number, is in the transform of its block's luma. */
+INLINE uint32_t large_row(uint32_t k, uint32_t q) { return 2u * (ORDER[k] / SIDE) + (q >> 1); }
+INLINE uint32_t large_column(uint32_t k, uint32_t q) { return 2u * (ORDER[k] % SIDE) + (q & 1); }
 
 /* Write the block at (i, j) of a tile as blocks have their samples. */
 INLINE void write_block(const tile_picture *t, uint32_t i, uint32_t j, uint16_t *block)

@@ -62,12 +62,12 @@ INLINE void turn(line *d)
 }
 
 /* Sum of moduli of an orthonormal Hadamard transform of a part less its prediction, in bytes' steps. */
-INLINE float unlikeness(const line *part, const int32_t *prediction)
+INLINE float unlikeness(const line *part, const int32_t *prediction, int stride)
 {
     line d[SIDE];
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
-            d[y][x] = (int16_t)(part[y][x] - prediction[y * SIDE + x]);
+            d[y][x] = (int16_t)(part[y][x] - prediction[y * stride + x]);
     butterflies(d);
     turn(d);
     butterflies(d);
@@ -78,18 +78,23 @@ INLINE float unlikeness(const line *part, const int32_t *prediction)
     return (float)sum / SIDE;
 }
 
-/* What a part of the picture is, and the same turned, so that all directions lead down. */
+/* What a part of side n is, in 8x8, and the same turned, so that all directions lead down. */
 typedef struct {
-    line part[SIDE], turned[SIDE];
+    line part[QUARTERS][SIDE], turned[QUARTERS][SIDE];
     edges sharp, soft; /* in bytes' steps */
 } sight;
 
-INLINE void look(sight *s, const uint8_t *part, uint32_t stride, const edges *sharp, const edges *soft)
+INLINE void look(sight *s, const uint8_t *part, uint32_t stride, int n, const edges *sharp,
+                 const edges *soft)
 {
-    for (int y = 0; y < SIDE; y++)
-        for (int x = 0; x < SIDE; x++)
-            s->part[y][x] = s->turned[x][y] = part[y * stride + x];
-    for (int i = 0; i <= 2 * SIDE; i++) {
+    const int across = n / SIDE;
+    for (int y = 0; y < n; y++)
+        for (int x = 0; x < n; x++) {
+            const int16_t sample = part[y * stride + x];
+            s->part[y / SIDE * across + x / SIDE][y % SIDE][x % SIDE] = sample;
+            s->turned[x / SIDE * across + y / SIDE][x % SIDE][y % SIDE] = sample;
+        }
+    for (int i = 0; i <= 2 * n; i++) {
         s->sharp.above[i] = (sharp->above[i] + FINE / 2) / FINE;
         s->sharp.left[i] = (sharp->left[i] + FINE / 2) / FINE;
         s->soft.above[i] = (soft->above[i] + FINE / 2) / FINE;
@@ -97,21 +102,27 @@ INLINE void look(sight *s, const uint8_t *part, uint32_t stride, const edges *sh
     }
 }
 
-INLINE float unlike(const sight *s, int mode)
+INLINE float unlike(const sight *s, int mode, int n)
 {
-    int32_t out[SIDE * SIDE];
+    int32_t out[BLOCK * BLOCK];
     if (mode == PLANAR)
-        predict_plane(&s->soft, out);
+        predict_plane(&s->soft, n, out);
     else if (mode == MEAN)
-        predict_mean(&s->sharp, out);
+        predict_mean(&s->sharp, n, out);
     else {
-        const edges *e = (mode & 15) == FIRST_ANGLE ? &s->soft : &s->sharp;
+        const edges *e = is_soft(mode, n) ? &s->soft : &s->sharp;
         if (is_down(mode))
-            predict_along(e->above, e->left, mode, out);
+            predict_along(e->above, e->left, mode, n, out);
         else
-            predict_along(e->left, e->above, mode, out);
+            predict_along(e->left, e->above, mode, n, out);
     }
-    return unlikeness(mode < FIRST_ANGLE || is_down(mode) ? s->part : s->turned, out);
+    const int across = n / SIDE;
+    float sum = 0;
+    for (int q = 0; q < across * across; q++) {
+        const line *part = mode < FIRST_ANGLE || is_down(mode) ? s->part[q] : s->turned[q];
+        sum += unlikeness(part, out + q / across * SIDE * n + q % across * SIDE, n);
+    }
+    return sum;
 }
 
 /* The likeliest modes found so far, the best first. */
@@ -121,14 +132,15 @@ typedef struct {
     uint64_t looked_at;
 } finds;
 
-INLINE void find(finds *f, const sight *sights, uint32_t planes, const uint8_t *rank, int mode, float bit)
+INLINE void find(finds *f, const sight *sights, uint32_t planes, int n, const uint8_t *rank, int mode,
+                 float bit)
 {
     if (f->looked_at >> mode & 1)
         return;
     f->looked_at |= (uint64_t)1 << mode;
     float cost = bit * mode_bits(rank[mode]);
     for (uint32_t k = 0; k < planes; k++)
-        cost += unlike(&sights[k], mode);
+        cost += unlike(&sights[k], mode, n);
     for (uint32_t k = 0; k < TRIED; k++)
         if (cost < f->costs[k]) {
             for (uint32_t l = TRIED - 1; l > k; l--) {
@@ -142,8 +154,8 @@ INLINE void find(finds *f, const sight *sights, uint32_t planes, const uint8_t *
 }
 
 /* Look for modes; all of them, or those that are expected and a few angles, then their neighbours. */
-INLINE void search_modes(finds *f, const sight *sights, uint32_t planes, const uint8_t *order, float bit,
-                         int thorough)
+INLINE void search_modes(finds *f, const sight *sights, uint32_t planes, int n, const uint8_t *order,
+                         float bit, int thorough)
 {
     uint8_t rank[MODES];
     for (uint32_t r = 0; r < MODES; r++)
@@ -153,22 +165,22 @@ INLINE void search_modes(finds *f, const sight *sights, uint32_t planes, const u
         f->costs[k] = 3e38f;
     if (thorough) {
         for (int mode = 0; mode < MODES; mode++)
-            find(f, sights, planes, rank, mode, bit);
+            find(f, sights, planes, n, rank, mode, bit);
         return;
     }
     for (uint32_t r = 0; r < 4; r++)
-        find(f, sights, planes, rank, order[r], bit);
+        find(f, sights, planes, n, rank, order[r], bit);
     if (planes > 1)
         return;
     for (int mode = FIRST_ANGLE; mode < MODES; mode += COARSE)
-        find(f, sights, planes, rank, mode, bit);
+        find(f, sights, planes, n, rank, mode, bit);
     for (int far = COARSE / 2; far; far /= 2) {
         const int best = order[f->ranks[0]];
         if (best < FIRST_ANGLE)
             break;
         for (int side = -far; side <= far; side += 2 * far)
             if (best + side >= FIRST_ANGLE && best + side < MODES)
-                find(f, sights, planes, rank, best + side, bit);
+                find(f, sights, planes, n, rank, best + side, bit);
     }
 }
 
@@ -192,12 +204,11 @@ INLINE void transform_part(const uint8_t *part, uint32_t stride, const int32_t *
     both_ways(d, 1 / step, split);
 }
 
-/* Transform a part less the prediction that it has, and cut it while no index is known. */
-INLINE void cut_roughly(const uint8_t *part, uint32_t stride, float step, int split, rough_part *out)
+/* Cut latents while no index is known. */
+INLINE void cut_latents(rough_part *out)
 {
     eight cost = {0};
     eight_integers any = {0};
-    transform_part(part, stride, out->prediction, step, split, out->latents);
     for (int h = 0; h < SIDE; h++) {
         const eight x = out->latents[h];
         eight size;
@@ -219,10 +230,17 @@ INLINE void cut_roughly(const uint8_t *part, uint32_t stride, float step, int sp
         out->is_said |= any[i];
 }
 
+/* Transform a part less the prediction that it has, and cut it while no index is known. */
+INLINE void cut_roughly(const uint8_t *part, uint32_t stride, float step, int split, rough_part *out)
+{
+    transform_part(part, stride, out->prediction, step, split, out->latents);
+    cut_latents(out);
+}
+
 /* Put a prediction and what is said of it where a decoder has it. */
 INLINE void settle_roughly(const rough_part *p, int32_t step, int split, uint16_t *at, ptrdiff_t stride)
 {
-    place_part(p->prediction, at, stride);
+    place_part(p->prediction, SIDE, at, stride);
     if (!p->is_said)
         return;
     int32_t c[SIDE][SIDE];
@@ -239,13 +257,13 @@ INLINE void settle_roughly(const rough_part *p, int32_t step, int split, uint16_
 
 typedef struct {
     int32_t steps[2];
-    int thorough;
+    int thorough, no_large;
 } task;
 
 typedef struct {
     rough_part parts[PARTS];
     int16_t modes[QUARTERS + 1]; /* symbols; the last is chroma's */
-    int split;
+    int split, large;
 } coded_block;
 
 /*
@@ -266,20 +284,20 @@ INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
         sight seen;
         finds found;
         uint8_t order[MODES];
-        read_edges(at, TILE_LUMA, sides_of_luma(i, j, q), &sharp);
-        soften(&sharp, &soft);
+        read_edges(at, TILE_LUMA, sides_of_luma(i, j, q), SIDE, &sharp);
+        soften(&sharp, SIDE, &soft);
         order_luma(t, row, column, order);
         if (whole && !how->thorough) {
             found.ranks[0] = rank_of(whole->modes[q]);
         } else {
-            look(&seen, part, BLOCK, &sharp, &soft);
-            search_modes(&found, &seen, 1, order, MODE_SHARE * step / FINE, how->thorough);
+            look(&seen, part, BLOCK, SIDE, &sharp, &soft);
+            search_modes(&found, &seen, 1, SIDE, order, MODE_SHARE * step / FINE, how->thorough);
         }
         float least = 3e38f;
         for (uint32_t n = 0; n < (how->thorough ? TRIED : 1); n++) {
             rough_part now;
             const uint32_t rank = found.ranks[n];
-            predict_part(&sharp, &soft, order[rank], now.prediction);
+            predict_part(&sharp, &soft, order[rank], SIDE, now.prediction);
             cut_roughly(part, BLOCK, step, split, &now);
             now.cost += PRICE * mode_bits(rank);
             if (now.cost < least) {
@@ -295,6 +313,106 @@ INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
     return total;
 }
 
+/* The DCT-II of each column of sixteen, twice, between which the block is turned: c[h][v]. */
+INLINE void transform_large(float d[BLOCK][BLOCK], float scale)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        float c[BLOCK][BLOCK];
+        for (int v = 0; v < BLOCK; v++)
+            for (int x = 0; x < BLOCK; x += SIDE) {
+                eight sum = {0};
+                for (int y = 0; y < BLOCK; y++) {
+                    eight from;
+                    memcpy(&from, &d[y][x], sizeof from);
+                    sum += from * (DCT16[v][y] / 4096.0f);
+                }
+                memcpy(&c[v][x], &sum, sizeof sum);
+            }
+        for (int v = 0; v < BLOCK; v++)
+            for (int x = 0; x < BLOCK; x++) {
+                if (pass)
+                    d[v][x] = c[v][x] * scale;
+                else
+                    d[x][v] = c[v][x];
+            }
+    }
+}
+
+/* Latents of a block's luma less a prediction of all of it, and that prediction, by parts. */
+INLINE void transform_block(const uint8_t *block, const int32_t *prediction, float step, rough_part *parts)
+{
+    float d[BLOCK][BLOCK];
+    for (int y = 0; y < BLOCK; y++)
+        for (int x = 0; x < BLOCK; x++)
+            d[y][x] = (float)(block[y * BLOCK + x] * FINE - prediction[y * BLOCK + x]);
+    transform_large(d, 1 / step);
+    for (int q = 0; q < QUARTERS; q++)
+        for (int h = 0; h < SIDE; h++)
+            for (int v = 0; v < SIDE; v++) {
+                parts[q].latents[h][v] = d[2 * h + (q & 1)][2 * v + (q >> 1)];
+                parts[q].prediction[h * SIDE + v] =
+                    prediction[((q >> 1) * SIDE + h) * BLOCK + (q & 1) * SIDE + v];
+            }
+}
+
+/* Choose a mode of a block's luma as one part; returns what it costs. */
+INLINE float choose_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+                          coded_block *out)
+{
+    const float step = (float)how->steps[0];
+    uint16_t *at = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    edges sharp, soft;
+    sight seen;
+    finds found;
+    uint8_t order[MODES];
+    read_edges(at, TILE_LUMA, sides_of_block(i, j), BLOCK, &sharp);
+    soften(&sharp, BLOCK, &soft);
+    look(&seen, block, BLOCK, BLOCK, &sharp, &soft);
+    order_luma(t, 2 * i, 2 * j, order);
+    search_modes(&found, &seen, 1, BLOCK, order, MODE_SHARE * step / FINE, how->thorough);
+    float least = 3e38f;
+    for (uint32_t n = 0; n < (how->thorough ? TRIED : 1); n++) {
+        int32_t prediction[BLOCK * BLOCK];
+        rough_part now[QUARTERS];
+        float cost = PRICE * mode_bits(found.ranks[n]);
+        predict_part(&sharp, &soft, order[found.ranks[n]], BLOCK, prediction);
+        transform_block(block, prediction, step, now);
+        for (uint32_t q = 0; q < QUARTERS; q++) {
+            cut_latents(&now[q]);
+            cost += now[q].cost;
+        }
+        if (cost < least) {
+            least = cost;
+            memcpy(out->parts, now, sizeof now);
+            out->modes[0] = symbol_of(found.ranks[n]);
+        }
+    }
+    memset(out->modes + 1, 0, (QUARTERS - 1) * sizeof *out->modes);
+    return least;
+}
+
+/* Paint a block's luma as one part. */
+INLINE void settle_large(tile_picture *t, uint32_t i, uint32_t j, const coded_block *b, int32_t step)
+{
+    uint16_t *at = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    int32_t c[BLOCK][BLOCK];
+    uint32_t rows = 0;
+    uint8_t order[MODES];
+    order_luma(t, 2 * i, 2 * j, order);
+    set_modes(t, i, j, order[rank_of(b->modes[0])]);
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        place_part(b->parts[q].prediction, SIDE, at + (q >> 1) * SIDE * TILE_LUMA + (q & 1) * SIDE, TILE_LUMA);
+        for (uint32_t h = 0; h < SIDE; h++)
+            for (uint32_t v = 0; v < SIDE; v++) {
+                const int32_t x = clamp(b->parts[q].symbols[h][v] * step, -65535, 65535);
+                c[2 * v + (q >> 1)][2 * h + (q & 1)] = x;
+                rows |= (uint32_t)(x != 0) << (2 * v + (q >> 1));
+            }
+    }
+    if (rows)
+        add_large(c, rows, at, TILE_LUMA);
+}
+
 INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                           coded_block *out)
 {
@@ -305,16 +423,16 @@ INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t
     uint8_t order[MODES];
     uint16_t *at[] = {t->u + i * HALF * TILE_CHROMA + j * HALF, t->v + i * HALF * TILE_CHROMA + j * HALF};
     for (uint32_t k = 0; k < 2; k++) {
-        read_edges(at[k], TILE_CHROMA, sides_of_chroma(i, j), &sharp[k]);
-        soften(&sharp[k], &soft[k]);
-        look(&seen[k], block + part_start(QUARTERS + k), HALF, &sharp[k], &soft[k]);
+        read_edges(at[k], TILE_CHROMA, sides_of_block(i, j), SIDE, &sharp[k]);
+        soften(&sharp[k], SIDE, &soft[k]);
+        look(&seen[k], block + part_start(QUARTERS + k), HALF, SIDE, &sharp[k], &soft[k]);
     }
     order_modes(t->modes[2 * i][2 * j], PLANAR, order);
-    search_modes(&found, seen, 2, order, MODE_SHARE * step / FINE, how->thorough);
+    search_modes(&found, seen, 2, SIDE, order, MODE_SHARE * step / FINE, how->thorough);
     out->modes[QUARTERS] = symbol_of(found.ranks[0]);
     for (uint32_t k = 0; k < 2; k++) {
         rough_part *part = &out->parts[QUARTERS + k];
-        predict_part(&sharp[k], &soft[k], order[found.ranks[0]], part->prediction);
+        predict_part(&sharp[k], &soft[k], order[found.ranks[0]], SIDE, part->prediction);
         cut_roughly(block + part_start(QUARTERS + k), HALF, step, 0, part);
         settle_roughly(part, how->steps[1], 0, at[k], TILE_CHROMA);
     }
@@ -324,21 +442,25 @@ INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t
 INLINE void choose_block(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                          coded_block *out)
 {
-    const float whole = choose_luma(t, i, j, block, how, NULL, out);
-    out->split = 0;
+    coded_block other;
+    uint16_t painted[BLOCK][BLOCK];
+    uint8_t modes[QUARTERS];
+    uint16_t *own = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    const float large = how->no_large ? 3e38f : choose_large(t, i, j, block, how, &other);
+    float least = choose_luma(t, i, j, block, how, NULL, out);
+    out->split = out->large = 0;
     int is_said = 0;
     for (uint32_t q = 0; q < QUARTERS; q++)
         is_said |= out->parts[q].is_said;
-    if (is_said) { /* nobody asks for a transform where luma says nothing */
-        uint16_t painted[BLOCK][BLOCK];
-        uint8_t modes[QUARTERS];
+    if (is_said && !(large < least && !how->thorough)) { /* nobody asks for a transform where luma says nothing */
         coded_block small;
-        uint16_t *own = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
         for (uint32_t y = 0; y < BLOCK; y++)
             memcpy(painted[y], own + y * TILE_LUMA, sizeof painted[y]);
         for (uint32_t q = 0; q < QUARTERS; q++)
             modes[q] = t->modes[part_row(i, q)][part_column(j, q)];
-        if (choose_luma(t, i, j, block, how, out, &small) < whole) {
+        const float cost = choose_luma(t, i, j, block, how, out, &small);
+        if (cost < least) {
+            least = cost;
             memcpy(out->parts, small.parts, QUARTERS * sizeof *small.parts);
             memcpy(out->modes, small.modes, QUARTERS * sizeof *small.modes);
             out->split = 1;
@@ -348,6 +470,13 @@ INLINE void choose_block(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
             for (uint32_t q = 0; q < QUARTERS; q++)
                 t->modes[part_row(i, q)][part_column(j, q)] = modes[q];
         }
+    }
+    if (large < least) {
+        memcpy(out->parts, other.parts, QUARTERS * sizeof *other.parts);
+        memcpy(out->modes, other.modes, QUARTERS * sizeof *other.modes);
+        out->split = 0;
+        out->large = 1;
+        settle_large(t, i, j, out, how->steps[0]);
     }
     choose_chroma(t, i, j, block, how, out);
 }
@@ -385,7 +514,7 @@ CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32
 {
     uint8_t rank[SIDE * SIDE];
     rank_frequencies(rank);
-    const task how = {{steps[0], steps[1]}, thorough != 0};
+    const task how = {{steps[0], steps[1]}, (thorough & 1) != 0, (thorough & 2) != 0};
     tile_picture t;
     coded_block block;
     for (uint32_t top = 0; top < rows; top += TILE)
@@ -395,10 +524,10 @@ CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32
                 const size_t place = (size_t)(top + i) * columns + left + j;
                 choose_block(&t, i, j, blocks + place * SAMPLES, &how, &block);
                 memcpy(modes + place * (QUARTERS + 1), block.modes, sizeof block.modes);
-                split[place] = (uint8_t)block.split;
+                split[place] = (uint8_t)(block.split | block.large << 1);
                 ends[place] = list_block(&block, (uint32_t)place, rank, at, values);
                 for (uint32_t p = 0; p < PARTS; p++)
-                    place_part(block.parts[p].prediction, prediction + place * SAMPLES + part_start(p),
+                    place_part(block.parts[p].prediction, SIDE, prediction + place * SAMPLES + part_start(p),
                                part_stride(p));
             }
     uint32_t count = 0; /* and now place by place without gaps */
@@ -423,12 +552,12 @@ typedef struct {
     const float *rounding;
 } cutting;
 
-/* Cut a part's latents, by frequency, to symbols PARTS apart, and paint them; as `rtc_quantise`. */
-INLINE void cut_part(const float *latents, const cutting *how, int32_t step, int split, int16_t *symbols,
-                     uint16_t *at, ptrdiff_t stride)
+/* Cut a part's latents, by frequency, to symbols PARTS apart; as `rtc_quantise`. Returns whether any is said. */
+INLINE int cut_part(const float *latents, const cutting *how, int16_t *symbols)
 {
-    int32_t c[SIDE][SIDE] = {{0}}, energy = 0, sum = 0;
-    uint32_t stage = 0, rows = 0;
+    int32_t energy = 0, sum = 0;
+    uint32_t stage = 0;
+    int is_said = 0;
     for (uint32_t k = 0; k < SIDE * SIDE; k++) {
         const uint32_t d = how->diagonal[k];
         for (; stage < d; stage++, sum = 0)
@@ -442,14 +571,82 @@ INLINE void cut_part(const float *latents, const cutting *how, int32_t step, int
                 n = whole > SYMBOL_MAX ? SYMBOL_MAX : (int32_t)whole;
         }
         symbols[k * PARTS] = (int16_t)(x < 0 ? -n : n);
-        if (n) {
-            sum += n < CAPPED ? n : CAPPED;
-            c[ORDER[k] / SIDE][ORDER[k] % SIDE] = clamp((x < 0 ? -n : n) * step, -65535, 65535);
-            rows |= 1u << ORDER[k] / SIDE;
-        }
+        sum += n < CAPPED ? n : CAPPED;
+        is_said |= n;
     }
-    if (rows)
-        add_part(c, rows, split, at, (uint32_t)stride);
+    return is_said;
+}
+
+/* Cut part p of a block and paint it. */
+INLINE void cut_small(tile_picture *t, uint32_t i, uint32_t j, uint32_t p, const uint8_t *block,
+                      const int16_t *modes, const int32_t *steps, int is_split, const uint8_t *rank,
+                      const cutting *of_block, int16_t *symbols)
+{
+    const int is_luma = p < QUARTERS;
+    uint16_t *at = p == QUARTERS ? t->u : t->v;
+    ptrdiff_t across = TILE_CHROMA;
+    sides there = sides_of_block(i, j);
+    uint8_t order[MODES];
+    if (is_luma) {
+        const uint32_t row = part_row(i, p), column = part_column(j, p);
+        order_luma(t, row, column, order);
+        t->modes[row][column] = order[rank_of(modes[p])];
+        at = t->y + row * SIDE * TILE_LUMA + column * SIDE;
+        across = TILE_LUMA;
+        there = sides_of_luma(i, j, p);
+    } else {
+        order_modes(t->modes[2 * i][2 * j], PLANAR, order);
+        at += i * HALF * TILE_CHROMA + j * HALF;
+    }
+    edges sharp, soft;
+    rough_part part;
+    float latents[SIDE * SIDE];
+    const int32_t step = steps[!is_luma];
+    cutting how = *of_block;
+    how.indices += p;
+    how.kinds += is_luma ? 0 : (LAST_KIND + 1) * LEVELS;
+    read_edges(at, across, there, SIDE, &sharp);
+    soften(&sharp, SIDE, &soft);
+    predict_part(&sharp, &soft, order[rank_of(modes[is_luma ? p : QUARTERS])], SIDE, part.prediction);
+    transform_part(block + part_start(p), part_stride(p), part.prediction, (float)step,
+                   is_luma && is_split, part.latents);
+    for (uint32_t h = 0; h < SIDE; h++)
+        for (uint32_t v = 0; v < SIDE; v++)
+            latents[rank[h * SIDE + v]] = part.latents[h][v];
+    part.is_said = cut_part(latents, &how, symbols + p);
+    for (uint32_t h = 0; h < SIDE; h++)
+        for (uint32_t v = 0; v < SIDE; v++)
+            part.symbols[h][v] = symbols[rank[h * SIDE + v] * PARTS + p];
+    settle_roughly(&part, step, is_luma && is_split, at, across);
+}
+
+/* Cut a block's luma as one part and paint it. */
+INLINE void cut_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, int16_t mode,
+                      int32_t step, const uint8_t *rank, const cutting *of_block, int16_t *symbols)
+{
+    coded_block b;
+    edges sharp, soft;
+    int32_t prediction[BLOCK * BLOCK];
+    uint8_t order[MODES];
+    b.modes[0] = mode;
+    order_luma(t, 2 * i, 2 * j, order);
+    read_edges(t->y + i * BLOCK * TILE_LUMA + j * BLOCK, TILE_LUMA, sides_of_block(i, j), BLOCK, &sharp);
+    soften(&sharp, BLOCK, &soft);
+    predict_part(&sharp, &soft, order[rank_of(mode)], BLOCK, prediction);
+    transform_block(block, prediction, (float)step, b.parts);
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        float latents[SIDE * SIDE];
+        cutting how = *of_block;
+        how.indices += q;
+        for (uint32_t h = 0; h < SIDE; h++)
+            for (uint32_t v = 0; v < SIDE; v++)
+                latents[rank[h * SIDE + v]] = b.parts[q].latents[h][v];
+        cut_part(latents, &how, symbols + q);
+        for (uint32_t h = 0; h < SIDE; h++)
+            for (uint32_t v = 0; v < SIDE; v++)
+                b.parts[q].symbols[h][v] = symbols[rank[h * SIDE + v] * PARTS + q];
+    }
+    settle_large(t, i, j, &b, step);
 }
 
 /*
@@ -472,42 +669,13 @@ CLONES EXPORT void rtc_spatial_quantise(const uint8_t *restrict blocks, uint32_t
             for (uint32_t n = 0; n < TILE * TILE; n++) {
                 const uint32_t i = n / TILE, j = n % TILE;
                 const size_t place = (size_t)(top + i) * columns + left + j;
-                const int16_t *said = modes + place * (QUARTERS + 1);
-                uint8_t order[MODES];
-                for (uint32_t p = 0; p < PARTS; p++) {
-                    const int is_luma = p < QUARTERS;
-                    uint16_t *at = p == QUARTERS ? t.u : t.v;
-                    ptrdiff_t across = TILE_CHROMA;
-                    sides there = sides_of_chroma(i, j);
-                    if (is_luma) {
-                        const uint32_t row = part_row(i, p), column = part_column(j, p);
-                        order_luma(&t, row, column, order);
-                        t.modes[row][column] = order[rank_of(said[p])];
-                        at = t.y + row * SIDE * TILE_LUMA + column * SIDE;
-                        across = TILE_LUMA;
-                        there = sides_of_luma(i, j, p);
-                    } else {
-                        order_modes(t.modes[2 * i][2 * j], PLANAR, order);
-                        at += i * HALF * TILE_CHROMA + j * HALF;
-                    }
-                    edges sharp, soft;
-                    int32_t prediction[SIDE * SIDE];
-                    eight d[SIDE];
-                    float latents[SIDE * SIDE];
-                    const int is_split = is_luma && split[place];
-                    const cutting how = {diagonal, indices + place * stride + p,
-                                         contexts + (is_luma ? 0 : LAST_KIND + 1) * LEVELS, rounding};
-                    read_edges(at, across, there, &sharp);
-                    soften(&sharp, &soft);
-                    predict_part(&sharp, &soft, order[rank_of(said[is_luma ? p : QUARTERS])], prediction);
-                    place_part(prediction, at, across);
-                    transform_part(blocks + place * SAMPLES + part_start(p), part_stride(p), prediction,
-                                   (float)steps[!is_luma], is_split, d);
-                    for (uint32_t h = 0; h < SIDE; h++)
-                        for (uint32_t v = 0; v < SIDE; v++)
-                            latents[rank[h * SIDE + v]] = d[h][v];
-                    cut_part(latents, &how, steps[!is_luma], is_split, symbols + place * stride + p, at,
-                             across);
-                }
+                const cutting how = {diagonal, indices + place * stride, contexts, rounding};
+                const int is_large = split[place] >> 1;
+                if (is_large)
+                    cut_large(&t, i, j, blocks + place * SAMPLES, modes[place * (QUARTERS + 1)], steps[0],
+                              rank, &how, symbols + place * stride);
+                for (uint32_t p = is_large ? QUARTERS : 0; p < PARTS; p++)
+                    cut_small(&t, i, j, p, blocks + place * SAMPLES, modes + place * (QUARTERS + 1),
+                              steps, split[place] & 1, rank, &how, symbols + place * stride);
             }
 }

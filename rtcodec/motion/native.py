@@ -40,9 +40,9 @@ block: top left, top right, bottom left, bottom right."""
 
 QUARTERS = 4
 
-INTRA, ALONE = 1, 2
+INTRA, ALONE, WHOLE = 1, 2, 4
 """What is said of a block beside its vectors: it has no prediction; those of its tile do not
-overlap."""
+overlap; its luma is one part, without edges within."""
 
 NO_QP = 255
 "In place of a qp: see `Reference.qps`."

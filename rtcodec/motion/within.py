@@ -28,8 +28,11 @@ from rtcodec.motion.native import (
 )
 from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
 
-MODE_CHANNELS: Final = (0, 1, 3, 4, 2)
+MODE_CHANNELS: Final = (1, 3, 4, 5, 2)
 "Of the channels behind latents, those that say the modes of four quarters and of chroma."
+
+LARGE_CHANNEL: Final = 0
+"Whether luma of a block is one part."
 
 _TILE_BLOCKS = 4
 
@@ -122,7 +125,8 @@ def mode_symbols(modes: NDArray[np.int16], split: NDArray[np.uint8]) -> NDArray[
     """Return what is said of blocks beside latents, int16 [h16, w16, 10]."""
     said = np.zeros((*split.shape, CHANNELS), np.int16)
     said[..., MODE_CHANNELS] = modes
-    said[..., SPLIT_CHANNEL] = split
+    said[..., SPLIT_CHANNEL] = split & 1
+    said[..., LARGE_CHANNEL] = split >> 1
     return said
 
 
