@@ -1,9 +1,9 @@
 """
 Frames predicted from themselves in plain Python: what `within.paint` must equal (SPEC.md 9.6).
 
-Each 8x8 part of a tile is predicted from the samples around it that are painted already, by one of
-35 modes: planar, their mean, and 33 directions (ITU-T H.265 8.4.4.2, without its filters at edges).
-A mode is said by its rank among those that the parts on the left and above make likely. Nothing of
+Each 8x8 part of a tile, or all 16x16 of a block's luma, is predicted from the samples around it that
+are painted already, by one of 35 modes: planar, their mean, and 33 directions (ITU-T H.265 8.4.4.2,
+without its filters at edges). A mode is said by its rank among those that the parts on the left and above make likely. Nothing of
 another tile is looked at, so a lost one harms no other.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.motion.native import BLOCK_SAMPLES, Fine, Steps
-from rtcodec.motion.transform import FINE_MAX, ORDER, PARTS, SIDE, inverse
-from rtcodec.motion.within import MODE_CHANNELS
+from rtcodec.motion.transform import FINE_MAX, LARGE, LARGE_SIDE, ORDER, PARTS, SIDE, inverse
+from rtcodec.motion.within import LARGE_CHANNEL, MODE_CHANNELS
 
 PLANAR, MEAN, FIRST_ANGLE, ACROSS, DOWN, MODES = 0, 1, 2, 10, 26, 35
 GREY: Final = 128 * 16
@@ -27,7 +27,7 @@ INVERSE: Final = (4096, 1638, 910, 630, 482, 390, 315, 256)
 INVERSE_ANGLES: Final = dict(zip(range(11, 26), INVERSE + INVERSE[-2::-1], strict=True))
 
 Edge = NDArray[np.int64]
-"The corner beside a part, and 16 samples from there along one of its sides."
+"The corner beside a part, and twice its side of samples from there along one of its sides."
 
 
 def paint(symbols: NDArray[np.int16], steps: Steps) -> Fine:
@@ -54,6 +54,12 @@ def _paint_tile(symbols: NDArray[np.int64], steps: Steps) -> NDArray[np.int64]:
             a = modes[row, column - 1] if column else PLANAR
             b = modes[row - 1, column] if row else PLANAR
             mode = mode_order(int(a), int(b))[rank_of(int(said[MODE_CHANNELS[quarter]]))]
+            if said[LARGE_CHANNEL]:
+                modes[row : row + 2, column : column + 2] = mode
+                there = painted[1::2, 1::2].copy()
+                _paint_part(luma, there, i, j, mode, _large_residual(latents, steps[0]))
+                painted[row : row + 2, column : column + 2] = True
+                break
             modes[row, column] = mode
             added = _residual(latents[:, quarter], steps[0], split=bool(said[-1]))
             _paint_part(luma, painted, row, column, mode, added)
@@ -80,8 +86,20 @@ def _paint_part(
 ) -> None:
     """Paint part (row, column) of a tile's plane; *painted* says which parts of it are there."""
     part = predict(*edges(plane, painted, row, column), mode) + added
-    y, x = SIDE * row, SIDE * column
-    plane[y : y + SIDE, x : x + SIDE] = np.clip(part, 0, FINE_MAX)
+    n = len(part)
+    y, x = n * row, n * column
+    plane[y : y + n, x : x + n] = np.clip(part, 0, FINE_MAX)
+
+
+def _large_residual(symbols: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Of a block's luma in 16x16: each of its parts has every other frequency, each way."""
+    coefficients = np.empty((LARGE_SIDE, LARGE_SIDE), np.int64)
+    for q in range(4):
+        part = np.empty(SIDE * SIDE, np.int64)
+        part[ORDER] = np.clip(symbols[:, q] * step, -65535, 65535)
+        coefficients[q // 2 :: 2, q % 2 :: 2] = part.reshape(SIDE, SIDE)
+    down = np.clip((LARGE.T @ coefficients + 1024) >> 11, -65535, 65535)
+    return np.asarray((down @ LARGE + 4096) >> 13)
 
 
 def _residual(symbols: NDArray[np.int64], step: int, *, split: bool = False) -> NDArray[np.int64]:
@@ -99,20 +117,21 @@ def edges(
     What is not painted is as the nearest before it on the way from below on the left, up, and to
     the right; before the first, as that; where there is none, grey.
     """
-    n = painted.shape[0]
+    count = painted.shape[0]
+    n = plane.shape[0] // count
 
     def has(r: int, c: int) -> bool:
-        return 0 <= r < n and 0 <= c < n and bool(painted[r, c])
+        return 0 <= r < count and 0 <= c < count and bool(painted[r, c])
 
-    y, x = SIDE * row, SIDE * column
+    y, x = n * row, n * column
     line: list[int | None] = []
     for r in (row + 1, row):
-        rows = range(SIDE * r + SIDE - 1, SIDE * r - 1, -1)
+        rows = range(n * r + n - 1, n * r - 1, -1)
         line += [int(plane[k, x - 1]) if has(r, column - 1) else None for k in rows]
     corner = has(row, column - 1) and has(row - 1, column)
     line.append(int(plane[y - 1, x - 1]) if corner else None)
     for c in (column, column + 1):
-        columns = range(SIDE * c, SIDE * c + SIDE)
+        columns = range(n * c, n * c + n)
         line += [int(plane[y - 1, k]) if has(row - 1, c) else None for k in columns]
     last = next((sample for sample in line if sample is not None), GREY)
     filled = []
@@ -120,43 +139,53 @@ def edges(
         last = last if sample is None else sample
         filled.append(last)
     whole = np.array(filled)
-    return whole[2 * SIDE :], whole[2 * SIDE :: -1]
+    return whole[2 * n :], whole[2 * n :: -1]
 
 
 def soften(above: Edge, left: Edge) -> tuple[Edge, Edge]:
     """Return edges with each sample but the ends mixed with those beside it, 1:2:1."""
     line = np.concatenate((left[:0:-1], above))
     line[1:-1] = (line[:-2] + 2 * line[1:-1] + line[2:] + 2) >> 2
-    return line[2 * SIDE :], line[2 * SIDE :: -1]
+    corner = len(line) // 2
+    return line[corner:], line[corner::-1]
 
 
 def predict(above: Edge, left: Edge, mode: int) -> NDArray[np.int64]:
-    """Return a part, [8, 8], predicted from its edges."""
-    if mode in (PLANAR, 2, 18, 34):
+    """Return a part, [8, 8] or [16, 16], predicted from its edges."""
+    n = len(above) // 2
+    if mode == PLANAR or is_soft(mode, n):
         above, left = soften(above, left)
-    i = np.arange(SIDE)
+    i = np.arange(n)
+    shift = n.bit_length()
     if mode == PLANAR:
-        across = (7 - i) * left[1 : SIDE + 1, None] + (i + 1) * above[SIDE + 1]
-        down = (7 - i[:, None]) * above[1 : SIDE + 1] + (i[:, None] + 1) * left[SIDE + 1]
-        return np.asarray((across + down + 8) >> 4)
+        across = (n - 1 - i) * left[1 : n + 1, None] + (i + 1) * above[n + 1]
+        down = (n - 1 - i[:, None]) * above[1 : n + 1] + (i[:, None] + 1) * left[n + 1]
+        return np.asarray((across + down + n) >> shift)
     if mode == MEAN:
-        mean = (above[1 : SIDE + 1].sum() + left[1 : SIDE + 1].sum() + 8) >> 4
-        return np.full((SIDE, SIDE), mean)
+        mean = (above[1 : n + 1].sum() + left[1 : n + 1].sum() + n) >> shift
+        return np.full((n, n), mean)
     if mode < (ACROSS + DOWN) // 2:
         return _along(left, above, mode).T
     return _along(above, left, mode)
 
 
+def is_soft(mode: int, n: int) -> bool:
+    """Whether a direction is predicted from softened edges: see SPEC.md."""
+    if n == SIDE:
+        return mode in (2, 18, 34)
+    return mode > MEAN and abs(mode - ACROSS) > 1 and abs(mode - DOWN) > 1
+
+
 def _along(main: Edge, side: Edge, mode: int) -> NDArray[np.int64]:
-    angle = ANGLES[mode]
-    out = np.empty((SIDE, SIDE), np.int64)
+    angle, n = ANGLES[mode], len(main) // 2
+    out = np.empty((n, n), np.int64)
 
     def sample(at: int) -> int:
         if at >= 0:
             return int(main[at])
         return int(side[(-at * INVERSE_ANGLES[mode] + 128) >> 8])
 
-    for y, x in np.ndindex(SIDE, SIDE):
+    for y, x in np.ndindex(n, n):
         far = (y + 1) * angle
         at, part = x + 1 + (far >> 5), far & 31
         if part:

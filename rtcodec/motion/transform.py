@@ -45,6 +45,12 @@ for _half in range(2):
         (1108, -2676, 2676, -1108),
     )
 
+LARGE_SIDE = 16
+_AT = (2 * np.arange(LARGE_SIDE) + 1) * np.arange(LARGE_SIDE)[:, None]
+LARGE = np.rint(4096 * np.cos(np.pi / 32 * _AT) * np.sqrt(np.where(_AT[:, :1] > 0, 2, 1) / 16))
+LARGE = LARGE.astype(np.int64)
+"Rows are frequencies; 4096 times the orthonormal DCT-II of sixteen samples."
+
 ORDER = np.array(
     sorted(range(SIDE * SIDE), key=lambda at: (at // SIDE + at % SIDE, at // SIDE)), np.int64
 )
