@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.engine.api import EncodeOutput
-from rtcodec.entropy.cdf import PROB_BITS, SCALE_COUNT, Z_MAX, EntropyTables
+from rtcodec.entropy.cdf import PROB_BITS, Z_MAX, EntropyTables
 from rtcodec.entropy.native import gather_tiles, tile_costs
 from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
 from rtcodec.entropy.tile import gather_hyper
@@ -59,7 +59,7 @@ class TileCosts:
         self._tables = tables
         self._z_bits = _bits(tables.z_cdf)  # [64, Cz, 31]
         y_bits = _bits(tables.y_cdf)  # [64, K - 1]
-        self._y_costs = np.zeros((SCALE_COUNT, 256), np.uint16)
+        self._y_costs = np.zeros((len(y_bits), 256), np.uint16)
         self._y_costs[:, : y_bits.shape[1]] = np.round(y_bits * _UNITS)
 
     def bits(

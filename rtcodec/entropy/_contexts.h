@@ -115,6 +115,8 @@ INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uin
         motion_levels(state, tile, channel, levels);
         offsets_of(tables->contexts[KINDS - MOTION + channel], levels, offsets);
         move_indices(offsets, from, 1, 1, to);
+        for (uint32_t p = 0; p < PLACES && tables->rows > SCALES; p++)
+            to[p] = (uint8_t)(to[p] ? SCALES + to[p] / 2 : 0);
         for (uint32_t p = 0; p < PLACES && channel == MOTION - 1; p++)
             to[p] = state->luma[p] ? to[p] : 0; /* where no luma is, no transform is chosen */
         return;

@@ -151,7 +151,7 @@ INLINE int32_t decode_groups(rtc_decoder *decoder, const rtc_tables *tables,
     for (; group + lanes <= count && (size_t)(end - at) >= 2 * ESCAPE_WORDS * lanes; group += lanes) {
 #pragma GCC unroll 8
         for (uint32_t k = 0; k < lanes; k++) {
-            const uint32_t place = found[group + k], index = indices[place] & (SCALES - 1);
+            const uint32_t place = found[group + k], index = indices[place] & (ROWS - 1);
             const uint32_t radius = tables->radius[index];
             uint32_t escape;
             const uint32_t symbol = take_symbol(tables, index, &state[k], &escape);
@@ -216,7 +216,7 @@ INLINE int32_t decode_y(rtc_decoder *decoder, const rtc_tables *tables, const ui
         int32_t status = decode_many(decoder, tables, indices, found, n, symbols, &done);
         const int last = from == count || n - done >= decoder->lanes;
         for (; !status && last && done < n; done++)
-            status = decode_checked(decoder, tables, indices[found[done]] & (SCALES - 1),
+            status = decode_checked(decoder, tables, indices[found[done]] & (ROWS - 1),
                                     symbols + found[done]);
         if (status)
             return status;
@@ -236,7 +236,7 @@ INLINE int32_t decode_all(rtc_decoder *decoder, const rtc_tables *tables, const 
     if (n >= decoder->lanes)
         status = decode_many(decoder, tables, indices, found, n, symbols, &done);
     for (; !status && done < n; done++)
-        status = decode_checked(decoder, tables, indices[found[done]] & (SCALES - 1),
+        status = decode_checked(decoder, tables, indices[found[done]] & (ROWS - 1),
                                 symbols + found[done]);
     return status;
 }

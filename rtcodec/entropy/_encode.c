@@ -19,7 +19,7 @@ INLINE void list_coded(const rtc_tables *tables, const uint8_t *indices, const i
         for (uint32_t at = from; at < to; at++)
             misplaced |= (uint16_t)(symbols[at] & -(indices[at] == 0));
         for (uint32_t k = 0; k < n_found; k++) {
-            const uint32_t index = indices[found[k]] & (SCALES - 1);
+            const uint32_t index = indices[found[k]] & (ROWS - 1);
             const int32_t radius = tables->radius[index], symbol = symbols[found[k]];
             uint32_t place = (uint32_t)(symbol + radius);
             if (UNLIKELY(place > 2 * (uint32_t)radius)) {
@@ -59,15 +59,15 @@ INLINE uint32_t cost_of(const rtc_tables *tables, const uint16_t *cost, uint32_t
 
 /*
  * What the latents of each tile cost, in 1/256 bit, but for the rounding of states.
- * cost: [SCALES][COST_ROW], of each symbol from the lowest, the escape last, row 0 all zero;
+ * cost: [rows of the tables][COST_ROW], of each symbol from the lowest, the escape last, row 0 all zero;
  * indices, symbols: [n_tiles][per_tile], a multiple of 8; symbols checked: 0 where the index is.
  */
 EXPORT void rtc_tile_costs(const rtc_tables *tables, const uint16_t *cost, const uint8_t *indices,
                            const int16_t *symbols, uint32_t n_tiles, uint32_t per_tile,
                            uint32_t *totals)
 {
-    uint16_t zero[SCALES]; /* what a symbol of 0 costs */
-    for (uint32_t index = 0; index < SCALES; index++)
+    uint16_t zero[ROWS]; /* what a symbol of 0 costs */
+    for (uint32_t index = 0; index < tables->rows; index++)
         zero[index] = cost[index * COST_ROW + tables->radius[index]];
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint32_t total = 0;
@@ -75,13 +75,13 @@ EXPORT void rtc_tile_costs(const rtc_tables *tables, const uint16_t *cost, const
             if (!load64(indices)) /* skipped, all of them: nothing to pay */
                 continue;
             for (uint32_t k = 0; k < 8; k++)
-                total += zero[indices[k] & (SCALES - 1)];
+                total += zero[indices[k] & (ROWS - 1)];
             if (!(load64(symbols) | load64(symbols + 4)))
                 continue;
             for (uint32_t k = 0; k < 8; k++)
                 if (symbols[k])
-                    total += cost_of(tables, cost, indices[k] & (SCALES - 1), symbols[k])
-                             - zero[indices[k] & (SCALES - 1)];
+                    total += cost_of(tables, cost, indices[k] & (ROWS - 1), symbols[k])
+                             - zero[indices[k] & (ROWS - 1)];
         }
         totals[tile] = total;
     }
@@ -127,10 +127,10 @@ INLINE uint32_t put_raw(uint32_t state, uint32_t bits, uint32_t n_bits, uint8_t 
     return make_room(state, 1u << (32 - n_bits), at) << n_bits | bits;
 }
 
-/* The scale index whose table holds entry *number*; slow, for escapes. */
+/* The table that holds entry *number*; slow, for escapes. */
 static uint32_t index_of(const rtc_tables *tables, uint32_t number)
 {
-    uint32_t index = SCALES - 1;
+    uint32_t index = tables->rows - 1;
     while (tables->first[index] > number)
         index--;
     return index;

@@ -81,11 +81,13 @@ enum {
     PROB_BITS = 14,
     PROB_SCALE = 1 << PROB_BITS,
     SCALES = 64,
+    SAID = 32, /* tables of what is said of blocks, where a model has them */
+    ROWS = 128, /* room for all, a power of two: no index that changes while it is read leaves it */
     QPS = 64,
     Z_MAX = 15,
     Z_ROW = 32, /* numbers in a cumulative table of a hyper-latent */
     Y_ROW = 257 + 1, /* at most 256 symbols, the end, and one more that a load may reach */
-    Y_STARTS = (SCALES - 1) * Y_ROW + 2,
+    Y_STARTS = (SCALES + SAID - 1) * Y_ROW + 2,
     LOOKUP_BITS = 11,
     LOOKUP = 1 << LOOKUP_BITS,
     LOOKUP_SHIFT = PROB_BITS - LOOKUP_BITS,
@@ -120,10 +122,11 @@ enum status { OK, TRUNCATED, STATE_TOO_SMALL, ESCAPE_RANGE, BYTES_LEFT, STATE_LE
 typedef struct {
     uint32_t hyper_channels;
     uint32_t has_contexts;
+    uint32_t rows; /* tables, the first one empty; SCALES, or SAID more */
     int8_t contexts[KINDS][LEVELS]; /* offsets of scale indices */
-    uint16_t first[SCALES]; /* where a scale index begins in `start` and `reciprocal` */
-    uint8_t radius[SCALES];
-    uint8_t lookup[SCALES][LOOKUP]; /* slot / 8 -> symbol of slot / 8 * 8, from the lowest */
+    uint16_t first[ROWS]; /* where a table begins in `start` and `reciprocal` */
+    uint8_t radius[ROWS];
+    uint8_t lookup[ROWS][LOOKUP]; /* slot / 8 -> symbol of slot / 8 * 8, from the lowest */
     uint16_t start[Y_STARTS];       /* cumulative tables, 2**14 at their ends */
     uint64_t reciprocal[Y_STARTS];  /* of the frequency: floor(2**46 / f) + 1 */
     uint16_t z_cdf[];               /* [QPS][hyper_channels][Z_ROW] */

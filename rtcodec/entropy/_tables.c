@@ -4,7 +4,7 @@
 #include "_rans.h"
 
 /* Raised whenever a function's arguments change; native.LIBRARY_VERSION is the same. */
-#define LIBRARY_VERSION 3
+#define LIBRARY_VERSION 4
 
 EXPORT uint32_t rtc_version(void)
 {
@@ -17,20 +17,21 @@ EXPORT size_t rtc_tables_size(uint32_t hyper_channels)
 }
 
 /*
- * y_cdf: uint16 [64][columns], z_cdf: uint16 [64][hyper_channels][32], both valid; contexts: int8
+ * y_cdf: uint16 [rows][columns], z_cdf: uint16 [64][hyper_channels][32], both valid; contexts: int8
  * [30][16], or NULL where symbols do not depend on others.
  */
-EXPORT void rtc_tables_build(rtc_tables *tables, const uint16_t *y_cdf, uint32_t columns,
-                             const uint16_t *z_cdf, uint32_t hyper_channels,
+EXPORT void rtc_tables_build(rtc_tables *tables, const uint16_t *y_cdf, uint32_t rows,
+                             uint32_t columns, const uint16_t *z_cdf, uint32_t hyper_channels,
                              const int8_t *contexts)
 {
     uint32_t next = 0;
     memset(tables, 0, sizeof *tables);
     tables->hyper_channels = hyper_channels;
     tables->has_contexts = contexts != NULL;
+    tables->rows = rows;
     if (contexts)
         memcpy(tables->contexts, contexts, sizeof tables->contexts);
-    for (uint32_t index = 1; index < SCALES; index++) {
+    for (uint32_t index = 1; index < rows; index++) {
         const uint16_t *cdf = y_cdf + (size_t)index * columns;
         uint32_t size = 0; /* symbols, the escape included */
         while (size + 1 < columns && cdf[size] < PROB_SCALE)

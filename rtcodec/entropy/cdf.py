@@ -25,6 +25,8 @@ PROB_SCALE = 1 << PROB_BITS
 QP_COUNT = 64
 SCALE_COUNT = 64
 "Scale indices are 0..63; index 0 is skipped and has no table."
+SAID_COUNT = 32
+"Tables that models may have besides, for what is said of blocks: index i reads table 64 + i // 2."
 RADIUS_MAX = 127
 "A latent's table covers -R..R with R at most this, then the escape symbol."
 Z_MAX = 15
@@ -48,7 +50,8 @@ class EntropyTables:
 
     y_cdf: NDArray[np.uint16]
     """[64, K], 3 <= K <= 257: row i >= 1 holds the cumulative table of the symbols
-    -R..R and the escape, then 2**14 up to K; row 0 is all zero."""
+    -R..R and the escape, then 2**14 up to K; row 0 is all zero. [96, K] with tables for what is
+    said of blocks, see `SAID_COUNT`."""
 
     z_cdf: NDArray[np.uint16]
     "[64 qp, Cz, 32]: cumulative tables of -15..15."
@@ -64,6 +67,8 @@ class EntropyTables:
         _check_z_cdf(self.z_cdf)
         if self.contexts is not None:
             object.__setattr__(self, "contexts", check_offsets(self.contexts))
+        elif self.has_said:
+            raise ConfigError("y_cdf has tables for what is said of blocks, which needs contexts")
 
     @property
     def hyper_channels(self) -> int:
@@ -71,8 +76,13 @@ class EntropyTables:
         return int(self.z_cdf.shape[1])
 
     @property
+    def has_said(self) -> bool:
+        """Whether what is said of blocks has tables of its own."""
+        return len(self.y_cdf) > SCALE_COUNT
+
+    @property
     def radius(self) -> NDArray[np.int32]:
-        """R of each scale index, int32 [64]; 0 for index 0."""
+        """R of each table, int32 [64 or 96]; 0 for index 0."""
         used = (self.y_cdf[:, :-1] < PROB_SCALE).sum(axis=1)  # symbols, escape included
         radius: NDArray[np.int32] = ((used - 2) // 2).astype(np.int32)
         radius[0] = 0
@@ -89,8 +99,9 @@ def _frozen(array: NDArray[np.uint16], name: str) -> NDArray[np.uint16]:
 
 
 def _check_y_cdf(cdf: NDArray[np.uint16]) -> None:
-    if cdf.ndim != 2 or cdf.shape[0] != SCALE_COUNT or not 3 <= cdf.shape[1] <= 2 * RADIUS_MAX + 3:
-        raise ConfigError(f"y_cdf has shape {cdf.shape}, not [64, 3..257]")
+    counts = (SCALE_COUNT, SCALE_COUNT + SAID_COUNT)
+    if cdf.ndim != 2 or cdf.shape[0] not in counts or not 3 <= cdf.shape[1] <= 2 * RADIUS_MAX + 3:
+        raise ConfigError(f"y_cdf has shape {cdf.shape}, not [64 or 96, 3..257]")
     if cdf[0].any():
         raise ConfigError("y_cdf row 0 is not all zero")
     rows = cdf[1:].astype(np.int32)
@@ -176,22 +187,23 @@ def y_tables_from_histograms(counts: NDArray[np.integer]) -> NDArray[np.uint16]:
     the escape; a row without counts copies its nearest neighbour with counts.
 
     Args:
-        counts: [64, 2 * W + 1] integers, W >= 1: how often symbol s - W was seen
-            with each scale index; the first and last bins may also hold
+        counts: [64 or 96, 2 * W + 1] integers, W >= 1: how often symbol s - W was seen
+            with each table; the first and last bins may also hold
             everything beyond. Row 0 is ignored.
 
     Returns:
-        uint16 [64, K], as `EntropyTables.y_cdf`.
+        uint16 [64 or 96, K], as `EntropyTables.y_cdf`.
     """
     rows = np.asarray(counts).astype(np.int64)
-    if rows.ndim != 2 or rows.shape[0] != SCALE_COUNT or rows.shape[1] % 2 == 0 or rows.size < 192:
-        raise ValueError(f"histograms have shape {rows.shape}, not [64, 2 * W + 1]")
-    seen = np.flatnonzero(rows[1:].any(axis=1)) + 1
+    if rows.ndim != 2 or rows.shape[0] % SAID_COUNT or rows.shape[1] % 2 == 0 or rows.size < 192:
+        raise ValueError(f"histograms have shape {rows.shape}, not [64 or 96, 2 * W + 1]")
     tables: list[NDArray[np.uint16]] = []
-    for i in range(1, SCALE_COUNT):
-        nearest = seen[np.abs(seen - i).argmin()] if seen.size else i
-        tables.append(_y_table(rows[nearest]))
-    cdf = np.zeros((SCALE_COUNT, max(table.size for table in tables)), np.uint16)
+    for group in (range(1, SCALE_COUNT), range(SCALE_COUNT, len(rows))):
+        seen = np.array([i for i in group if rows[i].any()], np.int64)
+        for i in group:
+            nearest = seen[np.abs(seen - i).argmin()] if seen.size else i
+            tables.append(_y_table(rows[nearest]))
+    cdf = np.zeros((len(rows), max(table.size for table in tables)), np.uint16)
     for i, table in enumerate(tables, 1):
         cdf[i] = PROB_SCALE
         cdf[i, : table.size] = table

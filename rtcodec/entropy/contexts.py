@@ -37,6 +37,8 @@ LEVELS: Final = 16
 READ_FROM: Final = 3
 "Latents whose index is less are not coded: they are zero but for a few in ten thousand."
 OFFSET_MAX: Final = 63
+FIRST_SAID: Final = 64
+"Table of the lowest indices of what is said of blocks, two to a table, where a model has those."
 
 STAGES: Final = tuple(
     (6 * (d * (d + 1) // 2), 6 * ((d + 1) * (d + 2) // 2))
@@ -88,7 +90,11 @@ def kind_of(channel: int) -> int:
 
 
 def adjusted(
-    indices: NDArray[np.uint8], symbols: NDArray[np.int16], offsets: Offsets
+    indices: NDArray[np.uint8],
+    symbols: NDArray[np.int16],
+    offsets: Offsets,
+    *,
+    has_said: bool = False,
 ) -> NDArray[np.uint8]:
     """
     Return the indices that choose tables, for an encoder: all symbols are known.
@@ -97,16 +103,22 @@ def adjusted(
         indices: uint8 [T, 394, 16], of the scale network.
         symbols: int16 [T, 394, 16].
         offsets: Of the model.
+        has_said: Whether it has tables for what is said of blocks, `EntropyTables.has_said`.
     """
     out = np.empty_like(indices)
     for stage in range(len(STAGES)):
         first, end = STAGES[stage]
-        out[:, first:end] = adjusted_stage(stage, indices, symbols, offsets)
+        out[:, first:end] = adjusted_stage(stage, indices, symbols, offsets, has_said=has_said)
     return out
 
 
 def adjusted_stage(
-    stage: int, indices: NDArray[np.uint8], symbols: NDArray[np.int16], offsets: Offsets
+    stage: int,
+    indices: NDArray[np.uint8],
+    symbols: NDArray[np.int16],
+    offsets: Offsets,
+    *,
+    has_said: bool = False,
 ) -> NDArray[np.uint8]:
     """As `adjusted`, the channels of one stage; only symbols of earlier stages are looked at."""
     first, end = STAGES[stage]
@@ -117,7 +129,9 @@ def adjusted_stage(
     moved = np.clip(base + offsets.astype(np.int64)[np.array(kinds)[:, None], level], 1, 63)
     if stage < DIAGONALS:
         moved = np.where(moved < READ_FROM, 0, moved)
-    elif end == CHANNELS:  # where there is no luma, no transform is chosen
+    elif has_said:
+        moved = FIRST_SAID + moved // 2
+    if end == CHANNELS:  # where there is no luma, no transform is chosen
         moved = np.where(_luma_count(symbols)[:, None] > 0, moved, 0)
     return np.asarray(np.where(base > 0, moved, 0), np.uint8)
 

@@ -32,7 +32,7 @@ from rtcodec.entropy.scale_net import Layer, ScaleNet
 from rtcodec.entropy.tile import Latent, check_plane, check_values, empty_plane
 from rtcodec.errors import ConfigError, Corrupt, LocalProtocolError, Truncated
 
-LIBRARY_VERSION = 3
+LIBRARY_VERSION = 4
 "What rtc_version of a library built from this source returns."
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -41,7 +41,7 @@ _U32 = ctypes.c_uint32
 _SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
     "rtc_version": (_U32, ()),
     "rtc_tables_size": (ctypes.c_size_t, (_U32,)),
-    "rtc_tables_build": (None, (_PTR, _PTR, _U32, _PTR, _U32, _PTR)),
+    "rtc_tables_build": (None, (_PTR, _PTR, _U32, _U32, _PTR, _U32, _PTR)),
     "rtc_context_indices": (None, (_PTR, _PTR, _PTR, _U32, _PTR)),
     "rtc_decode_begin": (ctypes.c_int32, (_PTR, ctypes.c_char_p, _U32, _U32)),
     "rtc_decode_z": (ctypes.c_int32, (_PTR, _PTR, _U32, _PTR, _U32)),
@@ -166,7 +166,7 @@ class SliceEncoder:
         """
         check_arguments(tables, z.shape[0], qp, 1)
         check_hyper_latents(tables, z)
-        check_indices(indices, z.shape[0])
+        check_indices(indices, z.shape[0], len(tables.y_cdf) if moved else SCALE_COUNT)
         check_channels(tables, indices)
         check_symbols_form(symbols, indices)
         if not moved:
@@ -258,8 +258,8 @@ def tile_costs(
 
     Args:
         tables: Of the model.
-        costs: uint16 [64, 256], 1/256 bit: of the symbols -R..R, then the escape, of each
-            scale index; row 0 is all zero.
+        costs: uint16 [64 or 96, 256], 1/256 bit: of the symbols -R..R, then the escape, of each
+            table; row 0 is all zero.
         symbols: int16 [T, M, 16], 0 where the index is 0.
         indices: uint8 [T, M, 16], 0..63.
         moved: Whether *indices* come from `context_indices`.
@@ -267,11 +267,11 @@ def tile_costs(
     Returns:
         uint32 [T], in 1/256 bit, the raw bits of escapes included.
     """
-    check_indices(indices, indices.shape[0])
+    check_indices(indices, indices.shape[0], len(tables.y_cdf) if moved else SCALE_COUNT)
     check_channels(tables, indices)
     check_symbols_form(symbols, indices)
-    if costs.dtype != np.uint16 or costs.shape != (SCALE_COUNT, 256):
-        raise ValueError(f"{costs.dtype} {costs.shape} are not costs, uint16 [64, 256]")
+    if costs.dtype != np.uint16 or costs.shape != (len(tables.y_cdf), 256):
+        raise ValueError(f"{costs.dtype} {costs.shape} are not costs of {len(tables.y_cdf)} tables")
     costs = np.ascontiguousarray(costs)
     symbols = np.ascontiguousarray(symbols)
     if not moved:
@@ -374,7 +374,7 @@ def _tables_blob(tables: EntropyTables) -> NDArray[np.uint64]:
         blob = np.empty(-(-library.rtc_tables_size(channels) // 8), np.uint64)
         contexts = None if tables.contexts is None else _at(tables.contexts)
         library.rtc_tables_build(
-            _at(blob), _at(tables.y_cdf), tables.y_cdf.shape[1], _at(tables.z_cdf), channels,
+            _at(blob), _at(tables.y_cdf), *tables.y_cdf.shape, _at(tables.z_cdf), channels,
             contexts,
         )  # fmt: skip
         # Two threads may both build one: all use, and so keep alive, the first that is stored.

@@ -68,7 +68,7 @@ def encode_slice(
     check_channels(tables, indices)
     check_symbols_form(symbols, indices)
     if tables.contexts is not None:
-        indices = contexts.adjusted(indices, symbols, tables.contexts)
+        indices = contexts.adjusted(indices, symbols, tables.contexts, has_said=tables.has_said)
     if symbols[indices == 0].any():
         raise ValueError("a skipped symbol is not 0")
     writer = LaneWriter([STATE_MIN] * lanes)
@@ -170,7 +170,9 @@ class SliceDecoder:
             self._read_latents(indices[0], symbols[0])
             return
         for stage, (first, end) in enumerate(contexts.STAGES):
-            moved = contexts.adjusted_stage(stage, indices, symbols, offsets)
+            moved = contexts.adjusted_stage(
+                stage, indices, symbols, offsets, has_said=self._tables.has_said
+            )
             self._read_latents(moved[0], symbols[0, first:end])
 
     def _read_latents(self, indices: NDArray[np.uint8], symbols: NDArray[np.int16]) -> None:
@@ -316,15 +318,15 @@ def check_hyper_latents(tables: EntropyTables, z: NDArray[np.int8]) -> None:
         raise ValueError(f"hyper-latents beyond +-{Z_MAX}")
 
 
-def check_indices(indices: NDArray[np.uint8], n_tiles: int) -> None:
-    """Raise ValueError unless *indices* are uint8 [T, M, 16] within 0..63."""
+def check_indices(indices: NDArray[np.uint8], n_tiles: int, count: int = SCALE_COUNT) -> None:
+    """Raise ValueError unless *indices* are uint8 [T, M, 16] below *count*."""
     shape = indices.shape
     if indices.dtype != np.uint8 or indices.ndim != 3 or (shape[0], shape[2]) != (n_tiles, 16):
         raise ValueError(f"indices are {indices.dtype} {shape}, not uint8 [{n_tiles}, M, 16]")
     if indices.size >= 1 << 31:
         raise ValueError(f"{indices.size} latents in a slice")
-    if indices.size and int(indices.max()) >= SCALE_COUNT:
-        raise ValueError(f"scale indices beyond {SCALE_COUNT - 1}")
+    if indices.size and int(indices.max()) >= count:
+        raise ValueError(f"scale indices beyond {count - 1}")
 
 
 def check_channels(tables: EntropyTables, indices: NDArray[np.uint8]) -> None:

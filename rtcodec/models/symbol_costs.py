@@ -11,8 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtcodec.entropy.cdf import PROB_BITS, PROB_SCALE, y_tables_from_histograms
-from rtcodec.entropy.contexts import READ_FROM
+from rtcodec.entropy.cdf import (
+    PROB_BITS,
+    PROB_SCALE,
+    SAID_COUNT,
+    y_tables_from_histograms,
+)
+from rtcodec.entropy.contexts import READ_FROM, RESIDUAL
 from rtcodec.models.layer import clamp_ste
 from rtcodec.models.prior import index_to_scale, logistic_mass
 from rtcodec.models.tier import SCALE_LEVELS
@@ -34,20 +39,23 @@ LOST_BITS = 16.0
 """What a symbol other than 0 costs where it is not read: about what its error is worth. Made
 relative to the tables it would starve them: the fewer are read, the dearer is what is."""
 
+KINDS = 2
+"Of symbols: latents, and what is said of blocks."
+
 _WIDTH = 2 * HISTOGRAM_RADIUS + 1
 
 Counts = NDArray[np.int64]
 
 
 class SymbolCosts(nn.Module):
-    """Bits of symbols by scale index, counted."""
+    """Bits of symbols by scale index, counted: those of latents, and those said of blocks."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Tensor
         self.bits: Tensor
         self.slopes: Tensor
-        counts = torch.zeros(SCALE_LEVELS, _WIDTH, dtype=torch.int64)
+        counts = torch.zeros(KINDS, SCALE_LEVELS, _WIDTH, dtype=torch.int64)
         self.register_buffer("counts", counts, persistent=False)
         bits = bits_of(np.zeros(counts.shape, np.int64))
         self.register_buffer("bits", bits, persistent=False)
@@ -59,13 +67,13 @@ class SymbolCosts(nn.Module):
         Bits of *symbols*, elementwise; gradients reach *index*.
 
         Args:
-            symbols: Integers as floats.
+            symbols: [N, 394, h16, w16], integers as floats.
             index: Like *symbols*, integers as floats; below 1 is not coded.
         """
         index = clamp_ste(index, 0.0, SCALE_LEVELS - 1.0)
-        width = self.bits.shape[1]
+        width = self.bits.shape[2]
         column = symbols.detach().abs().clamp(max=HISTOGRAM_RADIUS)
-        at = (index.detach() * width + column).to(torch.int32).flatten()
+        at = (self._rows(index.detach()) * width + column).to(torch.int32).flatten()
         bits = self.bits.flatten()[at].view_as(index)
         if not torch.is_grad_enabled():
             return bits
@@ -81,7 +89,8 @@ class SymbolCosts(nn.Module):
         self.left -= 1
         if self.left % COUNTED:
             return
-        row = (index * told).clamp(0, SCALE_LEVELS - 1)  # what is not told goes to row 0, unused
+        # What is not told goes to index 0, unused.
+        row = self._rows((index * told).clamp(0, SCALE_LEVELS - 1))
         column = symbols.clamp(-HISTOGRAM_RADIUS, HISTOGRAM_RADIUS) + HISTOGRAM_RADIUS
         at = (row * _WIDTH + column).to(torch.int32).flatten()
         self.counts += torch.bincount(at, minlength=self.counts.numel()).view_as(self.counts)
@@ -99,6 +108,13 @@ class SymbolCosts(nn.Module):
         """Cost what *other* does."""
         self._set(other.bits)
 
+    @staticmethod
+    def _rows(index: Tensor) -> Tensor:
+        """Rows of `bits`, one kind after the other."""
+        said = torch.zeros(index.shape[1], dtype=index.dtype, device=index.device)
+        said[RESIDUAL:] = SCALE_LEVELS
+        return index + said[:, None, None]
+
     def _set(self, bits: Tensor) -> None:
         self.bits = bits.to(self.bits.device)
         self.slopes = _slopes(self.bits)
@@ -109,33 +125,46 @@ def _slopes(bits: Tensor) -> Tensor:
     What an index more would cost, by both neighbours; from 0 on by the first that is read.
 
     A zero that is not read pulls nowhere: it would pull down for ever, and z would have to grow to
-    bring such an index up again.
+    bring such an index up again. What is said of blocks has a table for two indices: a step is two.
     """
-    slopes = (torch.cat((bits[1:], bits[-1:])) - torch.cat((bits[:1], bits[:-1]))) / 2
-    slopes[0] = (bits[READ_FROM] - bits[0]) / READ_FROM
-    slopes[0, 0] = 0
+    slopes = torch.empty_like(bits)
+    for kind, step in enumerate((1, 2)):
+        last, first = bits[kind, -1:].expand(step, -1), bits[kind, :1].expand(step, -1)
+        after, before = torch.cat((bits[kind, step:], last)), torch.cat((first, bits[kind, :-step]))
+        slopes[kind] = (after - before) / (2 * step)
+    slopes[0, 0] = (bits[0, READ_FROM] - bits[0, 0]) / READ_FROM
+    slopes[0, 0, 0] = 0
     return slopes
 
 
 def bits_of(counts: Counts) -> Tensor:
-    """Bits by index and modulus, float32 [64, 128], of tables fitted to *counts* [64, 255]."""
-    return _bits_of_tables(y_tables_from_histograms(blend(counts + counts[:, ::-1], y_prior())))
+    """Bits by kind, index and modulus, float32 [2, 64, 128], of tables fitted to *counts*."""
+    return _bits_of_tables(y_tables(counts + counts[..., ::-1]))
+
+
+def y_tables(counts: Counts) -> NDArray[np.uint16]:
+    """Tables of an `EntropyTables`, uint16 [96, K], fitted to counts [2, 64, 255] by kind, index."""
+    latents, said = counts
+    rows = np.concatenate((latents, said.reshape(SAID_COUNT, 2, -1).sum(1)))
+    prior = y_prior()
+    return y_tables_from_histograms(blend(rows, np.concatenate((prior, prior[::2]))))
 
 
 def _bits_of_tables(y_cdf: NDArray[np.uint16]) -> Tensor:
-    """The same of cumulative tables."""
+    """The same of cumulative tables; without tables of what is said of blocks, alike for both."""
     cdf = y_cdf.astype(np.int64)
-    out = np.zeros((SCALE_LEVELS, HISTOGRAM_RADIUS + 1), np.float32)
+    bits = np.zeros((len(cdf), HISTOGRAM_RADIUS + 1), np.float32)
     moduli = np.arange(HISTOGRAM_RADIUS + 1)
-    for index in range(1, SCALE_LEVELS):
-        radius = (int((cdf[index, :-1] < PROB_SCALE).sum()) - 2) // 2
-        bits = PROB_BITS - np.log2(np.diff(cdf[index])[: 2 * radius + 2])
-        escaped = bits[-1] + 5 + np.floor(np.log2(np.maximum(moduli - radius, 1)))
-        out[index] = np.where(
-            moduli <= radius, bits[np.minimum(radius + moduli, 2 * radius)], escaped
+    for row in range(1, len(cdf)):
+        radius = (int((cdf[row, :-1] < PROB_SCALE).sum()) - 2) // 2
+        own = PROB_BITS - np.log2(np.diff(cdf[row])[: 2 * radius + 2])
+        escaped = own[-1] + 5 + np.floor(np.log2(np.maximum(moduli - radius, 1)))
+        bits[row] = np.where(
+            moduli <= radius, own[np.minimum(radius + moduli, 2 * radius)], escaped
         )
-    out[0, 1:] = LOST_BITS  # a zero that is not read costs nothing
-    return torch.from_numpy(out)
+    bits[0, 1:] = LOST_BITS  # a zero that is not read costs nothing
+    latents, said = bits[:SCALE_LEVELS], bits[SCALE_LEVELS:]
+    return torch.from_numpy(np.stack((latents, said.repeat(2, 0) if len(said) else latents)))
 
 
 def y_prior() -> NDArray[np.float64]:

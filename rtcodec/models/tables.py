@@ -10,10 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
+from rtcodec.entropy.contexts import RESIDUAL
 from rtcodec.models.delta import DeltaCodec, at_rest, spread
 from rtcodec.models.network import Codec
 from rtcodec.models.supply import Supply
-from rtcodec.models.symbol_costs import HISTOGRAM_RADIUS, Counts, blend, y_prior
+from rtcodec.models.symbol_costs import (
+    HISTOGRAM_RADIUS,
+    KINDS,
+    Counts,
+    blend,
+    y_prior,
+    y_tables,
+)
 from rtcodec.models.tier import QP_COUNT, SCALE_LEVELS, Z_LIMIT
 
 _WIDTH = 2 * HISTOGRAM_RADIUS + 1
@@ -26,7 +34,11 @@ def fit_tables(net: Codec | DeltaCodec, supply: Supply, batches: int) -> Entropy
     net.eval()
     y_counts, z_counts = count_symbols(net, supply, batches)
     return EntropyTables(
-        y_cdf=y_tables_from_histograms(blend(y_counts, y_prior())),
+        y_cdf=(
+            y_tables(y_counts)
+            if isinstance(net, DeltaCodec)
+            else y_tables_from_histograms(blend(y_counts[0], y_prior()))
+        ),
         z_cdf=tables_from_histograms(blend(_smooth_over_qp(z_counts), _z_prior(net))),
         contexts=net.contexts.table() if isinstance(net, DeltaCodec) else None,
     )
@@ -34,8 +46,8 @@ def fit_tables(net: Codec | DeltaCodec, supply: Supply, batches: int) -> Entropy
 
 @torch.no_grad()
 def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tuple[Counts, Counts]:
-    """Histograms of symbols [64 scale indices, 255] and of z [64 qp, Cz, 31]."""
-    y_counts = np.zeros((SCALE_LEVELS, _WIDTH), np.int64)
+    """Histograms of symbols [2 kinds, 64 scale indices, 255] and of z [64 qp, Cz, 31]."""
+    y_counts = np.zeros((KINDS, SCALE_LEVELS, _WIDTH), np.int64)
     z_counts = np.zeros((QP_COUNT, net.tier.hyper_latents, _Z_WIDTH), np.int64)
     for _ in range(batches):
         inputs = supply.next()
@@ -46,7 +58,9 @@ def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tupl
         if isinstance(net, DeltaCodec):
             coded_tiles = at_rest(symbols) == 0
             index = torch.where(spread(coded_tiles.float()) > 0, index, -1.0)
-        y_counts += _histogram_of_symbols(symbols, index)
+        latents = RESIDUAL if isinstance(net, DeltaCodec) else symbols.shape[1]
+        for kind, part in enumerate((slice(latents), slice(latents, None))):
+            y_counts[kind] += _histogram_of_symbols(symbols[:, part], index[:, part])
         for q, z, there in zip(qp.tolist(), coded.z.long(), coded_tiles, strict=True):
             for channel, values in enumerate(z[:, there[0]].numpy() + Z_LIMIT):
                 z_counts[q, channel] += np.bincount(values, minlength=_Z_WIDTH)

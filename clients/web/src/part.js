@@ -5,6 +5,7 @@ import { Corrupt, Truncated } from "./errors.js";
 
 const PROB_SCALE = 1 << 14;
 const SCALES = 64;
+const SAID = 32; // tables of what is said of blocks, where a model has them
 const PLACES = 16; // of a tile
 const Z_ROW = 32;
 const DECODER_WORDS = 13; // of an rtc_decoder
@@ -117,16 +118,17 @@ function copied(values) {
  * @returns {number} Their address.
  */
 function buildTables(machine, y, z, contexts) {
-  const columns = y.shape[1] + 1;
-  const yTable = cumulated(y.values, SCALES, columns - 1);
+  const [rows, columns] = [y.shape[0], y.shape[1] + 1];
+  if (rows !== SCALES && rows !== SCALES + SAID) throw new Error(`${rows} tables`);
+  const yTable = cumulated(y.values, rows, columns - 1);
   yTable.fill(0, 0, columns);
   const zTable = cumulated(z.values, z.values.length / (Z_ROW - 1), Z_ROW - 1);
-  for (let row = 1; row < SCALES; row++) checkRow(yTable, row * columns, columns);
+  for (let row = 1; row < rows; row++) checkRow(yTable, row * columns, columns);
   for (let at = 0; at < zTable.length; at += Z_ROW) checkRow(zTable, at, Z_ROW);
   const tables = machine.allocate(machine.call.rtc_tables_size(z.shape[1]));
   const { mark } = machine;
   const [yAt, zAt] = [machine.put(yTable), machine.put(zTable)];
-  machine.call.rtc_tables_build(tables, yAt, columns, zAt, z.shape[1], contexts);
+  machine.call.rtc_tables_build(tables, yAt, rows, columns, zAt, z.shape[1], contexts);
   machine.release(mark);
   return tables;
 }
