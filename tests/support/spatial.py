@@ -1,8 +1,15 @@
-"""A model with frames that are predicted from themselves, whatever the installed one has."""
+"""Models with and without frames predicted from themselves, whatever the installed ones have."""
 
 from dataclasses import replace
 
 from rtcodec.bundle import DELTA, SPATIAL, Bundle
+
+
+def without_spatial(bundle: Bundle) -> Bundle:
+    """Return the model without such frames, so that networks code what stands alone."""
+    start = f"{SPATIAL}."
+    kept = {key: value for key, value in bundle.tensors.items() if not key.startswith(start)}
+    return replace(bundle, tensors=kept)
 
 
 def with_spatial(bundle: Bundle) -> Bundle:
