@@ -208,6 +208,7 @@ class _Client:
                 reference=entry.reference,
                 store=entry.store,
                 reconstruct=entry.reconstruct,
+                neural=entry.neural,
             )
             for entry, slot in zip(entries, slots, strict=True)
         ]
@@ -228,6 +229,7 @@ class _Client:
                 slot.form.height,
                 reference=entry.reference,
                 store=entry.store,
+                spatial=entry.spatial,
             )
             for entry, slot in zip(entries, slots, strict=True)
         ]

@@ -63,6 +63,7 @@ class EncodeEntry:
     reference: int | None
     store: int | None
     reconstruct: bool
+    neural: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class DecodeEntry:
     z_channels: int
     channels: int
     channels_last: bool
+    spatial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class CodedEntry:
     indices_last: bool
     is_delta: bool
     has_picture: bool
+    is_spatial: bool
 
     @classmethod
     def of(cls, output: EncodeOutput) -> "CodedEntry":
@@ -99,6 +102,7 @@ class CodedEntry:
             is_channels_last(output.indices),
             output.is_delta,
             output.reconstruction is not None,
+            output.is_spatial,
         )
 
 
@@ -137,11 +141,13 @@ def read_request(data: bytes) -> Request:
         raise RemoteProtocolError("a request is malformed") from None
     if kind == _ENCODE:
         return [
-            EncodeEntry(state, qp, _read_slot(reference), _read_slot(store), bool(flags))
+            EncodeEntry(state, qp, _read_slot(reference), _read_slot(store), *_bits(flags, 2))
             for state, qp, reference, store, flags in entries
         ]
     return [
-        DecodeEntry(state, qp, _read_slot(reference), _read_slot(store), z, channels, bool(flags))
+        DecodeEntry(
+            state, qp, _read_slot(reference), _read_slot(store), z, channels, *_bits(flags, 2)
+        )
         for state, qp, reference, store, z, channels, flags in entries
     ]
 
@@ -165,7 +171,8 @@ def write_coded(outputs: Sequence[CodedEntry]) -> bytes:
             entry.symbols_last
             | entry.indices_last << 1
             | entry.is_delta << 2
-            | entry.has_picture << 3,
+            | entry.has_picture << 3
+            | entry.is_spatial << 4,
         )
         for entry in outputs
     )
@@ -205,7 +212,7 @@ def read_coded(rest: bytes, n_frames: int) -> list[CodedEntry]:
     if len(rest) != n_frames * _OUTPUT.size:
         raise RemoteProtocolError(f"an answer for {n_frames} frames in {len(rest)} bytes")
     return [
-        CodedEntry(z, channels, *(bool(flags >> bit & 1) for bit in range(4)))
+        CodedEntry(z, channels, *_bits(flags, 5))
         for z, channels, flags in _OUTPUT.iter_unpack(rest)
     ]
 
@@ -241,8 +248,13 @@ def read_info(about: Mapping[str, Any]) -> EngineInfo:
 def _write_entry(entry: EncodeEntry | DecodeEntry) -> bytes:
     head = (entry.state, entry.qp, _write_slot(entry.reference), _write_slot(entry.store))
     if isinstance(entry, EncodeEntry):
-        return _ENCODE_JOB.pack(*head, entry.reconstruct)
-    return _DECODE_JOB.pack(*head, entry.z_channels, entry.channels, entry.channels_last)
+        return _ENCODE_JOB.pack(*head, entry.reconstruct | entry.neural << 1)
+    flags = entry.channels_last | entry.spatial << 1
+    return _DECODE_JOB.pack(*head, entry.z_channels, entry.channels, flags)
+
+
+def _bits(flags: int, count: int) -> tuple[bool, ...]:
+    return tuple(bool(flags >> bit & 1) for bit in range(count))
 
 
 def _write_slot(slot: int | None) -> int:

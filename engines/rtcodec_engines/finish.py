@@ -1,4 +1,4 @@
-"""Pictures once they are painted: stored, and refined."""
+"""Pictures once they are painted: stored, refined, and cropped to be shown."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,8 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
+from rtcodec.engine.blocks import planes_of as planes_in
+from rtcodec.motion.layout import planes_of
 from rtcodec.motion.native import NO_QP, Fine, Reference
 from rtcodec.motion.refinement import Refinement
+from rtcodec.types import Planes
 
 Blocks = Fine | NDArray[np.uint8]
 "[h16, w16, 384], `Fine` or in bytes."
@@ -115,6 +118,19 @@ def tile_qps(blocks: Blocks, qp: int, past: Past | None) -> NDArray[np.uint8]:
     height, width = blocks.shape[:2]
     qps = np.full((height // TILE_BLOCKS, width // TILE_BLOCKS), qp, np.uint8)
     return qps if past is None else np.where(past.still, past.picture.qps, qps)
+
+
+def cropped(blocks: Blocks, width: int, height: int) -> Planes:
+    """Return new planes of *width* x *height* from the blocks of a padded frame."""
+    if blocks.dtype == np.uint16:
+        return planes_of(blocks.astype(np.uint16, copy=False), width, height)
+    y, u, v = planes_in(blocks.astype(np.uint8, copy=False))
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    return Planes(
+        np.ascontiguousarray(y[:height, :width]),
+        np.ascontiguousarray(u[:half_height, :half_width]),
+        np.ascontiguousarray(v[:half_height, :half_width]),
+    )
 
 
 def _stored(slots: Slots, slot: int | None, blocks: Blocks) -> Reference | None:

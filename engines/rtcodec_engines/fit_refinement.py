@@ -2,8 +2,8 @@
 Weights of refinement, by least squares over pictures that the codec itself decoded.
 
 What is to be added to a sample is linear in the weights, so the best ones for a class are those of
-one system of equations: no steps, no rates, minutes on one core. Intra frames first; then delta
-frames, whose first reference is refined already (docs/adr/032).
+one system of equations: no steps, no rates, minutes on one core. Frames that stand alone first;
+then delta frames, whose first reference is refined already (docs/adr/032).
 """
 
 import logging
@@ -89,10 +89,11 @@ class _Seen:
         past: Past | None,
         *,
         is_shown: bool = True,
+        is_spatial: bool = False,
     ) -> Blocks:
         """As `Finish`, and remember."""
         self.last = Painted(blocks.copy(), tile_qps(blocks, qp, past), past is not None)
-        return self.finish(slots, slot, blocks, qp, past, is_shown=is_shown)
+        return self.finish(slots, slot, blocks, qp, past, is_shown=is_shown, is_spatial=is_spatial)
 
 
 @dataclass
@@ -151,19 +152,23 @@ class Sums:
         )
 
 
-def fit_intra(engine: GraphEngine, pictures: Sequence[Planes], random: np.random.Generator) -> Sums:
+def fit_alone(
+    engine: GraphEngine, kind: str, pictures: Sequence[Planes], random: np.random.Generator
+) -> Sums:
     """
     Look at pictures coded by themselves.
 
     Args:
-        engine: Of a model without refinement.
+        engine: Of a model that does not refine frames of that kind.
+        kind: `intra`, or `spatial` where the model predicts frames from themselves.
         pictures: What to code, each at some of the qp.
         random: Chooses which.
     """
-    sums = Sums(FIRST_LEVELS["intra"])
+    sums = Sums(FIRST_LEVELS[kind])
     for number, planes in enumerate(pictures):
         for k in random.choice(SETS, QPS_SEEN, replace=False):
-            for seen, _ in _painted(engine, [planes], FIRST_QP + QP_APART * int(k), finer=0):
+            qp = FIRST_QP + QP_APART * int(k)
+            for seen, _ in _painted(engine, [planes], qp, neural=kind == "intra"):
                 sums.add(seen, planes, int(k), random)
         _tell("pictures", number, len(pictures))
     return sums
@@ -176,7 +181,7 @@ def fit_delta(
     Look at clips, each there and back again.
 
     Args:
-        engine: Of a model that refines intra frames, and no others.
+        engine: Of a model that refines the first frames of clips, and no delta frames.
         clips: What to code, each at some of the qp.
         random: Chooses which.
     """
@@ -202,7 +207,12 @@ def refined_by(bundle: Bundle, kind: str, sums: Sums | None) -> Bundle:
 
 
 def _painted(
-    engine: GraphEngine, frames: Sequence[Planes], qp: int, *, finer: int
+    engine: GraphEngine,
+    frames: Sequence[Planes],
+    qp: int,
+    *,
+    finer: int = 0,
+    neural: bool = False,
 ) -> Iterator[tuple[Painted, Planes]]:
     """Code frames, each from the one before, and yield those to look at, as they were painted."""
     watch = _Seen(engine.finish)
@@ -216,6 +226,7 @@ def _painted(
                 max(0, qp - finer) if number == 0 else qp,
                 reference=(number - 1) % 2 if number else None,
                 store=number % 2,
+                neural=neural,
             )
             engine.encode([job])
             if len(frames) == 1 or number % EVERY == EVERY - 1:

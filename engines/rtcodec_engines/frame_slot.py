@@ -36,7 +36,7 @@ class SlotForm:
     width: int
     height: int
     symbol_channels: int
-    "The most that a frame has, intra or delta."
+    "The most that a frame has, of any kind."
 
     hyper_channels: int
     "Likewise."
@@ -49,7 +49,7 @@ class SlotForm:
     @classmethod
     def of(cls, bundle: Bundle, width: int, height: int) -> Self:
         """Return the form for frames of a model."""
-        parts = [bundle, *((bundle.delta,) if bundle.delta is not None else ())]
+        parts = [part for part in (bundle, bundle.delta, bundle.spatial) if part is not None]
         return cls(
             width,
             height,

@@ -1,5 +1,5 @@
 """
-What the CPU engines share: streams, padding, the order of the graphs, buffers kept per size.
+What the CPU engines share: streams, padding, the order of the graphs.
 
     encode   planes --pad, blocks--> analysis --> z --exact scale network--> residual --> symbols
     decode   z, symbols --> synthesis --blocks, crop--> planes
@@ -8,17 +8,12 @@ What the CPU engines share: streams, padding, the order of the graphs, buffers k
     encode   blocks --motion search--> prediction --transform--> latents --hyper--> z, symbols
     decode   motion --> prediction; symbols --inverse transform--> added to it: planes, integers
 
-A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size, with
-their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
-goes first.
+A runtime fills in a `Pipeline`. Frames predicted from themselves need none: see `spatial`.
 """
 
-import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
 
@@ -28,21 +23,15 @@ from numpy.typing import NDArray
 from rtcodec.bundle import Bundle
 from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
-from rtcodec.engine.blocks import planes_of as planes_in
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.contexts import LUMA_PARTS, PARTS
-from rtcodec.entropy.native import scale_indices, scatter_tiles, tile_indices
-from rtcodec.entropy.tile import scatter_hyper
-from rtcodec.errors import EngineError, LocalProtocolError
-from rtcodec.motion import within
+from rtcodec.entropy.native import scale_indices
+from rtcodec.errors import LocalProtocolError
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import Latents, quantise, transform
-from rtcodec.motion.layout import fill_blocks, planes_of
+from rtcodec.motion.layout import blocks_of
 from rtcodec.motion.native import (
     BLOCK_SAMPLES,
-    INTRA,
-    QUARTERS,
-    WHOLE,
     Fine,
     Reference,
     Steps,
@@ -55,14 +44,11 @@ from rtcodec.motion.search import find_motion, nominal_step, predict_best
 from rtcodec.motion.smoothing import limits
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
-from rtcodec.types import TILE_PX, Planes, tile_grid
-from rtcodec_engines.finish import Blocks, Finish, Finishing, Past
-
-Size = tuple[int, int]
-"Padded (height, width) in pixels, multiples of 64."
-
-_Coded = tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], Blocks | None, Past | None]
-"z, symbols with channels last, indices, the painted blocks, if wanted, and what they lean on."
+from rtcodec.types import Planes
+from rtcodec_engines.finish import Blocks, Finish, Finishing, Past, cropped
+from rtcodec_engines.part import scales_of, steps_of
+from rtcodec_engines.pipeline import Pipeline, PipelinePool, Size, padded_size
+from rtcodec_engines.spatial import SpatialFrames
 
 REFERENCES: Final = 8
 "Pictures of one stream that are kept, where the model has delta frames."
@@ -71,37 +57,8 @@ NEW_SCENE: Final = 0.5
 """Part of the blocks without a prediction from which on a frame is coded alone: intra networks say
 a new scene in fewer bits. Cuts between calls have 0.8 to 0.9 of such blocks, others under 0.05."""
 
-KEPT_SIZES: Final = 4
-"Sizes whose graphs are kept at least; those of all open streams are."
-
 SPARE_PIPELINES: Final = 1
 "Frames of one size that may run at once, beyond lanes: somebody decodes what others encode."
-
-
-class Pipeline(ABC):
-    """The graphs of one model for one padded size. Arrays given out hold until the next call."""
-
-    @abstractmethod
-    def inputs(self) -> NDArray[np.uint8]:
-        """Return the blocks to fill, uint8 [4 Th, 4 Tw, 384]."""
-
-    @abstractmethod
-    def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
-        """Run analysis on the input blocks; gains float32 [G]. Returns z, int8 [Cz, Th, Tw]."""
-
-    @abstractmethod
-    def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """
-        Return the symbols of the analysed frame, 0 where indices are.
-
-        Both are [4 Th, 4 Tw, M].
-        """
-
-    @abstractmethod
-    def synthesise(
-        self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
-        """Return the blocks of z and symbols [4 Th, 4 Tw, M], uint8 [4 Th, 4 Tw, 384]."""
 
 
 @dataclass(slots=True)
@@ -114,6 +71,21 @@ class _Stream:
     "By slot."
     vectors: NDArray[np.int16] | None = None
     "Of the newest frame, where the search begins."
+
+    @property
+    def size(self) -> Size:
+        return padded_size(self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Coded:
+    """A frame before anything is done to its picture."""
+
+    output: EncodeOutput
+    painted: Blocks | None
+    "If it is wanted."
+
+    past: Past | None = None
 
 
 class GraphEngine(ABC):
@@ -131,10 +103,7 @@ class GraphEngine(ABC):
         self._net = bundle.scale_net
         self._gains = bundle.gains
         self._delta = bundle.delta
-        self._spatial = bundle.spatial
-        self._spatial_hyper = (
-            None if self._spatial is None else HyperAnalysis(self._spatial.tensors)
-        )
+        self._spatial = SpatialFrames(bundle)
         self._rest: RestDecision | None = None
         self._hyper: HyperAnalysis | None = None
         if self._delta is not None:
@@ -142,7 +111,7 @@ class GraphEngine(ABC):
             self._hyper = HyperAnalysis(self._delta.tensors)
         self.finish: Finishing = Finish(bundle)
         "Others may look at pictures on their way, in its place."
-        self._pool = _PipelinePool(
+        self._pool = PipelinePool(
             self._compile, self._forget, self._n_sizes, lanes + SPARE_PIPELINES
         )
         self._states: dict[StateId, _Stream] = {}
@@ -158,12 +127,19 @@ class GraphEngine(ABC):
         """Let go of what `_compile` keeps for a size, if anything."""
 
     def open_state(self, width: int, height: int) -> StateId:
-        """Make room for one stream and compile the graphs for its size."""
+        """
+        Make room for one stream, and compile the graphs for its size if every stream needs them.
+
+        Where frames alone are predicted from themselves, graphs are compiled for the first frame
+        that is not.
+        """
         self._check_open()
         state = StateId(next(self._ids))
-        self._states[state] = _Stream(width, height)  # so that its graphs are kept
+        stream = self._states[state] = _Stream(width, height)  # so that its graphs are kept
+        if self._spatial.exist:
+            return state
         try:
-            with self._pool.lease(padded_size(width, height)):
+            with self._pool.lease(stream.size):
                 pass
         except BaseException:
             self.close_state(state)
@@ -195,112 +171,102 @@ class GraphEngine(ABC):
     def _encode(self, job: EncodeJob) -> EncodeOutput:
         planes = job.planes
         stream = self._stream(job.state, planes.width, planes.height)
-        with self._pool.lease(padded_size(planes.width, planes.height)) as pipeline:
-            fill_blocks(planes, pipeline.inputs())
-            painted = job.reconstruct or job.store is not None
-            coded = None
-            if job.reference is not None:
-                reference = _picture(stream, job.reference)
-                coded = self._encode_delta(pipeline, stream, reference, job.qp, painted)
-            spatial = None if job.neural else self._spatial
-            if coded is None and spatial is not None:
-                coded = self._encode_spatial(spatial, pipeline.inputs(), job.qp, painted)
-            is_spatial = coded is not None and coded[-1] is None
-            coded = coded or self._encode_intra(pipeline, job.qp, painted)
-            z, symbols, indices, blocks, past = coded
-            seen = None
-            if blocks is not None:
-                finished = self.finish(
-                    stream.pictures, job.store, blocks, job.qp, past,
-                    is_shown=job.reconstruct, is_spatial=is_spatial,
-                )  # fmt: skip
-                if job.reconstruct:
-                    seen = shown(finished, planes.width, planes.height)
-        symbols = symbols.transpose(2, 0, 1)
-        return EncodeOutput(z, symbols, indices, seen, past is not None, is_spatial)
+        blocks = blocks_of(planes)
+        painted = job.reconstruct or job.store is not None
+        coded = None
+        if job.reference is not None:
+            reference = _picture(stream, job.reference)
+            coded = self._encode_delta(stream, reference, blocks, job.qp, painted)
+        if coded is None and self._spatial.exist and not job.neural:
+            output = self._spatial.encode(blocks, job.qp)
+            coded = _Coded(output, self._spatial.paint(output.symbols, job.qp) if painted else None)
+        if coded is None:
+            coded = self._encode_intra(stream, blocks, job.qp, painted)
+        if coded.painted is None:
+            return coded.output
+        finished = self.finish(
+            stream.pictures, job.store, coded.painted, job.qp, coded.past,
+            is_shown=job.reconstruct, is_spatial=coded.output.is_spatial,
+        )  # fmt: skip
+        if not job.reconstruct:
+            return coded.output
+        return replace(coded.output, reconstruction=cropped(finished, planes.width, planes.height))
 
-    def _encode_intra(self, pipeline: Pipeline, qp: int, shown: bool) -> _Coded:
-        gains = self._gains[qp]
-        z = pipeline.analyse(gains)
-        indices = scale_indices(self._net, z, qp)
-        symbols = pipeline.residual(indices.transpose(1, 2, 0))
-        painted = pipeline.synthesise(z, symbols, gains) if shown else None
-        return z, symbols, indices, painted, None
-
-    def _encode_spatial(
-        self, part: Bundle, blocks: NDArray[np.uint8], qp: int, shown: bool
+    def _encode_intra(
+        self, stream: _Stream, blocks: NDArray[np.uint8], qp: int, painted: bool
     ) -> _Coded:
-        assert self._spatial_hyper is not None
-        steps = _steps(part, qp)
-        choice = within.choose(blocks, steps)
-        said = within.mode_symbols(choice.modes, choice.latents.split)
-        tiles, z_of_tiles = self._spatial_hyper.describe(choice.latents, said)
-        z, indices = _scales(part, tiles, z_of_tiles, qp, said.shape[:2])
-        symbols = within.quantise(
-            blocks, choice, indices, part.tensor("rounding"), part.tensor("contexts"), steps
-        )
-        painted = paint_spatial(symbols, steps) if shown else None
-        return z, symbols, indices.transpose(2, 0, 1), painted, None
+        gains = self._gains[qp]
+        with self._pool.lease(stream.size) as pipeline:
+            np.copyto(pipeline.inputs(), blocks)
+            z = pipeline.analyse(gains)
+            indices = scale_indices(self._net, z, qp)
+            symbols = pipeline.residual(indices.transpose(1, 2, 0))
+            output = EncodeOutput(z, symbols.transpose(2, 0, 1), indices)
+            return _Coded(
+                output, pipeline.synthesise(z, symbols, gains).copy() if painted else None
+            )
 
     def _encode_delta(
-        self, pipeline: Pipeline, stream: _Stream, reference: Reference, qp: int, shown: bool
+        self,
+        stream: _Stream,
+        reference: Reference,
+        blocks: NDArray[np.uint8],
+        qp: int,
+        painted: bool,
     ) -> _Coded | None:
         """Code a frame from a picture; None where it is of another scene."""
         delta = self._delta_model()
         assert self._rest is not None
         assert self._hyper is not None
-        blocks = pipeline.inputs()
         vectors, intra = find_motion(reference, blocks, nominal_step(qp), stream.vectors)
         stream.vectors = vectors
         if intra.mean() > NEW_SCENE:
             return None
         prediction = predict_best(reference, blocks, vectors, intra, nominal_step(qp))
-        steps = _steps(delta, qp)
+        steps = steps_of(delta, qp)
         latents = transform(blocks, prediction, steps)
         motion = motion_symbols(vectors, intra)
         z, indices, symbols, said, meant = _quantised(delta, self._hyper, latents, motion, qp)
-        spared = self._rest.not_worth(meant, symbols, said, indices.transpose(2, 0, 1), z, qp)
+        indices = indices.transpose(2, 0, 1)
+        spared = self._rest.not_worth(meant, symbols, said, indices, z, qp)
         symbols[spread(spared, symbols)] = 0
         said = said.without(spared)
         still = said.count() == 0
         z.reshape(len(z), -1)[:, still] = 0  # nothing is sent of those tiles
-        painted = _paint(prediction, vectors, intra, symbols, still, steps) if shown else None
-        past = Past(reference, still.reshape(z.shape[1:]))
-        return z, symbols, indices.transpose(2, 0, 1), painted, past
+        return _Coded(
+            EncodeOutput(z, symbols.transpose(2, 0, 1), indices, is_delta=True),
+            _paint(prediction, vectors, intra, symbols, still, steps) if painted else None,
+            Past(reference, still.reshape(z.shape[1:])),
+        )
 
     def _decode(self, job: DecodeJob) -> Planes:
         stream = self._stream(job.state, job.width, job.height)
-        symbols = job.symbols.transpose(1, 2, 0)
-        with self._pool.lease(padded_size(job.width, job.height)) as pipeline:
-            blocks: Blocks
-            past = None
-            if job.spatial:
-                if self._spatial is None:
-                    raise LocalProtocolError(
-                        f"model {self._bundle.name} predicts no frame from itself"
-                    )
-                steps = _steps(self._spatial, job.qp)
-                blocks = paint_spatial(np.ascontiguousarray(symbols), steps)
-            elif job.reference is None:
-                blocks = pipeline.synthesise(job.z, symbols, self._gains[job.qp])
-            else:
-                delta = self._delta_model()
-                reference = _picture(stream, job.reference)
-                vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
-                prediction = reference.predict(vectors, intra)
-                symbols = np.ascontiguousarray(symbols)
-                still = Said.of(symbols).count() == 0
-                past = Past(reference, still.reshape(job.z.shape[1:]))
-                steps = _steps(delta, job.qp)
-                blocks = _paint(prediction, vectors, intra, symbols, still, steps)
-            painted = self.finish(
-                stream.pictures, job.store, blocks, job.qp, past, is_spatial=job.spatial
-            )
-            return shown(painted, job.width, job.height)
+        past = None
+        if job.spatial:
+            blocks: Blocks = self._spatial.paint(job.symbols, job.qp)
+        elif job.reference is not None:
+            blocks, past = self._decode_delta(_picture(stream, job.reference), job)
+        else:
+            symbols, gains = job.symbols.transpose(1, 2, 0), self._gains[job.qp]
+            with self._pool.lease(stream.size) as pipeline:
+                blocks = pipeline.synthesise(job.z, symbols, gains).copy()
+        painted = self.finish(
+            stream.pictures, job.store, blocks, job.qp, past, is_spatial=job.spatial
+        )
+        return cropped(painted, job.width, job.height)
+
+    def _decode_delta(self, reference: Reference, job: DecodeJob) -> tuple[Fine, Past]:
+        delta = self._delta_model()
+        symbols = np.ascontiguousarray(job.symbols.transpose(1, 2, 0))
+        vectors, intra = vectors_of(symbols[..., -delta.dims["motion"] :])
+        prediction = reference.predict(vectors, intra)
+        still = Said.of(symbols).count() == 0
+        painted = _paint(prediction, vectors, intra, symbols, still, steps_of(delta, job.qp))
+        return painted, Past(reference, still.reshape(job.z.shape[1:]))
 
     def _n_sizes(self) -> int:
         streams = [*self._states.values()]
-        return len({padded_size(stream.width, stream.height) for stream in streams})
+        return len({stream.size for stream in streams})
 
     def _delta_model(self) -> Bundle:
         if self._delta is None:
@@ -319,18 +285,13 @@ class GraphEngine(ABC):
             raise LocalProtocolError("the engine is closed")
 
 
-def _steps(delta: Bundle, qp: int) -> Steps:
-    luma, chroma = (int(step) for step in delta.steps[qp])
-    return luma, chroma
-
-
 def _quantised(
     delta: Bundle, hyper: HyperAnalysis, latents: Latents, motion: NDArray[np.int16], qp: int
 ) -> tuple[NDArray[np.int8], NDArray[np.uint8], NDArray[np.int16], Said, NDArray[np.float32]]:
     """Return z; indices and symbols, channels last; what is said of them, and what was meant."""
     motion[..., SPLIT_CHANNEL] = latents.split
     tiles, z_of_tiles = hyper.describe(latents, motion)
-    z, indices = _scales(delta, tiles, z_of_tiles, qp, latents.ends.shape)
+    z, indices = scales_of(delta, tiles, z_of_tiles, qp, latents.ends.shape)
     symbols = np.zeros(indices.shape, np.int16)
     rounding, contexts = delta.tensor("rounding"), delta.tensor("contexts")
     at, meant = quantise(latents, indices, rounding, contexts, symbols)
@@ -343,22 +304,6 @@ def _quantised(
     moving += (moving // MOTION_CHANNELS + 1) * BLOCK_SAMPLES
     said = Said.listed(np.concatenate((at, moving.astype(np.uint32))), symbols.shape)
     return z, indices, symbols, said, meant
-
-
-def _scales(
-    delta: Bundle,
-    tiles: NDArray[np.uint32],
-    hyper: NDArray[np.int8],
-    qp: int,
-    places: tuple[int, ...],
-) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-    """Spread z of some tiles over a frame, with the scale indices, channels last; 0 elsewhere."""
-    h, w = places
-    z = np.zeros((delta.hyper_channels, h // 4, w // 4), np.int8)
-    scatter_hyper(hyper, tiles, z)
-    indices = np.zeros((h, w, delta.latent_channels), np.uint8)
-    scatter_tiles(tile_indices(delta.scale_net, hyper, qp), tiles, indices.transpose(2, 0, 1))
-    return z, indices
 
 
 def _paint(
@@ -378,17 +323,6 @@ def _paint(
     return prediction
 
 
-def paint_spatial(symbols: NDArray[np.int16], steps: Steps) -> Fine:
-    """The blocks of a frame that is predicted from itself: integers, the same everywhere."""
-    blocks, coded = within.paint(symbols, steps)
-    places = coded.shape
-    vectors = np.zeros((*places, QUARTERS, 2), np.int16)
-    large = symbols[..., BLOCK_SAMPLES + within.LARGE_CHANNEL] != 0
-    alone = np.where(large, np.uint8(INTRA | WHOLE), np.uint8(INTRA))
-    smooth(blocks, coded, vectors, alone, np.zeros(places, np.bool_), limits(steps))
-    return blocks
-
-
 def _picture(stream: _Stream, slot: int) -> Reference:
     try:
         return stream.pictures[slot]
@@ -400,87 +334,6 @@ def spread(tiles: NDArray[np.bool_], symbols: NDArray[np.int16]) -> NDArray[np.b
     """Return [Th * Tw] for every place of the tiles of *symbols*, [4 Th, 4 Tw]."""
     rows, columns = symbols.shape[0] // 4, symbols.shape[1] // 4
     return tiles.reshape(rows, columns).repeat(4, 0).repeat(4, 1)
-
-
-class _PipelinePool:
-    """Compiled pipelines by size, each leased to one caller at a time."""
-
-    def __init__(
-        self,
-        compile_size: Callable[[Size], Pipeline],
-        forget_size: Callable[[Size], None],
-        sizes_in_use: Callable[[], int],
-        most_of_a_size: int,
-    ) -> None:
-        self._compile = compile_size
-        self._forget = forget_size
-        self._sizes_in_use = sizes_in_use
-        self._most_of_a_size = most_of_a_size
-        self._lock = threading.Condition()
-        self._idle: OrderedDict[Size, list[Pipeline]] = OrderedDict()  # least recent first
-        self._out: dict[Size, int] = {}
-
-    @contextmanager
-    def lease(self, size: Size) -> Iterator[Pipeline]:
-        pipeline = self._take(size)
-        try:
-            yield pipeline
-        finally:
-            with self._lock:
-                self._out[size] -= 1
-                self._idle.setdefault(size, []).append(pipeline)
-                self._idle.move_to_end(size)
-                kept = max(KEPT_SIZES, self._sizes_in_use())
-                while len(self._idle) > kept:
-                    self._forget(self._idle.popitem(last=False)[0])
-                self._lock.notify_all()
-
-    def _take(self, size: Size) -> Pipeline:
-        with self._lock:
-            while True:
-                idle = self._idle.get(size)
-                if idle:
-                    self._out[size] = self._out.get(size, 0) + 1
-                    return idle.pop()
-                if self._out.get(size, 0) < self._most_of_a_size:
-                    break
-                self._lock.wait()
-            self._out[size] = self._out.get(size, 0) + 1
-        try:
-            return self._compile(size)
-        except BaseException as error:
-            with self._lock:
-                self._out[size] -= 1
-                self._lock.notify_all()
-            if isinstance(error, RuntimeError | MemoryError | ValueError):
-                raise EngineError(
-                    f"no graphs for {size[1]}x{size[0]}: {_one_line(error)}"
-                ) from error
-            raise
-
-    def clear(self) -> None:
-        with self._lock:
-            while self._idle:
-                self._forget(self._idle.popitem()[0])
-
-
-def padded_size(width: int, height: int) -> Size:
-    """Return the multiples of 64 that hold a frame."""
-    rows, columns = tile_grid(width, height)
-    return rows * TILE_PX, columns * TILE_PX
-
-
-def shown(blocks: Blocks, width: int, height: int) -> Planes:
-    """Return new planes of *width* x *height* from the blocks of a padded frame."""
-    if blocks.dtype == np.uint16:
-        return planes_of(blocks.astype(np.uint16, copy=False), width, height)
-    y, u, v = planes_in(blocks.astype(np.uint8, copy=False))
-    half_height, half_width = (height + 1) // 2, (width + 1) // 2
-    return Planes(
-        np.ascontiguousarray(y[:height, :width]),
-        np.ascontiguousarray(u[:half_height, :half_width]),
-        np.ascontiguousarray(v[:half_height, :half_width]),
-    )
 
 
 def to_symbols(values: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -505,8 +358,3 @@ def cpu_name() -> str:
     import platform
 
     return platform.processor() or platform.machine()
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -5,6 +5,7 @@ Also the runtime that browsers have, so its symbols and OpenVINO's must be inter
 threads do not spin: they would starve the event loop that they share cores with.
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,12 +21,11 @@ from rtcodec.errors import EngineError
 from rtcodec_engines.graph_engine import (
     REFERENCES,
     GraphEngine,
-    Pipeline,
-    Size,
     cpu_name,
     to_hyper_latents,
     to_symbols,
 )
+from rtcodec_engines.pipeline import Pipeline, Size
 
 _PROVIDER = "CPUExecutionProvider"
 
@@ -40,18 +40,12 @@ class OnnxRuntimeEngine(GraphEngine):
             threads: Cores that one frame may use.
         """
         super().__init__(bundle, lanes=max(1, threads))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, threads)
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._sessions = {
-                graph: ort.InferenceSession(bundle.read_graph(graph), options, [_PROVIDER])
-                for graph in GRAPHS
-            }
-        except RuntimeError as error:
-            raise EngineError(f"ONNX Runtime does not start: {error}") from error
+        self._onnx = {graph: bundle.read_graph(graph) for graph in GRAPHS}
+        self._threads = max(1, threads)
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._start_lock = threading.Lock()
+        if bundle.spatial is None:
+            self._start()
         self.info = EngineInfo(
             name="onnxruntime",
             device=cpu_name(),
@@ -73,7 +67,26 @@ class OnnxRuntimeEngine(GraphEngine):
             return EngineReport("onnxruntime", False, f"no {_PROVIDER}", versions)
         return EngineReport("onnxruntime", True, f"{cpu_name()} (fp32)", versions)
 
+    def _start(self) -> None:
+        """Load the graphs, unless they are."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        with self._start_lock:
+            if self._sessions:
+                return
+            try:
+                self._sessions = {
+                    graph: ort.InferenceSession(content, options, [_PROVIDER])
+                    for graph, content in self._onnx.items()
+                }
+            except RuntimeError as error:
+                raise EngineError(f"ONNX Runtime does not start: {error}") from error
+
     def _compile(self, size: Size) -> Pipeline:
+        self._start()
         return _OnnxRuntimePipeline(self._sessions, size)
 
     def _forget(self, size: Size) -> None:

@@ -238,7 +238,9 @@ class RemoteEngine:
             copy_planes(job.planes, stream.slot.source)
             reference = None if _is_gone(stream, job.reference) else job.reference
             entries.append(
-                EncodeEntry(stream.remote, job.qp, reference, job.store, job.reconstruct)
+                EncodeEntry(
+                    stream.remote, job.qp, reference, job.store, job.reconstruct, job.neural
+                )
             )
         coded = read_coded(link.call(entries), len(entries))
         for job, stream in zip(jobs, streams, strict=True):
@@ -254,8 +256,9 @@ class RemoteEngine:
         np.copyto(stream.slot.z(len(job.z)), job.z)
         np.copyto(stream.slot.symbols(len(job.symbols), channels_last=last), job.symbols)
         entry = DecodeEntry(
-            stream.remote, job.qp, job.reference, job.store, len(job.z), len(job.symbols), last
-        )
+            stream.remote, job.qp, job.reference, job.store,
+            len(job.z), len(job.symbols), last, job.spatial,
+        )  # fmt: skip
         link.call([entry])
         _note_stored(stream, job.store)
         return _copied(stream.slot.picture)
@@ -300,6 +303,7 @@ def _output(slot: FrameSlot, how: CodedEntry) -> EncodeOutput:
         slot.indices(how.channels, channels_last=how.indices_last).copy("K"),
         _copied(slot.picture) if how.has_picture else None,
         how.is_delta,
+        how.is_spatial,
     )
 
 

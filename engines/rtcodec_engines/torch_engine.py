@@ -2,13 +2,15 @@
 The GPU engine: intra frames by the networks in torch, delta frames as integers on tensors.
 
     frame --padded--> pinned planes --Batching--> one CUDA graph for a batch --> symbols, planes
+    spatial frame --C, on the caller's thread--> symbols, planes --Batching--> stored pictures
 
 Frames of one operation and one padded size run together, whatever stream they are of; what streams
 keep is in a slab on the device. The same code runs on a CPU in float32, for tests and parity.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,9 +20,11 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
+from rtcodec.engine.blocks import planes_of
 from rtcodec.engine.loader import EngineReport
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded
+from rtcodec.motion.layout import blocks_of
 from rtcodec.types import Planes, tile_grid
 from rtcodec_engines.batching import BUCKETS, Again, Batching, Request
 from rtcodec_engines.best_frames import MakeFrames, best_frames, plain_frames, switched_off
@@ -32,6 +36,8 @@ from rtcodec_engines.device import (
     Lane,
     Shapes,
 )
+from rtcodec_engines.finish import Blocks, Finish, cropped
+from rtcodec_engines.spatial import SpatialFrames
 from rtcodec_engines.tensor.frames import PLANES, QP, REFERENCE, STATE, STORE
 from rtcodec_engines.tensor.slab import SCRATCH, Slab
 
@@ -50,6 +56,9 @@ KEPT_SIZES = 4
 ENCODE_INTRA, DECODE_INTRA, ENCODE_DELTA, DECODE_DELTA = (
     "encode_intra", "decode_intra", "encode_delta", "decode_delta",
 )  # fmt: skip
+
+KEEP = "keep"
+"Stores frames that the host painted."
 
 
 @dataclass(slots=True)
@@ -105,6 +114,7 @@ class TorchEngine:
             self.frames = make(bundle, self._device)
         except RuntimeError as error:
             raise EngineError(f"the model does not fit: {error}") from error
+        self._spatial, self._finish = SpatialFrames(bundle), Finish(bundle)
         self._slabs: dict[Size, Slab] = {}  # least recently opened first
         self._streams: dict[StateId, _Stream] = {}
         self._ids = count()
@@ -193,7 +203,12 @@ class TorchEngine:
 
     def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
         """Turn frames into symbols, together with those of other callers."""
-        return self.batching.run([self._encoding(job) for job in jobs])
+        outputs = self.batching.run([self._encoding(job) for job in jobs])
+        scenes = [k for k, output in enumerate(outputs) if output is None]
+        alone = [self._encoding(replace(jobs[k], reference=None)) for k in scenes]
+        for k, output in zip(scenes, self.batching.run(alone), strict=True):
+            outputs[k] = output
+        return outputs
 
     def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
         """Turn symbols into pictures, together with those of other callers."""
@@ -223,7 +238,8 @@ class TorchEngine:
 
     def _operations(self) -> tuple[str, ...]:
         delta = (ENCODE_DELTA, DECODE_DELTA) if self._bundle.delta is not None else ()
-        return (ENCODE_INTRA, DECODE_INTRA, *delta)
+        alone = (KEEP,) if self._spatial.exist else (ENCODE_INTRA, DECODE_INTRA)
+        return (*alone, *delta)
 
     def _slab(self, size: Size, lanes: Sequence[Lane]) -> Slab:
         slab = self._slabs.pop(size, None)
@@ -243,9 +259,14 @@ class TorchEngine:
     # ---- requests -------------------------------------------------------------------------
 
     def _encoding(self, job: EncodeJob) -> Request:
+        """What codes a frame; comes to None where it is of a new scene and to be asked alone."""
         planes = job.planes
         stream = self._stream(job.state, planes.width, planes.height)
         store = self._row_to_store(stream, job.store)
+        is_spatial = self._spatial.exist and not job.neural
+        if is_spatial and job.reference is None:
+            output = self._spatial.encode(blocks_of(planes), job.qp)
+            return self._keeping(job, stream, output.symbols, partial(_with_picture, output, job))
 
         def filler(reference: int) -> Callable[[Arrays, int], None]:
             def fill(inputs: Arrays, k: int) -> None:
@@ -258,8 +279,10 @@ class TorchEngine:
         def finish_intra(outputs: Arrays, k: int) -> EncodeOutput:
             return _encoded(outputs, k, job, is_delta=False)
 
-        def finish_delta(outputs: Arrays, k: int) -> EncodeOutput | Again:
+        def finish_delta(outputs: Arrays, k: int) -> EncodeOutput | Again | None:
             if outputs["is_scene"][k]:
+                if is_spatial:
+                    return None
                 return Again((ENCODE_INTRA, stream.size), filler(SCRATCH), finish_intra)
             return _encoded(outputs, k, job, is_delta=True)
 
@@ -272,6 +295,9 @@ class TorchEngine:
 
     def _decoding(self, job: DecodeJob) -> Request:
         stream = self._stream(job.state, job.width, job.height)
+        if job.spatial:
+            shown = partial(cropped, width=job.width, height=job.height)
+            return self._keeping(job, stream, job.symbols, shown)
         reference = SCRATCH
         if job.reference is not None:
             self._delta_model()
@@ -289,6 +315,26 @@ class TorchEngine:
 
         operation = DECODE_INTRA if job.reference is None else DECODE_DELTA
         return Request((operation, stream.size), job.state, fill, finish)
+
+    def _keeping(
+        self,
+        job: EncodeJob | DecodeJob,
+        stream: _Stream,
+        symbols: NDArray[np.int16],
+        result: Callable[[Blocks], Any],
+    ) -> Request:
+        """Paint a spatial frame here; what stores it there, and what comes of its picture."""
+        store = self._row_to_store(stream, job.store)
+        painted = self._spatial.paint(symbols, job.qp)
+        blocks = self._finish({}, None, painted, job.qp, None, is_spatial=True)
+        planes = planes_of(blocks)
+
+        def fill(inputs: Arrays, k: int) -> None:
+            _say(inputs, k, job.qp, SCRATCH, store, stream.row)
+            for name, plane in zip(PLANES, planes, strict=True):
+                inputs[name][k] = plane
+
+        return Request((KEEP, stream.size), job.state, fill, lambda _, __: result(blocks))
 
     def _row_to_store(self, stream: _Stream, slot: int | None) -> int:
         if slot is None:
@@ -324,10 +370,10 @@ def shapes_of(bundle: Bundle, operation: str, size: Size, bucket: int) -> Shapes
     height, width = size
     h, w = height // 16, width // 16
     shapes: dict[str, Any] = {"numbers": ((bucket, 4), torch.int64)}
-    if operation in (ENCODE_INTRA, ENCODE_DELTA):
+    if operation in (ENCODE_INTRA, ENCODE_DELTA, KEEP):
         sides = ((height, width), *((height // 2, width // 2),) * 2)
         for name, side in zip(PLANES, sides, strict=True):
-            shapes[name] = ((bucket, *side), torch.uint8)
+            shapes[name] = ((bucket, *side), torch.int16 if operation == KEEP else torch.uint8)
         return shapes
     model = bundle.delta if operation == DECODE_DELTA and bundle.delta is not None else bundle
     shapes["symbols"] = ((bucket, h, w, model.latent_channels), torch.int16)
@@ -371,6 +417,12 @@ def _encoded(outputs: Arrays, k: int, job: EncodeJob, *, is_delta: bool) -> Enco
         seen,
         is_delta,
     )
+
+
+def _with_picture(output: EncodeOutput, job: EncodeJob, blocks: Blocks) -> EncodeOutput:
+    if not job.reconstruct:
+        return output
+    return replace(output, reconstruction=cropped(blocks, job.planes.width, job.planes.height))
 
 
 def _shown(outputs: Arrays, k: int, width: int, height: int) -> Planes:

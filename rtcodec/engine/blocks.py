@@ -7,12 +7,14 @@ Planes here are padded: uint8 [H, W] and twice [H / 2, W / 2], H and W multiples
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_SAMPLES = 384
+
+_Sample = TypeVar("_Sample", bound=np.generic)
 
 _PARTS = ((16, 0), (8, 256), (8, 320))
 "Side of a plane's blocks, and where its samples start."
@@ -26,9 +28,9 @@ def fill_blocks(planes: Sequence[NDArray[np.uint8]], blocks: NDArray[Any]) -> No
 
 
 def planes_of(
-    blocks: NDArray[np.uint8],
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Copy *blocks* into new planes y, u and v."""
+    blocks: NDArray[_Sample],
+) -> tuple[NDArray[_Sample], NDArray[_Sample], NDArray[_Sample]]:
+    """Copy *blocks* of any dtype into new planes y, u and v."""
     rows, columns = blocks.shape[:2]
     y, u, v = (
         part.transpose(0, 2, 1, 3).reshape(rows * side, columns * side)

@@ -11,8 +11,8 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import BLOCK_PX, Fine, address, check_blocks, library
-from rtcodec.types import Planes
+from rtcodec.motion.native import BLOCK_PX, BLOCK_SAMPLES, Fine, address, check_blocks, library
+from rtcodec.types import Planes, tile_grid
 
 
 class _Picture(ctypes.Structure):
@@ -35,6 +35,14 @@ def fill_blocks(planes: Planes, blocks: NDArray[np.uint8]) -> None:
     arrays = [np.ascontiguousarray(plane) for plane in (planes.y, planes.u, planes.v)]
     picture = _picture(arrays)
     library().rtc_blocks_fill(ctypes.addressof(picture), rows, columns, address(blocks))
+
+
+def blocks_of(planes: Planes) -> NDArray[np.uint8]:
+    """Return *planes* as blocks of whole tiles, uint8 [4 Th, 4 Tw, 384], edges repeated."""
+    rows, columns = tile_grid(planes.width, planes.height)
+    blocks = np.empty((4 * rows, 4 * columns, BLOCK_SAMPLES), np.uint8)
+    fill_blocks(planes, blocks)
+    return blocks
 
 
 def planes_of(blocks: Fine, width: int, height: int) -> Planes:

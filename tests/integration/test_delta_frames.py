@@ -19,16 +19,21 @@ from rtcodec.types import Planes
 from rtcodec_engines.engine_server import EngineServer
 from rtcodec_engines.engine_wire import write_info
 from support.pictures import picture, same_picture
+from support.spatial import with_spatial, without_spatial
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 6
 
 
-MODELS = [path.stem for path in installed_bundles() if Bundle.load(path).delta is not None]
+INSTALLED = [Bundle.load(path) for path in installed_bundles()]
+MODELS = {
+    **{one.name: without_spatial(one) for one in INSTALLED if one.delta is not None},
+    "spatial": with_spatial(find_bundle("n64")),
+}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return find_bundle(str(request.param))
+    return MODELS[str(request.param)]
 
 
 @pytest.fixture(scope="module")

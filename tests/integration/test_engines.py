@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,26 @@ from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.slicing import Slicing
-from rtcodec.engine.api import DecodeJob, EncodeJob, Engine
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.loader import ENGINES, open_engine, probe_engine
-from rtcodec.errors import ConfigError, LocalProtocolError
+from rtcodec.errors import ConfigError, EngineError, LocalProtocolError
 from rtcodec.quality import picture_psnr
-from rtcodec_engines import graph_engine
+from rtcodec_engines import pipeline
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import noise, picture, same_picture
+from support.spatial import with_spatial, without_spatial
 
 USABLE = [name for name in ENGINES if probe_engine(name).usable]
-MODELS = ("n64", "s128")
+MODELS = {
+    "n64": without_spatial(find_bundle("n64")),
+    "s128": without_spatial(find_bundle("s128")),
+    "spatial": with_spatial(find_bundle("n64")),
+}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return find_bundle(str(request.param))
+    return MODELS[str(request.param)]
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +56,14 @@ def test_outputs_keep_the_protocol(
 ) -> None:
     width, height = size
     rows, columns = -(-height // 64), -(-width // 64)
-    latents = (bundle.latent_channels, 4 * rows, 4 * columns)
-    for engine in engines.values():
+    for engine, neural in product(engines.values(), {False, bundle.spatial is not None}):
+        part = bundle if neural or bundle.spatial is None else bundle.spatial
+        latents = (part.latent_channels, 4 * rows, 4 * columns)
         state = engine.open_state(width, height)
-        job = EncodeJob(state, noise(width, height), 12, reconstruct=True)
+        job = EncodeJob(state, noise(width, height), 12, reconstruct=True, neural=neural)
         output = engine.encode([job])[0]
-        shown = engine.decode([DecodeJob(state, output.z, output.symbols, 12, width, height)])[0]
+        assert output.is_spatial == (part is bundle.spatial)
+        shown = engine.decode([_decoding(output, state, 12, width, height)])[0]
         engine.close_state(state)
 
         assert (output.z.dtype.name, output.z.shape) == (
@@ -64,11 +72,16 @@ def test_outputs_keep_the_protocol(
         )
         assert np.abs(output.z).max() <= 15
         assert (output.symbols.dtype.name, output.symbols.shape) == ("int16", latents)
-        assert np.array_equal(output.indices, engine.scale_indices(output.z, 12))
-        assert np.array_equal(output.indices, bundle.scale_net.indices_reference(output.z, 12))
+        assert np.array_equal(output.indices, part.scale_net.indices_reference(output.z, 12))
+        if part is bundle:
+            assert np.array_equal(output.indices, engine.scale_indices(output.z, 12))
         assert not output.symbols[output.indices == 0].any()
         assert output.reconstruction is not None
         assert same_picture(output.reconstruction, shown)
+
+
+def _decoding(output: EncodeOutput, state: StateId, qp: int, width: int, height: int) -> DecodeJob:
+    return DecodeJob(state, output.z, output.symbols, qp, width, height, spatial=output.is_spatial)
 
 
 def test_engines_agree_closely(engines: dict[str, Engine]) -> None:
@@ -77,7 +90,7 @@ def test_engines_agree_closely(engines: dict[str, Engine]) -> None:
     for name, engine in engines.items():
         state = engine.open_state(200, 136)
         output = engine.encode([EncodeJob(state, source, 20)])[0]
-        shown[name] = engine.decode([DecodeJob(state, output.z, output.symbols, 20, 200, 136)])[0]
+        shown[name] = engine.decode([_decoding(output, state, 20, 200, 136)])[0]
         engine.close_state(state)
     first, second = shown.values()
     assert picture_psnr(first, second).y > 40
@@ -88,24 +101,26 @@ def test_symbols_of_one_engine_parse_on_every_other(
 ) -> None:
     tables, net = bundle.entropy_tables, bundle.scale_net
     for engine in engines.values():
-        encoder = FrameEncoder(engine, FramePacker(tables, Slicing(slices=2)), 200, 136)
+        packer = FramePacker(tables, Slicing(slices=2), spatial_tables=bundle.spatial_tables)
+        encoder = FrameEncoder(engine, packer, 200, 136)
         frame = encoder.encode(picture(200, 136), qp=16, pts=0, keyframe=True)
         encoder.close()
         pictures = []
         for other in engines.values():
-            decoder = FrameDecoder(other, tables, net, 200, 136)
+            decoder = FrameDecoder(other, tables, net, 200, 136, spatial=bundle.spatial)
             decoded = decoder.decode(frame.unit.packets)
             decoder.close()
             assert np.array_equal(decoded.frame.symbols, frame.output.symbols)
             assert np.array_equal(decoded.frame.z, frame.output.z)
             pictures.append(decoded.planes)
         # the same integers through two float libraries: at most a rounding apart
+        most = 0 if frame.output.is_spatial else 1
         for one, two in zip(
             (pictures[0].y, pictures[0].u, pictures[0].v),
             (pictures[1].y, pictures[1].u, pictures[1].v),
             strict=True,
         ):
-            assert np.abs(one.astype(int) - two).max() <= 1
+            assert np.abs(one.astype(int) - two).max() <= most
 
 
 def test_the_sizes_of_one_batch_may_differ(engines: dict[str, Engine]) -> None:
@@ -135,7 +150,7 @@ def test_threads_may_share_an_engine(engines: dict[str, Engine]) -> None:
 
 @pytest.mark.parametrize("name", USABLE)
 def test_old_sizes_are_forgotten_and_come_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_engine, "KEPT_SIZES", 1)
+    monkeypatch.setattr(pipeline, "KEPT_SIZES", 1)
     engine = open_engine(name, find_bundle("n64"))
     assert isinstance(engine, GraphEngine)
     for width in (64, 128, 64):
@@ -147,11 +162,11 @@ def test_old_sizes_are_forgotten_and_come_back(name: str, monkeypatch: pytest.Mo
         engine.open_state(64, 64)
 
 
-class CountingEngine(graph_engine.GraphEngine):
+class CountingEngine(GraphEngine):
     """Compiles nothing, and remembers for which sizes it was asked to."""
 
-    def __init__(self) -> None:
-        super().__init__(find_bundle("n64"))
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
         self.compiled: list[tuple[int, int]] = []
 
     def _compile(self, size: tuple[int, int]) -> Any:
@@ -165,8 +180,8 @@ class CountingEngine(graph_engine.GraphEngine):
 def test_graphs_of_every_open_stream_are_kept_and_a_few_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graph_engine, "KEPT_SIZES", 2)
-    engine = CountingEngine()
+    monkeypatch.setattr(pipeline, "KEPT_SIZES", 2)
+    engine = CountingEngine(without_spatial(find_bundle("n64")))
     widths = [64 * n for n in range(1, 7)]
     states = [engine.open_state(width, 64) for width in widths]
     for width in widths:
@@ -177,6 +192,38 @@ def test_graphs_of_every_open_stream_are_kept_and_a_few_more(
     for width in widths:
         engine.close_state(engine.open_state(width, 64))
     assert len(engine.compiled) > len(widths)
+    engine.close()
+
+
+def test_graphs_are_compiled_for_the_first_frame_that_needs_them() -> None:
+    class Refusing(CountingEngine):
+        def _compile(self, size: tuple[int, int]) -> Any:
+            super()._compile(size)
+            raise RuntimeError("no graphs here")
+
+    engine = Refusing(with_spatial(find_bundle("n64")))
+    state, planes = engine.open_state(100, 40), picture(100, 40)
+    first, second = (
+        engine.encode([EncodeJob(state, planes, 20, reference, store=0)])[0]
+        for reference in (None, 0)
+    )
+    assert (first.is_spatial, second.is_delta) == (True, True)
+    engine.decode([_decoding(first, state, 20, 100, 40)])
+    assert not engine.compiled
+    with pytest.raises(EngineError, match="no graphs for 128x64: no graphs here"):
+        engine.encode([EncodeJob(state, planes, 20, neural=True)])
+    assert engine.compiled == [(64, 128)]
+    engine.close()
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_a_model_without_spatial_frames_decodes_none(name: str) -> None:
+    engine = open_engine(name, without_spatial(find_bundle("n64")))
+    state = engine.open_state(64, 64)
+    symbols = np.zeros((394, 4, 4), np.int16)
+    z = np.zeros((96, 1, 1), np.int8)
+    with pytest.raises(LocalProtocolError, match="model n64 predicts no frame from itself"):
+        engine.decode([DecodeJob(state, z, symbols, 20, 64, 64, spatial=True)])
     engine.close()
 
 
@@ -208,7 +255,9 @@ from rtcodec.bitstream.packet import write_packet
 from support.pictures import picture
 name, out = sys.argv[1:]
 bundle = find_bundle("n64")
-packer = FramePacker(bundle.entropy_tables, Slicing(slices=2))
+packer = FramePacker(
+    bundle.entropy_tables, Slicing(slices=2), spatial_tables=bundle.spatial_tables
+)
 encoder = FrameEncoder(open_engine(name, bundle), packer, 150, 90)
 frame = encoder.encode(picture(150, 90), qp=10, pts=0, keyframe=True)
 Path(out).write_bytes(b"".join(map(write_packet, frame.unit.packets)))
@@ -230,7 +279,10 @@ cursor = Cursor(Path(source).read_bytes())
 packets = []
 while cursor.remaining:
     packets.append(read_packet_at(cursor))
-decoder = FrameDecoder(open_engine(name, bundle), bundle.entropy_tables, bundle.scale_net, 150, 90)
+decoder = FrameDecoder(
+    open_engine(name, bundle), bundle.entropy_tables, bundle.scale_net, 150, 90,
+    spatial=bundle.spatial,
+)
 frame = decoder.decode(packets).frame
 print(json.dumps([len(packets), hashlib.sha256(frame.symbols.tobytes()).hexdigest()]))
 """

@@ -1,6 +1,7 @@
 """The GPU engine, on a CPU: the same integers as the other engines, whatever the batch."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from rtcodec.codec.reference import NewestReference  # noqa: E402
 from rtcodec.codec.slicing import Slicing  # noqa: E402
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine  # noqa: E402
 from rtcodec.engine.loader import ENGINES, open_engine  # noqa: E402
+from rtcodec.entropy.native import scale_indices  # noqa: E402
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded  # noqa: E402
 from rtcodec.quality import picture_psnr  # noqa: E402
 from rtcodec.types import Planes  # noqa: E402
@@ -23,14 +25,19 @@ from rtcodec_engines import torch_engine  # noqa: E402
 from rtcodec_engines.device import CpuDevice, Fault, fault_of  # noqa: E402
 from rtcodec_engines.torch_engine import CpuTorchEngine, TorchEngine  # noqa: E402
 from support.pictures import noise, picture, same_picture  # noqa: E402
+from support.spatial import with_spatial, without_spatial  # noqa: E402
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 5
-MODELS = ("n64", "s128")
+MODELS = {
+    "n64": without_spatial(find_bundle("n64")),
+    "s128": without_spatial(find_bundle("s128")),
+    "spatial": with_spatial(find_bundle("n64")),
+}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return find_bundle(str(request.param))
+    return MODELS[str(request.param)]
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +89,18 @@ def test_outputs_keep_the_protocol(
     rows, columns = -(-height // 64), -(-width // 64)
     state = engine.open_state(width, height)
     output = engine.encode([EncodeJob(state, noise(width, height), 12, reconstruct=True)])[0]
-    shown = engine.decode([DecodeJob(state, output.z, output.symbols, 12, width, height)])[0]
+    shown = engine.decode(
+        [DecodeJob(state, output.z, output.symbols, 12, width, height, spatial=output.is_spatial)]
+    )[0]
     engine.close_state(state)
 
+    part = bundle.spatial or bundle
+    assert output.is_spatial == (bundle.spatial is not None)
     wanted = (bundle.hyper_channels, rows, columns)
     assert (output.z.dtype.name, output.z.shape) == ("int8", wanted)
-    latents = (bundle.latent_channels, 4 * rows, 4 * columns)
+    latents = (part.latent_channels, 4 * rows, 4 * columns)
     assert (output.symbols.dtype.name, output.symbols.shape) == ("int16", latents)
-    assert np.array_equal(output.indices, engine.scale_indices(output.z, 12))
+    assert np.array_equal(output.indices, scale_indices(part.scale_net, output.z, 12))
     assert not output.symbols[output.indices == 0].any()
     assert output.reconstruction is not None
     assert same_picture(output.reconstruction, shown)
@@ -197,6 +208,7 @@ def test_a_row_of_a_batch_equals_a_frame_alone(engine: TorchEngine) -> None:
                     HEIGHT,
                     reference=(t - 1) % 2 if t else None,
                     store=t % 2,
+                    spatial=own.is_spatial,
                 )
                 for state, own, qp in zip(readers, outputs, qps, strict=True)
             ]
@@ -228,6 +240,7 @@ def test_a_new_scene_is_coded_alone_and_leant_on_then(engine: TorchEngine) -> No
                     HEIGHT,
                     reference=reference,
                     store=t % 2,
+                    spatial=output.is_spatial,
                 )
             ]
         )[0]
@@ -236,6 +249,56 @@ def test_a_new_scene_is_coded_alone_and_leant_on_then(engine: TorchEngine) -> No
     assert kinds == [False, False, True]
     engine.close_state(writer)
     engine.close_state(reader)
+
+
+def test_spatial_frames_are_the_same_on_every_engine_and_so_is_what_follows(
+    others: dict[str, Engine], engine: TorchEngine, bundle: Bundle
+) -> None:
+    if bundle.spatial is None:
+        pytest.skip("the model has no such frames")
+    every: list[Engine] = [engine, *others.values()]
+    writers, readers = ([one.open_state(WIDTH, HEIGHT) for one in every] for _ in range(2))
+    for t, planes in enumerate(clip()):
+        outputs = [
+            one.encode([_job(state, planes, 20, t)])[0]
+            for one, state in zip(every, writers, strict=True)
+        ]
+        first = outputs[0]
+        assert (first.is_spatial, first.is_delta) == (t == 0, t > 0)
+        for other in outputs[1:] if t == 0 else ():
+            assert np.array_equal(first.z, other.z)
+            assert np.array_equal(first.symbols, other.symbols)
+            assert np.array_equal(first.indices, other.indices)
+        reference = (t - 1) % 2 if t else None
+        job = DecodeJob(readers[0], first.z, first.symbols, 20, WIDTH, HEIGHT,
+                        reference=reference, store=t % 2, spatial=t == 0)  # fmt: skip
+        for one, state in zip(every, readers, strict=True):
+            shown = one.decode([replace(job, state=state)])[0]
+            assert first.reconstruction is not None
+            assert same_picture(shown, first.reconstruction)
+    for one, *states in zip(every, writers, readers, strict=True):
+        for state in states:
+            one.close_state(state)
+
+
+def test_frames_of_all_kinds_may_come_in_one_call(bundle: Bundle, engine: TorchEngine) -> None:
+    states = [engine.open_state(WIDTH, HEIGHT) for _ in range(4)]
+    known, other = noise(WIDTH, HEIGHT), picture(WIDTH, HEIGHT)
+    engine.encode([EncodeJob(state, known, 20, store=0) for state in states[:2]])
+    jobs = [
+        EncodeJob(states[0], known, 20, reference=0, store=1),
+        EncodeJob(states[1], other, 20, reference=0, store=1),  # a new scene
+        EncodeJob(states[2], known, 20, store=1),
+        EncodeJob(states[3], known, 20, store=1, neural=True),
+    ]
+    outputs = engine.encode(jobs)
+    assert [output.is_delta for output in outputs] == [True, False, False, False]
+    spatial = bundle.spatial is not None
+    assert [output.is_spatial for output in outputs] == [False, spatial, spatial, False]
+    again = engine.encode([EncodeJob(state, other, 20, reference=1) for state in states])
+    assert [output.is_delta for output in again] == [False, True, False, False]
+    for state in states:
+        engine.close_state(state)
 
 
 def test_what_stands_still_costs_nothing(engine: TorchEngine) -> None:

@@ -39,9 +39,10 @@ from rtcodec_engines.engine_wire import (
 slots = st.none() | st.integers(0, 255)
 states = st.integers(0, 2**32 - 1)
 channels = st.integers(1, 4096)
-encodes = st.builds(EncodeEntry, states, st.integers(0, 63), slots, slots, st.booleans())
+flags = st.booleans()
+encodes = st.builds(EncodeEntry, states, st.integers(0, 63), slots, slots, flags, flags)
 decodes = st.builds(
-    DecodeEntry, states, st.integers(0, 63), slots, slots, channels, channels, st.booleans()
+    DecodeEntry, states, st.integers(0, 63), slots, slots, channels, channels, flags, flags
 )
 requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(OpenRequest, states, states),
@@ -49,8 +50,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
     st.lists(encodes, min_size=1, max_size=MAX_JOBS),
     st.lists(decodes, min_size=1, max_size=MAX_JOBS),
 )
-flags = st.booleans()
-coded = st.lists(st.builds(CodedEntry, channels, channels, flags, flags, flags, flags), max_size=8)
+coded = st.lists(st.builds(CodedEntry, channels, channels, *[flags] * 5), max_size=8)
 
 
 @given(requests)

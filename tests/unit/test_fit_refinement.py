@@ -1,12 +1,16 @@
 """Fitting of refinement: on pictures of known damage, and through a real engine."""
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtcodec.bundle import find_bundle
+from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.cli import main
 from rtcodec.engine.api import DecodeJob, EncodeJob
 from rtcodec.engine.loader import open_engine
 from rtcodec.motion.layout import fill_blocks, planes_of
@@ -15,8 +19,9 @@ from rtcodec.motion.refine import FIRST_QP, QP_APART
 from rtcodec.motion.refinement import FIRST_LEVELS, Refinement
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
-from rtcodec_engines.fit_refinement import Painted, Sums, fit_delta, fit_intra, refined_by
+from rtcodec_engines.fit_refinement import Painted, Sums, fit_alone, fit_delta, refined_by
 from rtcodec_engines.graph_engine import GraphEngine
+from support.spatial import with_spatial
 
 HEIGHT, WIDTH = 128, 192
 SET = 4
@@ -83,35 +88,91 @@ def test_a_picture_all_of_another_qp_adds_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[GraphEngine]:
-    """An engine of `n64` without refinement."""
-    bundle = find_bundle("n64")
-    engine = open_engine("openvino", refined_by(refined_by(bundle, "intra", None), "delta", None))
+def model() -> Bundle:
+    """`n64` with frames predicted from themselves and without refinement."""
+    bundle = with_spatial(find_bundle("n64"))
+    for kind in FIRST_LEVELS:
+        bundle = refined_by(bundle, kind, None)
+    return bundle
+
+
+@contextmanager
+def opened(bundle: Bundle) -> Iterator[GraphEngine]:
+    engine = open_engine("openvino", bundle)
     assert isinstance(engine, GraphEngine)
-    yield engine
-    engine.close()
+    with closing(engine):
+        yield engine
 
 
-def test_frames_that_the_engine_painted_are_fitted_and_come_out_better(plain: GraphEngine) -> None:
-    rng = np.random.default_rng(2)
+@pytest.mark.parametrize("kind", ["intra", "spatial"])
+def test_frames_that_stand_alone_are_fitted_by_kind_and_come_out_better(
+    model: Bundle, kind: str
+) -> None:
     pictures = [drawn(seed) for seed in range(24)]
-    bundle = refined_by(refined_by(find_bundle("n64"), "intra", None), "delta", None)
-    with_intra = refined_by(bundle, "intra", fit_intra(plain, pictures, rng))
-    assert with_intra.model_id != bundle.model_id
-    engine = open_engine("openvino", with_intra)
-    assert isinstance(engine, GraphEngine)
+    with opened(model) as plain:
+        refined = refined_by(
+            model, kind, fit_alone(plain, kind, pictures, np.random.default_rng(2))
+        )
+        assert refined.model_id != model.model_id
+        with opened(refined) as refining:
+            for neural in (False, True):
+                before, after = (
+                    _coded(engine, [drawn(30)], neural=neural)[0] for engine in (plain, refining)
+                )
+                if neural == (kind == "intra"):
+                    assert after > before + 0.1
+                else:
+                    assert after == before
+
+
+def test_delta_frames_after_spatial_ones_are_fitted_and_come_out_better(model: Bundle) -> None:
     clips = [[_moved(drawn(seed), 2 * k) for k in range(6)] for seed in range(6)]
-    both = refined_by(with_intra, "delta", fit_delta(engine, clips, rng))
-    engine.close()
-    refining = open_engine("openvino", both)
-    assert isinstance(refining, GraphEngine)
-    try:
-        clip = [_moved(drawn(30), 2 * k) for k in range(5)]
-        plainly, refined = _coded(plain, clip), _coded(refining, clip)
-    finally:
-        refining.close()
-    assert refined[0] > plainly[0] + 0.1
+    clip = [_moved(drawn(30), 2 * k) for k in range(5)]
+    with opened(model) as plain:
+        sums = fit_delta(plain, clips, np.random.default_rng(2))
+        with opened(refined_by(model, "delta", sums)) as refining:
+            plainly, refined = _coded(plain, clip), _coded(refining, clip)
+    assert refined[0] == plainly[0]
     assert np.mean(refined[1:]) > np.mean(plainly[1:]) + 0.1
+
+
+def test_the_command_fits_every_kind_or_one_and_keeps_the_others(
+    model: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = pytest.importorskip("support.models", reason="no torch here", exc_type=ImportError)
+    data = models.data_folder(tmp_path / "data")
+    (data / "video").mkdir()
+    models.write_clip(data / "video" / "a.mkv", 5)
+    for graph in model.graphs:
+        (tmp_path / f"n64.{graph}.onnx").write_bytes(model.read_graph(graph))
+    model.save(tmp_path / "n64.rtcm")
+
+    def refine(source: Path, out: Path, *options: str) -> Bundle:
+        arguments = [f"--model={source / 'n64.rtcm'}", f"--data={data}", f"--out={out}"]
+        assert main(["refine", *arguments, "--screens=1", *options]) == 0
+        return Bundle.load(out / "n64.rtcm")
+
+    whole = refine(tmp_path, tmp_path / "whole")
+    tensors = {f"refine.{kind}.{plane}" for kind in FIRST_LEVELS for plane in ("luma", "chroma")}
+    assert whole.tensors.keys() == model.tensors.keys() | tensors
+    assert whole.card["refinement"].keys() == {"intra", "spatial", "delta"}
+    again = refine(tmp_path / "whole", tmp_path / "again", "--only=spatial")
+    assert again.model_id == whole.model_id
+    other = refine(tmp_path / "whole", tmp_path / "other", "--only=spatial", "--seed=2")
+    changed = {
+        key for key in whole.tensors if not np.array_equal(whole.tensors[key], other.tensors[key])
+    }
+    assert changed == {"refine.spatial.luma", "refine.spatial.chroma"}
+    seeds = {kind: facts["seed"] for kind, facts in other.card["refinement"].items()}
+    assert seeds == {"intra": 1, "spatial": 2, "delta": 1}
+    without = {key: v for key, v in model.tensors.items() if not key.startswith("spatial.")}
+    replace(model, tensors=without).save(tmp_path / "n64.rtcm")
+    plain = refine(tmp_path, tmp_path / "plain")
+    assert plain.card["refinement"].keys() == {"intra", "delta"}
+    capsys.readouterr()
+    arguments = [f"--model={tmp_path / 'n64.rtcm'}", f"--data={data}", f"--out={tmp_path / 'none'}"]
+    assert main(["refine", *arguments, "--only=spatial"]) == 2
+    assert "has no spatial frames" in capsys.readouterr().err
 
 
 def test_shown_frames_are_refined_and_decoders_show_what_encoders_say() -> None:
@@ -146,13 +207,13 @@ def _fine(blocks: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return blocks.astype(np.uint16) * 16
 
 
-def _coded(engine: GraphEngine, clip: list[Planes]) -> list[float]:
+def _coded(engine: GraphEngine, clip: list[Planes], *, neural: bool = False) -> list[float]:
     state = engine.open_state(WIDTH, HEIGHT)
     quality = []
     for k, planes in enumerate(clip):
         reference = (k - 1) % 2 if k else None
         (output,) = engine.encode(
-            [EncodeJob(state, planes, QP, reference, k % 2, reconstruct=True)]
+            [EncodeJob(state, planes, QP, reference, k % 2, reconstruct=True, neural=neural)]
         )
         assert output.reconstruction is not None
         quality.append(picture_psnr(planes, output.reconstruction).yuv)

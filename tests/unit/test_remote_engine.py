@@ -194,6 +194,33 @@ def test_a_frame_that_leans_on_a_lost_picture_cannot_be_decoded(bench: Bench) ->
     bench.remote.decode([DecodeJob(state, output.z, output.symbols, 20, *SIZE, reference=0)])
 
 
+def test_kinds_of_frames_that_stand_alone_cross_both_ways(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that says what it was asked for, as the kind of what it returns."""
+    encode, decode = bench.engine.encode, bench.engine.decode
+    decoded: list[bool] = []
+
+    def encode_kinds(jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
+        return [replace(o, is_spatial=not j.neural)
+                for o, j in zip(encode(jobs), jobs, strict=True)]  # fmt: skip
+
+    def decode_kinds(jobs: Sequence[DecodeJob]) -> list[Planes]:
+        decoded.extend(job.spatial for job in jobs)
+        return decode(jobs)
+
+    monkeypatch.setattr(bench.engine, "encode", encode_kinds)
+    monkeypatch.setattr(bench.engine, "decode", decode_kinds)
+    state = bench.remote.open_state(*SIZE)
+    for neural in (False, True):
+        (far,) = bench.remote.encode([EncodeJob(state, noise(), 20, neural=neural)])
+        assert far.is_spatial is not neural
+        bench.remote.decode(
+            [DecodeJob(state, far.z, far.symbols, 20, *SIZE, spatial=far.is_spatial)]
+        )
+    assert decoded == [True, False]
+
+
 def test_while_there_is_none_calls_fail_at_once(bench: Bench) -> None:
     state = bench.remote.open_state(*SIZE)
     bench.server.close()

@@ -1,10 +1,11 @@
 """
-What is done with a batch of frames of one size: the four operations of an engine, on tensors.
+What is done with a batch of frames of one size: the operations of an engine, on tensors.
 
     encode_intra   planes --analysis--> z --Scales--> indices --residual--> symbols, shown planes
     decode_intra   z, symbols --synthesis--> planes --Refine--> stored and shown
     encode_delta   planes --search--> prediction --transform, Quantise, Rest--> symbols, as below
     decode_delta   symbols --predict, paint, smooth--> stored; --Refine--> shown
+    keep           planes that the host painted --> stored
 
 All shapes are fixed, nothing is read back on the way, and states are rows of a slab: each operation
 is one CUDA graph. `numbers` int64 [N, 4] says of each frame its qp, the row of the picture it is
@@ -161,6 +162,12 @@ class Frames(nn.Module):
         )  # fmt: skip
         return self._delta_pictures(slab, painted, motion, still, numbers)
 
+    @torch.inference_mode()
+    def keep(self, slab: Slab, given: Tensors) -> dict[str, Tensor]:
+        """Store `y`, `u`, `v` (int16, as the slab has them) of `numbers`, refined already."""
+        _store_alone(slab, given["numbers"], [given[name] for name in PLANES])
+        return {}
+
     def predict_and_paint(
         self, pictures: Pictures, rows: Tensor, motion: Motion, symbols: Tensor, still: Tensor,
         steps: Tensor,
@@ -179,8 +186,7 @@ class Frames(nn.Module):
         if self.refine_intra is not None:
             tiles = qp.to(torch.uint8)[:, None, None].expand(n, rows, columns)
             planes = self.refine_intra(planes, tiles)
-        nothing = torch.full((n, rows, columns), NO_QP, dtype=torch.uint8, device=z.device)
-        slab.store(numbers[:, STORE], planes, nothing)
+        _store_alone(slab, numbers, planes)
         return _shown(planes)
 
     def _delta_pictures(
@@ -210,6 +216,13 @@ def _coded(z: Tensor, symbols: Tensor, indices: Tensor) -> dict[str, Tensor]:
         "symbols": symbols.permute(last).to(torch.int16).contiguous(),
         "indices": indices.permute(last).contiguous(),
     }
+
+
+def _store_alone(slab: Slab, numbers: Tensor, planes: list[Tensor]) -> None:
+    """Store what was coded alone: nothing is refined again where it is at rest."""
+    tiles = (len(numbers), *slab.pictures.qps.shape[1:])
+    nothing = torch.full(tiles, NO_QP, dtype=torch.uint8, device=numbers.device)
+    slab.store(numbers[:, STORE], planes, nothing)
 
 
 def _shown(planes: list[Tensor]) -> dict[str, Tensor]:
