@@ -25,6 +25,7 @@ from rtcodec.motion.native import (
     INTRA,
     NO_QP,
     QUARTERS,
+    WHOLE,
     Fine,
     Reference,
     Steps,
@@ -176,7 +177,9 @@ def _steps(table: NDArray[np.int32], qp: int) -> Steps:
 def _paint_spatial(symbols: NDArray[np.int16], steps: Steps) -> Fine:
     blocks, coded = within.paint(symbols, steps)
     places = coded.shape
-    vectors, intra = np.zeros((*places, QUARTERS, 2), np.int16), np.full(places, INTRA, np.uint8)
+    vectors = np.zeros((*places, QUARTERS, 2), np.int16)
+    large = symbols[..., DELTA_LATENTS + within.LARGE_CHANNEL] != 0
+    intra = np.where(large, np.uint8(INTRA | WHOLE), np.uint8(INTRA))
     smooth(blocks, coded, vectors, intra, np.zeros(places, np.bool_), limits(steps))
     return blocks
 

@@ -26,6 +26,7 @@ from rtcodec.conformance.recipes import (
 from rtcodec.entropy.contexts import STAGES, adjusted_stage
 from rtcodec.entropy.native import gather_tiles, scatter_tiles
 from rtcodec.motion.vectors import CHANNELS, INTRA_CHANNEL, SPLIT_CHANNEL
+from rtcodec.motion.within import LARGE_CHANNEL
 from rtcodec.types import tile_grid
 
 
@@ -80,9 +81,9 @@ def drawn_frame(
     latents[dice.integers(1, one_in, *latents.shape) > 1] = 0
     said = dice.integers(-rank_most, rank_most, CHANNELS, *places)
     said[SPLIT_CHANNEL] = dice.integers(-1, 1, *places)
-    if not header.spatial:
-        rare = dice.integers(-1, 20, *places)
-        said[INTRA_CHANNEL] = np.where(np.abs(rare) == 1, rare, 0)
+    rare = dice.integers(-1, 3 if header.spatial else 20, *places)
+    channel = LARGE_CHANNEL if header.spatial else INTRA_CHANNEL
+    said[channel] = np.where(np.abs(rare) == 1, rare, 0)
     symbols = np.concatenate((latents, said)).astype(np.int16)
     if at_rest:
         rest = dice.integers(1, at_rest, rows, columns) == 1

@@ -40,6 +40,13 @@ for _k in range(4):
     for _b in range(2):
         SPLIT[2 * _k + _b, 4 * _b : 4 * _b + 4] = QUARTER[_k]
 
+_SIXTEENTHS = (1441, 1420, 1386, 1338, 1277, 1204, 1119, 1024, 919, 805, 683, 554, 420, 283, 142)
+_C = dict(enumerate(_SIXTEENTHS, 1))
+_C |= {32 - i: -c for i, c in _C.items()}
+_C |= {64 - i: c for i, c in _C.items()}
+LARGE = np.array([[_C[k * (2 * n + 1) % 64] if k else 1024 for n in range(16)] for k in range(16)])
+"Section 9.6: what stands for D in 16x16."
+
 ANGLES = dict(
     zip(range(2, 18), (32, 26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26), strict=True)
 ) | dict(
@@ -83,14 +90,19 @@ def paint_tile(tile: list[Plane], symbols: NDArray[np.int64], steps: Sequence[in
     painted: list[set[tuple[int, int]]] = [set(), set(), set()]
     for i in range(4):
         for j in range(4):
-            said = symbols[384:, i, j].tolist()
-            for q, m in enumerate((said[0], said[1], said[3], said[4])):
+            large, m0, mc, m1, m2, m3, *_, split = symbols[384:, i, j].tolist()
+            for q, m in enumerate((m0, m1, m2, m3)[: 1 if large else 4]):
                 at = (2 * i + q // 2, 2 * j + q % 2)
                 a, b = modes.get((at[0], at[1] - 1), 0), modes.get((at[0] - 1, at[1]), 0)
-                modes[at] = order_of(a, b)[rank_of(m)]
-                added = residual(symbols[q:384:6, i, j], steps[0], split=said[9] != 0)
-                put(tile[0], painted[0], at, modes[at], added)
-            mode = order_of(modes[2 * i, 2 * j], 0)[rank_of(said[2])]
+                mode = order_of(a, b)[rank_of(m)]
+                if large:
+                    added = large_residual(symbols[:384, i, j], steps[0])
+                    modes |= {(at[0] + y, at[1] + x): mode for y in (0, 1) for x in (0, 1)}
+                else:
+                    added = residual(symbols[q:384:6, i, j], steps[0], split=split != 0)
+                    modes[at] = mode
+                put(tile[0], painted[0], at, mode, added)
+            mode = order_of(modes[2 * i, 2 * j], 0)[rank_of(mc)]
             for p in (4, 5):
                 added = residual(symbols[p:384:6, i, j], steps[1], split=False)
                 put(tile[p - 3], painted[p - 3], (i, j), mode, added)
@@ -123,60 +135,72 @@ def residual(latents: NDArray[np.int64], step: int, *, split: bool) -> Plane:
     return np.asarray((t @ d + 4096) >> 13)
 
 
+def large_residual(latents: NDArray[np.int64], step: int) -> Plane:
+    """Section 9.6, [16, 16] of the latents of a place."""
+    c = np.zeros((16, 16), np.int64)
+    for k, (_, v, h) in enumerate(RANKED):
+        for q in range(4):
+            product = int(latents[6 * k + q]) * step
+            c[2 * v + (q >> 1), 2 * h + (q & 1)] = max(-65535, min(65535, product))
+    t = np.clip((LARGE.T @ c + 1024) >> 11, -65535, 65535)
+    return np.asarray((t @ LARGE + 4096) >> 13)
+
+
 def put(
     plane: Plane, painted: set[tuple[int, int]], at: tuple[int, int], mode: int, added: Plane
 ) -> None:
-    """Predict the part *at* (row, column), add to it, and say that it is painted."""
+    """Predict what begins at the 8x8 *at* (row, column), add to it, and say that it is painted."""
+    n = len(added)
     y, x = 8 * at[0], 8 * at[1]
-    predicted = np.array(predict(edge(plane, painted, at), mode))
-    plane[y : y + 8, x : x + 8] = np.clip(predicted + added, 0, 4080)
-    painted.add(at)
+    predicted = np.array(predict(edge(plane, painted, at, n), n, mode))
+    plane[y : y + n, x : x + n] = np.clip(predicted + added, 0, 4080)
+    painted |= {(at[0] + i, at[1] + j) for i in range(n // 8) for j in range(n // 8)}
 
 
-def edge(plane: Plane, painted: set[tuple[int, int]], at: tuple[int, int]) -> list[int]:
-    row, column = at
-    below, left, above, right = (
-        (row + dy, column + dx) in painted for dy, dx in ((1, -1), (0, -1), (-1, 0), (-1, 1))
-    )
-    there = [below] * 8 + [left] * 8 + [left and above] + [above] * 8 + [right] * 8
-    places = [(15 - i, -1) for i in range(16)] + [(-1, -1)] + [(-1, i) for i in range(16)]
+def edge(plane: Plane, painted: set[tuple[int, int]], at: tuple[int, int], n: int) -> list[int]:
+    y, x = 8 * at[0], 8 * at[1]
+    places = [(y + i, x - 1) for i in range(2 * n - 1, -1, -1)]
+    places += [(y - 1, x - 1)] + [(y - 1, x + i) for i in range(2 * n)]
+    there = [(row // 8, column // 8) in painted for row, column in places]
+    there[2 * n] = there[2 * n - 1] and there[2 * n + 1]
     if True not in there:
-        return [2048] * 33
+        return [2048] * (4 * n + 1)
     e: list[int] = []
-    for is_there, (dy, dx) in zip(there, places, strict=True):
+    for is_there, place in zip(there, places, strict=True):
         if is_there:
-            e.append(int(plane[8 * row + dy, 8 * column + dx]))
+            e.append(int(plane[place]))
         elif e:
             e.append(e[-1])
-    return [e[0]] * (33 - len(e)) + e
+    return [e[0]] * (4 * n + 1 - len(e)) + e
 
 
-def predict(e: list[int], mode: int) -> list[list[int]]:
-    if mode in (0, 2, 18, 34):
-        inner = [(e[i - 1] + 2 * e[i] + e[i + 1] + 2) >> 2 for i in range(1, 32)]
-        e = [e[0], *inner, e[32]]
-    left, above = e[16::-1], e[16:]
-    eight = range(8)
+def predict(e: list[int], n: int, mode: int) -> list[list[int]]:
+    straight = (9, 10, 11, 25, 26, 27)
+    if mode in (0, 2, 18, 34) or (n == 16 and mode >= 2 and mode not in straight):
+        inner = [(e[i - 1] + 2 * e[i] + e[i + 1] + 2) >> 2 for i in range(1, 4 * n)]
+        e = [e[0], *inner, e[4 * n]]
+    left, above = e[2 * n :: -1], e[2 * n :]
+    side_of, b = range(n), 4 if n == 8 else 5
     if mode == 0:
         return [
             [
-                (7 - x) * left[y + 1] + (x + 1) * above[9]
-                + (7 - y) * above[x + 1] + (y + 1) * left[9] + 8 >> 4
-                for x in eight
+                (n - 1 - x) * left[y + 1] + (x + 1) * above[n + 1]
+                + (n - 1 - y) * above[x + 1] + (y + 1) * left[n + 1] + n >> b
+                for x in side_of
             ]
-            for y in eight
+            for y in side_of
         ]  # fmt: skip
     if mode == 1:
-        return [[sum(above[1:9]) + sum(left[1:9]) + 8 >> 4] * 8 for _ in eight]
+        return [[sum(above[1 : n + 1]) + sum(left[1 : n + 1]) + n >> b] * n for _ in side_of]
     angle = ANGLES[mode]
     main, side = (above, left) if mode >= 18 else (left, above)
 
     def r(k: int) -> int:
         return main[k] if k >= 0 else side[(-k * INVERSES[angle] + 128) >> 8]
 
-    out = [[0] * 8 for _ in eight]
-    for y in eight:
-        for x in eight:
+    out = [[0] * n for _ in side_of]
+    for y in side_of:
+        for x in side_of:
             d = (y + 1) * angle
             i, f = d >> 5, d % 32
             sample = (32 - f) * r(x + 1 + i) + (f * r(x + 2 + i) if f else 0) + 16 >> 5
@@ -188,18 +212,24 @@ def predict(e: list[int], mode: int) -> list[list[int]]:
 
 
 def smooth(planes: list[Plane], symbols: NDArray[np.int64], steps: Sequence[int]) -> None:
-    """Section 9.4 where every place is said to be intra and every tile coded: every edge."""
+    """Section 9.4 where every place is said to be intra and every tile coded: nearly every edge."""
+    large = (symbols[384] != 0).repeat(16, 0).repeat(16, 1)
     for plane, step in zip(planes, (steps[0], steps[1], steps[1]), strict=True):
+        luma = plane is planes[0]
         limits = 28 * step >> 4, 10 * step >> 4, step >> 4
-        for view in (plane, plane.T):
+        for view, inside in ((plane, large), (plane.T, large.T)):
             for x in range(8, view.shape[1], 8):
-                cross(view[:, x - 3 : x + 3], limits, luma=plane is planes[0])
+                within = luma and x % 16 == 8
+                edges = ~inside[:, x] if within else np.ones(len(view), np.bool_)
+                across = view[:, x - 3 : x + 3]
+                across[edges] = crossed(across[edges], limits, luma=luma)
 
 
-def cross(samples: Plane, limits: tuple[int, int, int], *, luma: bool) -> None:
-    """One edge, [length, 6], in place."""
+def crossed(samples: Plane, limits: tuple[int, int, int], *, luma: bool) -> Plane:
+    """One edge, [length, 6]: p2 p1 p0 | q0 q1 q2."""
     a, b, t = limits
-    p2, p1, p0, q0, q1, q2 = samples.T.copy()
+    p2, p1, p0, q0, q1, q2 = samples.T
+    samples = samples.copy()
     on = (abs(p0 - q0) < a) & (abs(p1 - p0) < b) & (abs(q1 - q0) < b)
     m = (p0 + q0 + 1) >> 1
     if luma:
@@ -210,6 +240,7 @@ def cross(samples: Plane, limits: tuple[int, int, int], *, luma: bool) -> None:
     d = np.clip((4 * (q0 - p0) + p1 - q1 + 4) >> 3, -2 * t, 2 * t)
     samples[:, 2] = np.where(on, np.clip(p0 + d, 0, 4080), p0)
     samples[:, 3] = np.where(on, np.clip(q0 - d, 0, 4080), q0)
+    return samples
 
 
 LUMA = (

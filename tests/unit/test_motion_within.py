@@ -19,19 +19,21 @@ from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
 
 ROWS, COLUMNS = 4, 8
 SYMBOLS = BLOCK_SAMPLES + CHANNELS
+LARGE = BLOCK_SAMPLES + within.LARGE_CHANNEL
 NO_CONTEXTS = np.zeros((KINDS, LEVELS), np.int8)
 NEAREST = np.full(64, 0.5, np.float32)
 "Offsets that cut latents to the nearest symbol."
 
 
-def drawn(seed: int, *, share: float, most: int, rank_most: int = 17) -> NDArray[np.int16]:
-    """Symbols, a *share* of the latents up to *most*, all modes."""
+def drawn(seed: int, *, share: float, most: int) -> NDArray[np.int16]:
+    """Symbols, a *share* of the latents up to *most*, all modes, some blocks in 16x16."""
     rng = np.random.default_rng(seed)
-    symbols = rng.integers(-rank_most, rank_most + 1, (ROWS, COLUMNS, SYMBOLS))
+    symbols = rng.integers(-17, 18, (ROWS, COLUMNS, SYMBOLS))
     latents = rng.integers(-most, most + 1, (ROWS, COLUMNS, BLOCK_SAMPLES))
     latents[rng.random(latents.shape) >= share] = 0
     symbols[..., :BLOCK_SAMPLES] = latents
     symbols[..., -1] = rng.random((ROWS, COLUMNS)) < 0.5
+    symbols[..., LARGE] = rng.random((ROWS, COLUMNS)) < 0.4
     return symbols.astype(np.int16)
 
 
@@ -63,6 +65,8 @@ def test_painting_equals_the_plain_form(share: float, most: int, steps: tuple[in
     assert np.array_equal(blocks, spatial.paint(symbols, steps))
     assert blocks.max() <= 255 * FINE
     by_part = symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6).any(2)
+    large = symbols[..., LARGE] != 0
+    by_part[large, :4] = by_part[large, :4].any(1, keepdims=True)
     assert np.array_equal(coded, (by_part << np.arange(6)).sum(2))
 
 
@@ -73,9 +77,11 @@ def test_any_numbers_are_painted() -> None:
         assert np.array_equal(blocks, spatial.paint(symbols, (4096, 1)))
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("mode", range(MODES))
-def test_every_mode_is_painted_everywhere_as_in_the_plain_form(mode: int) -> None:
+def test_every_mode_is_painted_everywhere_as_in_the_plain_form(mode: int, large: bool) -> None:
     symbols = drawn(mode, share=0.1, most=3)
+    symbols[..., LARGE] = large
     for i, j in product(range(4), range(4)):
         for quarter, channel in enumerate(within.MODE_CHANNELS[:4]):
             left = mode if 2 * j + quarter % 2 else PLANAR
@@ -111,8 +117,10 @@ def test_a_tile_is_painted_from_itself_alone() -> None:
 def test_symbols_that_stand_for_nothing_change_nothing() -> None:
     symbols = drawn(5, share=0.1, most=9)
     other = symbols.copy()
-    other[..., BLOCK_SAMPLES + 5 : -1] = 77
-    other[..., -1] *= -9
+    other[..., BLOCK_SAMPLES + 6 : -1] = 77
+    other[..., [LARGE, -1]] *= -9
+    large = other[..., LARGE] != 0
+    other[large, BLOCK_SAMPLES + 3 :] = -5
     one, two = (within.paint(each, (90, 80))[0] for each in (symbols, other))
     assert np.array_equal(one, two)
 
@@ -142,10 +150,9 @@ def test_what_is_said_is_painted_as_the_encoder_thought(
     wrong = (painted.astype(np.float64) - blocks.astype(np.float64) * FINE) ** 2
     for part, step in ((slice(0, 256), steps[0]), (slice(256, 384), steps[1])):
         assert wrong[..., part].mean() < (step / 2) ** 2
-    assert np.array_equal(
-        symbols[..., BLOCK_SAMPLES:-1],
-        within.mode_symbols(choice.modes, choice.latents.split)[..., :-1],
-    )
+    said = within.mode_symbols(choice.modes, choice.latents.split)
+    assert np.array_equal(symbols[..., BLOCK_SAMPLES:-1], said[..., :-1])
+    assert 0.1 < (symbols[..., LARGE] != 0).mean() < 0.9
     luma = symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6)[..., :4].any((2, 3))
     assert not symbols[~luma, -1].any()
 
@@ -220,7 +227,9 @@ def modes_of(symbols: NDArray[np.int16]) -> list[int]:
             row, column = 2 * i + quarter // 2, 2 * j + quarter % 2
             a, b = modes.get((row, column - 1), PLANAR), modes.get((row - 1, column), PLANAR)
             symbol = symbols[i, left + j, BLOCK_SAMPLES + within.MODE_CHANNELS[quarter]]
-            modes[row, column] = mode_order(a, b)[rank_of(int(symbol))]
+            is_whole = symbols[i, left + j, LARGE] and quarter
+            first = modes.get((2 * i, 2 * j), PLANAR)
+            modes[row, column] = first if is_whole else mode_order(a, b)[rank_of(int(symbol))]
         found += list(modes.values())
     return found
 
@@ -278,5 +287,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
 def test_modes_stand_behind_the_latents() -> None:
     modes = np.arange(5, dtype=np.int16).reshape(1, 1, 5)
     said = within.mode_symbols(modes, np.ones((1, 1), np.uint8))
-    assert said.tolist() == [[[0, 1, 4, 2, 3, 0, 0, 0, 0, 1]]]
+    assert said.tolist() == [[[0, 0, 4, 1, 2, 3, 0, 0, 0, 1]]]
     assert said.shape[-1] == SPLIT_CHANNEL + 1
+    said = within.mode_symbols(modes, np.full((1, 1), 2, np.uint8))
+    assert said.tolist() == [[[1, 0, 4, 1, 2, 3, 0, 0, 0, 0]]]
