@@ -64,7 +64,7 @@ def test_painting_equals_the_plain_form(share: float, most: int, steps: tuple[in
     blocks, coded = within.paint(symbols, steps)
     assert np.array_equal(blocks, spatial.paint(symbols, steps))
     assert blocks.max() <= 255 * FINE
-    by_part = symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6).any(2)
+    by_part = np.asarray(symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6).any(2))
     large = symbols[..., LARGE] != 0
     by_part[large, :4] = by_part[large, :4].any(1, keepdims=True)
     assert np.array_equal(coded, (by_part << np.arange(6)).sum(2))
