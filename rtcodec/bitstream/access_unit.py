@@ -36,6 +36,10 @@ MAX_PACKETS = MAX_TILES
 PTS_LIMIT = 1 << 62
 "A pts lies in -PTS_LIMIT to PTS_LIMIT - 1. # spec 5.2"
 
+_SAME_IN_A_FRAME = (
+    "spatial", "frame_number", "qp", "keyframe", "reference", "store", "layer", "description"
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class AccessUnit:
@@ -181,7 +185,7 @@ def _break(previous: PacketHeader, header: PacketHeader) -> str | None:
         return "slices in different tile orders"
     if header.tiles.first < previous.tiles.end:
         return f"tile position {header.tiles.first} comes after {previous.tiles.end - 1}"
-    for name in ("frame_number", "qp", "keyframe", "reference", "store", "layer", "description"):
+    for name in _SAME_IN_A_FRAME:
         if getattr(previous, name) != getattr(header, name):
             return f"slices of one frame differ in {name}"
     return None

@@ -32,7 +32,7 @@ TYPE_SLICE = 0
 TYPE_LOSSLESS_TAIL = 1
 "Reserved: residuals that make a picture exact; skipped by this version. # spec 4.6"
 
-TYPE_SPATIAL_SLICE = 2
+TYPE_SPATIAL_SLICE = 3
 "A slice of a frame that is predicted from itself. # spec 4.2"
 
 _FLAG_KEYFRAME = 0x01
@@ -195,7 +195,7 @@ class Extension:
     """A packet of a type that this version only carries and skips."""
 
     type: int
-    "1 to 31 but 2; 1 is the lossless tail."
+    "1 to 31 but 3; 1 is the lossless tail."
 
     body: bytes
     "Everything after the size field."

@@ -17,6 +17,7 @@ from rtcodec.bitstream.file import RtcReader
 from rtcodec.bitstream.packet import Description, Extension, Geometry, Packet, write_packet
 from rtcodec.bitstream.sequence import write_sequence_header
 from rtcodec.bitstream.tiles import TileRange, split_tiles
+from rtcodec.conformance.exact import EXACT
 from rtcodec.conformance.model import NULL, RANDOM
 from rtcodec.conformance.recipes import (
     Recipe,
@@ -29,6 +30,7 @@ from rtcodec.conformance.recipes import (
     random_model,
     sequence_of,
 )
+from rtcodec.conformance.spatial import spatial_header, spatial_packets, spatial_stream
 from rtcodec.types import LayerId
 
 _END_BYTES = 5
@@ -137,6 +139,35 @@ def _payload(change: Callable[[bytes], bytes], *, lanes: int = 2) -> Callable[[]
                 packet = Packet(packet.header, change(packet.payload))
             maker.add(number, (packet,))
         return maker.stream()
+
+    return make
+
+
+def _spatial_payload(change: Callable[[bytes], bytes]) -> Callable[[], bytes]:
+    """Damage the payload of the second spatial frame of three."""
+
+    def make() -> bytes:
+        maker = spatial_stream(97, 70)
+        for number in range(3):
+            header = spatial_header(number, qp=30)
+            packet = spatial_packets(f"damaged {number}", maker, header)[0]
+            if number == 1:
+                packet = Packet(packet.header, change(packet.payload))
+            maker.add(number, (packet,))
+        return maker.stream()
+
+    return make
+
+
+def _spatial_slices(second: Callable[[Packet], Packet]) -> Callable[[], bytes]:
+    """Make a spatial frame of two slices, the second one changed."""
+
+    def make() -> bytes:
+        maker = spatial_stream(97, 70)
+        maker.add(0, spatial_packets("whole", maker, spatial_header()))
+        frame = spatial_packets("in two", maker, spatial_header(1), 2)
+        body = write_varint(2) + write_packet(frame[0]) + write_packet(second(frame[1]))
+        return _unit_of(body, sequence=maker)
 
     return make
 
@@ -264,6 +295,16 @@ MALFORMED_RECIPES = (
     _malformed("payload_all_ones", "words of all ones (spec 7)", _escape_beyond_reach, RANDOM),
     _malformed("payload_all_zeros", "words of all zeros, eight lanes (spec 7)",
                _payload(lambda payload: payload[:32] + bytes(len(payload) - 32), lanes=8), RANDOM),
+    _malformed("spatial_with_reference", "a frame predicted from two things (spec 4.2)",
+               lambda: _unit_of(bytes.fromhex("02 23 08 06 18 0001 0000 00 00"))),
+    _malformed("spatial_without_part", "a spatial frame of a model without (spec 4.1)",
+               _whole(lambda packet: _with(packet, spatial=True))),
+    _malformed("slices_of_two_kinds", "a spatial slice, then an intra slice (spec 4.2)",
+               _spatial_slices(lambda packet: _with(packet, spatial=False)), EXACT),
+    _malformed("spatial_payload_cut", "a spatial payload without its last word (spec 7)",
+               _spatial_payload(lambda payload: payload[:-2]), EXACT),
+    _malformed("spatial_payload_changed", "a spatial payload with one bit changed (spec 7)",
+               _spatial_payload(lambda payload: bytes((payload[0] ^ 1,)) + payload[1:]), EXACT),
     _malformed("check_word", "right symbols under a changed check word (spec 4.5)",
                _whole(lambda packet: _with(packet, check=packet.header.check ^ 1))),
     _malformed("changed_qp", "a qp that the symbols were not coded with (spec 4.5)",

@@ -1,32 +1,52 @@
 """
 The models of the vectors, found by name.
 
-`null` (block means) and `random` (random tables) lie beside the vectors, so
-that an outside decoder needs nothing else; any other name is a model that is
+`null` (block means), `random` (random tables) and `exact` (frames without networks) lie beside
+the vectors, so that an outside decoder needs nothing else; any other name is a model that is
 installed with the package, painted by whatever engine this machine has.
 """
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rtcodec.bitstream.packet import PacketHeader
 from rtcodec.bundle import Bundle, find_bundle, integer_tensors
-from rtcodec.engine.api import Engine
+from rtcodec.conformance.dice import Dice
+from rtcodec.conformance.exact import EXACT, ExactPainter, exact_bundle
+from rtcodec.engine.api import DecodeJob, EngineInfo, StateId
 from rtcodec.engine.loader import AUTO, open_engine
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
 from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.types import Planes
 
 NULL = "null"
 RANDOM = "random"
+CARRIED = (NULL, RANDOM, EXACT)
+"Models that lie beside the vectors."
 
 RANDOM_CHANNELS = 10
 RANDOM_HYPER_CHANNELS = 6
 _HIDDEN = (8, 12)  # H1 and H2 of the random scale network
+
+
+class Painter(Protocol):
+    """What of an `Engine` it takes to paint."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """As of an engine."""
+
+    def open_state(self, width: int, height: int) -> StateId:
+        """Make room for one stream."""
+
+    def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
+        """Turn symbols into pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +55,11 @@ class VectorModel:
 
     bundle: Bundle
 
-    engine: Engine | None
+    engine: Painter | None
     "None where the model has no pictures."
 
     exact: bool
     "Whether pictures are the same to the last bit everywhere."
-
-
-class Dice:
-    """Endless bytes that are the same on every machine: SHA-256 of a counter."""
-
-    def __init__(self, seed: str) -> None:
-        """Start over from *seed*."""
-        self._seed = seed
-        self._count = 0
-
-    def words(self, count: int) -> NDArray[np.uint32]:
-        """Return the next *count* numbers, uint32."""
-        blocks = []
-        for _ in range(-(-count // 8)):
-            blocks.append(hashlib.sha256(f"{self._seed}/{self._count}".encode()).digest())
-            self._count += 1
-        return np.frombuffer(b"".join(blocks), "<u4")[:count].astype(np.uint32)
-
-    def integers(self, low: int, high: int, *shape: int) -> NDArray[np.int64]:
-        """Return integers of low..high, int64 of the given shape."""
-        words = self.words(int(np.prod(shape, dtype=np.int64))).astype(np.int64)
-        return low + (words % (high - low + 1)).reshape(shape)
 
 
 def random_bundle() -> Bundle:
@@ -97,7 +95,7 @@ def random_bundle() -> Bundle:
 
 def write_models(folder: Path) -> None:
     """Write the models that vectors carry with them into *folder*."""
-    for bundle in (null_bundle(), random_bundle()):
+    for bundle in (null_bundle(), random_bundle(), exact_bundle()):
         bundle.save(folder / f"{bundle.name}.rtcm")
 
 
@@ -107,8 +105,8 @@ def vector_model(name: str, folder: Path, engine: str = AUTO) -> VectorModel:
     Load a model once.
 
     Args:
-        name: `null`, `random` or that of an installed model.
-        folder: Where `null` and `random` lie.
+        name: One of `CARRIED`, or that of an installed model.
+        folder: Where `CARRIED` lie.
         engine: What paints the pictures of an installed model.
 
     Raises:
@@ -118,5 +116,15 @@ def vector_model(name: str, folder: Path, engine: str = AUTO) -> VectorModel:
         return VectorModel(Bundle.load(folder / f"{NULL}.rtcm"), NullEngine(), exact=True)
     if name == RANDOM:
         return VectorModel(Bundle.load(folder / f"{RANDOM}.rtcm"), None, exact=True)
+    if name == EXACT:
+        bundle = Bundle.load(folder / f"{EXACT}.rtcm")
+        return VectorModel(bundle, ExactPainter(bundle), exact=True)
     bundle = find_bundle(name)
     return VectorModel(bundle, open_engine(engine, bundle), exact=False)
+
+
+def part_of(model: Bundle, header: PacketHeader) -> Bundle | None:
+    """What of a model a frame is coded with; None if it has nothing for such frames. # spec 9.1"""
+    if header.spatial:
+        return model.spatial
+    return model if header.reference is None else model.delta or model

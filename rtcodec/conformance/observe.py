@@ -20,19 +20,25 @@ from rtcodec.bitstream.access_unit import AccessUnit, frame_geometry
 from rtcodec.bitstream.check import verify_packet
 from rtcodec.bitstream.cursor import Field
 from rtcodec.bitstream.file import RtcReader
-from rtcodec.bitstream.packet import Packet, PacketHeader, state_slot
+from rtcodec.bitstream.packet import (
+    TYPE_SLICE,
+    TYPE_SPATIAL_SLICE,
+    Packet,
+    PacketHeader,
+    state_slot,
+)
 from rtcodec.bitstream.sequence import MAX_REFERENCES, SequenceHeader
 from rtcodec.bitstream.still import read_still_map
 from rtcodec.bitstream.tiles import tile_indices
 from rtcodec.bundle import Bundle
 from rtcodec.codec.reference import ReceiverReferences
-from rtcodec.conformance.model import VectorModel
+from rtcodec.conformance.model import VectorModel, part_of
 from rtcodec.engine.api import DecodeJob, StateId
 from rtcodec.entropy import native, rans
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.entropy.tile import gather_tiles, scatter_hyper, scatter_tiles
-from rtcodec.errors import BitstreamError
+from rtcodec.errors import BitstreamError, Unsupported
 from rtcodec.types import Planes, tile_grid
 
 Report = dict[str, Any]
@@ -147,6 +153,7 @@ class _Painter:
             if not keeps or header.reference is None
             else references.nearest(header.reference),
             store=None if store is None else state_slot(store),
+            spatial=header.spatial,
         )
         planes = engine.decode([job])[0]
         references.decoded(keyframe=header.keyframe, store=store, complete=True)
@@ -163,8 +170,8 @@ class _Unit:
     "Of the unit's fields, by name without the unit."
     painter: _Painter
 
-    _part: Bundle = field(init=False)
-    "What of the model the frame is coded with."
+    _part: Bundle | None = field(init=False)
+    "What of the model the frame is coded with, if it has anything for it."
     _is_delta: bool = field(init=False)
     _seen: Planes | None = field(init=False, default=None)
     _z: NDArray[np.int8] = field(init=False)
@@ -175,8 +182,9 @@ class _Unit:
         self._size = (geometry.width, geometry.height)
         rows, columns = tile_grid(*self._size)
         delta = self.model.bundle.delta
-        self._is_delta = delta is not None and self.unit.header.reference is not None
-        self._part = bundle = delta if delta is not None and self._is_delta else self.model.bundle
+        self._part = part_of(self.model.bundle, self.unit.header)
+        self._is_delta = delta is not None and self._part is delta
+        bundle = self._part or self.model.bundle
         self._z = np.zeros((bundle.hyper_channels, rows, columns), np.int8)
         self._symbols = np.zeros((bundle.latent_channels, 4 * rows, 4 * columns), np.int16)
 
@@ -208,7 +216,7 @@ class _Unit:
         tiles = tile_indices(header.tiles, *self._size).astype(np.uint32)
         run = header.tiles
         report: Report = {
-            "type": 0,
+            "type": TYPE_SPATIAL_SLICE if header.spatial else TYPE_SLICE,
             "last": header.last,
             "lanes": header.lanes,
             "tiles": None if run is None else [run.first, run.count],
@@ -216,6 +224,9 @@ class _Unit:
             "check": f"{header.check:#06x}",
             "payload_bytes": len(packet.payload),
         }
+        start = self.offsets[f"packet[{number}].version_type"]
+        if self._part is None:
+            return report | {"error": {"kind": Unsupported.__name__, "offset": start}}
         payload_offset = self.offsets[f"packet[{number}].payload"]
         payload, still_map = packet.payload, b""
         try:
@@ -227,13 +238,12 @@ class _Unit:
         except BitstreamError as error:
             return report | {"error": _error(error, payload_offset)}
         try:
-            z, symbols = self._symbols_of(header, payload, tiles)
+            z, symbols = self._symbols_of(self._part, header, payload, tiles)
         except BitstreamError as error:
             return report | {"error": _error(error, payload_offset + len(still_map))}
         try:
             verify_packet(packet, z, symbols, still_map)
         except BitstreamError as error:
-            start = self.offsets[f"packet[{number}].version_type"]
             return report | {"error": _error(error, start)}
         scatter_hyper(z, tiles, self._z)
         scatter_tiles(symbols, tiles, self._symbols)
@@ -243,9 +253,9 @@ class _Unit:
         }
 
     def _symbols_of(
-        self, header: PacketHeader, payload: bytes, tiles: NDArray[np.uint32]
+        self, part: Bundle, header: PacketHeader, payload: bytes, tiles: NDArray[np.uint32]
     ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-        tables, net = self._part.entropy_tables, self._part.scale_net
+        tables, net = part.entropy_tables, part.scale_net
         if not tiles.size:
             return (
                 np.zeros((0, net.hyper_channels), np.int8),

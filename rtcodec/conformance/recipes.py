@@ -29,14 +29,17 @@ from rtcodec.bitstream.packet import (
     state_id,
 )
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, ColorRange, SequenceHeader
+from rtcodec.bitstream.still import write_still_map
 from rtcodec.bitstream.tiles import TileRange, split_tiles, tile_indices
 from rtcodec.bundle import Bundle
+from rtcodec.codec.encoder import coded_tiles
+from rtcodec.conformance.dice import Dice
 from rtcodec.conformance.model import (
     NULL,
     RANDOM,
     RANDOM_CHANNELS,
     RANDOM_HYPER_CHANNELS,
-    Dice,
+    part_of,
     random_bundle,
 )
 from rtcodec.engine.api import EncodeJob
@@ -94,14 +97,21 @@ class StreamMaker:
         description = header.description
         geometry = description.geometry if description else self.sequence.geometry
         packets = []
+        part = part_of(self.model, header)
+        assert part is not None
         for number, run in enumerate(runs):
             tiles = tile_indices(run, geometry.width, geometry.height).astype(np.uint32)
+            still_map = b""
+            if part is self.model.delta:
+                coded = coded_tiles(frame.symbols)[tiles]
+                tiles, still_map = tiles[coded], write_still_map(coded)
             z, symbols = gather_hyper(frame.z, tiles), gather_tiles(frame.symbols, tiles)
             indices = gather_tiles(frame.indices, tiles)
-            tables = self.model.entropy_tables
-            payload = encode_slice(tables, z, symbols, indices, header.qp, header.lanes)
-            last = number == len(runs) - 1
-            packets.append(seal_packet(replace(header, tiles=run, last=last), payload, z, symbols))
+            tables, payload = part.entropy_tables, still_map
+            if tiles.size:
+                payload += encode_slice(tables, z, symbols, indices, header.qp, header.lanes)
+            own = replace(header, tiles=run, last=number == len(runs) - 1)
+            packets.append(seal_packet(own, payload, z, symbols, still_map))
         return tuple(packets)
 
     def add(self, pts: int, packets: Iterable[Packet | Extension]) -> None:

@@ -22,17 +22,18 @@ from typing import Any
 from rtcodec.bitstream.inspect_command import inspection
 from rtcodec.bundle import find_bundle
 from rtcodec.conformance.malformed import MALFORMED_RECIPES
-from rtcodec.conformance.model import NULL, RANDOM, vector_model, write_models
+from rtcodec.conformance.model import CARRIED, vector_model, write_models
 from rtcodec.conformance.neural import NEURAL_RECIPES, TOLERANCE, WRITING_ENGINE
 from rtcodec.conformance.observe import Observation, observe
 from rtcodec.conformance.recipes import RECIPES, Recipe
+from rtcodec.conformance.spatial import SPATIAL_RECIPES
 from rtcodec.conformance.vector import MODELS, find_vectors, read_pictures, write_pictures
 from rtcodec.errors import InputError
 
 VECTORS_VERSION = 1
 "Raise it to change or remove what exists."
 
-ALL_RECIPES = (*RECIPES, *NEURAL_RECIPES, *MALFORMED_RECIPES)
+ALL_RECIPES = (*RECIPES, *NEURAL_RECIPES, *SPATIAL_RECIPES, *MALFORMED_RECIPES)
 
 _SPEC_START, _SPEC_END = "<!-- smallest -->\n", "<!-- /smallest -->"
 
@@ -42,9 +43,10 @@ _INDEX_HEAD = """\
 What every decoder must make of given bytes; `rtcodec/bitstream/SPEC.md` says why. Made and checked
 by `rtcodec vectors`, never by hand. Each folder has the stream, one line about it, and what a
 decoder must say: offsets, headers, SHA-256 of hyper-latents (int8) and symbols (int16,
-little-endian) in coding order and of the pictures of the `null` model (Y, U, V), and the error with
-its offset. Pictures of neural models are near those of `pixels.npz`, in root mean square and peak
-per plane: float networks round differently on every device, the integers before them do not.
+little-endian) in coding order and of the pictures of the models `null` and `exact` (Y, U, V), and
+the error with its offset. Pictures of neural models are near those of `pixels.npz`, in root mean
+square and peak per plane: float networks round differently on every device, the integers before
+them do not.
 
 | vector | what it tests | model |
 |---|---|---|
@@ -173,7 +175,7 @@ def annotated_spec(spec: str, smallest: bytes) -> str:
 def expectation_of(recipe: Recipe, seen: Observation) -> dict[str, Any]:
     """Return what `expect.json` says."""
     expectation: dict[str, Any] = {"model": recipe.model, **seen.report}
-    if recipe.model not in (NULL, RANDOM):
+    if recipe.model not in CARRIED:
         expectation["pixels"] = dict(TOLERANCE)
     return expectation
 
@@ -181,7 +183,7 @@ def expectation_of(recipe: Recipe, seen: Observation) -> dict[str, Any]:
 def _make(recipe: Recipe, root: Path, models: Path) -> Files:
     """Return the files of one vector."""
     folder = _folder_of(recipe)
-    neural = recipe.model not in (NULL, RANDOM)
+    neural = recipe.model not in CARRIED
     model = vector_model(recipe.model, models, WRITING_ENGINE)
     have = _kept(root, folder) if neural else None
     data = have["input.rtc"] if have else recipe.make()
@@ -214,7 +216,7 @@ def _is_retired(root: Path, folder: str) -> bool:
     if not path.exists():
         return False
     expectation = json.loads(path.read_text())
-    if expectation.get("model") in (None, NULL, RANDOM):
+    if expectation.get("model") in (None, *CARRIED):
         return False
     model_id = find_bundle(expectation["model"]).model_id.hex()
     return not model_id.startswith(expectation["sequence"]["model_id"])

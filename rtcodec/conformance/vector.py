@@ -5,7 +5,7 @@ A conformance vector on disk, and the check of one.
                    input.rtc     the stream
                    expect.json   the model's name and what `observe` must say
                    pixels.npz    pictures to be near to; only of neural models
-    models/null.rtcm random.rtcm
+    models/null.rtcm random.rtcm exact.rtcm
     README.md                    the table of all vectors
 
 The file form is strict both ways: a difference is anything missing, anything

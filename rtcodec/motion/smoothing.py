@@ -9,7 +9,7 @@ rests. After ITU-T H.264 8.7.2, in 12 bits, with limits in steps (SPEC.md sectio
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import INTRA, Fine, Steps
+from rtcodec.motion.native import INTRA, WHOLE, Fine, Steps
 
 ALPHA, BETA, MOST = 28, 10, 1
 """Sixteenths of a step: the largest difference across an edge that is smoothed, the largest beside
@@ -34,10 +34,11 @@ def smooth(
 ) -> None:
     """As `native.smooth`."""
     bits = coded[..., None] >> np.arange(4) & 1
-    parts = np.stack((bits, *(np.repeat(a[..., None], 4, 2) for a in (intra & INTRA, still))), 3)
+    of_places = (intra & INTRA, still, intra & WHOLE)
+    parts = np.stack((bits, *(np.repeat(a[..., None], 4, 2) for a in of_places)), 3)
     said = np.concatenate(
         (vectors.astype(np.int64), parts), 3
-    )  # [h, w, 4, x, y, coded, intra, still]
+    )  # [h, w, 4, x, y, coded, intra, still, whole]
     of_parts = _grid(said)
     luma, u, v = (_plane(blocks, *span) for span in ((0, 16), (256, 8), (320, 8)))
     for axis in (1, 0):
@@ -71,7 +72,9 @@ def _edges(parts: NDArray[np.int64]) -> NDArray[np.bool_]:
     moves = (np.abs(one[..., :2] - other[..., :2]) >= 4).any(2)
     either = one | other
     some = moves | (either[..., 2] > 0) | (either[..., 3] > 0)
-    return np.asarray(some & (either[..., 4] == 0), np.bool_)
+    some &= either[..., 4] == 0
+    some[:, ::2] &= one[:, ::2, 5] == 0  # within a place
+    return np.asarray(some, np.bool_)
 
 
 def _smooth_across(

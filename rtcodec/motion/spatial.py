@@ -1,10 +1,10 @@
 """
 Frames predicted from themselves in plain Python: what `within.paint` must equal (SPEC.md 9.6).
 
-Each 8x8 part of a tile, or all 16x16 of a block's luma, is predicted from the samples around it that
-are painted already, by one of 35 modes: planar, their mean, and 33 directions (ITU-T H.265 8.4.4.2,
-without its filters at edges). A mode is said by its rank among those that the parts on the left and above make likely. Nothing of
-another tile is looked at, so a lost one harms no other.
+Each 8x8 part of a tile, or all 16x16 of a block's luma, is predicted from the samples around it
+that are painted already, by one of 35 modes: planar, their mean, and 33 directions (ITU-T H.265
+8.4.4.2, without its filters at edges). A mode is said by its rank among those that the parts on the
+left and above make likely. Nothing of another tile is looked at, so a lost one harms no other.
 """
 
 from typing import Final

@@ -134,7 +134,8 @@ def paint(symbols: NDArray[np.int16], steps: Steps) -> tuple[Fine, NDArray[np.ui
     """
     Return the blocks of symbols before smoothing, and which parts have any symbol.
 
-    See `spatial.paint`; the latter is uint8 [h16, w16], bit k for part k.
+    See `spatial.paint`; the latter is uint8 [h16, w16], bit k for part k; luma in 16x16 says it of
+    all its parts.
 
     Args:
         symbols: int16 [h16, w16, 394], any numbers; whole tiles.

@@ -13,7 +13,7 @@ import pytest
 from benchmarks._web_decoder import MISSING, NODE, build_wasm
 from rtcodec.bitstream.sequence import OTHER_FORMAT, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
-from rtcodec.conformance.model import NULL, RANDOM
+from rtcodec.conformance.model import CARRIED
 from rtcodec.conformance.observe import Observation
 from rtcodec.conformance.vector import MODELS, Vector, compare, find_vectors
 from rtcodec.entropy import build
@@ -69,7 +69,7 @@ class Observer:
     def _model(self, name: str) -> Path:
         path = self._folder / f"{name}.rtcw"
         if not path.exists():
-            own = name in (NULL, RANDOM)
+            own = name in CARRIED
             bundle = Bundle.load(ROOT / MODELS / f"{name}.rtcm") if own else find_bundle(name)
             path.write_bytes(web_model(bundle))
         return path

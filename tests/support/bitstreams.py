@@ -22,6 +22,7 @@ from rtcodec.bitstream import (
     state_id,
     state_slot,
 )
+from rtcodec.bitstream.packet import TYPE_SPATIAL_SLICE
 from rtcodec.types import LayerId, tile_grid
 
 MODEL_ID = bytes.fromhex("0123456789abcdef")
@@ -70,7 +71,8 @@ geometries = st.builds(Geometry, sides, sides, st.integers(8, 16))
 layers = st.builds(LayerId, st.integers(0, 15), st.integers(0, 15))
 descriptions = st.builds(Description, st.integers(0, 0xFFFF), geometries)
 payloads = st.binary(max_size=40)
-extensions = st.builds(Extension, st.integers(1, 31), payloads)
+extension_types = st.integers(1, 31).filter(lambda kind: kind != TYPE_SPATIAL_SLICE)
+extensions = st.builds(Extension, extension_types, payloads)
 ratios = st.builds(Fraction, st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
 
 
@@ -83,7 +85,7 @@ def tile_ranges(draw: st.DrawFn) -> TileRange:
 
 @st.composite
 def packet_headers(draw: st.DrawFn) -> PacketHeader:
-    keyframe = draw(st.booleans())
+    keyframe, spatial = draw(st.booleans()), draw(st.booleans())
     states = st.none() | st.builds(state_id, st.integers(0, 14), st.integers(0, 15))
     return PacketHeader(
         frame_number=draw(st.integers(0, 65535)),
@@ -92,11 +94,12 @@ def packet_headers(draw: st.DrawFn) -> PacketHeader:
         last=draw(st.booleans()),
         lanes=draw(st.sampled_from((1, 2, 4, 8))),
         check=draw(st.integers(0, 65535)),
-        reference=None if keyframe else draw(states),
+        reference=None if keyframe or spatial else draw(states),
         store=draw(states),
         layer=draw(layers),
         description=draw(st.none() | descriptions),
         tiles=draw(st.none() | tile_ranges()),
+        spatial=spatial,
     )
 
 

@@ -13,9 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from support import spec_spatial
 from support.spec_contexts import Known, table_of
 
 Tensors = dict[str, Any]
+
+SLICES = (0, 3)
+"Section 4.1: types of packets that are slices; the second one of spatial frames."
 
 
 class Fault(Exception):
@@ -91,16 +97,26 @@ class Model:
             self.tensors[name] = shaped(values, entry["shape"])
         self.id = digest.digest()[:8]
         self.always_coded = metadata["dims"].get("motion", 0)
-        delta = {k[6:]: v for k, v in self.tensors.items() if k.startswith("delta.")}
-        self.delta = Part(delta, metadata["dims"]["motion"]) if delta else None
+        self.delta, self.spatial = (
+            self.part(kind, self.always_coded) for kind in ("delta.", "spatial.")
+        )
         self.measure()
+
+    def part(self, prefix: str, motion: int) -> "Part | None":
+        n = len(prefix)
+        own = {key[n:]: v for key, v in self.tensors.items() if key.startswith(prefix)}
+        return Part(own, motion) if own else None
 
     def measure(self) -> None:
         self.channels = len(self.tensors["scale_net.w3"])
         self.hyper_channels = len(self.tensors["scale_net.w1"][0])
 
     def part_for(self, packet: dict[str, Any]) -> "Model":
-        """Section 9.1: what a frame is coded with."""
+        """Sections 4.1 and 9.1: what a frame is coded with."""
+        if packet["type"] == 3:
+            if self.spatial is None:
+                raise Fault("Unsupported", packet["offset"])
+            return self.spatial
         is_delta = packet["reference"] is not None and self.delta is not None
         return self.delta if is_delta and self.delta is not None else self
 
@@ -123,10 +139,11 @@ class Model:
 
 
 class Part(Model):
-    """Section 9.1: what a model has for delta frames."""
+    """Section 9.1: what a model has for delta or for spatial frames."""
 
     def __init__(self, tensors: Tensors, motion: int) -> None:
-        self.tensors, self.always_coded, self.delta = tensors, motion, None
+        self.tensors, self.always_coded = tensors, motion
+        self.delta = self.spatial = None
         self.measure()
 
 
@@ -275,18 +292,41 @@ def read_unit(cursor: Bytes, sequence: dict[str, Any], model: Model) -> dict[str
         packet_at = body.at
         packet = read_packet(body)
         packets.append(packet)
-        if packet["type"] == 0:
+        if packet["type"] in SLICES:
             if not fits(packet, previous, sequence):
                 raise Fault("Corrupt", packet_at)
             previous = packet
     if previous is None:
         raise Fault("Corrupt", pts_at)
     pts = zigzag // 2 if zigzag % 2 == 0 else -(zigzag + 1) // 2
-    return {
-        "offset": start,
-        "pts": pts,
-        "packets": [decode_packet(packet, body.data, sequence, model) for packet in packets],
-    }
+    seen = [decode_packet(packet, body.data, sequence, model) for packet in packets]
+    unit = {"offset": start, "pts": pts, "packets": seen}
+    if previous["type"] == 3 and model.spatial is not None:
+        unit["pixels"] = {"sha256": painted(packets, sequence, model)}
+    return unit
+
+
+def painted(packets: list[dict[str, Any]], sequence: dict[str, Any], model: Model) -> str:
+    """Section 9.6: the hash of a spatial frame's picture, without what is not there."""
+    slices = [packet for packet in packets if packet["type"] in SLICES]
+    rows, columns = size_of(slices[0], sequence)
+    symbols = np.zeros((394, 4 * rows, 4 * columns), np.int64)
+    for packet in slices:
+        of_tiles = np.array(packet.get("symbols", [])).reshape(-1, 394, 4, 4)
+        for tile, own in zip(tiles_of(packet, rows, columns), of_tiles, strict=False):
+            row, column = 4 * (tile // columns), 4 * (tile % columns)
+            symbols[:, row : row + 4, column : column + 4] = own
+    qp, t = slices[0]["qp"], model.tensors
+    refinement = {name: t[f"refine.spatial.{name}"] for name in ("luma", "chroma")}
+    refinement["steps"] = t["delta.steps"][qp]
+    planes = spec_spatial.paint(symbols, t["spatial.steps"][qp], refinement, qp)
+    described = slices[0]["described"]
+    width, height, _ = described[1] if described else sequence["geometry"]
+    digest = hashlib.sha256()
+    for plane, half in zip(planes, (1, 2, 2), strict=True):
+        shown = plane[: -(-height // half), : -(-width // half)]
+        digest.update(((shown + 8) >> 4).astype(np.uint8).tobytes())
+    return digest.hexdigest()
 
 
 def read_packet(cursor: Bytes) -> dict[str, Any]:
@@ -297,11 +337,12 @@ def read_packet(cursor: Bytes) -> dict[str, Any]:
         raise Fault("Unsupported", start)
     body = cursor.inner(cursor.varint(1 << 24))
     packet: dict[str, Any] = {"offset": start, "type": first % 32, "body": (body.at, body.end)}
-    if packet["type"]:
+    if packet["type"] not in SLICES:
         return packet
     flags_at = body.at
     flags = body.number(1)
-    if flags & 5 == 5 or flags & 0xC0 == 0x80:
+    alone = packet["type"] == 3 or flags & 1
+    if (alone and flags & 4) or flags & 0xC0 == 0x80:
         raise Fault("Corrupt", flags_at)
     lanes_qp = body.number(1)
     packet |= {
@@ -333,7 +374,9 @@ def read_packet(cursor: Bytes) -> dict[str, Any]:
     return packet
 
 
-FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer", "described", "order")
+FRAME = (
+    "type", "frame_number", "qp", "keyframe", "reference", "store", "layer", "described", "order"
+)  # fmt: skip
 
 
 def size_of(packet: dict[str, Any], sequence: dict[str, Any]) -> tuple[int, int]:
@@ -383,15 +426,19 @@ def decode_packet(
     packet: dict[str, Any], data: bytes, sequence: dict[str, Any], model: Model
 ) -> dict[str, Any]:
     """Sections 4.5 and 7: hashes of what is coded, or what is wrong with it."""
-    if packet["type"]:
+    if packet["type"] not in SLICES:
         start, end = packet["body"]
         digest = hashlib.sha256(data[start:end]).hexdigest()
         return {"offset": packet["offset"], "type": packet["type"], "body_sha256": digest}
-    report = {"offset": packet["offset"], "type": 0, "check": f"{packet['check']:#06x}"}
+    report = {
+        "offset": packet["offset"],
+        "type": packet["type"],
+        "check": f"{packet['check']:#06x}",
+    }
     count = len(tiles_of(packet, *size_of(packet, sequence)))
-    part = model.part_for(packet)
     try:
-        if part is not model:
+        part = model.part_for(packet)
+        if part is model.delta:
             count = read_map(packet, data, count)
             report["coded_tiles"] = count
         z, symbols = decode_payload(packet, data, count, part)
@@ -401,6 +448,7 @@ def decode_packet(
         z_bytes, y_bytes = struct.pack(f"{len(z)}b", *z), struct.pack(f"<{len(symbols)}h", *symbols)
         if zlib.crc32(bytes(header) + z_bytes + y_bytes) % 65536 != packet["check"]:
             raise Fault("Corrupt", packet["check_at"])
+        packet["symbols"] = symbols
     except Fault as fault:
         return report | {"error": {"kind": fault.kind, "offset": fault.offset}}
     return report | {

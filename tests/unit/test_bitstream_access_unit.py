@@ -116,6 +116,7 @@ def test_a_stream_has_no_more_slots_than_it_says(header: PacketHeader) -> None:
         (header_of(), "whole frame"),
         (replace(slice_of(2, 1), tiles=TileRange(2, 1, True)), "tile orders"),
         (slice_of(1, 1), "position 1 comes after 1"),
+        (replace(slice_of(2, 1), spatial=True), "spatial"),
         (replace(slice_of(2, 1), frame_number=1), "frame_number"),
         (replace(slice_of(2, 1), qp=3), "qp"),
         (replace(slice_of(2, 1), keyframe=True), "keyframe"),

@@ -18,6 +18,7 @@ from rtcodec.motion.native import (
     BLOCK_SAMPLES,
     FINE,
     INTRA,
+    WHOLE,
     Reference,
     nonzero,
     paint,
@@ -216,6 +217,7 @@ def test_smoothing_equals_the_plain_form(contrast: int) -> None:
     vectors[::2] = vectors[::2, :, :1]
     vectors[:, ::3] = 0
     intra = (rng.random((ROWS, COLUMNS)) < 0.1).astype(np.uint8)
+    intra[rng.random((ROWS, COLUMNS)) < 0.3] |= WHOLE
     still = np.zeros((ROWS, COLUMNS), np.bool_)
     still[:4, 4:8] = True
     bounds = smoothing.limits((300, 200))
@@ -225,6 +227,26 @@ def test_smoothing_equals_the_plain_form(contrast: int) -> None:
     assert np.array_equal(fast[still], blocks.astype(np.uint16)[still])
     with pytest.raises(ValueError, match="in order"):
         smooth(fast, coded[:1], vectors, intra, still, bounds)
+
+
+def test_nothing_is_smoothed_within_luma_that_is_one_part() -> None:
+    blocks = np.full((ROWS, COLUMNS, 384), 2000, np.uint16)
+    luma = blocks[..., :256].reshape(ROWS, COLUMNS, 16, 16)
+    luma[..., 8:] += 20
+    blocks[..., :256] = luma.reshape(ROWS, COLUMNS, 256)
+    coded = np.full((ROWS, COLUMNS), 63, np.uint8)
+    vectors = np.zeros((ROWS, COLUMNS, 4, 2), np.int16)
+    still = np.zeros((ROWS, COLUMNS), np.bool_)
+    seen = []
+    for said in (INTRA, INTRA | WHOLE):
+        was = blocks.copy()
+        intra = np.full((ROWS, COLUMNS), said, np.uint8)
+        smooth(was, coded, vectors, intra, still, smoothing.limits((300, 300)))
+        seen.append((was != blocks)[..., :256].reshape(ROWS, COLUMNS, 16, 16))
+    within, outside = slice(5, 11), [0, 1, 14, 15]
+    assert seen[0][1:-1, 1:-1, :, within].any()
+    assert not seen[1][..., within].any()
+    assert seen[1][:, 1:-1][..., outside].any()
 
 
 def test_a_step_at_an_edge_is_smoothed_and_a_contour_is_not() -> None:

@@ -88,10 +88,10 @@ def dense(latents: Latents) -> NDArray[np.float32]:
 
 def test_latents_are_what_engines_make_of_blocks() -> None:
     net = delta_codec()
-    x, prediction, _, qp = inputs()
+    x, prediction, motion, qp = inputs()
     x[:, :, :2] = prediction[:, :, :2]
     x[:, :4] = (prediction[:, :4] + 51 / 255).clamp(max=0.5)  # a corner: better in 4x4
-    latents, split = (t.permute(0, 2, 3, 1).numpy() for t in net.latents(x, prediction, qp))
+    latents, split = (t.permute(0, 2, 3, 1).numpy() for t in net.latents(x, prediction, motion, qp))
     for frame, seen, wanted, small, q in zip(
         to_blocks(x), to_blocks(prediction), latents, split, qp, strict=True
     ):
@@ -171,7 +171,7 @@ def test_the_exported_graph_equals_the_torch_network() -> None:
     graphs = build_delta_graphs(float_weights(net), {**TINY.dims, "motion": CHANNELS})
     x, prediction, motion, qp = inputs()
     with torch.no_grad():
-        latents, _ = net.latents(x, prediction, qp)
+        latents, _ = net.latents(x, prediction, motion, qp)
         likely = round_by(latents, DELTA_LIKELY_OFFSET)
         z = torch.floor(net.hyper_analysis(torch.cat((likely, motion), 1)) + 0.5).clamp(-15, 15)
     session = ort.InferenceSession(graphs["delta_hyper"], providers=["CPUExecutionProvider"])
@@ -186,7 +186,7 @@ def test_hyper_latents_in_c_equal_the_torch_network() -> None:
     x, prediction, motion, qp = inputs()
     prediction[:, :, :, 4:] = x[:, :, :, 4:]  # a tile of which nothing is said
     with torch.no_grad():
-        latents, split = net.latents(x, prediction, qp)
+        latents, split = net.latents(x, prediction, motion, qp)
         motion[:, -1:] = split
         likely = round_by(latents, DELTA_LIKELY_OFFSET)
         z = net.hyper_analysis(torch.cat((likely, motion), 1)).round().clamp(-15, 15)

@@ -1,0 +1,187 @@
+"""
+How the vectors of spatial frames, and of delta frames after them, are made: from dice alone.
+
+Their model has no networks, so pictures are exact: each is in `expect.json` by its hash.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.bitstream.packet import Packet, PacketHeader, state_id
+from rtcodec.bitstream.tiles import split_tiles
+from rtcodec.bundle import DELTA_LATENTS, Bundle
+from rtcodec.conformance.dice import Dice
+from rtcodec.conformance.exact import EXACT, HYPER_CHANNELS, exact_bundle
+from rtcodec.conformance.model import part_of
+from rtcodec.conformance.recipes import (
+    Integers,
+    Recipe,
+    StreamMaker,
+    header_of,
+    sequence_of,
+)
+from rtcodec.entropy.contexts import STAGES, adjusted_stage
+from rtcodec.entropy.native import gather_tiles, scatter_tiles
+from rtcodec.motion.vectors import CHANNELS, INTRA_CHANNEL, SPLIT_CHANNEL
+from rtcodec.motion.within import LARGE_CHANNEL
+from rtcodec.types import tile_grid
+
+
+@lru_cache(maxsize=1)
+def exact_model() -> Bundle:
+    """Return the model of frames without networks."""
+    return exact_bundle()
+
+
+def spatial_header(number: int = 0, *, qp: int = 24, lanes: int = 1) -> PacketHeader:
+    """Return the header of a spatial frame; number 0 is a keyframe."""
+    return replace(header_of(number, qp=qp, lanes=lanes), spatial=True)
+
+
+def spatial_stream(width: int, height: int, *, references: int = 0) -> StreamMaker:
+    """Return a stream without frames."""
+    sequence = replace(sequence_of(exact_model(), width, height), references=references)
+    return StreamMaker(exact_model(), sequence)
+
+
+def drawn_frame(
+    seed: str,
+    width: int,
+    height: int,
+    header: PacketHeader,
+    *,
+    one_in: int = 12,
+    most: int = 3,
+    rank_most: int = 17,
+    at_rest: int = 0,
+) -> Integers:
+    """
+    Draw the integers of a spatial or a delta frame.
+
+    Args:
+        seed: Of the dice.
+        width: Of the frame, in pixels.
+        height: Of the frame, in pixels.
+        header: Says the kind, and the qp.
+        one_in: One latent in so many says something, ...
+        most: ... up to this.
+        rank_most: The largest symbol of the ten that are no latents.
+        at_rest: One tile in so many says nothing; 0: none.
+    """
+    part = part_of(exact_model(), header)
+    assert part is not None
+    dice = Dice(seed)
+    rows, columns = tile_grid(width, height)
+    z = dice.integers(-15, 15, HYPER_CHANNELS, rows, columns).astype(np.int8)
+    places = (4 * rows, 4 * columns)
+    latents = dice.integers(-most, most, DELTA_LATENTS, *places)
+    latents[dice.integers(1, one_in, *latents.shape) > 1] = 0
+    said = dice.integers(-rank_most, rank_most, CHANNELS, *places)
+    said[SPLIT_CHANNEL] = dice.integers(-1, 1, *places)
+    rare = dice.integers(-1, 3 if header.spatial else 20, *places)
+    channel = LARGE_CHANNEL if header.spatial else INTRA_CHANNEL
+    said[channel] = np.where(np.abs(rare) == 1, rare, 0)
+    symbols = np.concatenate((latents, said)).astype(np.int16)
+    if at_rest:
+        rest = dice.integers(1, at_rest, rows, columns) == 1
+        symbols[:, rest.repeat(4, 0).repeat(4, 1)] = 0
+        z[:, rest] = 0
+    indices = part.scale_net.indices_reference(z, header.qp)
+    return Integers(z, _codable(symbols, indices, part), indices)
+
+
+def _codable(
+    symbols: NDArray[np.int16], indices: NDArray[np.uint8], part: Bundle
+) -> NDArray[np.int16]:
+    """Return symbols that are 0 where none is coded."""
+    offsets = part.entropy_tables.contexts
+    assert offsets is not None
+    tiles = np.arange(symbols[0].size // 16, dtype=np.uint32)
+    by_tile, of_tiles = gather_tiles(symbols, tiles), gather_tiles(indices, tiles)
+    for stage, (first, end) in enumerate(STAGES):
+        moved = adjusted_stage(stage, of_tiles, by_tile, offsets)
+        by_tile[:, first:end][moved == 0] = 0
+    out = np.empty_like(symbols)
+    scatter_tiles(by_tile, tiles, out)
+    return out
+
+
+def spatial_packets(
+    seed: str, maker: StreamMaker, header: PacketHeader, slices: int = 1, **drawn: int
+) -> tuple[Packet, ...]:
+    """Return a drawn frame in packets."""
+    size = maker.sequence.width, maker.sequence.height
+    runs = split_tiles(*size, slices, dispersed=True) if slices > 1 else (None,)
+    return maker.code(drawn_frame(seed, *size, header, **drawn), header, runs)
+
+
+def _smallest() -> bytes:
+    maker = spatial_stream(1, 1)
+    maker.add(0, spatial_packets("spatial smallest", maker, spatial_header()))
+    return maker.stream()
+
+
+def _modes() -> bytes:
+    """Frames that say little but how they are predicted, then more, at many qp."""
+    maker = spatial_stream(97, 70)
+    for number, (qp, lanes) in enumerate(((0, 1), (12, 2), (24, 4), (36, 8), (50, 1), (63, 1))):
+        header = spatial_header(number, qp=qp, lanes=lanes)
+        few = {"one_in": 60 - 10 * number, "most": 40 // (1 + 3 * number) + 1}
+        maker.add(number, spatial_packets(f"spatial modes {number}", maker, header, **few))
+    return maker.stream()
+
+
+def _slices() -> bytes:
+    maker = spatial_stream(200, 130)
+    for number, kept in enumerate(((0, 1, 2, 3), (0, 2, 3), (1, 2))):
+        header = spatial_header(number, qp=20)
+        packets = spatial_packets(f"spatial slices {number}", maker, header, 4)
+        maker.add(number, [packets[i] for i in kept])
+    return maker.stream()
+
+
+def _extremes() -> bytes:
+    maker = spatial_stream(64, 64)
+    for number, (qp, most) in enumerate(((63, 32767), (0, 32767), (40, 300))):
+        header = spatial_header(number, qp=qp, lanes=8)
+        extreme = {"one_in": 4, "most": most, "rank_most": most}
+        maker.add(number, spatial_packets(f"spatial extremes {number}", maker, header, **extreme))
+    return maker.stream()
+
+
+def _delta() -> bytes:
+    """A keyframe, delta frames from it and from each other, another spatial frame between."""
+    maker = spatial_stream(130, 70, references=2)
+    plan = [  # reference, store, one tile in so many at rest
+        (None, state_id(0, 0), 0),
+        (state_id(0, 0), state_id(1, 0), 2),
+        (state_id(1, 0), state_id(0, 1), 3),
+        (None, state_id(1, 1), 0),
+        (state_id(1, 1), None, 0),
+        (state_id(0, 1), state_id(1, 2), 2),
+    ]
+    for number, (reference, store, at_rest) in enumerate(plan):
+        header = header_of(number, qp=18 + 4 * number)
+        if reference is None:
+            header = replace(header, spatial=True)
+        header = replace(header, reference=reference, store=store)
+        drawn = {"one_in": 25, "at_rest": at_rest}
+        packets = spatial_packets(f"spatial delta {number}", maker, header, 2, **drawn)
+        maker.add(number, packets)
+    return maker.stream()
+
+
+SPATIAL_RECIPES = (
+    Recipe("spatial_smallest", "one pixel, predicted from nothing (spec 9.6)", EXACT, _smallest),
+    Recipe("spatial_modes", "all modes, finest to coarsest qp, 1 to 8 lanes (spec 7.3, 9.6)",
+           EXACT, _modes),
+    Recipe("spatial_slices", "slices of spatial frames, some missing (spec 4.2, 9.6)", EXACT,
+           _slices),
+    Recipe("spatial_extremes", "modes and latents as far out as they can be said (spec 9.3, 9.6)",
+           EXACT, _extremes),
+    Recipe("spatial_delta", "delta frames from spatial ones, refined (spec 9.2, 9.4, 9.5, 9.6)",
+           EXACT, _delta),
+)  # fmt: skip

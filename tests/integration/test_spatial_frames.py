@@ -1,0 +1,156 @@
+"""Spatial frames on the CPU engines: the same to the last bit on each, loss stays in its tiles."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.reference import NewestReference
+from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import DecodeJob, Engine
+from rtcodec.engine.loader import ENGINES, open_engine
+from rtcodec.errors import LocalProtocolError, Unsupported
+from rtcodec.quality import picture_psnr
+from rtcodec.types import Planes
+from support.pictures import picture, same_picture
+from support.spatial import with_spatial, without_spatial
+
+WIDTH, HEIGHT = 200, 136
+SLICES = 4
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return with_spatial(find_bundle("n64"))
+
+
+@pytest.fixture(scope="module")
+def engines(bundle: Bundle) -> Iterator[dict[str, Engine]]:
+    opened = {name: open_engine(name, bundle) for name in ENGINES}
+    yield opened
+    for engine in opened.values():
+        engine.close()
+
+
+def clip() -> list[Planes]:
+    """Waves, of which the upper left drifts."""
+    frames = [picture(WIDTH, HEIGHT) for _ in range(4)]
+    moving = picture(WIDTH, HEIGHT, 3)
+    for t, planes in enumerate(frames):
+        planes.y[:70, :70] = moving.y[:70, 2 * t : 2 * t + 70]
+    return frames
+
+
+def encode(
+    engine: Engine, bundle: Bundle, *, slices: int = 1, neural: bool = False
+) -> list[EncodedFrame]:
+    """A key frame, and frames that follow from it."""
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(slices=slices, dispersed=slices > 1),
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
+    )
+    encoder = FrameEncoder(
+        engine, packer, WIDTH, HEIGHT, references=NewestReference(), neural=neural
+    )
+    coded = [
+        encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
+        for t, planes in enumerate(clip())
+    ]
+    encoder.close()
+    return coded
+
+
+def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
+    return FrameDecoder(
+        engine,
+        bundle.entropy_tables,
+        bundle.scale_net,
+        WIDTH,
+        HEIGHT,
+        references=NewestReference.SLOTS,
+        delta=bundle.delta,
+        spatial=bundle.spatial,
+    )
+
+
+def test_a_stream_that_begins_with_one_is_the_same_everywhere(
+    engines: dict[str, Engine], bundle: Bundle
+) -> None:
+    frames = {name: encode(engine, bundle, slices=2) for name, engine in engines.items()}
+    first, *others = frames.values()
+    for other in others:
+        for one, two in zip(first, other, strict=True):
+            assert one.unit == two.unit
+    assert [frame.output.is_spatial for frame in first] == [True, False, False, False]
+    assert [frame.unit.header.spatial for frame in first] == [True, False, False, False]
+    assert [frame.output.is_delta for frame in first] == [False, True, True, True]
+    for engine in engines.values():
+        receiver = decoder(engine, bundle)
+        for frame, source in zip(first, clip(), strict=True):
+            decoded = receiver.decode(frame.unit.packets)
+            assert decoded.whole
+            own = frame.output.reconstruction
+            assert own is not None
+            assert same_picture(decoded.planes, own)
+            assert picture_psnr(decoded.planes, source).yuv > 35
+        receiver.close()
+
+
+def test_networks_code_what_they_are_asked_to(engines: dict[str, Engine], bundle: Bundle) -> None:
+    engine = engines["onnxruntime"]
+    frames = encode(engine, bundle, neural=True)
+    assert not any(frame.output.is_spatial for frame in frames)
+    receiver = decoder(engine, bundle)
+    for frame in frames:
+        assert receiver.decode(frame.unit.packets).whole
+    receiver.close()
+
+
+def test_a_lost_slice_costs_its_tiles_and_the_edges_beside_them(
+    engines: dict[str, Engine], bundle: Bundle
+) -> None:
+    engine = engines["openvino"]
+    key = encode(engine, bundle, slices=SLICES)[0]
+    assert len(key.unit.packets) == SLICES
+    receiver = decoder(engine, bundle)
+    whole = receiver.decode(key.unit.packets).planes
+    for lost in range(SLICES):
+        packets = [p for number, p in enumerate(key.unit.packets) if number != lost]
+        holed = receiver.decode(packets)
+        assert not holed.whole
+        missing = ~holed.frame.present
+        assert missing.any()
+        tiles = missing.repeat(64, 0).repeat(64, 1)
+        far = np.pad(tiles, 8)  # smoothing and refinement look a few samples far
+        spoilt = np.zeros_like(tiles)
+        for down in range(17):
+            for across in range(17):
+                spoilt |= far[down : down + tiles.shape[0], across : across + tiles.shape[1]]
+        spoilt = spoilt[:HEIGHT, :WIDTH]
+        changed = holed.planes.y != whole.y
+        assert not changed[~spoilt].any()
+        assert changed[tiles[:HEIGHT, :WIDTH]].any()
+    receiver.close()
+
+
+def test_a_model_without_the_part_says_so(engines: dict[str, Engine], bundle: Bundle) -> None:
+    engine = engines["onnxruntime"]
+    key = encode(engine, bundle)[0]
+    plain = without_spatial(bundle)
+    receiver = decoder(engine, plain)
+    with pytest.raises(Unsupported, match="predicts no frame from itself"):
+        receiver.decode(key.unit.packets)
+    receiver.close()
+    other = open_engine("onnxruntime", plain)
+    assert not encode(other, plain)[0].output.is_spatial
+    output = key.output
+    state = other.open_state(WIDTH, HEIGHT)
+    job = DecodeJob(state, output.z, output.symbols, 20, WIDTH, HEIGHT, spatial=True)
+    with pytest.raises(LocalProtocolError, match="predicts no frame from itself"):
+        other.decode([job])
+    other.close()

@@ -1,0 +1,293 @@
+"""Frames predicted from themselves: C equals the plain form, and paints what was thought."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtcodec.engine.blocks import fill_blocks, planes_of
+from rtcodec.entropy import build
+from rtcodec.entropy.contexts import KINDS, LEVELS
+from rtcodec.motion import native, spatial, within
+from rtcodec.motion.latents import LEAST
+from rtcodec.motion.native import BLOCK_SAMPLES, FINE
+from rtcodec.motion.spatial import ACROSS, DOWN, GREY, MEAN, MODES, PLANAR, mode_order, rank_of
+from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
+
+ROWS, COLUMNS = 4, 8
+SYMBOLS = BLOCK_SAMPLES + CHANNELS
+LARGE = BLOCK_SAMPLES + within.LARGE_CHANNEL
+NO_CONTEXTS = np.zeros((KINDS, LEVELS), np.int8)
+NEAREST = np.full(64, 0.5, np.float32)
+"Offsets that cut latents to the nearest symbol."
+
+
+def drawn(seed: int, *, share: float, most: int) -> NDArray[np.int16]:
+    """Symbols, a *share* of the latents up to *most*, all modes, some blocks in 16x16."""
+    rng = np.random.default_rng(seed)
+    symbols = rng.integers(-17, 18, (ROWS, COLUMNS, SYMBOLS))
+    latents = rng.integers(-most, most + 1, (ROWS, COLUMNS, BLOCK_SAMPLES))
+    latents[rng.random(latents.shape) >= share] = 0
+    symbols[..., :BLOCK_SAMPLES] = latents
+    symbols[..., -1] = rng.random((ROWS, COLUMNS)) < 0.5
+    symbols[..., LARGE] = rng.random((ROWS, COLUMNS)) < 0.4
+    return symbols.astype(np.int16)
+
+
+def scene(seed: int = 0) -> NDArray[np.uint8]:
+    """Blocks of slanted stripes, a gradient, and a little noise."""
+    rng = np.random.default_rng(seed)
+    planes = []
+    for scale in (1, 2, 2):
+        y, x = np.mgrid[0 : ROWS * 16 // scale, 0 : COLUMNS * 16 // scale] * float(scale)
+        stripes = np.where((x + 2 * y) % 40 < 20, 60, 0) * (x > 64)
+        luma = 60 + x / 2 + stripes + rng.normal(0, 1, x.shape)
+        planes.append(luma.round().clip(0, 255).astype(np.uint8))
+    blocks = np.empty((ROWS, COLUMNS, BLOCK_SAMPLES), np.uint8)
+    fill_blocks(planes, blocks)
+    return blocks
+
+
+def symbol_of(rank: int) -> int:
+    return next(symbol for symbol in range(-17, 18) if rank_of(symbol) == rank)
+
+
+@pytest.mark.parametrize(
+    ("share", "most", "steps"),
+    [(0.0, 0, (7, 6)), (0.02, 2, (115, 99)), (0.3, 40, (7, 6)), (0.05, 32767, (4096, 4096))],
+)
+def test_painting_equals_the_plain_form(share: float, most: int, steps: tuple[int, int]) -> None:
+    symbols = drawn(most, share=share, most=most)
+    blocks, coded = within.paint(symbols, steps)
+    assert np.array_equal(blocks, spatial.paint(symbols, steps))
+    assert blocks.max() <= 255 * FINE
+    by_part = np.asarray(symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6).any(2))
+    large = symbols[..., LARGE] != 0
+    by_part[large, :4] = by_part[large, :4].any(1, keepdims=True)
+    assert np.array_equal(coded, (by_part << np.arange(6)).sum(2))
+
+
+def test_any_numbers_are_painted() -> None:
+    for number in (-32768, 32767):
+        symbols = np.full((ROWS, COLUMNS, SYMBOLS), number, np.int16)
+        blocks, _ = within.paint(symbols, (4096, 1))
+        assert np.array_equal(blocks, spatial.paint(symbols, (4096, 1)))
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("mode", range(MODES))
+def test_every_mode_is_painted_everywhere_as_in_the_plain_form(mode: int, large: bool) -> None:
+    symbols = drawn(mode, share=0.1, most=3)
+    symbols[..., LARGE] = large
+    for i, j in product(range(4), range(4)):
+        for quarter, channel in enumerate(within.MODE_CHANNELS[:4]):
+            left = mode if 2 * j + quarter % 2 else PLANAR
+            above = mode if 2 * i + quarter // 2 else PLANAR
+            rank = mode_order(left, above).index(mode)
+            symbols[i, j::4, BLOCK_SAMPLES + channel] = symbol_of(rank)
+        rank = mode_order(mode, PLANAR).index(mode)
+        symbols[i, j::4, BLOCK_SAMPLES + within.MODE_CHANNELS[4]] = symbol_of(rank)
+    blocks, _ = within.paint(symbols, (60, 50))
+    assert np.array_equal(blocks, spatial.paint(symbols, (60, 50)))
+    other = symbols.copy()  # the last part of chroma in the next mode
+    channel = BLOCK_SAMPLES + within.MODE_CHANNELS[4]
+    other[3, 3, channel] = symbol_of(mode_order(mode, PLANAR).index((mode + 1) % MODES))
+    assert (within.paint(other, (60, 50))[0] != blocks).any()
+
+
+def test_what_says_nothing_is_grey() -> None:
+    nothing = np.zeros((ROWS, COLUMNS, SYMBOLS), np.int16)
+    blocks, coded = within.paint(nothing, (4096, 4096))
+    assert (blocks == GREY).all()
+    assert not coded.any()
+
+
+def test_a_tile_is_painted_from_itself_alone() -> None:
+    symbols = drawn(3, share=0.1, most=9)
+    other = symbols.copy()
+    other[:, :4] = drawn(4, share=0.1, most=9)[:, :4]
+    one, two = (within.paint(each, (90, 80))[0] for each in (symbols, other))
+    assert np.array_equal(one[:, 4:], two[:, 4:])
+    assert (one[:, :4] != two[:, :4]).any()
+
+
+def test_symbols_that_stand_for_nothing_change_nothing() -> None:
+    symbols = drawn(5, share=0.1, most=9)
+    other = symbols.copy()
+    other[..., BLOCK_SAMPLES + 6 : -1] = 77
+    other[..., [LARGE, -1]] *= -9
+    large = other[..., LARGE] != 0
+    other[large, BLOCK_SAMPLES + 3 :] = -5
+    one, two = (within.paint(each, (90, 80))[0] for each in (symbols, other))
+    assert np.array_equal(one, two)
+
+
+def test_modes_are_ordered_by_what_is_expected() -> None:
+    for a, b in product(range(MODES), range(MODES)):
+        order = mode_order(a, b)
+        assert sorted(order) == list(range(MODES))
+        assert order[0] == a
+        assert order[1] == b or a == b
+    assert mode_order(PLANAR, PLANAR)[:6] == [PLANAR, MEAN, DOWN, ACROSS, DOWN - 1, DOWN + 1]
+    assert sorted(rank_of(symbol) for symbol in range(-17, 18)) == list(range(MODES))
+    assert rank_of(18) == rank_of(-18) == rank_of(32767) == rank_of(-32768) == MODES - 1
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("steps", [(20, 16), (160, 130)])
+def test_what_is_said_is_painted_as_the_encoder_thought(
+    steps: tuple[int, int], thorough: bool
+) -> None:
+    """Were parts predicted from anything but what is painted, errors would add up over a tile."""
+    blocks = scene()
+    choice = within.choose(blocks, steps, thorough=thorough)
+    indices = np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8)
+    symbols = within.quantise(blocks, choice, indices, NEAREST, NO_CONTEXTS, steps)
+    painted, _ = within.paint(symbols, steps)
+    wrong = (painted.astype(np.float64) - blocks.astype(np.float64) * FINE) ** 2
+    for part, step in ((slice(0, 256), steps[0]), (slice(256, 384), steps[1])):
+        assert wrong[..., part].mean() < (step / 2) ** 2
+    said = within.mode_symbols(choice.modes, choice.latents.split)
+    assert np.array_equal(symbols[..., BLOCK_SAMPLES:-1], said[..., :-1])
+    assert 0.1 < (symbols[..., LARGE] != 0).mean() < 0.9
+    luma = symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6)[..., :4].any((2, 3))
+    assert not symbols[~luma, -1].any()
+
+
+def test_latents_that_cannot_be_read_are_not_meant() -> None:
+    blocks = scene()
+    choice = within.choose(blocks, (60, 50))
+    indices = np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8)
+    indices[..., :BLOCK_SAMPLES:2] = 0
+    offsets = NO_CONTEXTS.copy()
+    offsets[10:20] = -63  # of chroma
+    symbols = within.quantise(blocks, choice, indices, NEAREST, offsets, (60, 50))
+    assert symbols[..., 1:BLOCK_SAMPLES:2].any()
+    assert not symbols[..., :BLOCK_SAMPLES:2].any()
+    assert not symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6)[..., 4:].any()
+
+
+def test_a_choice_lists_what_its_prediction_leaves() -> None:
+    blocks = scene()
+    choice = within.choose(blocks, (60, 50))
+    latents = choice.latents
+    assert choice.modes.shape == (ROWS, COLUMNS, 5)
+    assert ((choice.modes >= -17) & (choice.modes <= 17)).all()
+    assert latents.ends.ravel()[-1] == len(latents.at) == len(latents.values)
+    assert (np.abs(latents.values) >= LEAST).all()
+    places = np.repeat(np.arange(ROWS * COLUMNS), np.diff(latents.ends.ravel(), prepend=0))
+    assert np.array_equal(latents.at // BLOCK_SAMPLES, places)
+    left = choice.prediction.astype(np.float64) / FINE - blocks
+    # The transform keeps energy: what is not listed is small.
+    of_luma = latents.at % 6 < 4
+    energy = ((latents.values * np.where(of_luma, 60, 50) / FINE) ** 2).sum()
+    assert energy == pytest.approx((left**2).sum(), rel=0.1)
+    far = ((blocks.astype(np.float64) - blocks.mean()) ** 2).sum()
+    assert energy < far / 4
+
+
+def test_all_modes_are_tried_when_there_is_time() -> None:
+    """The thorough choice leaves less to say."""
+    blocks = scene(2)
+    quick, thorough = (within.choose(blocks, (60, 50), thorough=flag) for flag in (False, True))
+    less, more = (np.count_nonzero(np.abs(c.latents.values) > 0.7) for c in (thorough, quick))
+    assert less < more
+    assert (quick.modes != thorough.modes).any()
+
+
+def test_stripes_are_predicted_along_their_way() -> None:
+    """Down and across, in rows of blocks: most parts but the first of a tile say so."""
+    for axis, wanted in ((1, DOWN), (0, ACROSS)):
+        plane = np.where(np.arange(128) % 12 < 6, 40, 200).astype(np.uint8)
+        luma = np.broadcast_to(plane, (128, 128)) if axis else np.broadcast_to(plane, (128, 128)).T
+        grey = np.full((ROWS * 8, COLUMNS * 8), 128, np.uint8)
+        blocks = np.empty((ROWS, COLUMNS, BLOCK_SAMPLES), np.uint8)
+        fill_blocks([luma[: ROWS * 16, : COLUMNS * 16], grey, grey], blocks)
+        choice = within.choose(blocks, (60, 50), thorough=True)
+        symbols = within.quantise(
+            blocks, choice, np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8), NEAREST, NO_CONTEXTS,
+            (60, 50),
+        )  # fmt: skip
+        modes = np.array(modes_of(symbols))
+        assert np.median(modes) == wanted
+        painted, _ = within.paint(symbols, (60, 50))
+        shown = planes_of(native.rounded(painted))[0]
+        assert np.abs(shown.astype(int) - luma[: ROWS * 16, : COLUMNS * 16]).mean() < 3
+
+
+def modes_of(symbols: NDArray[np.int16]) -> list[int]:
+    """Of luma's parts, all tiles."""
+    found = []
+    for left in range(0, COLUMNS, 4):
+        modes: dict[tuple[int, int], int] = {}
+        for i, j, quarter in product(range(4), range(4), range(4)):
+            row, column = 2 * i + quarter // 2, 2 * j + quarter % 2
+            a, b = modes.get((row, column - 1), PLANAR), modes.get((row - 1, column), PLANAR)
+            symbol = symbols[i, left + j, BLOCK_SAMPLES + within.MODE_CHANNELS[quarter]]
+            is_whole = symbols[i, left + j, LARGE] and quarter
+            first = modes.get((2 * i, 2 * j), PLANAR)
+            modes[row, column] = first if is_whole else mode_order(a, b)[rank_of(int(symbol))]
+        found += list(modes.values())
+    return found
+
+
+def test_every_build_chooses_and_paints_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coded() -> list[NDArray[np.generic]]:
+        blocks, steps = scene(1), (100, 80)
+        choice = within.choose(blocks, steps, thorough=True)
+        indices = np.full((ROWS, COLUMNS, SYMBOLS), 40, np.uint8)
+        symbols = within.quantise(blocks, choice, indices, NEAREST, NO_CONTEXTS, steps)
+        wild = within.paint(drawn(8, share=0.1, most=300), steps)
+        latents = choice.latents
+        return [
+            choice.modes, choice.prediction, latents.at, latents.values, latents.ends,
+            latents.split, symbols, *wild,
+        ]  # fmt: skip
+
+    here = coded()
+    portable = tmp_path / "portable.so"
+    flags = ["-O1", "-DRTC_PORTABLE"]
+    build.compile_coder(portable, build.inherited_environment(), flags, build.MOTION_SOURCES)
+    monkeypatch.setattr(native, "MOTION_LIBRARY", portable)
+    native.library.cache_clear()
+    try:
+        for one, other in zip(here, coded(), strict=True):
+            assert np.array_equal(one, other)
+    finally:
+        native.library.cache_clear()
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    symbols, steps = drawn(0, share=0.1, most=3), (60, 50)
+    wrong: list[NDArray[Any]] = [symbols.astype(np.int32), symbols[:3], symbols[..., :-1]]
+    for each in (*wrong, symbols[:, ::2]):
+        with pytest.raises(ValueError, match="no symbols of whole tiles"):
+            within.paint(each, steps)
+    blocks = scene()
+    with pytest.raises(ValueError, match="not whole tiles"):
+        within.choose(blocks[:3].copy(), steps)
+    with pytest.raises(ValueError, match="is no uint8"):
+        within.choose(blocks.astype(np.uint16), steps)
+    choice = within.choose(blocks, steps)
+    indices = np.full((ROWS, COLUMNS, SYMBOLS), 40, np.uint8)
+    for these, rounding, offsets in (
+        (indices[..., :-1], NEAREST, NO_CONTEXTS),
+        (indices, NEAREST[:9], NO_CONTEXTS),
+        (indices, NEAREST, NO_CONTEXTS[:, :15]),
+    ):
+        with pytest.raises(ValueError, match="in order"):
+            within.quantise(blocks, choice, these, rounding, offsets, steps)
+
+
+def test_modes_stand_behind_the_latents() -> None:
+    modes = np.arange(5, dtype=np.int16).reshape(1, 1, 5)
+    said = within.mode_symbols(modes, np.ones((1, 1), np.uint8))
+    assert said.tolist() == [[[0, 0, 4, 1, 2, 3, 0, 0, 0, 1]]]
+    assert said.shape[-1] == SPLIT_CHANNEL + 1
+    said = within.mode_symbols(modes, np.full((1, 1), 2, np.uint8))
+    assert said.tolist() == [[[1, 0, 4, 1, 2, 3, 0, 0, 0, 0]]]
