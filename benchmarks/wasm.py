@@ -1,10 +1,10 @@
 """
 Measure the decoder for browsers, in node on one core, beside the native one in the same run.
 
-    python -m benchmarks.wasm [INPUT] [--output benchmarks/wasm.json] [--frames 60]
+    python -m benchmarks.wasm [INPUT] [--output benchmarks/wasm.json] [--frames 60] [--models n64]
 
 Without INPUT, a video, the frames are made up. `read` is everything up to the symbols, `paint` the
-networks of intra frames or the integers of delta frames, `finish` storing and refining, `rgba` what
+networks of intra frames or the integers of the others, `finish` storing and refining, `rgba` what
 showing takes on top. `min` is what the code takes; p50 and p95 include what else was going on.
 """
 
@@ -46,8 +46,8 @@ WARM_UP = 20
 Unit = list[Packet]
 
 
-def encoded(bundle: Bundle, frames: list[Planes], qp: int, runs: int, *, delta: bool) -> list[Unit]:
-    """Encode *runs* frames, to and fro, the first of them or all of them alone."""
+def encoded(bundle: Bundle, frames: list[Planes], qp: int, runs: int, *, kind: str) -> list[Unit]:
+    """Encode *runs* frames of a kind, to and fro."""
     engine = open_engine(AUTO, bundle, threads=1)
     packer = FramePacker(
         bundle.entropy_tables,
@@ -61,11 +61,12 @@ def encoded(bundle: Bundle, frames: list[Planes], qp: int, runs: int, *, delta: 
         *SIZE,
         references=NewestReference(),
         description=Description(model_tag(bundle.model_id), Geometry(*SIZE)),
+        neural=kind == "intra",
     )
     order = [*frames, *frames[-2:0:-1]]
     units = []
     for number, planes in enumerate(islice(cycle(order), runs)):
-        keyframe = not delta or not number
+        keyframe = kind != "delta" or not number
         coded = encoder.encode(planes, qp=qp, pts=number, keyframe=keyframe)
         units.append([packet for packet in coded.unit.packets if isinstance(packet, Packet)])
     encoder.close()
@@ -118,16 +119,19 @@ def _summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def measure(frames: list[Planes], qp: int, runs: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """Each model, intra and delta frames, in a browser's way and natively."""
+def measure(
+    bundles: list[Bundle], frames: list[Planes], qp: int, runs: int, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Each model, frames of each kind that it has, in a browser's way and natively."""
     wasm = build_wasm(folder)
-    for model, delta in product(MODELS, (True, False)):
-        bundle = find_bundle(model)
-        units = encoded(bundle, frames, qp, runs + WARM_UP, delta=delta)
+    for bundle, kind in product(bundles, ("delta", "intra", "spatial")):
+        if kind == "spatial" and bundle.spatial is None:
+            continue
+        units = encoded(bundle, frames, qp, runs + WARM_UP, kind=kind)
         sizes = [sum(len(write_packet(packet)) for packet in unit) for unit in units]
         yield {
-            "model": model,
-            "frames": "delta" if delta else "intra",
+            "model": bundle.name,
+            "frames": kind,
             "qp": qp,
             "bytes_per_frame": round(float(np.mean(sizes[WARM_UP:]))),
             "wasm": web_ms(bundle, units, folder, wasm),
@@ -135,13 +139,13 @@ def measure(frames: list[Planes], qp: int, runs: int, folder: Path) -> Iterator[
         }
 
 
-def sizes(folder: Path) -> dict[str, int]:
+def sizes(bundles: list[Bundle], folder: Path) -> dict[str, int]:
     """What a page loads, in bytes."""
     scripts = (build.WEB / "src").glob("*.js")
     return {
         "wasm": build_wasm(folder).stat().st_size,
         "scripts": sum(path.stat().st_size for path in scripts),
-        **{f"model {name}": len(web_model(find_bundle(name))) for name in MODELS},
+        **{f"model {bundle.name}": len(web_model(bundle)) for bundle in bundles},
     }
 
 
@@ -152,6 +156,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--frames", type=int, default=60, help="frames of each kind")
     parser.add_argument("--qp", type=int, default=32)
+    parser.add_argument(
+        "--models", nargs="+", default=MODELS, help="names, or paths of .rtcm files"
+    )
     options = parser.parse_args(arguments)
     if MISSING is not None or NODE is None:
         print(MISSING, file=sys.stderr)
@@ -161,8 +168,9 @@ def main(arguments: list[str]) -> int:
     source = fitted(options.input, *SIZE) if options.input else made_up(*SIZE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        bundles = [find_bundle(model) for model in options.models]
         results = []
-        for result in measure(list(source), options.qp, options.frames, folder):
+        for result in measure(bundles, list(source), options.qp, options.frames, folder):
             results.append(result)
             decode = {key: result[key]["ms"]["decode"] for key in ("wasm", "native")}
             print(f"{result['model']} {result['frames']}: {decode}", file=sys.stderr, flush=True)
@@ -172,7 +180,7 @@ def main(arguments: list[str]) -> int:
             "machine": machine() | {"node": version.stdout.strip()},
             "frames": options.input.name if options.input else "made up",
             "size": "x".join(map(str, SIZE)),
-            "bytes": sizes(folder),
+            "bytes": sizes(bundles, folder),
             "results": results,
         }
     options.output.write_text(json.dumps(report, indent=2) + "\n")

@@ -11,8 +11,8 @@ Numbers are little-endian, tensors begin at multiples of 16 bytes from where the
 header names each with its shape, where it begins, and a form: that of its elements, or `deltas`:
 rows less the row before, zigzag varints, zeros in runs. Layers come folded as `graph` folds them;
 those of the trunks in 8 bits, that beside them in float16. Means are in float32: what errs there is
-rounded by the trunk, and comes out at a thousand times its size. The same bundle gives the same
-bytes.
+rounded by the trunk, and comes out at a thousand times its size. Gains are those of every ninth qp;
+between, their logarithms are on straight lines. The same bundle gives the same bytes.
 
 Neither torch nor onnx is needed here.
 """
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.cursor import write_varint
-from rtcodec.bundle import DELTA, Bundle
+from rtcodec.bundle import DELTA, SPATIAL, Bundle
 from rtcodec.errors import ConfigError
 from rtcodec.models.folding import (
     INT8_LIMIT,
@@ -37,11 +37,18 @@ from rtcodec.models.folding import (
     anchor_spread,
     int8_weight,
 )
-from rtcodec.models.tier import ANCHOR, PIXEL_CHANNELS, TILE_PLACES, TILE_SIDE
+from rtcodec.models.tier import (
+    ANCHOR,
+    PIXEL_CHANNELS,
+    QP_ANCHORS,
+    QP_COUNT,
+    TILE_PLACES,
+    TILE_SIDE,
+)
 from rtcodec.motion.steps import step_table
 
 MAGIC: Final = b"RTCW"
-VERSION: Final = 1
+VERSION: Final = 2
 SUFFIX: Final = ".rtcw"
 
 _ALIGNMENT = 16
@@ -89,10 +96,11 @@ def web_model_name(bundle: Bundle, content: bytes) -> str:
 
 def _tensors(bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
     yield from _integers("", bundle)
-    if bundle.delta is not None:
-        yield from _integers(f"{DELTA}.", bundle.delta)
-        yield f"{DELTA}.contexts", ("int8", bundle.delta.tensor("contexts"))
-        yield f"{DELTA}.steps", ("int32", bundle.delta.steps)
+    for kind, part in ((DELTA, bundle.delta), (SPATIAL, bundle.spatial)):
+        if part is not None:
+            yield from _integers(f"{kind}.", part)
+            yield f"{kind}.contexts", ("int8", part.tensor("contexts"))
+            yield f"{kind}.steps", ("int32", part.steps)
     refinement = bundle.group("refine")
     for name, values in refinement.items():
         yield f"refine.{name}", ("int16", values)
@@ -102,9 +110,7 @@ def _tensors(bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
         if not bundle.is_int8:
             raise ConfigError(f"model {bundle.name}: its trunks are not in 8 bits")
         yield from _networks(bundle.tensors, bundle.dims)
-        # those of the decoder: latents, trunk, head
-        first = bundle.dims["C"] + bundle.dims["M"]
-        yield "gains", ("float32", bundle.gains[:, first:])
+        yield "gains", ("float32", _gain_anchors(bundle))
 
 
 def _integers(prefix: str, bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
@@ -118,6 +124,18 @@ def _integers(prefix: str, bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDA
     for name in ("b1", "b2", "b3"):
         yield f"{prefix}scale_net.{name}", (_DELTAS, getattr(net, name).astype(np.int64))
     yield f"{prefix}scale_net.shifts", ("int32", np.array([net.s1, net.s2, net.s3]))
+
+
+def _gain_anchors(bundle: Bundle) -> Array:
+    """The decoder's gains, of latents, trunk and head, [8, M + 2 C]: where they were trained."""
+    gains = bundle.gains[:, bundle.dims["C"] + bundle.dims["M"] :]
+    apart = (QP_COUNT - 1) // (QP_ANCHORS - 1)
+    anchors = gains[::apart].astype(np.float64)
+    for j in range(1, apart):
+        between = anchors[:-1] ** (1 - j / apart) * anchors[1:] ** (j / apart)
+        if not np.allclose(between, gains[j::apart], rtol=1e-5, atol=0):
+            raise ConfigError(f"model {bundle.name}: its gains are not on lines between anchors")
+    return gains[::apart]
 
 
 def _networks(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -13,14 +14,21 @@ from numpy.typing import NDArray
 
 from benchmarks._mutate import mutate_bytes
 from benchmarks._web_decoder import MISSING, NODE, WebDecoder, build_wasm
-from rtcodec.bitstream.packet import Description, Geometry, write_packet
+from rtcodec.bitstream.packet import (
+    Description,
+    Geometry,
+    Packet,
+    read_packet,
+    state_id,
+    write_packet,
+)
 from rtcodec.bitstream.sequence import ColorRange, model_tag
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FrameLabel, FramePacker
 from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
-from rtcodec.engine.api import EncodeOutput
+from rtcodec.engine.api import EncodeJob, EncodeOutput
 from rtcodec.engine.loader import open_engine
 from rtcodec.entropy import build
 from rtcodec.entropy.native import context_indices, gather_tiles, scale_indices, scatter_tiles
@@ -32,6 +40,7 @@ from rtcodec.types import Planes, tile_grid
 from rtcodec_engines.finish import Blocks, Finishing, Past, Slots
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import picture, same_picture
+from support.spatial_model import with_spatial, without_spatial
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -57,9 +66,11 @@ class Watching:
         past: Past | None,
         *,
         is_shown: bool = True,
+        is_spatial: bool = False,
     ) -> Blocks:
-        self.painted = blocks.astype(np.uint8) if past is None else None
-        return self._finish(slots, slot, blocks, qp, past, is_shown=is_shown)
+        is_neural = past is None and not is_spatial
+        self.painted = blocks.astype(np.uint8) if is_neural else None
+        return self._finish(slots, slot, blocks, qp, past, is_shown=is_shown, is_spatial=is_spatial)
 
 
 class Pair:
@@ -112,9 +123,12 @@ def wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wasm(tmp_path_factory.mktemp("wasm"))
 
 
-@pytest.fixture(scope="module", params=["n64", "s128"])
+@pytest.fixture(scope="module", params=["n64", "s128", "spatial"])
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return find_bundle(str(request.param))
+    """Models whose frames alone are those of networks, and one that predicts them."""
+    if request.param == "spatial":
+        return with_spatial(find_bundle("n64"))
+    return without_spatial(find_bundle(str(request.param)))
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +139,7 @@ def units(bundle: Bundle) -> list[Unit]:
 
 def encoded(bundle: Bundle, size: tuple[int, int], frames: Iterable[Planes]) -> list[Unit]:
     engine = open_engine("onnxruntime", bundle)
-    packer = FramePacker(
-        bundle.entropy_tables,
-        Slicing(slices=5, dispersed=True),
-        delta_tables=bundle.delta_tables,
-        spatial_tables=bundle.spatial_tables,
-    )
+    packer = packer_of(bundle, Slicing(slices=5, dispersed=True))
     description = Description(model_tag(bundle.model_id), Geometry(*size))
     encoder = FrameEncoder(
         engine, packer, *size, references=NewestReference(), description=description
@@ -142,6 +151,15 @@ def encoded(bundle: Bundle, size: tuple[int, int], frames: Iterable[Planes]) -> 
     encoder.close()
     engine.close()
     return made
+
+
+def packer_of(bundle: Bundle, slicing: Slicing) -> FramePacker:
+    return FramePacker(
+        bundle.entropy_tables,
+        slicing,
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
+    )
 
 
 def clip() -> Iterator[Planes]:
@@ -200,25 +218,24 @@ def test_any_symbols_make_the_same_picture(
         assert pair.decode(units[0]) is not None
         state = 0  # where the first frame is kept
         for number in range(1, 5):
-            packets = made_up(
-                bundle, rng, number, reference=state, store=(number % 2) | number << 4
-            )
-            state = (number % 2) | number << 4
+            is_alone = bundle.spatial is not None and number % 2
+            reference, state = None if is_alone else state, state_id(number % 2, number)
+            packets = made_up(bundle, rng, number, reference=reference, store=state)
             seen = pair.decode(packets)
             assert seen is not None
             assert same_picture(*seen[:2])
 
 
 def made_up(
-    bundle: Bundle, rng: np.random.Generator, number: int, *, reference: int, store: int
+    bundle: Bundle, rng: np.random.Generator, number: int, *, reference: int | None, store: int
 ) -> Unit:
-    """A delta frame that says anything, in whatever it may say."""
-    delta = bundle.delta
-    assert delta is not None
+    """A delta frame, or a spatial one, that says anything, in whatever it may say."""
+    part = bundle.spatial if reference is None else bundle.delta
+    assert part is not None
     rows, columns = tile_grid(WIDTH, HEIGHT)
     qp = int(rng.integers(0, 64))
-    z = rng.integers(-15, 16, (delta.hyper_channels, rows, columns)).astype(np.int8)
-    indices = scale_indices(delta.scale_net, z, qp)
+    z = rng.integers(-15, 16, (part.hyper_channels, rows, columns)).astype(np.int8)
+    indices = scale_indices(part.scale_net, z, qp)
     shape = indices.shape
     anything = rng.integers(-3, 4, shape) * (rng.random(shape) < 0.1)
     anything += rng.integers(-32767, 32768, shape) * (rng.random(shape) < 0.001)
@@ -226,7 +243,7 @@ def made_up(
     tiles = np.arange(rows * columns, dtype=np.uint32)
     by_tile, of_tiles = gather_tiles(symbols, tiles), gather_tiles(indices, tiles)
     while True:  # which are coded depends on those before
-        skipped = (context_indices(delta.entropy_tables, of_tiles, by_tile) == 0) & (by_tile != 0)
+        skipped = (context_indices(part.entropy_tables, of_tiles, by_tile) == 0) & (by_tile != 0)
         if not skipped.any():
             break
         by_tile[skipped] = 0
@@ -239,10 +256,9 @@ def made_up(
         store=store,
         description=Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT)),
     )
-    packer = FramePacker(
-        bundle.entropy_tables, Slicing(slices=3), delta_tables=delta.entropy_tables
-    )
-    output = EncodeOutput(z, symbols, indices, is_delta=True)
+    packer = packer_of(bundle, Slicing(slices=3))
+    is_delta = reference is not None
+    output = EncodeOutput(z, symbols, indices, is_delta=is_delta, is_spatial=not is_delta)
     return [write_packet(packet) for packet in packer.pack(output, label, WIDTH, HEIGHT)]
 
 
@@ -260,6 +276,96 @@ def test_intra_frames_are_the_same_within_a_few_levels(
             assert (difference**2).mean() < 0.15
             ours_db, theirs_db = (picture_psnr(frames[t], seen).yuv for seen in (ours, theirs))
             assert abs(ours_db - theirs_db) < 0.2
+
+
+@pytest.fixture(scope="module")
+def every_kind() -> tuple[Bundle, list[Unit]]:
+    """Frames of each kind after each other one, those alone no key frames but for the first."""
+    bundle = with_spatial(find_bundle("n64"))
+    engine = open_engine("onnxruntime", bundle)
+    packer = packer_of(bundle, Slicing(slices=3, dispersed=True))
+    description = Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT))
+    state = engine.open_state(WIDTH, HEIGHT)
+    units = []
+    kinds = ("spatial", "delta", "neural", "delta", "spatial", "neural", "spatial", "spatial")
+    for number, (kind, planes) in enumerate(zip(kinds, clip(), strict=False)):
+        old, new = (number - 1) % 3, number % 3
+        is_delta, is_neural = kind == "delta", kind == "neural"
+        job = EncodeJob(
+            state, planes, 24, reference=old if is_delta else None, store=new, neural=is_neural
+        )
+        output = engine.encode([job])[0]
+        assert (output.is_delta, output.is_spatial) == (is_delta, kind == "spatial")
+        label = FrameLabel(
+            frame_number=number,
+            qp=24,
+            keyframe=number == 0,
+            reference=state_id(old, number - 1) if is_delta else None,
+            store=state_id(new, number),
+            description=description,
+        )
+        packets = packer.pack(output, label, WIDTH, HEIGHT)
+        units.append([write_packet(packet) for packet in packets])
+    engine.close()
+    return bundle, units
+
+
+def test_a_stream_may_have_frames_of_every_kind(
+    every_kind: tuple[Bundle, list[Unit]], wasm: Path, tmp_path: Path
+) -> None:
+    bundle, units = every_kind
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        for packets in units:
+            seen = pair.decode(packets)
+            assert seen is not None
+            assert same_picture(*seen[:2])
+            assert seen[2]["isComplete"]
+
+
+def test_slices_of_two_kinds_are_no_frame(
+    every_kind: tuple[Bundle, list[Unit]], wasm: Path, tmp_path: Path
+) -> None:
+    bundle, units = every_kind
+    for first, other in ((4, 5), (5, 4)):
+        packets = units[first][:1] + [as_number(packet, first) for packet in units[other][1:]]
+        with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+            seen = pair.decode(packets)
+            assert seen is not None
+            assert same_picture(*seen[:2])
+            assert 0.2 < seen[2]["present"] < 0.5
+
+
+def as_number(packet: bytes, number: int) -> bytes:
+    """A slice as if of another frame of that clip."""
+    read = read_packet(packet)
+    assert isinstance(read, Packet)
+    header = replace(read.header, frame_number=number, store=state_id(number % 3, number))
+    return write_packet(Packet(header, read.payload))
+
+
+def test_a_spatial_frame_with_a_reference_is_refused(
+    every_kind: tuple[Bundle, list[Unit]], wasm: Path, tmp_path: Path
+) -> None:
+    bundle, units = every_kind
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        for packet in units[0] + units[4]:
+            flags = 1 + next(i for i, byte in enumerate(packet) if i and byte < 0x80)
+            wrong = packet[:flags] + bytes([packet[flags] | 0x04]) + packet[flags + 1 :]
+            with pytest.raises(Corrupt, match="alone"):
+                read_packet(wrong)
+            assert pair.decode([wrong]) is None
+
+
+def test_a_model_without_a_part_for_them_refuses_spatial_frames(
+    every_kind: tuple[Bundle, list[Unit]], wasm: Path, tmp_path: Path
+) -> None:
+    bundle, units = every_kind
+    with Pair(without_spatial(bundle), tmp_path, wasm, same_networks=True) as pair:
+        assert pair.decode(units[0]) is None
+        assert pair.decode(units[2]) is not None
+        with pytest.raises(Unsupported):
+            pair.web.decode(units[4])
+        assert pair.decode(units[3]) is not None
 
 
 def test_a_late_decoder_asks_for_a_key_frame_and_goes_on(

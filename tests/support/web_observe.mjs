@@ -54,13 +54,15 @@ async function observe({ stream, model: modelPath, source_formats: formats }) {
     const machine = await Machine.start(read(wasmPath));
     const intra = new Part(machine, model, "");
     const delta = model.has("delta.steps") ? new Part(machine, model, "delta.") : null;
+    const spatial = model.has("spatial.steps") ? new Part(machine, model, "spatial.") : null;
     const decoder = model.has("gains")
       ? new Decoder(await Machine.start(read(wasmPath)), model)
       : null;
     for (const unit of reader) {
-      const { header } = unit.packets.find(({ type }) => type === 0);
+      const { header } = unit.packets.find(({ header }) => header);
       const size = header.description?.geometry ?? reader.sequence.geometry;
-      const part = delta && header.reference !== null ? delta : intra;
+      const alone = header.isSpatial ? spatial : intra;
+      const part = delta && header.reference !== null ? delta : alone;
       const seen = new Symbols(machine, part, size, part === delta);
       const packets = unit.packets.map((packet, i) => seen.report(packet, unit.offsets[i]));
       const entry = { offset: unit.offset, pts: String(unit.pts), ...frame(header), packets };
@@ -130,13 +132,12 @@ class Symbols {
   }
 
   report(packet, offset) {
-    if (packet.type !== 0)
-      return { offset, type: packet.type, body_sha256: sha256(packet.payload) };
+    if (!packet.header) return { offset, type: packet.type, body_sha256: sha256(packet.payload) };
     const { header, payload } = packet;
     let tiles = tileIndices(header.tiles, this.width, this.height);
     const report = {
       offset,
-      type: 0,
+      type: packet.type,
       last: header.last,
       lanes: header.lanes,
       tiles: header.tiles && [header.tiles.first, header.tiles.count],

@@ -18,6 +18,7 @@ from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.engine.null import null_bundle
 from rtcodec.errors import ConfigError
 from rtcodec.models.web import MAGIC, VERSION, web_model, web_model_name
+from support.spatial_model import with_spatial
 
 _START = 44
 
@@ -58,12 +59,12 @@ def deltas(data: bytes, shape: list[int]) -> NDArray[np.int64]:
 
 @pytest.fixture(scope="module", params=["n64", "s128"])
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return find_bundle(str(request.param))
+    return with_spatial(find_bundle(str(request.param)))
 
 
 def test_a_file_says_what_it_is_and_is_the_same_each_time(bundle: Bundle) -> None:
     content = web_model(bundle)
-    assert web_model(find_bundle(bundle.name)) == content
+    assert web_model(with_spatial(find_bundle(bundle.name))) == content
     assert content[:8] == MAGIC + struct.pack("<I", VERSION)
     assert content[8:40] == hashlib.sha256(content[40:]).digest()
     header, body = read(content)
@@ -77,9 +78,9 @@ def test_a_file_says_what_it_is_and_is_the_same_each_time(bundle: Bundle) -> Non
 
 def test_what_decides_symbols_is_in_it_exactly(bundle: Bundle) -> None:
     content = web_model(bundle)
-    delta = bundle.delta
-    assert delta is not None
-    for prefix, part in (("", bundle), ("delta.", delta)):
+    parts = (("", bundle), ("delta.", bundle.delta), ("spatial.", bundle.spatial))
+    for prefix, part in parts:
+        assert part is not None
         tables = part.entropy_tables
         for name, cdf in (("y", tables.y_cdf), ("z", tables.z_cdf)):
             frequencies = tensor(content, f"{prefix}{name}_frequencies")
@@ -87,10 +88,25 @@ def test_what_decides_symbols_is_in_it_exactly(bundle: Bundle) -> None:
         for name in ("w1", "w2", "w3", "b1", "b2", "b3"):
             own = getattr(part.scale_net, name)
             assert np.array_equal(tensor(content, f"{prefix}scale_net.{name}"), own)
-    for name in ("contexts", "steps"):
-        assert np.array_equal(tensor(content, f"delta.{name}"), delta.tensor(name))
+        for name in ("contexts", "steps") if prefix else ():
+            assert np.array_equal(tensor(content, f"{prefix}{name}"), part.tensor(name))
     for name, values in bundle.group("refine").items():
         assert np.array_equal(tensor(content, f"refine.{name}"), values)
+
+
+def test_gains_are_those_of_every_ninth_qp_and_lines_between(bundle: Bundle) -> None:
+    known = np.log(tensor(web_model(bundle), "gains").astype(np.float64))
+    every = [np.interp(np.arange(64), np.arange(0, 64, 9), channel) for channel in known.T]
+    whole = bundle.gains[:, -known.shape[1] :]
+    assert np.allclose(np.exp(np.stack(every, 1)), whole, rtol=1e-6, atol=0)
+    bent = bundle.gains.copy()
+    bent[13, -1] *= np.float32(1.001)
+    with pytest.raises(ConfigError, match="gains"):
+        web_model(replace(bundle, tensors={**bundle.tensors, "gains": bent}))
+
+
+def test_a_page_s_model_is_small() -> None:
+    assert len(web_model(with_spatial(find_bundle("n64")))) < 1_500_000
 
 
 def test_a_model_without_networks_is_its_tables() -> None:

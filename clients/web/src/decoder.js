@@ -92,15 +92,21 @@ export class Decoder {
     this.#model = model;
     this.#pixelsMax = pixelsMax;
     this.#clock = clock;
-    const hasDelta = model.has("delta.steps");
+    const part = (kind) =>
+      model.has(`${kind}.steps`) ? new Part(machine, model, `${kind}.`) : null;
     this.#parts = {
       intra: new Part(machine, model, ""),
-      delta: hasDelta ? new Part(machine, model, "delta.") : null,
+      delta: part("delta"),
+      spatial: part("spatial"),
     };
     this.#networks = networks ?? new Networks(machine, model);
     const refinement = (kind) =>
       model.has(`refine.${kind}.luma`) ? new Refinement(machine, model, kind) : null;
-    this.#refinements = { intra: refinement("intra"), delta: refinement("delta") };
+    this.#refinements = {
+      intra: refinement("intra"),
+      delta: refinement("delta"),
+      spatial: refinement("spatial"),
+    };
     this.#base = machine.mark;
     /** Milliseconds of the last frame by stage, if there is a clock. */
     this.stages = /** @type {Record<string, number>} */ ({});
@@ -129,7 +135,7 @@ export class Decoder {
     this.#lapStart = this.#clock?.() ?? 0;
     this.stages = {};
     const { parsed, problem } = parse(packets);
-    const slices = parsed.filter(({ type }) => type === 0);
+    const slices = parsed.filter(({ header }) => header);
     const described = slices.find(({ header }) => header.description);
     const { width, height } = described?.header.description.geometry ?? size ?? {};
     const said = described ?? (size && slices[0]);
@@ -187,7 +193,7 @@ export class Decoder {
 
   /** Bytes that come and go with a frame, or with showing it: most of what may be needed. */
   #passing({ width, height, nTiles }) {
-    const ofTiles = [this.#parts.intra, this.#parts.delta].map((part) =>
+    const ofTiles = Object.values(this.#parts).map((part) =>
       part ? nTiles * (2 * part.hyperChannels + INTEGER_BYTES * part.latentChannels) : 0,
     );
     return Math.max(PAYLOAD_BYTES + Math.max(...ofTiles), SHOWN_BYTES * width * height);

@@ -157,7 +157,7 @@ function readUnitBody(cursor, bytes, origin, sequence) {
     const packet = readPacketAt(cursor, bytes, origin);
     packets.push(packet);
     offsets.push(at);
-    if (packet.type !== 0) continue;
+    if (!packet.header) continue;
     const problem = misfit(packet.header, previous, sequence);
     if (problem) throw new Corrupt(problem, at);
     previous = packet.header;
@@ -189,7 +189,7 @@ function misfit(header, previous, sequence) {
   return previous && discord(previous, header);
 }
 
-const SAME = ["frameNumber", "qp", "isKey", "reference", "store", "rung", "temporal"];
+const SAME = ["frameNumber", "qp", "isKey", "reference", "store", "rung", "temporal", "isSpatial"];
 
 /** Why two slices cannot follow each other in one frame, or null. */
 function discord(previous, header) {

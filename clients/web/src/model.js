@@ -1,7 +1,7 @@
 // The file that `rtcodec webmodel` writes; rtcodec/models/web.py has its form.
 
 const MAGIC = 0x57435452; // "RTCW", little-endian
-const VERSION = 1;
+const VERSION = 2;
 const HASH_BYTES = 32;
 
 const FORMS = {

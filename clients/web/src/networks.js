@@ -1,6 +1,7 @@
 // The networks between symbols and samples of intra frames: `synthesis_graph` of
 // rtcodec/models/graph.py, layer by layer, over the products in C. 8-bit trunks, floats elsewhere.
 
+const QP_MAX = 63;
 const TILE_SIDE = 4;
 const PIXEL_CHANNELS = 384;
 
@@ -78,8 +79,7 @@ export class Networks {
    */
   synthesise(symbols, z, qp, blocks, at) {
     const { C, M } = this.#dims;
-    const width = this.#gains.shape[1];
-    const gains = this.#gains.values.slice(qp * width, (qp + 1) * width);
+    const gains = gainsAt(this.#gains, qp);
     const [ofLatents, ofTrunk, ofHead] = [
       gains.subarray(0, M),
       gains.subarray(M, M + C),
@@ -245,4 +245,14 @@ export class Networks {
     const { weights, bias } = this.#layers.get(name);
     this.#machine.call.rtc_web_depthwise(x, rows, columns, channels, weights, bias, y);
   }
+}
+
+/** Gains of a qp, whose logarithms are on lines between those of anchors. */
+function gainsAt({ shape: [anchors, width], values }, qp) {
+  const place = (qp * (anchors - 1)) / QP_MAX;
+  const low = Math.min(Math.floor(place), anchors - 2);
+  const part = place - low;
+  const row = (n) => values.subarray(n * width, (n + 1) * width);
+  const [from, to] = [row(low), row(low + 1)];
+  return from.map((gain, i) => gain ** (1 - part) * to[i] ** part);
 }

@@ -4,6 +4,8 @@ import { Cursor } from "./cursor.js";
 import { Corrupt, Unsupported } from "./errors.js";
 
 const VERSION = 1;
+const SLICE = 0;
+const SPATIAL_SLICE = 2;
 const MAX_PACKET_BYTES = 2 ** 24 - 1;
 const MAX_TILES = 65536;
 const MAX_SLOTS = 15;
@@ -37,10 +39,11 @@ const FLAG = {
  * @property {number} temporal
  * @property {?{ modelTag: number, geometry: Geometry }} description
  * @property {?TileRange} tiles null: the whole frame.
+ * @property {boolean} isSpatial Whether the frame is predicted from itself, SPEC.md 9.6.
  *
  * @typedef {object} Packet
- * @property {number} type 0: a slice; others are carried and skipped.
- * @property {Header} [header] Of a slice.
+ * @property {number} type
+ * @property {Header} [header] Of a slice; what has none is carried and skipped.
  * @property {Uint8Array} head Of a slice: all before the payload, the check word 0.
  * @property {number} checkOffset Where the check word is in that.
  * @property {Uint8Array} payload Or the body of what is no slice.
@@ -79,7 +82,8 @@ export function readPacketAt(cursor, bytes, origin) {
   const size = cursor.varint(MAX_PACKET_BYTES);
   const bodyStart = cursor.offset;
   const body = cursor.inner(size);
-  const header = type === 0 ? readHeader(body) : undefined;
+  const isSpatial = type === SPATIAL_SLICE;
+  const header = type === SLICE || isSpatial ? readHeader(body, isSpatial) : undefined;
   const payloadOffset = body.offset - start;
   const payload = body.raw(body.remaining);
   const head = Uint8Array.from(bytes.subarray(start - origin, start - origin + payloadOffset));
@@ -88,12 +92,12 @@ export function readPacketAt(cursor, bytes, origin) {
   return { type, header, head, checkOffset, payload, payloadOffset };
 }
 
-function readHeader(cursor) {
+function readHeader(cursor, isSpatial) {
   const start = cursor.offset;
   const flags = cursor.u8();
   const has = (flag) => (flags & flag) !== 0;
-  if (has(FLAG.keyframe) && has(FLAG.reference)) {
-    throw new Corrupt("a keyframe with a reference", start);
+  if (has(FLAG.reference) && (isSpatial || has(FLAG.keyframe))) {
+    throw new Corrupt("a frame that stands alone, with a reference", start);
   }
   if (has(FLAG.dispersed) && !has(FLAG.tiles)) {
     throw new Corrupt("dispersed order without tiles", start);
@@ -121,6 +125,7 @@ function readHeader(cursor) {
     temporal: layer & 15,
     description,
     tiles,
+    isSpatial,
   };
 }
 

@@ -1,25 +1,26 @@
 // Symbols to pictures for one size: what engines/rtcodec_engines/graph_engine.py does with
-// rtcodec/motion/*.c. Delta frames are integers, the same to the last bit as there.
+// rtcodec/motion/*.c. Of delta and spatial frames these are integers, the same to the last bit as there.
 
 import { slotOf, tileGrid } from "./packet.js";
 
 const BLOCK_SAMPLES = 384;
 const MOTION = 10;
 const NO_QP = 255;
+const INTRA = 1; // a place that no picture is moved to
 const QPS = 64;
 const BORDER_PX = 32;
 const CLIPS = [13, 32, 96, 256];
 const CLIP_MAX = 8191;
 const LEVELS = 8;
-const FIRST_LEVEL = { intra: 20, delta: 5 };
+const FIRST_LEVEL = { intra: 20, delta: 5, spatial: 20 };
 const EDGES = [28, 10, 1]; // sixteenths of a step: smoothing.py
 
-/** Weights that refine pictures, of intra or delta frames: rtcodec/motion/refinement.py. */
+/** Weights that refine pictures of one kind: rtcodec/motion/refinement.py. */
 export class Refinement {
   /**
    * @param {import("./machine.js").Machine} machine
    * @param {import("./model.js").Model} model
-   * @param {"intra" | "delta"} kind
+   * @param {import("./unpack.js").Kind} kind
    */
   constructor(machine, model, kind) {
     const luma = model.tensor(`refine.${kind}.luma`);
@@ -79,7 +80,7 @@ export class Painter {
    * @param {import("./machine.js").Machine} machine
    * @param {import("./model.js").Model} model
    * @param {import("./networks.js").Networks} networks
-   * @param {{ intra: ?Refinement, delta: ?Refinement }} refinements
+   * @param {Record<import("./unpack.js").Kind, ?Refinement>} refinements
    */
   constructor(machine, model, networks, refinements, width, height) {
     this.#machine = machine;
@@ -137,22 +138,19 @@ export class Painter {
    * @param {(stage: string) => void} lap Told as each stage is done.
    */
   paint(frame, from, to, lap) {
+    const { kind } = frame;
     const { qp } = frame.header;
     this.#arrange(frame);
-    if (frame.isDelta) {
+    if (kind === "delta") {
       this.#paintDelta(frame, this.#pictures.get(from), qp);
       lap("paint");
       this.#finishDelta(to);
     } else {
-      this.#networks.synthesise(
-        this.#at.symbols,
-        this.#at.z,
-        qp,
-        this.#at.blocks,
-        this.#at.scratch,
-      );
+      const { symbols, z, blocks, scratch } = this.#at;
+      if (kind === "spatial") this.#paintSpatial(frame.part.latentChannels, qp);
+      else this.#networks.synthesise(symbols, z, qp, blocks, scratch);
       lap("paint");
-      this.#finishIntra(qp, to);
+      this.#finishAlone(kind, qp, to);
     }
     lap("finish");
   }
@@ -167,14 +165,14 @@ export class Painter {
   }
 
   /** Put symbols and hyper-latents where they belong, zeros elsewhere. */
-  #arrange({ part, slices, isDelta }) {
+  #arrange({ part, slices, kind }) {
     const { symbols, z } = this.#at;
     const machine = this.#machine;
     const places = this.#rows * this.#columns;
     const channels = part.latentChannels;
     machine.view(Uint8Array, symbols, 2 * places * channels).fill(0);
     const hyper = part.hyperChannels;
-    if (!isDelta) machine.view(Int8Array, z, this.nTiles * hyper).fill(0);
+    if (kind === "intra") machine.view(Int8Array, z, this.nTiles * hyper).fill(0);
     for (const slice of slices) {
       if (!slice.coded.length) continue;
       const { mark } = machine;
@@ -182,7 +180,7 @@ export class Painter {
       const n = slice.coded.length;
       machine.call.rtc_web_scatter(slice.symbols, where, n, channels, this.#columns, symbols);
       machine.release(mark);
-      if (isDelta) continue; // painting looks at z of intra frames alone
+      if (kind !== "intra") continue; // painting looks at z of those alone
       const frameZ = machine.view(Int8Array, z, this.nTiles * hyper);
       const own = machine.view(Int8Array, slice.z, n * hyper);
       slice.coded.forEach((tile, i) => {
@@ -206,14 +204,37 @@ export class Painter {
     call.rtc_predict(reference.at, vectors, intra, blocks);
     const says = [rows, columns, qp, reference.qps, qps, still];
     if (!call.rtc_web_still(symbols, stride, ...says)) return;
-    const { mark } = this.#machine;
-    const steps = this.#model.tensor("delta.steps").values.subarray(2 * qp, 2 * qp + 2);
     const places = rows * columns;
-    const stepsAt = this.#machine.words(...steps);
-    call.rtc_paint(symbols, still, stepsAt, places, stride, stride - 1, blocks, coded);
+    this.#withSteps("delta", qp, (steps, limits) => {
+      call.rtc_paint(symbols, still, steps, places, stride, stride - 1, blocks, coded);
+      call.rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
+    });
+  }
+
+  #paintSpatial(stride, qp) {
+    const { call } = this.#machine;
+    const { symbols, vectors, intra, blocks, still, coded } = this.#at;
+    const [rows, columns] = [this.#rows, this.#columns];
+    const places = rows * columns;
+    for (const [at, size, value] of [
+      [vectors, 16 * places, 0],
+      [intra, places, INTRA],
+      [still, places, 0],
+    ]) {
+      this.#machine.view(Uint8Array, at, size).fill(value);
+    }
+    this.#withSteps("spatial", qp, (steps, limits) => {
+      call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded);
+      call.rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
+    });
+  }
+
+  /** Have something done with the addresses of a kind's steps, and of limits of smoothing. */
+  #withSteps(kind, qp, run) {
+    const { mark } = this.#machine;
+    const steps = this.#model.tensor(`${kind}.steps`).values.subarray(2 * qp, 2 * qp + 2);
     const limits = Array.from(steps, (step) => EDGES.map((part) => (step * part) >> 4));
-    const limitsAt = this.#machine.words(limits.flat());
-    call.rtc_smooth(blocks, coded, vectors, intra, still, limitsAt, rows, columns);
+    run(this.#machine.words(...steps), this.#machine.words(limits.flat()));
     this.#machine.release(mark);
   }
 
@@ -230,15 +251,15 @@ export class Painter {
     call.rtc_planes_fill(refinement ? refined : blocks, this.#columns, this.#planesStruct);
   }
 
-  /** Refine an intra frame, keep it as that, and show it. */
-  #finishIntra(qp, to) {
+  /** Refine a frame that stands alone, keep it as that, and show it. */
+  #finishAlone(kind, qp, to) {
     const { call } = this.#machine;
     const { blocks, refined, qps } = this.#at;
     const kept = this.#pictures.get(to);
     const picture = kept ?? this.#passing;
     call.rtc_reference_fill(picture.at, blocks);
     this.#machine.view(Uint8Array, picture.qps, this.nTiles).fill(NO_QP);
-    const refinement = this.#refinements.intra;
+    const refinement = this.#refinements[kind];
     if (refinement) {
       this.#machine.view(Uint8Array, qps, this.nTiles).fill(qp);
       call.rtc_refine(picture.at, refinement.at, qps, refined);

@@ -1,4 +1,4 @@
-// What of a model reads slices: its tables and scale network, for intra or for delta frames. Calls
+// What of a model reads slices: its tables and scale network, for frames of one kind. Calls
 // rtcodec/entropy/*.c as rtcodec/entropy/native.py does.
 
 import { Corrupt, Truncated } from "./errors.js";
@@ -27,7 +27,7 @@ export class Part {
   /**
    * @param {import("./machine.js").Machine} machine
    * @param {import("./model.js").Model} model
-   * @param {"" | "delta."} prefix Of its tensors.
+   * @param {"" | "delta." | "spatial."} prefix Of its tensors.
    */
   constructor(machine, model, prefix) {
     this.#machine = machine;

@@ -1,17 +1,20 @@
 // The packets of a frame to its symbols: `unpack_frame` of rtcodec/codec/decoder.py. A slice that is
 // missing or damaged costs its own tiles and nothing else.
 
-import { BitstreamError, Corrupt, Truncated } from "./errors.js";
+import { BitstreamError, Corrupt, Truncated, Unsupported } from "./errors.js";
 import { tileIndices } from "./packet.js";
 
 const PLACES = 16;
-const SAME = ["frameNumber", "qp", "isKey", "reference", "store", "rung", "temporal"];
+const SAME = ["frameNumber", "qp", "isKey", "reference", "store", "rung", "temporal", "isSpatial"];
 
 /**
+ * @typedef {"intra" | "delta" | "spatial"} Kind What a frame is read and painted by.
+ * @typedef {Record<Kind, ?import("./part.js").Part>} Parts null: the model has none.
+ *
  * The integers of a frame; addresses hold until memory is released.
  * @typedef {object} Unpacked
  * @property {import("./packet.js").Header} header Of the first good slice.
- * @property {boolean} isDelta
+ * @property {Kind} kind
  * @property {import("./part.js").Part} part
  * @property {Slice[]} slices Those that are good.
  * @property {Uint8Array} present Which tiles came, 0 or 1.
@@ -50,7 +53,7 @@ export function readStillMap(payload, tiles) {
  * Decode the symbols of whatever packets of one frame there are; BitstreamError if of none.
  * @param {import("./machine.js").Machine} machine
  * @param {import("./packet.js").Packet[]} packets Slices and what is skipped.
- * @param {{ intra: import("./part.js").Part, delta: ?import("./part.js").Part }} parts
+ * @param {Parts} parts
  * @returns {Unpacked}
  */
 export function unpackFrame(machine, packets, parts, width, height, nTiles) {
@@ -60,7 +63,7 @@ export function unpackFrame(machine, packets, parts, width, height, nTiles) {
   /** @type {?BitstreamError} */
   let problem = null;
   for (const packet of packets) {
-    if (packet.type !== 0) continue;
+    if (!packet.header) continue;
     const { mark } = machine;
     try {
       slices.push(opener.open(packet, slices));
@@ -72,14 +75,20 @@ export function unpackFrame(machine, packets, parts, width, height, nTiles) {
   }
   if (!slices.length) throw problem ?? new Truncated("no slice of the frame is here", 0);
   const { header } = slices[0].packet;
-  const isDelta = parts.delta !== null && header.reference !== null;
-  const part = isDelta ? parts.delta : parts.intra;
+  const kind = kindOf(header, parts);
+  const part = parts[kind];
   const good = readSymbols(machine, part, slices, header.qp, (slice, error) => {
     problem ??= error;
     for (const tile of slice.tiles) opener.present[tile] = 0;
   });
   if (!good.length) throw problem;
-  return { header, isDelta, part, slices: good, present: opener.present };
+  return { header, kind, part, slices: good, present: opener.present };
+}
+
+/** @returns {Kind} */
+function kindOf(header, parts) {
+  if (header.isSpatial) return "spatial";
+  return parts.delta && header.reference !== null ? "delta" : "intra";
 }
 
 /** Opens slices, and refuses those that contradict the good ones before them. */
@@ -98,6 +107,9 @@ class Opener {
   /** @returns {Slice} */
   open(packet, slices) {
     const { header, payload } = packet;
+    const kind = kindOf(header, this.#parts);
+    const part = this.#parts[kind];
+    if (!part) throw new Unsupported("the model predicts no frame from itself", 0);
     const [width, height] = this.#size;
     const geometry = header.description?.geometry;
     if (geometry && (geometry.width !== width || geometry.height !== height)) {
@@ -105,9 +117,7 @@ class Opener {
     }
     const tiles = tileIndices(header.tiles, width, height);
     if (!tiles) throw new Corrupt("tiles beyond the frame", 0);
-    const isDelta = this.#parts.delta !== null && header.reference !== null;
-    const part = isDelta ? this.#parts.delta : this.#parts.intra;
-    const [coded, mapSize] = isDelta ? readStillMap(payload, tiles) : [tiles, 0];
+    const [coded, mapSize] = kind === "delta" ? readStillMap(payload, tiles) : [tiles, 0];
     let [z, decoder] = [0, 0];
     if (coded.length) {
       z = this.#machine.allocate(coded.length * part.hyperChannels);
