@@ -143,7 +143,7 @@ def bits_of(counts: Counts) -> Tensor:
 
 
 def y_tables(counts: Counts) -> NDArray[np.uint16]:
-    """Tables of an `EntropyTables`, uint16 [96, K], fitted to counts [2, 64, 255] by kind, index."""
+    """Tables of an `EntropyTables`, uint16 [96, K], fitted to counts [2, 64, 255]."""
     latents, said = counts
     rows = np.concatenate((latents, said.reshape(SAID_COUNT, 2, -1).sum(1)))
     prior = y_prior()

@@ -12,10 +12,13 @@ from rtcodec.motion.transform import ORDER
 CHANNELS, PLACES = contexts.CHANNELS, 16
 
 
-def tables(seed: int = 0) -> EntropyTables:
+def tables(seed: int = 0, *, has_said: bool = False) -> EntropyTables:
     plain = example_tables(3)
     offsets = np.random.default_rng(seed).integers(-9, 10, (contexts.KINDS, contexts.LEVELS))
-    return EntropyTables(plain.y_cdf, plain.z_cdf, offsets.astype(np.int8))
+    y_cdf = plain.y_cdf
+    if has_said:  # other ones than latents of the same index have
+        y_cdf = np.concatenate((y_cdf, y_cdf[:31:-1]))
+    return EntropyTables(y_cdf, plain.z_cdf, offsets.astype(np.int8))
 
 
 def some_tiles(
@@ -83,22 +86,35 @@ def test_an_energy_fades_and_counts_a_symbol_up_to_fifteen() -> None:
 
 @pytest.mark.parametrize("lanes", rans.LANES)
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.3])
-def test_c_codes_as_the_reference_does(lanes: int, density: float) -> None:
+@pytest.mark.parametrize("has_said", [False, True])
+def test_c_codes_as_the_reference_does(lanes: int, density: float, *, has_said: bool) -> None:
     symbols, indices = some_tiles(lanes, 3, density)
     if density > 0.1:
         symbols[0, 5, 3] = -32767
         indices[0, 5, 3] = 40
     z = np.random.default_rng(3).integers(-3, 4, (3, 3)).astype(np.int8)
-    own = tables()
+    own = tables(has_said=has_said)
     assert own.contexts is not None
     moved = native.context_indices(own, indices, symbols)
-    assert (moved == contexts.adjusted(indices, symbols, own.contexts)).all()
+    plain = contexts.adjusted(indices, symbols, own.contexts, has_said=has_said)
+    assert (moved == plain).all()
+    assert (moved[:, contexts.RESIDUAL : -1].min() >= 64) == has_said
     payload = rans.encode_slice(own, z, symbols, indices, 30, lanes)
     assert native.encode_slice(own, z, symbols, indices, 30, lanes) == payload
     for coder in (rans, native):
         decoder = coder.SliceDecoder(own, payload, 3, 30, lanes)
         assert (decoder.read_z() == z).all()
         assert (decoder.read_y(indices) == symbols).all()
+
+
+def test_what_is_said_of_blocks_may_have_tables_and_needs_contexts_for_that() -> None:
+    own = tables(has_said=True)
+    assert own.has_said
+    assert len(own.radius) == 96
+    with pytest.raises(ConfigError, match="needs contexts"):
+        EntropyTables(own.y_cdf, own.z_cdf)
+    with pytest.raises(ConfigError, match="64 or 96"):
+        EntropyTables(own.y_cdf[:80], own.z_cdf, own.contexts)
 
 
 def test_contexts_of_their_own_make_a_payload_of_its_own() -> None:

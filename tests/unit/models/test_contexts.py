@@ -15,8 +15,7 @@ from rtcodec.models.symbol_costs import (  # noqa: E402
     FIRST_RENEWAL,
     SymbolCosts,
     bits_of,
-    blend,
-    y_prior,
+    y_tables,
 )
 
 
@@ -74,45 +73,64 @@ def test_luma_is_counted_without_chroma() -> None:
 
 
 def test_costs_are_those_of_the_tables_that_the_counts_would_give() -> None:
-    counts = np.random.default_rng(5).integers(0, 1000, (64, 255))
-    counts = counts * (np.abs(np.arange(-127, 128)) < np.arange(64)[:, None])
-    from rtcodec.entropy.cdf import y_tables_from_histograms
-
-    cdf = y_tables_from_histograms(blend(counts + counts[:, ::-1], y_prior()))
-    tables = EntropyTables(cdf, example_tables(1).z_cdf)
+    rng = np.random.default_rng(5)
+    counts = rng.integers(0, 1000, (2, 64, 255))
+    counts *= np.abs(np.arange(-127, 128)) < np.arange(64)[:, None]
+    counts[1] *= np.arange(-127, 128) % 2  # what is said of blocks is another matter
+    cdf = y_tables(counts + counts[..., ::-1])
+    tables = EntropyTables(cdf, example_tables(1).z_cdf, np.zeros((30, 16), np.int8))
     bits = bits_of(counts).numpy()
-    symbols = np.random.default_rng(6).integers(-127, 128, (1, 40, 16)).astype(np.int16)
-    indices = np.random.default_rng(7).integers(1, 64, symbols.shape).astype(np.uint8)
-    price = np.zeros((64, 256), np.uint16)
+    symbols = rng.integers(-127, 128, (1, coder.CHANNELS, 16)).astype(np.int16)
+    indices = rng.integers(1, 64, symbols.shape).astype(np.uint8)
+    price = np.zeros((96, 256), np.uint16)
     used = np.log2(np.maximum(np.diff(cdf.astype(np.int64), axis=1), 1))
     price[:, : used.shape[1]] = np.round((14 - used) * 256)
-    exact = tile_costs(tables, price, symbols, indices)[0] / 256
-    assert bits[indices, np.abs(symbols)].sum() == pytest.approx(float(exact), rel=0.02)
+    rows = indices.copy()
+    rows[:, coder.RESIDUAL :] = 64 + rows[:, coder.RESIDUAL :] // 2
+    exact = tile_costs(tables, price, symbols, rows, moved=True)[0] / 256
+    kind = (np.arange(coder.CHANNELS) >= coder.RESIDUAL).astype(int)[:, None]
+    assert bits[kind, indices, np.abs(symbols)].sum() == pytest.approx(float(exact), rel=0.02)
 
 
 def test_a_symbol_that_is_not_read_costs_nothing_if_it_is_zero_and_more_otherwise() -> None:
     costs = SymbolCosts()
-    zero, one = costs(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 0.0]))
+    zero, one = costs(of_latents([0.0, 1.0]), of_latents([0.0, 0.0])).flatten()
     assert zero == 0
-    assert one > costs(torch.tensor([1.0]), torch.tensor([1.0]))[0]
+    assert one > costs(of_latents([1.0]), of_latents([1.0])).sum()
 
 
 def test_costs_follow_what_was_counted() -> None:
     costs, other = SymbolCosts(), SymbolCosts()
-    symbols, index = torch.ones(4000), torch.full((4000,), 9.0)
-    before = costs(symbols[:1], index[:1])[0]
+    symbols, index = of_latents([1.0] * 300), of_latents([9.0] * 300)
+    before = costs(symbols, index)[0, 0]
     for _ in range(FIRST_RENEWAL):
-        costs.count(symbols, index, torch.ones(4000))
-    after = costs(symbols[:1], index[:1])[0]
+        costs.count(symbols, index, torch.ones_like(index))
+    after = costs(symbols, index)[0, 0]
     assert after < before
-    assert after < 1.1  # half of them were counted as -1: the sign is all there is to say
+    assert after < 1.5  # half of them were counted as -1: the sign is nearly all there is to say
     other.follow(costs)
-    assert other(symbols[:1], index[:1])[0] == after
+    assert other(symbols, index)[0, 0] == after
+
+
+def test_what_is_said_of_blocks_is_counted_apart() -> None:
+    costs, fresh = SymbolCosts(), SymbolCosts()
+    symbols, index = some_symbols(8) * 0, torch.full((2, coder.CHANNELS, 4, 4), 9.0)
+    symbols[:, coder.RESIDUAL :] = 1
+    for _ in range(FIRST_RENEWAL):
+        costs.count(symbols, index, torch.ones_like(index))
+    before, after = fresh(symbols, index), costs(symbols, index)
+    assert (after[:, coder.RESIDUAL :] < before[:, coder.RESIDUAL :]).all()
+    assert (after[:, : coder.RESIDUAL] < 0.05).all()  # a zero is all but certain
 
 
 def test_what_is_not_told_is_not_counted() -> None:
     costs = SymbolCosts()
     for _ in range(FIRST_RENEWAL):
-        costs.count(torch.ones(100), torch.full((100,), 9.0), torch.zeros(100))
+        costs.count(of_latents([1.0] * 9), of_latents([9.0] * 9), of_latents([0.0] * 9))
     fresh = SymbolCosts()
-    assert torch.equal(costs.bits[1:], fresh.bits[1:])
+    assert torch.equal(costs.bits[:, 1:], fresh.bits[:, 1:])
+
+
+def of_latents(values: list[float]) -> torch.Tensor:
+    """Values of as many channels, fewer than latents have."""
+    return torch.tensor(values)[None, :, None, None]
