@@ -51,9 +51,11 @@ from benchmarks._web_decoder import MISSING, WebDecoder
 from rtcodec.bitstream import RtcReader, read_packet, write_packet
 from rtcodec.bitstream.packet import Packet
 from rtcodec.bundle import Bundle, find_bundle
-from rtcodec.codec.decoder import unpack_frame
+from rtcodec.codec.decoder import FrameDecoder, unpack_frame
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.slicing import Slicing
+from rtcodec.conformance.exact import EXACT, ExactPainter, exact_bundle
+from rtcodec.conformance.spatial import spatial_header, spatial_packets, spatial_stream
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.errors import BitstreamError, ConfigError, RemoteProtocolError, RtcodecError
 from rtcodec.packet.depacketizer import Depacketizer
@@ -189,7 +191,7 @@ def _run_fragment(data: bytes) -> None:
 @cache
 def _streams() -> list[bytes]:
     names = ("smallest", "odd_size", "described", "extensions", "references", "random_escapes",
-             "times_and_color", "neural_n64_delta", "missing_slices")  # fmt: skip
+             "times_and_color", "neural_n64_delta", "missing_slices", "spatial_delta")  # fmt: skip
     return [(VECTORS / name / "input.rtc").read_bytes() for name in names]
 
 
@@ -346,7 +348,7 @@ def _bitstream_packets() -> list[bytes]:
     ]
 
 
-_SIZES: Final = {"null": (128, 128), "n64": (97, 70)}
+_SIZES: Final = {"null": (128, 128), "n64": (97, 70), "exact": (97, 70)}
 
 
 def _run_slices(model: str) -> Callable[[bytes], None]:
@@ -368,8 +370,28 @@ def _run_slices(model: str) -> Callable[[bytes], None]:
 
 
 @cache
+def _exact_decoder() -> FrameDecoder:
+    """Of the model whose frames need no networks; it keeps what it painted."""
+    bundle = _bundle(EXACT)
+    painter: Any = ExactPainter(bundle)  # the half of an engine that a decoder asks for
+    return FrameDecoder(
+        painter,
+        bundle.entropy_tables,
+        bundle.scale_net,
+        *_SIZES[EXACT],
+        delta=bundle.delta,
+        spatial=bundle.spatial,
+    )
+
+
+def _run_spatial(data: bytes) -> None:
+    _exact_decoder().decode([read_packet(data)])
+
+
+@cache
 def _bundle(model: str) -> Bundle:
-    return null_bundle() if model == "null" else find_bundle(model)
+    made: dict[str, Callable[[], Bundle]] = {"null": null_bundle, EXACT: exact_bundle}
+    return made[model]() if model in made else find_bundle(model)
 
 
 def _intra_slices() -> list[bytes]:
@@ -390,6 +412,18 @@ def _intra_slices() -> list[bytes]:
 def _delta_slices() -> list[bytes]:
     stream = (VECTORS / "neural_n64_delta" / "input.rtc").read_bytes()
     return [write_packet(packet) for packets in _packets_of(stream) for packet in packets]
+
+
+def _spatial_slices() -> list[bytes]:
+    """Packets of the vector of that size, and packets that say what no vector does."""
+    stream = (VECTORS / "spatial_modes" / "input.rtc").read_bytes()
+    made = [write_packet(packet) for packets in _packets_of(stream) for packet in packets]
+    maker = spatial_stream(*_SIZES[EXACT])
+    for number in range(4):
+        header = spatial_header(number, qp=number * 20, lanes=1 << number)
+        packets = spatial_packets(f"fuzz {number}", maker, header, 2, one_in=200, most=9)
+        made += [write_packet(packet) for packet in packets]
+    return made
 
 
 @cache
@@ -533,6 +567,8 @@ TARGETS: tuple[Target, ...] = (
            _run_slices("null"), (BitstreamError,)),
     Target("slices_delta", "entropy coded slices of n64, delta frames", _delta_slices,
            _run_slices("n64"), (BitstreamError,)),
+    Target("slices_spatial", "entropy coded slices of frames predicted from themselves, painted",
+           _spatial_slices, _run_spatial, (BitstreamError,)),
     Target("model", ".rtcm files", _models, _run_model, (ConfigError,), _mutate_model),
     Target("config", "TOML settings", _configs, _run_config, (ConfigError,), _mutate.mutate_text),
     Target("answer", "what a relay says why it refuses, as our clients read it", lambda: _ANSWERS,

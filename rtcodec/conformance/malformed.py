@@ -144,16 +144,16 @@ def _payload(change: Callable[[bytes], bytes], *, lanes: int = 2) -> Callable[[]
 
 
 def _spatial_payload(change: Callable[[bytes], bytes]) -> Callable[[], bytes]:
-    """Damage the payload of the second spatial frame of three."""
+    """Damage a slice of the second spatial frame of three: what there is otherwise is painted."""
 
     def make() -> bytes:
         maker = spatial_stream(97, 70)
         for number in range(3):
             header = spatial_header(number, qp=30)
-            packet = spatial_packets(f"damaged {number}", maker, header)[0]
+            first, second = spatial_packets(f"damaged {number}", maker, header, 2)
             if number == 1:
-                packet = Packet(packet.header, change(packet.payload))
-            maker.add(number, (packet,))
+                second = Packet(second.header, change(second.payload))
+            maker.add(number, (first, second))
         return maker.stream()
 
     return make
