@@ -53,7 +53,7 @@ def exact_bundle() -> Bundle:
     parts = {
         "": _integers("intra", _INTRA_CHANNELS, 0),
         "delta.": _part("delta", step_table()),
-        "spatial.": _part("spatial", np.asarray(step_table() * 3 // 4 + 1, np.int32)),
+        "spatial.": _part("spatial", np.asarray(step_table() * 3 // 4 + 1, np.int32), 96),
     }
     tensors = {f"{prefix}{name}": v for prefix, own in parts.items() for name, v in own.items()}
     for kind in ("delta", "spatial"):
@@ -69,24 +69,32 @@ def exact_bundle() -> Bundle:
     )
 
 
-def _part(seed: str, steps: NDArray[np.int32]) -> dict[str, NDArray[np.generic]]:
-    contexts = Dice(f"exact contexts {seed}").integers(-6, 6, KINDS, LEVELS)
+def _part(
+    seed: str, steps: NDArray[np.int32], rows: int = 64
+) -> dict[str, NDArray[np.generic]]:
+    contexts = Dice(f"exact contexts {seed}").integers(-6, 6, KINDS, LEVELS).astype(np.int8)
     return {
-        **_integers(seed, DELTA_LATENTS + CHANNELS, CHANNELS),
-        "contexts": contexts.astype(np.int8),
+        **_integers(seed, DELTA_LATENTS + CHANNELS, CHANNELS, rows, contexts),
         "steps": steps,
     }
 
 
-def _integers(seed: str, channels: int, always_coded: int) -> dict[str, NDArray[np.generic]]:
+def _integers(
+    seed: str,
+    channels: int,
+    always_coded: int,
+    rows: int = 64,
+    contexts: NDArray[np.int8] | None = None,
+) -> dict[str, NDArray[np.generic]]:
     """Return tables and a scale network."""
     dice = Dice(f"exact {seed}")
-    radius = dice.integers(0, 40, 64)
+    radius = dice.integers(0, 40, rows)
     side = np.abs(np.arange(-40, 41))
-    counts = dice.integers(1, 4000, 64, side.size) // (1 + side)
+    counts = dice.integers(1, 4000, rows, side.size) // (1 + side)
     tables = EntropyTables(
         y_tables_from_histograms(np.where(side <= radius[:, None], counts + 1, 0)),
         tables_from_histograms(dice.integers(1, 1000, 64, HYPER_CHANNELS, 31)),
+        contexts,
     )
     h1, h2 = _HIDDEN
     b3 = dice.integers(-8, 24, channels) - np.arange(64)[:, None] // 8
