@@ -29,7 +29,7 @@ from rtcodec.motion.search import nominal_step
 from rtcodec.quality import mean_psnr, picture_psnr
 from rtcodec.types import Planes
 from support.pictures import noise, picture, same_picture
-from support.spatial import with_spatial, without_spatial
+from support.spatial_model import with_spatial, without_spatial
 from support.streams import coded_frames
 
 Run = Callable[..., tuple[int, str, str]]
