@@ -81,6 +81,7 @@ def _decode_job(state: Any, output: EncodeOutput, planes: Planes, qp: int, t: in
         planes.height,
         reference=(t - 1) % 2 if output.is_delta else None,
         store=t % 2,
+        spatial=output.is_spatial,
     )
 
 

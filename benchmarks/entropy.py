@@ -133,7 +133,7 @@ def measure_images(images: list[Path], seconds: float) -> list[dict[str, Any]]:
         planes = read_planes(image)
         for qp in (8, 24, 32, 40, 56):
             job = EncodeJob(
-                state=state, planes=planes, qp=qp, reference=None, store=None, reconstruct=False
+                state=state, planes=planes, qp=qp, reference=None, store=None, neural=True
             )
             [output] = engine.encode([job])
             latents = (

@@ -36,6 +36,8 @@ from rtcodec.types import Planes
 
 SIZES = ((640, 360), (1280, 720))
 MODELS = ("n64", "s128")
+KINDS = ("intra", "spatial", "delta")
+"""Of frames: by the networks, from themselves, from others."""
 PACKET_BYTES = 1150
 WARM_UP = 3
 
@@ -71,10 +73,11 @@ class Stages:
 
 
 def measure(
-    model: str, engine_name: str, frames: list[Planes], qp: int, runs: int, *, delta: bool
+    model: str, engine_name: str, frames: list[Planes], qp: int, runs: int, *, kind: str
 ) -> dict[str, Any]:
-    """Send *runs* frames, all intra or all delta frames, through one model; time every stage."""
+    """Send *runs* frames of one of `KINDS` through one model; time every stage."""
     bundle = find_bundle(model)
+    delta = kind == "delta"
     tables, net = bundle.entropy_tables, bundle.scale_net
     engine = open_engine(engine_name, bundle, threads=1)
     width, height = frames[0].width, frames[0].height
@@ -105,7 +108,7 @@ def measure(
     for number, planes in enumerate(islice(cycle(order), runs + WARM_UP)):
         reference = (number - 1) % 2 if delta and number else None
         store = number % 2 if delta else None
-        job = EncodeJob(sender, planes, qp, reference, store)
+        job = EncodeJob(sender, planes, qp, reference, store, neural=kind == "intra")
         output = stages.run("engine_encode", lambda job=job: engine.encode([job])[0])  # type: ignore[misc]
         packets = stages.run("pack", lambda o=output, n=number, r=reference: pack(o, n, r))  # type: ignore[misc]
         frame = stages.run(
@@ -120,9 +123,12 @@ def measure(
                 spatial=bundle.spatial,
             ),
         )
-        shown = DecodeJob(receiver, frame.z, frame.symbols, qp, width, height, reference, store)
+        shown = DecodeJob(
+            receiver, frame.z, frame.symbols, qp, width, height, reference, store,
+            output.is_spatial,
+        )  # fmt: skip
         stages.run("engine_decode", lambda job=shown: engine.decode([job]))  # type: ignore[misc]
-        if not delta:
+        if kind == "intra":
             stages.run("scale_indices", lambda o=output: engine.scale_indices(o.z, qp))  # type: ignore[misc]
         sizes.append(sum(len(write_packet(packet)) for packet in packets))
         packets_per_frame.append(len(packets))
@@ -130,7 +136,7 @@ def measure(
     return {
         "model": model,
         "size": f"{width}x{height}",
-        "frames": "delta" if delta else "intra",
+        "frames": kind,
         "engine": engine.info.name,
         "precision": engine.info.precision,
         "versions": dict(engine.info.versions),
@@ -188,14 +194,17 @@ def main(arguments: list[str]) -> int:
     for width, height in SIZES:
         source = fitted(options.input, width, height) if options.input else made_up(width, height)
         frames = list(source)
-        for model, delta in product(MODELS, (False, True)):
-            if delta and find_bundle(model).delta is None:
+        for model, kind in product(MODELS, KINDS):
+            bundle = find_bundle(model)
+            if (kind == "delta" and bundle.delta is None) or (
+                kind == "spatial" and bundle.spatial is None
+            ):
                 continue
-            result = measure(model, options.engine, frames, options.qp, options.frames, delta=delta)
+            result = measure(model, options.engine, frames, options.qp, options.frames, kind=kind)
             results.append(result)
-            kind = f"{model} {result['frames']} {width}x{height}"
+            what = f"{model} {kind} {width}x{height}"
             for stage in ("encode", "decode"):
-                print(f"{kind} {stage}: {result['ms'][stage]}", file=sys.stderr, flush=True)
+                print(f"{what} {stage}: {result['ms'][stage]}", file=sys.stderr, flush=True)
     report = {
         "command": " ".join(["python -m benchmarks.latency", *(Path(a).name for a in arguments)]),
         "machine": machine(),

@@ -30,7 +30,7 @@ QPS = (0, 16, 32, 48, 63)
 
 def quality(engine: OpenVinoEngine, state: StateId, planes: Planes, qp: int) -> float:
     """Return the 6:1:1 PSNR of a frame that went through *engine* both ways."""
-    output = engine.encode([EncodeJob(state, planes, qp)])[0]
+    output = engine.encode([EncodeJob(state, planes, qp, neural=True)])[0]
     job = DecodeJob(state, output.z, output.symbols, qp, planes.width, planes.height)
     return picture_psnr(planes, engine.decode([job])[0]).yuv
 

@@ -54,6 +54,7 @@ _FLAG_NAMES = {
     _FLAG_DISPERSED: "dispersed",
 }
 _MAX_TYPE = 31
+_TYPES = {TYPE_SLICE: "slice", TYPE_SPATIAL_SLICE: "slice of a spatial frame"}
 _LANES = (1, 2, 4, 8)
 
 
@@ -257,7 +258,7 @@ def read_packet_at(cursor: Cursor) -> Packet | Extension:
     version, packet_type = version_type >> 5, version_type & _MAX_TYPE
     if version != PACKET_VERSION:
         raise Unsupported(f"packet version {version}", offset=offset)
-    cursor.explain(lambda: f"version {version}, type {packet_type}")
+    cursor.explain(lambda: f"version {version}, {_TYPES.get(packet_type, f'type {packet_type}')}")
     size = cursor.varint("size", limit=MAX_PACKET_BYTES)
     body = cursor.inner("packet", size)
     if packet_type not in (TYPE_SLICE, TYPE_SPATIAL_SLICE):

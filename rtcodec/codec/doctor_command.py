@@ -128,17 +128,22 @@ def _ms(us_per_tile: float, width: int, height: int) -> float:
 
 
 def _round_trip(name: str, bundle: Bundle) -> bool:
-    """Code and decode a small frame; say whether the symbols came back."""
+    """Code and decode a small frame, in every way; say whether the symbols came back."""
     engine = open_engine(name, bundle)
     ramp = np.add.outer(np.arange(_SIDE_PX), np.arange(_SIDE_PX)).astype(np.uint8)
     chroma = np.ascontiguousarray(ramp[::2, ::2])
-    packer = FramePacker(bundle.entropy_tables, Slicing())
-    encoder = FrameEncoder(engine, packer, _SIDE_PX, _SIDE_PX)
-    decoder = FrameDecoder(engine, bundle.entropy_tables, bundle.scale_net, _SIDE_PX, _SIDE_PX)
-    coded = encoder.encode(Planes(ramp, chroma, chroma), qp=20, pts=0, keyframe=True)
-    decoded = decoder.decode(coded.unit.packets)
+    packer = FramePacker(bundle.entropy_tables, Slicing(), spatial_tables=bundle.spatial_tables)
+    decoder = FrameDecoder(
+        engine, bundle.entropy_tables, bundle.scale_net, _SIDE_PX, _SIDE_PX, spatial=bundle.spatial
+    )
+    came_back = []
+    for neural in (True, False):
+        encoder = FrameEncoder(engine, packer, _SIDE_PX, _SIDE_PX, neural=neural)
+        coded = encoder.encode(Planes(ramp, chroma, chroma), qp=20, pts=0, keyframe=True)
+        decoded = decoder.decode(coded.unit.packets)
+        came_back.append(_same(coded.output, decoded.frame.z, decoded.frame.symbols))
     engine.close()
-    return _same(coded.output, decoded.frame.z, decoded.frame.symbols)
+    return all(came_back)
 
 
 def _same(output: EncodeOutput, z: np.ndarray[Any, Any], symbols: np.ndarray[Any, Any]) -> bool:

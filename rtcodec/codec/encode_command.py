@@ -1,6 +1,7 @@
 """`rtcodec encode`: a video or an image to a `.rtc` file. A shell around `FrameEncoder`."""
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,6 +14,14 @@ from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.intra_choice import (
+    CHEAPER,
+    INTRA_KINDS,
+    NEURAL,
+    SPATIAL,
+    intra_kind,
+    is_neural_cheaper,
+)
 from rtcodec.codec.rate_steering import RateSteering
 from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
@@ -67,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mark every Nth frame as a place to start (default: only the first)",
     )
     parser.add_argument(
+        "--intra",
+        choices=INTRA_KINDS,
+        help="how frames that stand alone are coded: predicted from themselves, by the networks, "
+        "or as the first one is cheaper (default: auto for images, spatial for videos)",
+    )
+    parser.add_argument(
         "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
     )
     parser.add_argument(
@@ -94,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(
                 f"{args.input}: {reader.width}x{reader.height} is more than {MAX_PIXELS} pixels"
             )
+        intra = intra_kind(args.intra, bundle, is_video=reader.frame_rate is not None)
         control = _controller(args.bitrate, reader)
         steering = (
             None
@@ -106,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         stack.callback(engine.close)
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         partial = stack.enter_context(atomic_file(args.output))
-        job = _Job(args, reader, bundle, engine, steering)
+        job = _Job(args, reader, bundle, engine, steering, intra)
         with (
             partial.open("wb") as file,
             RtcWriter(file, _sequence(reader, bundle, engine)) as writer,
@@ -129,6 +145,9 @@ class _Job:
     bundle: Bundle
     engine: Engine
     steering: RateSteering | None
+    intra: str
+    "Of `INTRA_KINDS`."
+
     times: StageTimes = field(default_factory=StageTimes)
     leans: bool = False
     "Whether frames are predicted from those before."
@@ -136,6 +155,7 @@ class _Job:
     psnr: list[PlanePsnr] = field(default_factory=list)
     qps: list[int] = field(default_factory=list)
     pts: list[int] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
     size_bytes: int = 0
 
     def encode(self, writer: RtcWriter, pool: ThreadPoolExecutor) -> None:
@@ -152,8 +172,9 @@ class _Job:
         self.leans = _is_inter(reader, self.engine) and args.keyframe_interval != 1
         chain = NewestReference() if self.leans else None
         encoder = FrameEncoder(
-            self.engine, self.packer, reader.width, reader.height, references=chain
-        )
+            self.engine, self.packer, reader.width, reader.height, references=chain,
+            neural=self.intra == NEURAL,
+        )  # fmt: skip
         total = _least(reader.expected_frames, args.frames)
         frames = iter(reader.frames())
         with Progress(f"encoding {args.input.name}", total) as progress:
@@ -172,6 +193,9 @@ class _Job:
         number = len(self.qps)
         interval = self.args.keyframe_interval
         keyframe = number == 0 or (interval is not None and number % interval == 0)
+        if number == 0 and self.intra == CHEAPER:
+            with self.times.stage("choice"):
+                encoder.neural = is_neural_cheaper(encoder, self.bundle, planes, self._first_qp)
         with self.times.stage("engine"):
             output, qp = self._run(encoder, planes, pts, keyframe=keyframe)
         with self.times.stage("entropy"):
@@ -183,6 +207,7 @@ class _Job:
         if output.reconstruction is not None:
             with self.times.stage("psnr"):
                 self.psnr.append(picture_psnr(planes, output.reconstruction))
+        self.kinds[_kind_of(output)] += 1
         self.qps.append(qp)
         self.pts.append(pts)
         return size_bytes
@@ -191,9 +216,8 @@ class _Job:
         self, encoder: FrameEncoder, planes: Planes, pts: int, *, keyframe: bool
     ) -> tuple[EncodeOutput, int]:
         if self.steering is None:
-            qp: int = self.args.qp
-            if self.leans and not encoder.is_delta(keyframe=keyframe):
-                qp = intra_qp(qp)
+            is_delta = encoder.is_delta(keyframe=keyframe)
+            qp: int = self.args.qp if is_delta else self._first_qp
             reconstruct: bool = self.args.psnr
             output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=reconstruct)
             return output, qp
@@ -204,6 +228,12 @@ class _Job:
             keyframe=keyframe,
             reconstruct=self.args.psnr,
         )
+
+    @property
+    def _first_qp(self) -> int:
+        """Of frames that stand alone; with a bit rate, where the choice of their kind is made."""
+        qp: int = self.args.qp
+        return intra_qp(qp) if self.leans else qp
 
     def _rate_report(self) -> dict[str, Any]:
         """Return how the target was kept; the worst two seconds begin after the first one."""
@@ -240,6 +270,7 @@ class _Job:
             "engine": info.name,
             "precision": info.precision,
             "hardware": info.device,
+            "kinds": dict(self.kinds),
             "qp": {"min": min(self.qps), "mean": sum(self.qps) / frames, "max": max(self.qps)},
             **self._rate_report(),
             "size_bytes": self.size_bytes,
@@ -251,6 +282,10 @@ class _Job:
             "encoded_fps": round(frames / elapsed_s, 2),
             "versions": dict(info.versions),
         }
+
+
+def _kind_of(output: EncodeOutput) -> str:
+    return "delta" if output.is_delta else SPATIAL if output.is_spatial else NEURAL
 
 
 def _check_paths(source: Path, target: Path) -> None:

@@ -256,7 +256,8 @@ class FrameEncoder:
         self._description = description
         self._layer = layer or LayerId()
         self._references = references
-        self._neural = neural
+        self.neural = neural
+        "Whether frames alone are coded by the networks; may be set between frames."
         self._state = engine.open_state(width, height)
         self._frame_number = 0
 
@@ -291,7 +292,7 @@ class FrameEncoder:
             reference=None if reference is None else state_slot(reference),
             store=None if store is None else state_slot(store),
             reconstruct=reconstruct,
-            neural=self._neural,
+            neural=self.neural,
         )
         return self._engine.encode([job])[0]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES
-from rtcodec.bundle import WEIGHTS_DIR, Bundle, installed_bundles
+from rtcodec.bundle import DELTA, SPATIAL, WEIGHTS_DIR, Bundle, installed_bundles
 from rtcodec.console import print_json
 from rtcodec.errors import ConfigError
 
@@ -54,7 +54,7 @@ def describe(path: Path) -> dict[str, Any]:
 def _problem(bundle: Bundle) -> str | None:
     """Return why a bundle that loads cannot be used, or None."""
     try:
-        for part in (bundle, bundle.delta):
+        for part in (bundle, bundle.delta, bundle.spatial):
             if part is not None:
                 _ = part.entropy_tables, part.scale_net
         for graph in bundle.graphs:
@@ -75,7 +75,8 @@ def _line(entry: dict[str, Any]) -> str:
     steps = entry["card"].get("steps")
     if steps is not None:
         text += f", trained for {steps} steps"
-    delta_steps = entry["card"].get("delta", {}).get("steps")
-    if delta_steps is not None:
-        text += f" (delta frames {delta_steps})"
+    parts = {kind: entry["card"].get(kind, {}).get("steps") for kind in (DELTA, SPATIAL)}
+    told = [f"{kind} frames {steps}" for kind, steps in parts.items() if steps is not None]
+    if told:
+        text += f" ({', '.join(told)})"
     return text if entry["problem"] is None else f"{text}; unusable: {entry['problem']}"

@@ -32,12 +32,14 @@ class RateSteering:
         control: RateController,
         tables: EntropyTables,
         delta_tables: EntropyTables | None = None,
+        spatial_tables: EntropyTables | None = None,
     ) -> None:
         """
         Args:
             control: Fresh.
             tables: Of the model.
             delta_tables: Those of its delta frames, if it has any.
+            spatial_tables: Those of its frames predicted from themselves, if it has any.
         """
         self.record = RateRecord()
         "What was written, frame by frame."
@@ -46,7 +48,7 @@ class RateSteering:
         self.n_saturated = 0
         "Frames that wanted a qp beyond the finest or the coarsest."
         self._control = control
-        self._costs = FrameCosts(tables, delta_tables)
+        self._costs = FrameCosts(tables, delta_tables, spatial_tables)
         self._overhead_bits = 0
         self._last_s: float | None = None
         self._frame: tuple[Plan, list[Try]] | None = None

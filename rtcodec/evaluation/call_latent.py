@@ -141,6 +141,7 @@ class _LatentReceiver:
             clip.height,
             references=codec.engine.info.references,
             delta=codec.bundle.delta,
+            spatial=codec.bundle.spatial,
         )
         self._reporter = FrameReporter()
         self._damage = DamageTracker()

@@ -108,6 +108,7 @@ class Latent:
             sequence.height,
             references=sequence.references,
             delta=self._bundle.delta,
+            spatial=self._bundle.spatial,
         )
         try:
             for unit in reader:

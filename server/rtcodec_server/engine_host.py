@@ -340,8 +340,9 @@ class EngineHost:
         try:
             if decoded is None:
                 job = DecodeJob(
-                    request.state, output.z, output.symbols, request.qp, planes.width, planes.height
-                )
+                    request.state, output.z, output.symbols, request.qp,
+                    planes.width, planes.height, spatial=output.is_spatial,
+                )  # fmt: skip
                 (decoded,) = self._engine.decode([job])
             psnr = picture_psnr(planes, decoded)
         except Exception as error:  # whatever the device does, the relay goes on

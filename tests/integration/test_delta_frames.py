@@ -19,7 +19,7 @@ from rtcodec.types import Planes
 from rtcodec_engines.engine_server import EngineServer
 from rtcodec_engines.engine_wire import write_info
 from support.pictures import picture, same_picture
-from support.spatial import with_spatial, without_spatial
+from support.spatial_model import with_spatial, without_spatial
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 6
 

@@ -23,7 +23,7 @@ from rtcodec.quality import picture_psnr
 from rtcodec_engines import pipeline
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import noise, picture, same_picture
-from support.spatial import with_spatial, without_spatial
+from support.spatial_model import with_spatial, without_spatial
 
 USABLE = [name for name in ENGINES if probe_engine(name).usable]
 MODELS = {

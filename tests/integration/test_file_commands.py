@@ -19,15 +19,17 @@ from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.file import RtcReader, RtcWriter
 from rtcodec.bitstream.packet import Geometry, read_packet
 from rtcodec.bitstream.sequence import ColorRange, SequenceHeader
-from rtcodec.bundle import Bundle
+from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec import decode_command, encode_command
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.media.color import Color
 from rtcodec.media.reader import MediaReader
 from rtcodec.media.writer import MediaFormat, open_writer
+from rtcodec.motion.search import nominal_step
 from rtcodec.quality import mean_psnr, picture_psnr
 from rtcodec.types import Planes
 from support.pictures import noise, picture, same_picture
+from support.spatial_model import with_spatial, without_spatial
 from support.streams import coded_frames
 
 Run = Callable[..., tuple[int, str, str]]
@@ -68,14 +70,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Bundle:
 
 def clip(path: Path, width: int, height: int, frames: int) -> list[Planes]:
     planes = [picture(width, height, seed) for seed in range(frames)]
-    media = MediaFormat(
-        width, height, Fraction(1, 90_000), Fraction(25), Color(ColorRange.LIMITED, 1)
-    )
+    write_clip(path, planes)
+    return planes
+
+
+def write_clip(path: Path, planes: list[Planes]) -> None:
+    size, color = (planes[0].width, planes[0].height), Color(ColorRange.LIMITED, 1)
+    media = MediaFormat(*size, Fraction(1, 90_000), Fraction(25), color)
     with open_writer(path, media) as writer:
         for number, frame in enumerate(planes):
             writer.write(3600 * number + 1800, frame)
         writer.commit()
-    return planes
 
 
 def frames_of(path: Path) -> list[Planes]:
@@ -161,6 +166,78 @@ def test_an_image_goes_through(tmp_path: Path, run: Run, stand_in: Bundle) -> No
     assert run("decode", tmp_path / "a.rtc", tmp_path / "b.png")[0] == 0
     shown = np.asarray(Image.open(tmp_path / "b.png")).astype(int)
     assert np.abs(shown - 77).max() < 20
+
+
+@pytest.fixture
+def three_kinds(tmp_path: Path) -> Path:
+    """A model whose frames may be predicted from themselves."""
+    return saved(with_spatial(find_bundle("n64")), tmp_path / "with")
+
+
+def saved(bundle: Bundle, folder: Path) -> Path:
+    folder.mkdir()
+    for graph in bundle.graphs:
+        (folder / f"{bundle.name}.{graph}.onnx").write_bytes(bundle.read_graph(graph))
+    path = folder / f"{bundle.name}.rtcm"
+    bundle.save(path)
+    return path
+
+
+@pytest.mark.parametrize("content", ["smooth", "noise"])
+def test_an_image_is_coded_the_cheaper_way(
+    tmp_path: Path, run: Run, three_kinds: Path, content: str
+) -> None:
+    from PIL import Image
+
+    y, x = np.mgrid[:96, :160]
+    grey = np.random.default_rng(1).integers(0, 256, (96, 160)) if content == "noise" else x + y
+    source, qp = tmp_path / "a.png", 30
+    Image.fromarray(grey.astype(np.uint8)).convert("RGB").save(source)
+    costs, sizes = {}, {}
+    for intra in ("spatial", "neural", None):
+        options = () if intra is None else ("--intra", intra)
+        code, told, _ = run("encode", source, tmp_path / "a.rtc", "--model", three_kinds,
+                            "--qp", qp, "--json", *options)  # fmt: skip
+        report = json.loads(told)
+        assert code == 0
+        error = 255**2 / 10 ** (report["psnr_db"]["yuv"] / 10)
+        costs[intra] = report["bpp"] + 10 / nominal_step(qp) ** 2 * error
+        sizes[intra] = report["kinds"], report["size_bytes"]
+    assert sizes["spatial"][0] == {"spatial": 1}
+    assert sizes["neural"][0] == {"neural": 1}
+    assert sizes[None] == min((costs[kind], sizes[kind]) for kind in ("spatial", "neural"))[1]
+
+
+def test_frames_of_a_video_are_predicted_from_themselves_and_each_other(
+    tmp_path: Path, run: Run, three_kinds: Path
+) -> None:
+    still = picture(96, 80)
+    write_clip(tmp_path / "clip.y4m", [still] * 3)
+    wanted = {(): {"spatial": 1, "delta": 2}, ("--intra", "neural"): {"neural": 1, "delta": 2}}
+    for options, kinds in wanted.items():
+        code, out, _ = run("encode", tmp_path / "clip.y4m", tmp_path / "a.rtc", "--json",
+                           "--model", three_kinds, *options)  # fmt: skip
+        report = json.loads(out)
+        assert (code, report["kinds"]) == (0, kinds)
+        _, table, _ = run("inspect", tmp_path / "a.rtc")
+        assert table.count("slice of a spatial frame") == kinds.get("spatial", 0)
+        out_path = tmp_path / "b.y4m"
+        assert run("decode", tmp_path / "a.rtc", out_path, "--model", three_kinds)[0] == 0
+        shown = frames_of(out_path)
+        quality = mean_psnr(picture_psnr(still, planes) for planes in shown)
+        assert quality.yuv == pytest.approx(report["psnr_db"]["yuv"], abs=0.05)
+
+
+def test_a_model_of_networks_only_is_never_asked_for_more(tmp_path: Path, run: Run) -> None:
+    model = saved(without_spatial(find_bundle("n64")), tmp_path / "without")
+    write_clip(tmp_path / "clip.y4m", [picture(64, 64)])
+    words = ("encode", tmp_path / "clip.y4m", tmp_path / "a.rtc", "--model", model, "--json")
+    for options in ((), ("--intra", "auto")):
+        code, out, _ = run(*words, *options)
+        assert (code, json.loads(out)["kinds"]) == (0, {"neural": 1})
+    code, _, err = run(*words, "--intra", "spatial")
+    assert code == 2
+    assert "model n64 has no spatial frames" in err
 
 
 def test_frames_keyframes_and_psnr_follow_the_options(

@@ -16,7 +16,7 @@ from rtcodec.errors import LocalProtocolError, Unsupported
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from support.pictures import picture, same_picture
-from support.spatial import with_spatial, without_spatial
+from support.spatial_model import with_spatial, without_spatial
 
 WIDTH, HEIGHT = 200, 136
 SLICES = 4

@@ -25,7 +25,7 @@ from rtcodec_engines import torch_engine  # noqa: E402
 from rtcodec_engines.device import CpuDevice, Fault, fault_of  # noqa: E402
 from rtcodec_engines.torch_engine import CpuTorchEngine, TorchEngine  # noqa: E402
 from support.pictures import noise, picture, same_picture  # noqa: E402
-from support.spatial import with_spatial, without_spatial  # noqa: E402
+from support.spatial_model import with_spatial, without_spatial  # noqa: E402
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 5
 MODELS = {

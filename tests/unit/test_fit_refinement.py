@@ -21,7 +21,7 @@ from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from rtcodec_engines.fit_refinement import Painted, Sums, fit_alone, fit_delta, refined_by
 from rtcodec_engines.graph_engine import GraphEngine
-from support.spatial import with_spatial
+from support.spatial_model import with_spatial
 
 HEIGHT, WIDTH = 128, 192
 SET = 4
