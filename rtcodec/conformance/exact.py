@@ -16,7 +16,13 @@ from rtcodec.bitstream.sequence import MAX_REFERENCES
 from rtcodec.bundle import DELTA_LATENTS, Bundle, integer_tensors
 from rtcodec.conformance.dice import Dice
 from rtcodec.engine.api import DecodeJob, EngineInfo, StateId
-from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
+from rtcodec.entropy.cdf import (
+    SAID_COUNT,
+    SCALE_COUNT,
+    EntropyTables,
+    tables_from_histograms,
+    y_tables_from_histograms,
+)
 from rtcodec.entropy.contexts import KINDS, LEVELS
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.motion import within
@@ -51,9 +57,13 @@ _MOST_WEIGHT = 500
 def exact_bundle() -> Bundle:
     """Return a small model of delta and spatial frames; always the same."""
     parts = {
-        "": _integers("intra", _INTRA_CHANNELS, 0),
-        "delta.": _part("delta", step_table()),
-        "spatial.": _part("spatial", np.asarray(step_table() * 3 // 4 + 1, np.int32)),
+        "": _integers("intra", _INTRA_CHANNELS),
+        "delta.": _part("delta", step_table(), SCALE_COUNT),
+        "spatial.": _part(
+            "spatial",
+            np.asarray(step_table() * 3 // 4 + 1, np.int32),
+            SCALE_COUNT + SAID_COUNT,
+        ),
     }
     tensors = {f"{prefix}{name}": v for prefix, own in parts.items() for name, v in own.items()}
     for kind in ("delta", "spatial"):
@@ -69,24 +79,29 @@ def exact_bundle() -> Bundle:
     )
 
 
-def _part(seed: str, steps: NDArray[np.int32]) -> dict[str, NDArray[np.generic]]:
-    contexts = Dice(f"exact contexts {seed}").integers(-6, 6, KINDS, LEVELS)
-    return {
-        **_integers(seed, DELTA_LATENTS + CHANNELS, CHANNELS),
-        "contexts": contexts.astype(np.int8),
-        "steps": steps,
-    }
+def _part(seed: str, steps: NDArray[np.int32], rows: int) -> dict[str, NDArray[np.generic]]:
+    contexts = Dice(f"exact contexts {seed}").integers(-6, 6, KINDS, LEVELS).astype(np.int8)
+    own = _integers(seed, DELTA_LATENTS + CHANNELS, CHANNELS, contexts=contexts, rows=rows)
+    return {**own, "steps": steps}
 
 
-def _integers(seed: str, channels: int, always_coded: int) -> dict[str, NDArray[np.generic]]:
-    """Return tables and a scale network."""
+def _integers(
+    seed: str,
+    channels: int,
+    always_coded: int = 0,
+    *,
+    contexts: NDArray[np.int8] | None = None,
+    rows: int = SCALE_COUNT,
+) -> dict[str, NDArray[np.generic]]:
+    """Return tables, *rows* of latents', and a scale network."""
     dice = Dice(f"exact {seed}")
-    radius = dice.integers(0, 40, 64)
+    radius = dice.integers(0, 40, rows)
     side = np.abs(np.arange(-40, 41))
-    counts = dice.integers(1, 4000, 64, side.size) // (1 + side)
+    counts = dice.integers(1, 4000, rows, side.size) // (1 + side)
     tables = EntropyTables(
         y_tables_from_histograms(np.where(side <= radius[:, None], counts + 1, 0)),
         tables_from_histograms(dice.integers(1, 1000, 64, HYPER_CHANNELS, 31)),
+        contexts,
     )
     h1, h2 = _HIDDEN
     b3 = dice.integers(-8, 24, channels) - np.arange(64)[:, None] // 8

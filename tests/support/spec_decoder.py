@@ -495,7 +495,8 @@ def decode_payload(
         energies: Known = {}
         for index in indices:
             if "contexts" in model.tensors:
-                index = table_of(index, read, model.tensors["contexts"], energies)
+                rows = len(model.tensors["y_cdf"])
+                index = table_of(index, read, model.tensors["contexts"], energies, rows)
             read.append(decode_latent(lanes, model.tensors["y_cdf"][index]) if index else 0)
         symbols += read
     lanes.finish()
