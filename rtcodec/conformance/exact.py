@@ -16,7 +16,13 @@ from rtcodec.bitstream.sequence import MAX_REFERENCES
 from rtcodec.bundle import DELTA_LATENTS, Bundle, integer_tensors
 from rtcodec.conformance.dice import Dice
 from rtcodec.engine.api import DecodeJob, EngineInfo, StateId
-from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
+from rtcodec.entropy.cdf import (
+    SAID_COUNT,
+    SCALE_COUNT,
+    EntropyTables,
+    tables_from_histograms,
+    y_tables_from_histograms,
+)
 from rtcodec.entropy.contexts import KINDS, LEVELS
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.motion import within
@@ -51,9 +57,13 @@ _MOST_WEIGHT = 500
 def exact_bundle() -> Bundle:
     """Return a small model of delta and spatial frames; always the same."""
     parts = {
-        "": _integers("intra", _INTRA_CHANNELS, 0),
-        "delta.": _part("delta", step_table()),
-        "spatial.": _part("spatial", np.asarray(step_table() * 3 // 4 + 1, np.int32), 96),
+        "": _integers("intra", _INTRA_CHANNELS),
+        "delta.": _part("delta", step_table(), SCALE_COUNT),
+        "spatial.": _part(
+            "spatial",
+            np.asarray(step_table() * 3 // 4 + 1, np.int32),
+            SCALE_COUNT + SAID_COUNT,
+        ),
     }
     tensors = {f"{prefix}{name}": v for prefix, own in parts.items() for name, v in own.items()}
     for kind in ("delta", "spatial"):
@@ -69,24 +79,21 @@ def exact_bundle() -> Bundle:
     )
 
 
-def _part(
-    seed: str, steps: NDArray[np.int32], rows: int = 64
-) -> dict[str, NDArray[np.generic]]:
+def _part(seed: str, steps: NDArray[np.int32], rows: int) -> dict[str, NDArray[np.generic]]:
     contexts = Dice(f"exact contexts {seed}").integers(-6, 6, KINDS, LEVELS).astype(np.int8)
-    return {
-        **_integers(seed, DELTA_LATENTS + CHANNELS, CHANNELS, rows, contexts),
-        "steps": steps,
-    }
+    own = _integers(seed, DELTA_LATENTS + CHANNELS, CHANNELS, contexts=contexts, rows=rows)
+    return {**own, "steps": steps}
 
 
 def _integers(
     seed: str,
     channels: int,
-    always_coded: int,
-    rows: int = 64,
+    always_coded: int = 0,
+    *,
     contexts: NDArray[np.int8] | None = None,
+    rows: int = SCALE_COUNT,
 ) -> dict[str, NDArray[np.generic]]:
-    """Return tables and a scale network."""
+    """Return tables, *rows* of latents', and a scale network."""
     dice = Dice(f"exact {seed}")
     radius = dice.integers(0, 40, rows)
     side = np.abs(np.arange(-40, 41))

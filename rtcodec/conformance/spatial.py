@@ -97,12 +97,12 @@ def _codable(
     symbols: NDArray[np.int16], indices: NDArray[np.uint8], part: Bundle
 ) -> NDArray[np.int16]:
     """Return symbols that are 0 where none is coded."""
-    offsets = part.entropy_tables.contexts
-    assert offsets is not None
+    tables = part.entropy_tables
+    assert tables.contexts is not None
     tiles = np.arange(symbols[0].size // 16, dtype=np.uint32)
     by_tile, of_tiles = gather_tiles(symbols, tiles), gather_tiles(indices, tiles)
     for stage, (first, end) in enumerate(STAGES):
-        moved = adjusted_stage(stage, of_tiles, by_tile, offsets)
+        moved = adjusted_stage(stage, of_tiles, by_tile, tables.contexts, has_said=tables.has_said)
         by_tile[:, first:end][moved == 0] = 0
     out = np.empty_like(symbols)
     scatter_tiles(by_tile, tiles, out)

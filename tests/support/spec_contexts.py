@@ -9,7 +9,9 @@ Known = dict[tuple[int, int, int], int]
 "Energies of one tile by diagonal, part and place: what they are made from is read by then."
 
 
-def table_of(index: int, read: list[int], contexts: list[list[int]], known: Known) -> int:
+def table_of(
+    index: int, read: list[int], contexts: list[list[int]], known: Known, rows: int
+) -> int:
     """
     The index of the next symbol's table.
 
@@ -18,6 +20,7 @@ def table_of(index: int, read: list[int], contexts: list[list[int]], known: Know
         read: All symbols of the tile before it, in order.
         contexts: [30][16].
         known: Empty for a tile's first symbol, then passed on.
+        rows: Of `y_cdf`, 64 or 96.
     """
     channel, place = divmod(len(read), PLACES)
     if channel == 393 and not luma_count(read, place):
@@ -31,7 +34,9 @@ def table_of(index: int, read: list[int], contexts: list[list[int]], known: Know
         kind = min(DIAGONALS[k], 9) + (10 if part >= 4 else 0)
         level = above(energy(DIAGONALS[k], part, place, read, known), 4, 10, 17, 31, 52, 100, 200)
     moved = max(1, min(63, index + contexts[kind][level]))
-    return 0 if channel < 384 and moved < 3 else moved
+    if channel >= 384:
+        return moved if rows == 64 else 64 + moved // 2
+    return 0 if moved < 3 else moved
 
 
 def energy(diagonal: int, part: int, place: int, read: list[int], known: Known) -> int:

@@ -495,9 +495,8 @@ def decode_payload(
         energies: Known = {}
         for index in indices:
             if "contexts" in model.tensors:
-                index = table_of(index, read, model.tensors["contexts"], energies)
-                if index and len(model.tensors["y_cdf"]) == 96 and len(read) >= 384 * 16:
-                    index = 64 + (index >> 1)
+                rows = len(model.tensors["y_cdf"])
+                index = table_of(index, read, model.tensors["contexts"], energies, rows)
             read.append(decode_latent(lanes, model.tensors["y_cdf"][index]) if index else 0)
         symbols += read
     lanes.finish()
