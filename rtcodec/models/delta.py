@@ -13,10 +13,13 @@ measurements. Grey predictions are allowed anywhere, so a block that nothing pre
 new scene, is coded by the same networks where it has to be.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rtcodec.models.contexts import Contexts, luma_count
@@ -80,10 +83,15 @@ class DeltaCodec(nn.Module):
         self.steps: Tensor
         offsets = rounding_offsets(self.dead_zone, self.least_offset)
         self.register_buffer("rounding", offsets, persistent=False)
-        both = [torch.from_numpy(basis(split=split)).float() for split in (False, True)]
-        self.register_buffer("basis", torch.stack(both), persistent=False)
+        forms = [torch.from_numpy(rows).float() for rows in self.bases()]
+        self.register_buffer("basis", torch.stack(forms), persistent=False)
         steps = torch.from_numpy(step_table()).float() / FINE
         self.register_buffer("steps", steps, persistent=False)
+
+    @staticmethod
+    def bases() -> tuple[NDArray[np.float64], ...]:
+        """Of the transforms that a block may have, [384, 384]: luma in 8x8, in 4x4."""
+        return basis(), basis(split=True)
 
     def latents(
         self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor
@@ -92,22 +100,23 @@ class DeltaCodec(nn.Module):
         What of *x* is not in *prediction*; see `forward`.
 
         Returns:
-            Latents [N, 384, h16, w16] in steps, and [N, 1, h16, w16], 1 where luma's are of 4x4
-            transforms: where that is cheaper and says anything, as
+            Latents [N, 384, h16, w16] in steps, and which of `bases` they are of, integers
+            [N, 1, h16, w16]: 1 where 4x4 is cheaper and says anything, as
             `rtcodec.motion.latents.transform` has it.
         """
         difference = ((x - prediction) * 255.0).permute(0, 2, 3, 1)
-        whole, small = (
+        forms = [
             F.linear(difference, rows).permute(0, 3, 1, 2) / self._steps_at(qp)
             for rows in self.basis
-        )
-        split = self.choose_split(whole, small, motion)
-        return torch.where(split, small, whole), split.to(x.dtype)
+        ]
+        form = self.choose_form(forms, motion)
+        return _chosen(forms, form), form
 
-    def choose_split(self, whole: Tensor, small: Tensor, motion: Tensor) -> Tensor:
-        """Where luma is in 4x4, bool [N, 1, h16, w16], of latents in both transforms."""
+    def choose_form(self, forms: Sequence[Tensor], motion: Tensor) -> Tensor:
+        """Which of the latents in all transforms are coded, integers [N, 1, h16, w16]."""
+        whole, small = forms
         told = luma_count(round_by(small, DELTA_LIKELY_OFFSET))[:, None] > 0
-        return (_cost(small) < _cost(whole)) & told
+        return ((_cost(small) < _cost(whole)) & told).long()
 
     def forward(self, x: Tensor, prediction: Tensor, motion: Tensor, qp: Tensor) -> Coded:
         """
@@ -120,7 +129,8 @@ class DeltaCodec(nn.Module):
             qp: [N] in 0..63.
         """
         with torch.autocast(x.device.type, enabled=False):
-            latents, split = self.latents(x, prediction, motion, qp)
+            latents, form = self.latents(x, prediction, motion, qp)
+            split = (form == 1).to(x.dtype)
             motion = motion[:, :SPLIT_CHANNEL]
             # What is below a step's threshold is nothing that the scales need know of.
             likely = torch.cat((round_by(latents, DELTA_LIKELY_OFFSET), motion, split), 1)
@@ -142,7 +152,7 @@ class DeltaCodec(nn.Module):
             if self.training:
                 self.costs.count(likely, moved, told)
             bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp, 1 - still)
-            x_hat = self._paint(symbols, split, prediction, qp)
+            x_hat = self._paint(symbols, form, prediction, qp)
         map_bits = still[0].numel()
         bits_y = bits_y + map_bits
         return Coded(x_hat, bits_y, bits_z, bits_y.detach(), said, z, moved)
@@ -162,11 +172,19 @@ class DeltaCodec(nn.Module):
         parts = torch.stack((luma,) * LUMA_PARTS + (chroma,) * (PARTS - LUMA_PARTS), 1)
         return parts.repeat(1, PIXEL_CHANNELS // PARTS)[:, :, None, None]
 
-    def _paint(self, symbols: Tensor, split: Tensor, prediction: Tensor, qp: Tensor) -> Tensor:
+    def _paint(self, symbols: Tensor, form: Tensor, prediction: Tensor, qp: Tensor) -> Tensor:
         """As `rtcodec.motion.transform.paint`, but for rounding."""
         rows = (symbols * self._steps_at(qp) / 255.0).permute(0, 2, 3, 1)
-        whole, small = (F.linear(rows, basis.T).permute(0, 3, 1, 2) for basis in self.basis)
-        return prediction + torch.where(split > 0, small, whole)
+        forms = [F.linear(rows, basis.T).permute(0, 3, 1, 2) for basis in self.basis]
+        return prediction + _chosen(forms, form)
+
+
+def _chosen(forms: Sequence[Tensor], form: Tensor) -> Tensor:
+    """Of tensors [N, 384, h16, w16] the one that *form* [N, 1, h16, w16] says at each place."""
+    out = forms[0]
+    for number, one in enumerate(forms[1:], 1):
+        out = torch.where(form == number, one, out)
+    return out
 
 
 def _cost(latents: Tensor) -> Tensor:

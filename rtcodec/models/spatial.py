@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rtcodec.models.config import TrainConfig
@@ -23,6 +24,7 @@ from rtcodec.models.tier import QP_COUNT
 from rtcodec.motion import within
 from rtcodec.motion.native import FINE
 from rtcodec.motion.steps import step_table
+from rtcodec.motion.transform import basis
 from rtcodec.motion.vectors import SPLIT_CHANNEL
 
 
@@ -32,9 +34,15 @@ class SpatialCodec(DeltaCodec):
     dead_zone, least_offset = 0.05, 0.0
     "Less than in delta frames: what is left out is not coded later. Measured: 0.02 costs 2 %."
 
-    def choose_split(self, whole: Tensor, small: Tensor, motion: Tensor) -> Tensor:
+    @staticmethod
+    def bases() -> tuple[NDArray[np.float64], ...]:
+        """As those of delta frames, and luma in 16x16."""
+        return basis(), basis(split=True), basis(large=True)
+
+    def choose_form(self, forms: Sequence[Tensor], motion: Tensor) -> Tensor:
         """As it was chosen with the modes."""
-        return motion[:, SPLIT_CHANNEL:] > 0
+        large, split = (motion[:, c : c + 1] > 0 for c in (within.LARGE_CHANNEL, SPLIT_CHANNEL))
+        return torch.where(large, 2, split.long())
 
 
 class SpatialSupply:

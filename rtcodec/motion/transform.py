@@ -65,12 +65,13 @@ def blocks_of(parts: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate((luma.reshape(*shape, 256), chroma), -1)
 
 
-def basis(*, split: bool = False) -> NDArray[np.float64]:
+def basis(*, split: bool = False, large: bool = False) -> NDArray[np.float64]:
     """
     What each latent adds to a block's samples.
 
     Args:
         split: Whether luma is in 4x4.
+        large: Whether luma is in 16x16, as in spatial frames.
 
     Returns:
         [384, 384]: row c for channel c; orthonormal.
@@ -80,7 +81,13 @@ def basis(*, split: bool = False) -> NDArray[np.float64]:
     for part in range(PARTS):
         one = small if split and part < LUMA_PARTS else whole
         parts[:, part, part] = np.kron(one, one)[ORDER].reshape(-1, SIDE, SIDE)
-    return np.asarray(blocks_of(parts.reshape(BLOCK_SAMPLES, PARTS, SIDE, SIDE)), np.float64)
+    rows = np.asarray(blocks_of(parts.reshape(BLOCK_SAMPLES, PARTS, SIDE, SIDE)), np.float64)
+    if large:  # every other frequency, each way, is of one part
+        for k, q in np.ndindex(SIDE * SIDE, LUMA_PARTS):
+            v, h = 2 * (ORDER[k] // SIDE) + q // 2, 2 * (ORDER[k] % SIDE) + q % 2
+            rows[PARTS * k + q] = 0
+            rows[PARTS * k + q, : LARGE_SIDE**2] = np.outer(LARGE[v], LARGE[h]).ravel() / 4096**2
+    return rows
 
 
 def paint(

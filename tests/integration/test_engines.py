@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.spatial_model import with_spatial, without_spatial
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.decoder import FrameDecoder
@@ -23,7 +24,6 @@ from rtcodec.quality import picture_psnr
 from rtcodec_engines import pipeline
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import noise, picture, same_picture
-from support.spatial_model import with_spatial, without_spatial
 
 USABLE = [name for name in ENGINES if probe_engine(name).usable]
 MODELS = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.spatial_model import with_spatial, without_spatial
 
 from rtcodec import cli
 from rtcodec.bitstream.access_unit import AccessUnit
@@ -29,7 +30,6 @@ from rtcodec.motion.search import nominal_step
 from rtcodec.quality import mean_psnr, picture_psnr
 from rtcodec.types import Planes
 from support.pictures import noise, picture, same_picture
-from support.spatial_model import with_spatial, without_spatial
 from support.streams import coded_frames
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: torch)")
 
+from support.spatial_model import with_spatial, without_spatial  # noqa: E402
+
 from rtcodec.bundle import Bundle, find_bundle  # noqa: E402
 from rtcodec.codec.decoder import FrameDecoder  # noqa: E402
 from rtcodec.codec.encoder import FrameEncoder, FramePacker  # noqa: E402
@@ -25,7 +27,6 @@ from rtcodec_engines import torch_engine  # noqa: E402
 from rtcodec_engines.device import CpuDevice, Fault, fault_of  # noqa: E402
 from rtcodec_engines.torch_engine import CpuTorchEngine, TorchEngine  # noqa: E402
 from support.pictures import noise, picture, same_picture  # noqa: E402
-from support.spatial_model import with_spatial, without_spatial  # noqa: E402
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 5
 MODELS = {

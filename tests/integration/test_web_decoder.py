@@ -40,7 +40,7 @@ from rtcodec.types import Planes, tile_grid
 from rtcodec_engines.finish import Blocks, Finishing, Past, Slots
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import picture, same_picture
-from support.spatial_model import with_spatial, without_spatial
+from support.spatial_model import with_shifted_spatial, without_spatial
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -127,7 +127,7 @@ def wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(request: pytest.FixtureRequest) -> Bundle:
     """Models whose frames alone are those of networks, and one that predicts them."""
     if request.param == "spatial":
-        return with_spatial(find_bundle("n64"))
+        return with_shifted_spatial(find_bundle("n64"))
     return without_spatial(find_bundle(str(request.param)))
 
 
@@ -281,7 +281,7 @@ def test_intra_frames_are_the_same_within_a_few_levels(
 @pytest.fixture(scope="module")
 def every_kind() -> tuple[Bundle, list[Unit]]:
     """Frames of each kind after each other one, those alone no key frames but for the first."""
-    bundle = with_spatial(find_bundle("n64"))
+    bundle = with_shifted_spatial(find_bundle("n64"))
     engine = open_engine("onnxruntime", bundle)
     packer = packer_of(bundle, Slicing(slices=3, dispersed=True))
     description = Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT))

@@ -16,7 +16,8 @@ const { BitstreamError, Decoder } = await load("./decoder.js");
 const { RtcReader } = await load("./file.js");
 const { Machine } = await load("./machine.js");
 const { Model } = await load("./model.js");
-const { tileGrid, tileIndices } = await load("./packet.js");
+const { slotOf, tileGrid, tileIndices } = await load("./packet.js");
+const { Painter, Refinement } = await load("./painter.js");
 const { Part } = await load("./part.js");
 const { readStillMap } = await load("./unpack.js");
 
@@ -58,16 +59,18 @@ async function observe({ stream, model: modelPath, source_formats: formats }) {
     const decoder = model.has("gains")
       ? new Decoder(await Machine.start(read(wasmPath)), model)
       : null;
+    const exact = model.name === "exact" ? new ExactPainter(machine, model) : null;
     for (const unit of reader) {
       const { header } = unit.packets.find(({ header }) => header);
       const size = header.description?.geometry ?? reader.sequence.geometry;
-      const alone = header.isSpatial ? spatial : intra;
-      const part = delta && header.reference !== null ? delta : alone;
-      const seen = new Symbols(machine, part, size, part === delta);
+      const isDelta = delta && header.reference !== null;
+      const part = header.isSpatial ? spatial : isDelta ? delta : intra;
+      const seen = new Symbols(machine, part, size, Boolean(isDelta));
       const packets = unit.packets.map((packet, i) => seen.report(packet, unit.offsets[i]));
       const entry = { offset: unit.offset, pts: String(unit.pts), ...frame(header), packets };
       if (model.name === "null")
         entry.pixels = { sha256: sha256(...paintNull(seen, header.qp, size)) };
+      if (exact) entry.pixels = { sha256: sha256(...exact.paint(seen, header)) };
       report.units.push(entry);
       if (decoder) {
         const slices = unit.packets.map((packet, i) =>
@@ -128,7 +131,9 @@ class Symbols {
   constructor(machine, part, { width, height }, isDelta) {
     Object.assign(this, { machine, part, width, height, isDelta });
     const [rows, columns] = tileGrid(width, height);
-    this.values = new Int16Array(rows * columns * part.latentChannels * PLACES); // tile by tile
+    this.slices = []; // those that are good
+    const channels = part?.latentChannels ?? 0;
+    this.values = new Int16Array(rows * columns * channels * PLACES); // tile by tile
   }
 
   report(packet, offset) {
@@ -145,6 +150,7 @@ class Symbols {
       check: hex(header.check),
       payload_bytes: payload.length,
     };
+    if (!this.part) return { ...report, error: { kind: "Unsupported", offset } };
     let mapSize = 0;
     let origin = offset + packet.payloadOffset;
     const { machine, part } = this;
@@ -171,6 +177,7 @@ class Symbols {
       tiles.forEach((tile, i) => {
         this.values.set(values.subarray(i * ofTile, (i + 1) * ofTile), tile * ofTile);
       });
+      this.slices.push({ coded: Uint32Array.from(tiles), symbols: values.slice() });
       report.z_sha256 = sha256(machine.view(Uint8Array, z, n * part.hyperChannels));
       report.symbols_sha256 = sha256(machine.view(Uint8Array, symbols, 2 * size));
     } catch (error) {
@@ -181,9 +188,43 @@ class Symbols {
   }
 }
 
+/** Paints what needs no networks; other frames are grey: rtcodec/conformance/exact.py. */
+class ExactPainter {
+  constructor(machine, model) {
+    Object.assign(this, { machine, model });
+    this.refinements = { intra: null };
+    for (const kind of ["delta", "spatial"]) {
+      this.refinements[kind] = new Refinement(machine, model, kind);
+    }
+    this.networks = {
+      allocate: (rows, columns) => 384 * rows * columns,
+      synthesise: (symbols, z, qp, blocks, size) =>
+        machine.view(Uint16Array, blocks, size).fill(128 * 16),
+    };
+  }
+
+  /** Planes, and the state that they leave, of symbols as they came. */
+  paint({ part, isDelta, width, height, slices }, header) {
+    const { machine, model, networks, refinements } = this;
+    this.painter ??= new Painter(machine, model, networks, refinements, width, height);
+    this.painter.prepare(header.store);
+    const { mark } = machine;
+    const kind = isDelta ? "delta" : header.isSpatial ? "spatial" : "intra";
+    const there = slices.map(({ coded, symbols }) => ({ coded, symbols: machine.put(symbols) }));
+    const present = new Uint8Array(this.painter.nTiles).fill(1);
+    const from = header.reference === null ? null : slotOf(header.reference);
+    const to = header.store === null ? null : slotOf(header.store);
+    this.painter.paint({ header, kind, part, slices: there, present }, from, to, () => {});
+    machine.release(mark);
+    const { y, u, v } = this.painter.planes();
+    return [y, u, v];
+  }
+}
+
 /** Planes of block means, as rtcodec/engine/null.py paints them. */
 function paintNull({ values, part }, qp, { width, height }) {
   const step = 1 + Math.floor((qp * 31) / 63);
+  const channels = part?.latentChannels ?? 0;
   const columns = tileGrid(width, height)[1];
   const plane = (first, perLatent, w, h) => {
     const side = 4 * perLatent; // samples of a latent's place
@@ -193,9 +234,8 @@ function paintNull({ values, part }, qp, { width, height }) {
         const [row, column] = [Math.floor(y / side), Math.floor(x / side)];
         const tile = (row >> 2) * columns + (column >> 2);
         const mean = (Math.floor(y / 4) % perLatent) * perLatent + (Math.floor(x / 4) % perLatent);
-        const at =
-          (tile * part.latentChannels + first + mean) * PLACES + (row & 3) * 4 + (column & 3);
-        out[y * w + x] = Math.min(Math.max(values[at] * step + 128, 0), 255);
+        const at = (tile * channels + first + mean) * PLACES + (row & 3) * 4 + (column & 3);
+        out[y * w + x] = Math.min(Math.max((values[at] ?? 0) * step + 128, 0), 255);
       }
     }
     return out;

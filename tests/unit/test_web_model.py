@@ -18,7 +18,7 @@ from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.engine.null import null_bundle
 from rtcodec.errors import ConfigError
 from rtcodec.models.web import MAGIC, VERSION, web_model, web_model_name
-from support.spatial_model import with_spatial
+from support.spatial_model import with_shifted_spatial
 
 _START = 44
 
@@ -59,12 +59,12 @@ def deltas(data: bytes, shape: list[int]) -> NDArray[np.int64]:
 
 @pytest.fixture(scope="module", params=["n64", "s128"])
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return with_spatial(find_bundle(str(request.param)))
+    return with_shifted_spatial(find_bundle(str(request.param)))
 
 
 def test_a_file_says_what_it_is_and_is_the_same_each_time(bundle: Bundle) -> None:
     content = web_model(bundle)
-    assert web_model(with_spatial(find_bundle(bundle.name))) == content
+    assert web_model(with_shifted_spatial(find_bundle(bundle.name))) == content
     assert content[:8] == MAGIC + struct.pack("<I", VERSION)
     assert content[8:40] == hashlib.sha256(content[40:]).digest()
     header, body = read(content)
@@ -106,7 +106,7 @@ def test_gains_are_those_of_every_ninth_qp_and_lines_between(bundle: Bundle) -> 
 
 
 def test_a_page_s_model_is_small() -> None:
-    assert len(web_model(with_spatial(find_bundle("n64")))) < 1_500_000
+    assert len(web_model(with_shifted_spatial(find_bundle("n64")))) < 1_500_000
 
 
 def test_a_model_without_networks_is_its_tables() -> None:

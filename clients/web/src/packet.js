@@ -5,7 +5,7 @@ import { Corrupt, Unsupported } from "./errors.js";
 
 const VERSION = 1;
 const SLICE = 0;
-const SPATIAL_SLICE = 2;
+const SPATIAL_SLICE = 3;
 const MAX_PACKET_BYTES = 2 ** 24 - 1;
 const MAX_TILES = 65536;
 const MAX_SLOTS = 15;

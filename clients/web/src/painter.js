@@ -6,7 +6,9 @@ import { slotOf, tileGrid } from "./packet.js";
 const BLOCK_SAMPLES = 384;
 const MOTION = 10;
 const NO_QP = 255;
-const INTRA = 1; // a place that no picture is moved to
+const LARGE = BLOCK_SAMPLES; // the channel that says whether the luma of a place is one part
+const INTRA = 1; // flags of a place: nothing is moved there,
+const WHOLE = 4; // and its luma has no edges within
 const QPS = 64;
 const BORDER_PX = 32;
 const CLIPS = [13, 32, 96, 256];
@@ -216,13 +218,11 @@ export class Painter {
     const { symbols, vectors, intra, blocks, still, coded } = this.#at;
     const [rows, columns] = [this.#rows, this.#columns];
     const places = rows * columns;
-    for (const [at, size, value] of [
-      [vectors, 16 * places, 0],
-      [intra, places, INTRA],
-      [still, places, 0],
-    ]) {
-      this.#machine.view(Uint8Array, at, size).fill(value);
-    }
+    const said = this.#machine.view(Int16Array, symbols, places * stride);
+    const flags = this.#machine.view(Uint8Array, intra, places);
+    flags.forEach((_, i) => (flags[i] = said[i * stride + LARGE] ? INTRA | WHOLE : INTRA));
+    this.#machine.view(Uint8Array, vectors, 16 * places).fill(0);
+    this.#machine.view(Uint8Array, still, places).fill(0);
     this.#withSteps("spatial", qp, (steps, limits) => {
       call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded);
       call.rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
