@@ -304,7 +304,8 @@ class Session:
 
     def _engine(self, bundle: Any, *, off: str = "") -> Any:
         from rtcodec_engines.best_frames import best_frames, plain_frames
-        from rtcodec_engines.device import CpuDevice, CudaDevice
+        from rtcodec_engines.cuda import CudaDevice
+        from rtcodec_engines.device import CpuDevice
         from rtcodec_engines.torch_engine import TorchEngine
 
         cuda = self.device.type == "cuda"

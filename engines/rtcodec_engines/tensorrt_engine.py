@@ -17,7 +17,8 @@ from rtcodec.errors import ConfigError, EngineError
 from rtcodec.models.parity import networks_of
 from rtcodec_engines.batching import BUCKETS
 from rtcodec_engines.best_frames import best_frames, switched_off
-from rtcodec_engines.device import CudaDevice, Device
+from rtcodec_engines.cuda import CudaDevice
+from rtcodec_engines.device import Device
 from rtcodec_engines.plan_cache import PlanCache
 from rtcodec_engines.tensor.frames import Frames
 from rtcodec_engines.tensorrt_networks import TensorRtNetworks, load_networks, parity_problem

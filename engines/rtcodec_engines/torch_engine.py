@@ -9,8 +9,10 @@ keep is in a slab on the device. The same code runs on a CPU in float32, for tes
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,22 +23,29 @@ from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, S
 from rtcodec.engine.loader import EngineReport
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded
-from rtcodec.types import Planes, tile_grid
+from rtcodec.types import Planes
+from rtcodec_engines.batch_rows import (
+    DECODE_DELTA,
+    DECODE_INTRA,
+    ENCODE_DELTA,
+    ENCODE_INTRA,
+    ListedTiles,
+    Size,
+    coded,
+    padded_size,
+    put_planes,
+    reset,
+    say,
+    shapes_of,
+    shown,
+)
 from rtcodec_engines.batching import BUCKETS, Again, Batching, Request
 from rtcodec_engines.best_frames import MakeFrames, best_frames, plain_frames, switched_off
-from rtcodec_engines.device import (
-    Arrays,
-    CpuDevice,
-    CudaDevice,
-    Device,
-    Lane,
-    Shapes,
-)
-from rtcodec_engines.tensor.frames import PLANES, QP, REFERENCE, STATE, STORE
+from rtcodec_engines.cuda import CudaDevice
+from rtcodec_engines.device import Arrays, CpuDevice, Device, Fault, Lane, fault_of
 from rtcodec_engines.tensor.slab import SCRATCH, Slab
 
-Size = tuple[int, int]
-"Padded (height, width) in pixels, multiples of 64."
+_Job = TypeVar("_Job", EncodeJob, DecodeJob)
 
 REFERENCES = 8
 "Pictures of one stream that are kept, where the model has delta frames."
@@ -46,10 +55,6 @@ STATES = 128
 
 KEPT_SIZES = 4
 "Sizes without a stream whose slabs and programs are kept."
-
-ENCODE_INTRA, DECODE_INTRA, ENCODE_DELTA, DECODE_DELTA = (
-    "encode_intra", "decode_intra", "encode_delta", "decode_delta",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -62,6 +67,14 @@ class _Stream:
     row: int
     slots: dict[int, int] = field(default_factory=dict)
     "Rows of pictures, by slot."
+
+    lost: set[int] = field(default_factory=set)
+    "Slots of which nobody knows what is there: a batch that was to fill them has failed."
+
+    n_running: int = 0
+    "Calls that it has a job in."
+
+    is_closed: bool = False
 
     @property
     def size(self) -> Size:
@@ -104,11 +117,13 @@ class TorchEngine:
         try:
             self.frames = make(bundle, self._device)
         except RuntimeError as error:
-            raise EngineError(f"the model does not fit: {error}") from error
+            problem = "fit" if fault_of(error) is Fault.MEMORY else "load"
+            raise EngineError(f"the model does not {problem}: {error}") from error
         self._slabs: dict[Size, Slab] = {}  # least recently opened first
         self._streams: dict[StateId, _Stream] = {}
         self._ids = count()
-        self.batching = Batching(self._device, self, reset=_reset)
+        self._lock = Lock()
+        self.batching = Batching(self._device, self, reset=reset)
         kind = self._device.autocast
         kinds = {"f32", *(("int8",) if bundle.is_int8 else ())}
         if kind is not None:
@@ -159,6 +174,7 @@ class TorchEngine:
             try:
                 for operation in self._operations():
                     self.prepare(lanes[0], (operation, size), BUCKETS[0])
+                self._device.settle()  # the row was cleared, which lanes do not wait for
             except BaseException:
                 slab.give_back(row)
                 raise
@@ -188,16 +204,20 @@ class TorchEngine:
     def close_state(self, state: StateId) -> None:
         """Forget a stream."""
         stream = self._streams.pop(state, None)
-        if stream is not None:
-            stream.slab.give_back(stream.row)
+        if stream is None:
+            return
+        with self._lock:
+            stream.is_closed = True
+            if not stream.n_running:  # else its rows are still written to
+                stream.slab.give_back(stream.row)
 
     def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
         """Turn frames into symbols, together with those of other callers."""
-        return self.batching.run([self._encoding(job) for job in jobs])
+        return self._run(jobs, self._encoding)
 
     def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
         """Turn symbols into pictures, together with those of other callers."""
-        return self.batching.run([self._decoding(job) for job in jobs])
+        return self._run(jobs, self._decoding)
 
     def scale_indices(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
         """Return the scale indices of z, uint8 [M, 4 Th, 4 Tw]; integers, in C on the CPU."""
@@ -228,19 +248,61 @@ class TorchEngine:
     def _slab(self, size: Size, lanes: Sequence[Lane]) -> Slab:
         slab = self._slabs.pop(size, None)
         if slab is None:
-            slab = Slab(
-                size, states=self._n_states, references=self._references,
-                device=self._device.torch_device,
-            )  # fmt: skip
+            slab = self._new_slab(size, lanes)
         self._slabs[size] = slab
-        idle = [other for other, kept in self._slabs.items() if kept.is_idle and other != size]
-        for unwanted in idle[:-KEPT_SIZES]:
-            del self._slabs[unwanted]
-            for lane in lanes:
-                lane.forget(lambda key, gone=unwanted: key[1] == gone)  # type: ignore[misc]
+        self._forget_idle(lanes, but=size, kept=KEPT_SIZES)
         return slab
 
+    def _new_slab(self, size: Size, lanes: Sequence[Lane]) -> Slab:
+        make = partial(
+            Slab, size, states=self._n_states, references=self._references,
+            device=self._device.torch_device,
+        )  # fmt: skip
+        try:
+            return make()
+        except RuntimeError as error:
+            if fault_of(error) is not Fault.MEMORY or not self._forget_idle(lanes, kept=0):
+                raise
+        return make()
+
+    def _forget_idle(
+        self, lanes: Sequence[Lane], *, kept: int, but: Size | None = None
+    ) -> list[Size]:
+        """Let go of sizes without a stream, but for the *kept* that were used last; return them."""
+        idle = [size for size, slab in self._slabs.items() if slab.is_idle and size != but]
+        unwanted = idle[: len(idle) - kept] if len(idle) > kept else []
+        for size in unwanted:
+            del self._slabs[size]
+            for lane in lanes:
+                lane.forget(lambda key, gone=size: key[1] == gone)  # type: ignore[misc]
+        return unwanted
+
     # ---- requests -------------------------------------------------------------------------
+
+    def _run(self, jobs: Sequence[_Job], request_of: Callable[[_Job], Request]) -> list[Any]:
+        requests = [request_of(job) for job in jobs]
+        used = [(self._streams.get(job.state), job.store) for job in jobs]
+        streams = [(stream, slot) for stream, slot in used if stream is not None]
+        with self._lock:
+            for stream, _ in streams:
+                stream.n_running += 1
+        has_run = False
+        try:
+            results = self.batching.run(requests)
+            has_run = True
+            return results
+        finally:
+            with self._lock:
+                for stream, slot in streams:
+                    self._let_go(stream, slot, has_run=has_run)
+
+    @staticmethod
+    def _let_go(stream: _Stream, slot: int | None, *, has_run: bool) -> None:
+        if slot is not None:
+            (stream.lost.discard if has_run else stream.lost.add)(slot)
+        stream.n_running -= 1
+        if stream.is_closed and not stream.n_running:
+            stream.slab.give_back(stream.row)
 
     def _encoding(self, job: EncodeJob) -> Request:
         planes = job.planes
@@ -249,26 +311,27 @@ class TorchEngine:
 
         def filler(reference: int) -> Callable[[Arrays, int], None]:
             def fill(inputs: Arrays, k: int) -> None:
-                _say(inputs, k, job.qp, reference, store, stream.row)
-                for name, plane in zip(PLANES, (planes.y, planes.u, planes.v), strict=True):
-                    _pad(plane, inputs[name][k])
+                say(inputs, k, job.qp, reference, store, stream.row)
+                put_planes(inputs, k, planes)
 
             return fill
 
-        def finish_intra(outputs: Arrays, k: int) -> EncodeOutput:
-            return _encoded(outputs, k, job, is_delta=False)
-
-        def finish_delta(outputs: Arrays, k: int) -> EncodeOutput | Again:
-            if outputs["is_scene"][k]:
-                return Again((ENCODE_INTRA, stream.size), filler(SCRATCH), finish_intra)
-            return _encoded(outputs, k, job, is_delta=True)
-
+        alone = Again(
+            (ENCODE_INTRA, stream.size), filler(SCRATCH),
+            lambda outputs, k: coded(outputs, k, job, is_delta=False),
+        )  # fmt: skip
+        first = Request(alone.kind, job.state, alone.fill, alone.finish)
         if job.reference is None:
-            kind = (ENCODE_INTRA, stream.size)
-            return Request(kind, job.state, filler(SCRATCH), finish_intra)
+            return first
         self._delta_model()
         reference = _picture(stream, job.reference)
-        return Request((ENCODE_DELTA, stream.size), job.state, filler(reference), finish_delta)
+        if job.reference in stream.lost:
+            return first
+        return Request(
+            (ENCODE_DELTA, stream.size), job.state, filler(reference),
+            lambda outputs, k: coded(outputs, k, job, is_delta=True),
+            lambda outputs, k: alone if outputs["is_scene"][k] else None,
+        )  # fmt: skip
 
     def _decoding(self, job: DecodeJob) -> Request:
         stream = self._stream(job.state, job.width, job.height)
@@ -276,16 +339,22 @@ class TorchEngine:
         if job.reference is not None:
             self._delta_model()
             reference = _picture(stream, job.reference)
+            if job.reference in stream.lost:
+                raise EngineError("what the frame is predicted from was lost in a failed batch")
         store = self._row_to_store(stream, job.store)
 
+        tiles = None if job.reference is None else ListedTiles(job.symbols)
+
         def fill(inputs: Arrays, k: int) -> None:
-            _say(inputs, k, job.qp, reference, store, stream.row)
+            say(inputs, k, job.qp, reference, store, stream.row)
+            if tiles is not None:
+                tiles.put(inputs, k)
+                return
             np.copyto(inputs["symbols"][k], job.symbols.transpose(1, 2, 0))
-            if "z" in inputs:
-                np.copyto(inputs["z"][k], job.z)
+            np.copyto(inputs["z"][k], job.z)
 
         def finish(outputs: Arrays, k: int) -> Planes:
-            return _shown(outputs, k, job.width, job.height)
+            return shown(outputs, k, job.width, job.height)
 
         operation = DECODE_INTRA if job.reference is None else DECODE_DELTA
         return Request((operation, stream.size), job.state, fill, finish)
@@ -297,6 +366,7 @@ class TorchEngine:
             if len(stream.slots) == self._references:
                 raise LocalProtocolError(f"more than {self._references} pictures of one stream")
             stream.slots[slot] = stream.slab.row(stream.row, len(stream.slots))
+            stream.lost.add(slot)  # until something is there
         return stream.slots[slot]
 
     def _stream(self, state: StateId, width: int, height: int) -> _Stream:
@@ -317,69 +387,6 @@ class CpuTorchEngine(TorchEngine):
     def __init__(self, bundle: Bundle, *, threads: int = 1, states: int = STATES) -> None:
         """As `TorchEngine`."""
         super().__init__(bundle, threads=threads, device=CpuDevice(), states=states)
-
-
-def shapes_of(bundle: Bundle, operation: str, size: Size, bucket: int) -> Shapes:
-    """What an operation of `Frames` takes for a batch."""
-    height, width = size
-    h, w = height // 16, width // 16
-    shapes: dict[str, Any] = {"numbers": ((bucket, 4), torch.int64)}
-    if operation in (ENCODE_INTRA, ENCODE_DELTA):
-        sides = ((height, width), *((height // 2, width // 2),) * 2)
-        for name, side in zip(PLANES, sides, strict=True):
-            shapes[name] = ((bucket, *side), torch.uint8)
-        return shapes
-    model = bundle.delta if operation == DECODE_DELTA and bundle.delta is not None else bundle
-    shapes["symbols"] = ((bucket, h, w, model.latent_channels), torch.int16)
-    if model is bundle:
-        shapes["z"] = ((bucket, bundle.hyper_channels, h // 4, w // 4), torch.int8)
-    return shapes
-
-
-def padded_size(width: int, height: int) -> Size:
-    """Return the multiples of 64 that hold a frame."""
-    rows, columns = tile_grid(width, height)
-    return rows * 64, columns * 64
-
-
-def _reset(inputs: Arrays, k: int) -> None:
-    inputs["numbers"][k] = SCRATCH  # every number
-
-
-def _say(inputs: Arrays, k: int, qp: int, reference: int, store: int, state: int) -> None:
-    own = inputs["numbers"][k]
-    own[QP], own[REFERENCE], own[STORE], own[STATE] = qp, reference, store, state
-
-
-def _pad(plane: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Copy a plane into a larger one and repeat its edges."""
-    height, width = plane.shape
-    np.copyto(out[:height, :width], plane)
-    out[:height, width:] = plane[:, -1:]
-    out[height:] = out[height - 1]
-
-
-def _encoded(outputs: Arrays, k: int, job: EncodeJob, *, is_delta: bool) -> EncodeOutput:
-    last = (2, 0, 1)
-    seen = None
-    if job.reconstruct:
-        seen = _shown(outputs, k, job.planes.width, job.planes.height)
-    return EncodeOutput(
-        outputs["z"][k],
-        outputs["symbols"][k].transpose(last),
-        outputs["indices"][k].transpose(last),
-        seen,
-        is_delta,
-    )
-
-
-def _shown(outputs: Arrays, k: int, width: int, height: int) -> Planes:
-    half = ((height + 1) // 2, (width + 1) // 2)
-    y, u, v = (
-        np.ascontiguousarray(outputs[name][k, :rows, :columns])
-        for name, (rows, columns) in zip(PLANES, ((height, width), half, half), strict=True)
-    )
-    return Planes(y, u, v)
 
 
 def _picture(stream: _Stream, slot: int) -> int:

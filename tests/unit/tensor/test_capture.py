@@ -10,16 +10,16 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: torc
 from torch.overrides import TorchFunctionMode  # noqa: E402
 
 from rtcodec.bundle import find_bundle  # noqa: E402
-from rtcodec_engines.device import CpuDevice  # noqa: E402
-from rtcodec_engines.tensor.frames import Frames  # noqa: E402
-from rtcodec_engines.tensor.slab import Slab  # noqa: E402
-from rtcodec_engines.torch_engine import (  # noqa: E402
+from rtcodec_engines.batch_rows import (  # noqa: E402
     DECODE_DELTA,
     DECODE_INTRA,
     ENCODE_DELTA,
     ENCODE_INTRA,
     shapes_of,
 )
+from rtcodec_engines.device import CpuDevice  # noqa: E402
+from rtcodec_engines.tensor.frames import Frames  # noqa: E402
+from rtcodec_engines.tensor.slab import Slab  # noqa: E402
 
 _FROM_HOST = ("tensor", "as_tensor", "from_numpy", "asarray")
 _TO_HOST = (
