@@ -138,6 +138,8 @@ class TorchEngine:
             hyper_channels=bundle.hyper_channels,
             versions={"torch": str(torch.__version__)},
             references=REFERENCES if bundle.delta else 0,
+            lanes=self._device.lanes,
+            batched=True,
         )
 
     @staticmethod
@@ -186,7 +188,11 @@ class TorchEngine:
         return state
 
     def warm_up(self, width: int, height: int, *, largest: int = BUCKETS[-1]) -> None:
-        """Have programs for all batches of a size ready, in every lane; takes minutes on a GPU."""
+        """
+        Have programs for all batches of a size ready, in every lane; takes minutes on a GPU.
+
+        Those that nobody made ready are when they are first needed, while all others wait.
+        """
         state = self.open_state(width, height)
         size = padded_size(width, height)
 

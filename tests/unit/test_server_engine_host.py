@@ -23,6 +23,7 @@ from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.frame_request import CodedFrame, FrameRequest, Retry
 from rtcodec_server.measure import MeasureGate
+from rtcodec_server.warming import warm
 from support.relay import until
 
 FAR_US = 60_000_000
@@ -366,7 +367,7 @@ async def test_closing_gives_back_what_waits_and_finishes_what_runs() -> None:
 
 async def test_warming_up_runs_a_frame_and_leaves_nothing() -> None:
     async with bench() as b:
-        await b.host.warm(70, 50)
+        await warm(b.host, 70, 50)
         assert b.engine.batches == [1]
         assert b.engine.n_open == 0
 
