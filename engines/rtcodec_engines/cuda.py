@@ -33,7 +33,8 @@ from rtcodec_engines.device import (
 _log = logging.getLogger(__name__)
 
 WARM_UPS = 3
-"Runs of a program before it is recorded: libraries load code and take memory in the first ones."
+"""Runs of a program before it is recorded: libraries load code and take memory in the first ones.
+The last is on the stream that it is recorded on, since some of that is kept stream by stream."""
 
 
 class CudaDevice(Device):
@@ -62,11 +63,13 @@ class CudaDevice(Device):
         self.torch_device = torch.device("cuda", index)
         self.name = torch.cuda.get_device_name(index)
         self.autocast, self.lanes, self._graphs = autocast, lanes, graphs
+        stream: Any = torch.cuda.Stream  # torch's stubs do not know what it takes
+        self._ready = stream(self.torch_device, priority=0)
         # Linear paths and means stay float32: TF32 would cap quality as bf16 does.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def lane(self) -> Lane:
-        return CudaLane(self.torch_device, graphs=self._graphs)
+        return CudaLane(self.torch_device, self._ready, graphs=self._graphs)
 
     def settle(self) -> None:
         torch.cuda.synchronize(self.torch_device)
@@ -81,20 +84,24 @@ class CudaLane(Lane):
 
     A program is recorded when it is prepared, after warm-up, with thread-local capture: other
     threads may go on using the device. Graphs of a lane share memory, since only one of them runs.
-    What is prepared gives way to what runs: warm-ups are on a stream of low priority, and graphs
+    What is prepared gives way to what runs: it warms up on a stream of low priority, and graphs
     keep the high one of the stream that they are recorded on.
     """
 
-    def __init__(self, device: torch.device, *, graphs: bool, cuda: Any = torch.cuda) -> None:
+    def __init__(
+        self, device: torch.device, ready: Any, *, graphs: bool, cuda: Any = torch.cuda
+    ) -> None:
         """
         Args:
             device: Which GPU.
+            ready: The stream for warming up; all lanes have it, since one of them prepares at a
+                time.
             graphs: Whether programs are recorded.
             cuda: torch's module, or what stands in for it.
         """
         self._device, self._cuda = device, cuda
         self._in, self._out = cuda.Stream(device), cuda.Stream(device)
-        self._run, self._ready = cuda.Stream(device, priority=-1), cuda.Stream(device, priority=0)
+        self._run, self._ready = cuda.Stream(device, priority=-1), ready
         # Whoever waits for what left sleeps: a thread that spins takes a core from the coder.
         self._arrived, self._ran, self._left = (cuda.Event(blocking=k == 2) for k in range(3))
         self._pool: Any = cuda.graph_pool_handle() if graphs else None
@@ -111,10 +118,14 @@ class CudaLane(Lane):
         program = _CudaProgram(call, hosts, inputs)
         try:
             with self._cuda.stream(self._ready):
-                for _ in range(WARM_UPS):
+                for _ in range(WARM_UPS - 1):
                     call(inputs)
+            self._run.wait_stream(self._ready)
+            with self._cuda.stream(self._run):
+                call(inputs)
         finally:  # even if it fails: what still runs reads inputs whose memory is about to be free
             self._ready.synchronize()
+            self._run.synchronize()
         if self._pool is not None:
             self._record(program, key)
         self._programs[key] = program

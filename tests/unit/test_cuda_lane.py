@@ -24,6 +24,9 @@ class FakeStream:
     def wait_event(self, event: "FakeEvent") -> None:
         self._cuda.log.append(f"{self.name} waits for {event.name}")
 
+    def wait_stream(self, stream: "FakeStream") -> None:
+        self._cuda.log.append(f"{self.name} waits for {stream.name}")
+
     def synchronize(self) -> None:
         self._cuda.log.append(f"synchronize {self.name}")
 
@@ -61,7 +64,7 @@ class Cuda:
         self.capture_ends: Callable[[], None] = lambda: None
 
     def Stream(self, device: Any, priority: int = 0) -> FakeStream:
-        names = ("in", "out", "run", "ready")
+        names = ("ready", "in", "out", "run")
         self.streams.append(FakeStream(self, names[len(self.streams)], priority))
         return self.streams[-1]
 
@@ -113,7 +116,7 @@ class HostMemory(CudaLane):
 
 
 def lane_of(cuda: Cuda, *, graphs: bool = True) -> HostMemory:
-    return HostMemory(CPU, graphs=graphs, cuda=cuda)
+    return HostMemory(CPU, cuda.Stream(CPU), graphs=graphs, cuda=cuda)
 
 
 def prepared(lane: CudaLane, cuda: Cuda, key: Hashable = "double") -> Hashable:
@@ -144,9 +147,10 @@ def test_what_runs_comes_before_what_is_prepared() -> None:
     cuda = Cuda()
     prepared(lane_of(cuda), cuda)
     calls = [line for line in cuda.log if line.startswith("call")]
-    assert calls == ["call on ready"] * WARM_UPS + ["call on recorded on run"]
+    low = ["call on ready"] * (WARM_UPS - 1)
+    assert calls == [*low, "call on run", "call on recorded on run"]
     assert {stream.name: stream.priority for stream in cuda.streams} == {
-        "in": 0, "out": 0, "run": -1, "ready": 0,
+        "ready": 0, "in": 0, "out": 0, "run": -1,
     }  # fmt: skip
 
 
@@ -175,7 +179,7 @@ def test_a_program_that_fails_while_it_warms_up_ends_before_its_memory_goes() ->
 
     with pytest.raises(torch.OutOfMemoryError):
         lane.prepare("no", fail, {"x": ((3,), torch.int64)})
-    assert cuda.log[-1] == "synchronize ready"
+    assert cuda.log[-2:] == ["synchronize ready", "synchronize run"]
     assert prepared(lane, cuda, "no") == "no"  # nothing was kept of the first
 
 
@@ -189,7 +193,7 @@ def test_what_cannot_be_recorded_runs_without_a_graph() -> None:
     cuda.capture_ends = fail
     key = prepared(lane, cuda)
     lane.launch(key)
-    assert "call on run" in cuda.log
+    assert cuda.log.count("call on run") == 2  # to warm up, and when it was launched
     assert "replay on run" not in cuda.log
 
 
