@@ -55,7 +55,7 @@ gpu:
 		|| { echo "no CUDA device that torch in $(GPU_PYTHON) can use (make gpu GPU_PYTHON=...)" >&2; exit 1; }
 	$(GPU_PYTHON) -m rtcodec.entropy.build
 	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider --noconftest -ra tests/gpu \
-		tests/unit/tensor/test_kernels.py tests/unit/test_batching.py
+		tests/unit/tensor/test_kernels.py tests/unit/test_batching.py tests/unit/test_cuda_lane.py
 	$(GPU_PYTHON) -m benchmarks.gpu $(ARGS)
 
 clean:

@@ -8,16 +8,11 @@ What the CPU engines share: streams, padding, the order of the graphs, buffers k
     encode   blocks --motion search--> prediction --transform--> latents --hyper--> z, symbols
     decode   motion --> prediction; symbols --inverse transform--> added to it: planes, integers
 
-A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size, with
-their buffers. A pipeline runs one frame at a time; a few are kept, the least recently used size
-goes first.
+A runtime fills in a `Pipeline`: the graphs of one model, compiled for one padded size.
 """
 
-import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -33,7 +28,7 @@ from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.contexts import LUMA_PARTS, PARTS
 from rtcodec.entropy.native import scale_indices, scatter_tiles, tile_indices
 from rtcodec.entropy.tile import scatter_hyper
-from rtcodec.errors import EngineError, LocalProtocolError
+from rtcodec.errors import LocalProtocolError
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import Latents, quantise, transform
 from rtcodec.motion.layout import fill_blocks, planes_of
@@ -53,9 +48,7 @@ from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
 from rtcodec.types import TILE_PX, Planes, tile_grid
 from rtcodec_engines.finish import Blocks, Finish, Finishing, Past
-
-Size = tuple[int, int]
-"Padded (height, width) in pixels, multiples of 64."
+from rtcodec_engines.pipeline import Pipeline, PipelinePool, Size
 
 _Coded = tuple[NDArray[np.int8], NDArray[np.int16], NDArray[np.uint8], Blocks | None, Past | None]
 "z, symbols with channels last, indices, the painted blocks, if wanted, and what they lean on."
@@ -67,37 +60,8 @@ NEW_SCENE: Final = 0.5
 """Part of the blocks without a prediction from which on a frame is coded alone: intra networks say
 a new scene in fewer bits. Cuts between calls have 0.8 to 0.9 of such blocks, others under 0.05."""
 
-KEPT_SIZES: Final = 4
-"Sizes whose graphs are kept at least; those of all open streams are."
-
 SPARE_PIPELINES: Final = 1
 "Frames of one size that may run at once, beyond lanes: somebody decodes what others encode."
-
-
-class Pipeline(ABC):
-    """The graphs of one model for one padded size. Arrays given out hold until the next call."""
-
-    @abstractmethod
-    def inputs(self) -> NDArray[np.uint8]:
-        """Return the blocks to fill, uint8 [4 Th, 4 Tw, 384]."""
-
-    @abstractmethod
-    def analyse(self, gains: NDArray[np.float32]) -> NDArray[np.int8]:
-        """Run analysis on the input blocks; gains float32 [G]. Returns z, int8 [Cz, Th, Tw]."""
-
-    @abstractmethod
-    def residual(self, indices: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """
-        Return the symbols of the analysed frame, 0 where indices are.
-
-        Both are [4 Th, 4 Tw, M].
-        """
-
-    @abstractmethod
-    def synthesise(
-        self, z: NDArray[np.int8], symbols: NDArray[np.int16], gains: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
-        """Return the blocks of z and symbols [4 Th, 4 Tw, M], uint8 [4 Th, 4 Tw, 384]."""
 
 
 @dataclass(slots=True)
@@ -134,7 +98,7 @@ class GraphEngine(ABC):
             self._hyper = HyperAnalysis(self._delta.tensors)
         self.finish: Finishing = Finish(bundle)
         "Others may look at pictures on their way, in its place."
-        self._pool = _PipelinePool(
+        self._pool = PipelinePool(
             self._compile, self._forget, self._n_sizes, lanes + SPARE_PIPELINES
         )
         self._states: dict[StateId, _Stream] = {}
@@ -353,68 +317,6 @@ def spread(tiles: NDArray[np.bool_], symbols: NDArray[np.int16]) -> NDArray[np.b
     return tiles.reshape(rows, columns).repeat(4, 0).repeat(4, 1)
 
 
-class _PipelinePool:
-    """Compiled pipelines by size, each leased to one caller at a time."""
-
-    def __init__(
-        self,
-        compile_size: Callable[[Size], Pipeline],
-        forget_size: Callable[[Size], None],
-        sizes_in_use: Callable[[], int],
-        most_of_a_size: int,
-    ) -> None:
-        self._compile = compile_size
-        self._forget = forget_size
-        self._sizes_in_use = sizes_in_use
-        self._most_of_a_size = most_of_a_size
-        self._lock = threading.Condition()
-        self._idle: OrderedDict[Size, list[Pipeline]] = OrderedDict()  # least recent first
-        self._out: dict[Size, int] = {}
-
-    @contextmanager
-    def lease(self, size: Size) -> Iterator[Pipeline]:
-        pipeline = self._take(size)
-        try:
-            yield pipeline
-        finally:
-            with self._lock:
-                self._out[size] -= 1
-                self._idle.setdefault(size, []).append(pipeline)
-                self._idle.move_to_end(size)
-                kept = max(KEPT_SIZES, self._sizes_in_use())
-                while len(self._idle) > kept:
-                    self._forget(self._idle.popitem(last=False)[0])
-                self._lock.notify_all()
-
-    def _take(self, size: Size) -> Pipeline:
-        with self._lock:
-            while True:
-                idle = self._idle.get(size)
-                if idle:
-                    self._out[size] = self._out.get(size, 0) + 1
-                    return idle.pop()
-                if self._out.get(size, 0) < self._most_of_a_size:
-                    break
-                self._lock.wait()
-            self._out[size] = self._out.get(size, 0) + 1
-        try:
-            return self._compile(size)
-        except BaseException as error:
-            with self._lock:
-                self._out[size] -= 1
-                self._lock.notify_all()
-            if isinstance(error, RuntimeError | MemoryError | ValueError):
-                raise EngineError(
-                    f"no graphs for {size[1]}x{size[0]}: {_one_line(error)}"
-                ) from error
-            raise
-
-    def clear(self) -> None:
-        with self._lock:
-            while self._idle:
-                self._forget(self._idle.popitem()[0])
-
-
 def padded_size(width: int, height: int) -> Size:
     """Return the multiples of 64 that hold a frame."""
     rows, columns = tile_grid(width, height)
@@ -456,8 +358,3 @@ def cpu_name() -> str:
     import platform
 
     return platform.processor() or platform.machine()
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]

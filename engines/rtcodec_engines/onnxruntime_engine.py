@@ -20,12 +20,11 @@ from rtcodec.errors import EngineError
 from rtcodec_engines.graph_engine import (
     REFERENCES,
     GraphEngine,
-    Pipeline,
-    Size,
     cpu_name,
     to_hyper_latents,
     to_symbols,
 )
+from rtcodec_engines.pipeline import Pipeline, Size
 
 _PROVIDER = "CPUExecutionProvider"
 

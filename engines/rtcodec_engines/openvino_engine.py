@@ -25,7 +25,8 @@ from rtcodec.engine.blocks import BLOCK_SAMPLES
 from rtcodec.engine.loader import EngineReport
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.errors import EngineError
-from rtcodec_engines.graph_engine import REFERENCES, GraphEngine, Pipeline, Size, cpu_name
+from rtcodec_engines.graph_engine import REFERENCES, GraphEngine, cpu_name
+from rtcodec_engines.pipeline import Pipeline, Size
 
 _DEVICE = "CPU"
 _BF16_SAFE: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ keep is in a slab on the device. The same code runs on a CPU in float32, for tes
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from threading import Lock
@@ -44,6 +43,7 @@ from rtcodec_engines.best_frames import MakeFrames, best_frames, plain_frames, s
 from rtcodec_engines.cuda import CudaDevice
 from rtcodec_engines.device import Arrays, CpuDevice, Device, Fault, Lane, fault_of
 from rtcodec_engines.tensor.slab import SCRATCH, Slab
+from rtcodec_engines.torch_stream import TorchStream
 
 _Job = TypeVar("_Job", EncodeJob, DecodeJob)
 
@@ -55,30 +55,6 @@ STATES = 128
 
 KEPT_SIZES = 4
 "Sizes without a stream whose slabs and programs are kept."
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What is known of one state beside its rows on the device."""
-
-    width: int
-    height: int
-    slab: Slab
-    row: int
-    slots: dict[int, int] = field(default_factory=dict)
-    "Rows of pictures, by slot."
-
-    lost: set[int] = field(default_factory=set)
-    "Slots of which nobody knows what is there: a batch that was to fill them has failed."
-
-    n_running: int = 0
-    "Calls that it has a job in."
-
-    is_closed: bool = False
-
-    @property
-    def size(self) -> Size:
-        return padded_size(self.width, self.height)
 
 
 class TorchEngine:
@@ -120,7 +96,7 @@ class TorchEngine:
             problem = "fit" if fault_of(error) is Fault.MEMORY else "load"
             raise EngineError(f"the model does not {problem}: {error}") from error
         self._slabs: dict[Size, Slab] = {}  # least recently opened first
-        self._streams: dict[StateId, _Stream] = {}
+        self._streams: dict[StateId, TorchStream] = {}
         self._ids = count()
         self._lock = Lock()
         self.batching = Batching(self._device, self, reset=reset)
@@ -168,7 +144,7 @@ class TorchEngine:
         """Make room for one stream, and have programs for single frames of its size ready."""
         size = padded_size(width, height)
 
-        def work(lanes: Sequence[Lane]) -> _Stream:
+        def work(lanes: Sequence[Lane]) -> TorchStream:
             slab = self._slab(size, lanes)
             row = slab.take()
             if row is None:
@@ -180,9 +156,9 @@ class TorchEngine:
             except BaseException:
                 slab.give_back(row)
                 raise
-            return _Stream(width, height, slab, row)
+            return TorchStream(width, height, slab, row)
 
-        stream: _Stream = self.batching.call(work)
+        stream: TorchStream = self.batching.call(work)
         state = StateId(next(self._ids))
         self._streams[state] = stream
         return state
@@ -213,9 +189,7 @@ class TorchEngine:
         if stream is None:
             return
         with self._lock:
-            stream.is_closed = True
-            if not stream.n_running:  # else its rows are still written to
-                stream.slab.give_back(stream.row)
+            stream.close()
 
     def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
         """Turn frames into symbols, together with those of other callers."""
@@ -300,20 +274,12 @@ class TorchEngine:
         finally:
             with self._lock:
                 for stream, slot in streams:
-                    self._let_go(stream, slot, has_run=has_run)
-
-    @staticmethod
-    def _let_go(stream: _Stream, slot: int | None, *, has_run: bool) -> None:
-        if slot is not None:
-            (stream.lost.discard if has_run else stream.lost.add)(slot)
-        stream.n_running -= 1
-        if stream.is_closed and not stream.n_running:
-            stream.slab.give_back(stream.row)
+                    stream.let_go(slot, has_run=has_run)
 
     def _encoding(self, job: EncodeJob) -> Request:
         planes = job.planes
         stream = self._stream(job.state, planes.width, planes.height)
-        store = self._row_to_store(stream, job.store)
+        store = stream.row_to_store(job.store, self._references)
 
         def filler(reference: int) -> Callable[[Arrays, int], None]:
             def fill(inputs: Arrays, k: int) -> None:
@@ -330,7 +296,7 @@ class TorchEngine:
         if job.reference is None:
             return first
         self._delta_model()
-        reference = _picture(stream, job.reference)
+        reference = stream.picture(job.reference)
         if job.reference in stream.lost:
             return first
         return Request(
@@ -344,10 +310,10 @@ class TorchEngine:
         reference = SCRATCH
         if job.reference is not None:
             self._delta_model()
-            reference = _picture(stream, job.reference)
+            reference = stream.picture(job.reference)
             if job.reference in stream.lost:
                 raise EngineError("what the frame is predicted from was lost in a failed batch")
-        store = self._row_to_store(stream, job.store)
+        store = stream.row_to_store(job.store, self._references)
 
         tiles = None if job.reference is None else ListedTiles(job.symbols)
 
@@ -365,17 +331,7 @@ class TorchEngine:
         operation = DECODE_INTRA if job.reference is None else DECODE_DELTA
         return Request((operation, stream.size), job.state, fill, finish)
 
-    def _row_to_store(self, stream: _Stream, slot: int | None) -> int:
-        if slot is None:
-            return SCRATCH
-        if slot not in stream.slots:
-            if len(stream.slots) == self._references:
-                raise LocalProtocolError(f"more than {self._references} pictures of one stream")
-            stream.slots[slot] = stream.slab.row(stream.row, len(stream.slots))
-            stream.lost.add(slot)  # until something is there
-        return stream.slots[slot]
-
-    def _stream(self, state: StateId, width: int, height: int) -> _Stream:
+    def _stream(self, state: StateId, width: int, height: int) -> TorchStream:
         stream = self._streams.get(state)
         if stream is None or (stream.width, stream.height) != (width, height):
             raise LocalProtocolError(f"state {state} was not opened for {width}x{height}")
@@ -393,10 +349,3 @@ class CpuTorchEngine(TorchEngine):
     def __init__(self, bundle: Bundle, *, threads: int = 1, states: int = STATES) -> None:
         """As `TorchEngine`."""
         super().__init__(bundle, threads=threads, device=CpuDevice(), states=states)
-
-
-def _picture(stream: _Stream, slot: int) -> int:
-    try:
-        return stream.slots[slot]
-    except KeyError:
-        raise LocalProtocolError(f"nothing was stored in slot {slot}") from None

@@ -19,7 +19,7 @@ from rtcodec.engine.api import DecodeJob, EncodeJob, Engine
 from rtcodec.engine.loader import ENGINES, open_engine, probe_engine
 from rtcodec.errors import ConfigError, LocalProtocolError
 from rtcodec.quality import picture_psnr
-from rtcodec_engines import graph_engine
+from rtcodec_engines import graph_engine, pipeline
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import noise, picture, same_picture
 
@@ -135,7 +135,7 @@ def test_threads_may_share_an_engine(engines: dict[str, Engine]) -> None:
 
 @pytest.mark.parametrize("name", USABLE)
 def test_old_sizes_are_forgotten_and_come_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_engine, "KEPT_SIZES", 1)
+    monkeypatch.setattr(pipeline, "KEPT_SIZES", 1)
     engine = open_engine(name, find_bundle("n64"))
     assert isinstance(engine, GraphEngine)
     for width in (64, 128, 64):
@@ -165,7 +165,7 @@ class CountingEngine(graph_engine.GraphEngine):
 def test_graphs_of_every_open_stream_are_kept_and_a_few_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graph_engine, "KEPT_SIZES", 2)
+    monkeypatch.setattr(pipeline, "KEPT_SIZES", 2)
     engine = CountingEngine()
     widths = [64 * n for n in range(1, 7)]
     states = [engine.open_state(width, 64) for width in widths]

@@ -101,6 +101,17 @@ def several(pool: ThreadPoolExecutor, batching: Batching, xs: Sequence[int]) -> 
     return [pool.submit(batching.run, [request(x)]) for x in xs]
 
 
+def taken_by(
+    first: Request, pool: ThreadPoolExecutor, batching: Batching, faults: Faults
+) -> Future[Any]:
+    """Let a request have the only lane, until `may_end` is set."""
+    faults.may_end.clear()
+    running = pool.submit(batching.run, [first])
+    while not faults.launched:
+        running.done()
+    return running
+
+
 def out_of_memory(least: int) -> Callable[[int], None]:
     def launch(bucket: int) -> None:
         if bucket >= least:
@@ -124,10 +135,7 @@ def test_one_call_with_many_frames_is_one_batch() -> None:
 def test_what_comes_while_lanes_are_busy_goes_together() -> None:
     faults = Faults()
     with doubling(faults) as batching, ThreadPoolExecutor(16) as pool:
-        faults.may_end.clear()
-        first = pool.submit(batching.run, [request(1)])
-        while not faults.launched:  # until the only lane is taken
-            first.done()
+        first = taken_by(request(1), pool, batching, faults)
         rest = several(pool, batching, range(2, 8))
         while batching.waiting < 6:
             pass
@@ -189,10 +197,7 @@ def test_without_memory_for_one_frame_it_is_refused_and_others_go_on() -> None:
 def test_a_device_that_goes_fails_everybody_at_once(when: str) -> None:
     faults = Faults()
     with doubling(faults) as batching, ThreadPoolExecutor(8) as pool:
-        faults.may_end.clear()
-        first = pool.submit(batching.run, [request(1)])
-        while not faults.launched:
-            first.done()
+        first = taken_by(request(1), pool, batching, faults)
         rest = several(pool, batching, range(2, 6))
         while batching.waiting < 4:
             pass
@@ -236,10 +241,7 @@ def wrong(state: int, *, when: str) -> Request:
 def test_one_wrong_frame_harms_none_of_its_batch(when: str) -> None:
     faults = Faults()
     with doubling(faults) as batching, ThreadPoolExecutor(4) as pool:
-        faults.may_end.clear()
-        busy = pool.submit(batching.run, [request(0)])
-        while not faults.launched:  # until the only lane is taken
-            busy.done()
+        taken_by(request(0), pool, batching, faults)
         alone = pool.submit(batching.run, [wrong(1, when=when)])
         while batching.waiting < 1:
             pass
