@@ -355,7 +355,7 @@ def roofline(rows: Sequence[dict[str, Any]], bundle: Bundle, device: str) -> lis
             {
                 **{key: row[key] for key in ("width", "height", "batch", "operation")},
                 "least_mb": round(bytes_moved / 1e6, 2),
-                "gb_per_s": round(rate / 1e9, 3),
+                "gb_per_s": round(rate / 1e9, 6),
                 "of_peak": None if peak is None else round(rate / peak, 4),
             }
         )
