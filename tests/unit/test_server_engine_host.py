@@ -372,6 +372,35 @@ async def test_warming_up_runs_a_frame_and_leaves_nothing() -> None:
         assert b.engine.n_open == 0
 
 
+async def test_warming_up_makes_all_batches_ready_where_there_are_any() -> None:
+    class Batched(ScriptedEngine):
+        ready: tuple[int, int] | None = None
+
+        def warm_up(self, width: int, height: int) -> None:
+            assert not self.batches  # before the first frame
+            self.ready = width, height
+
+    engine = Batched()
+    host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
+    await warm(host, 70, 50)
+    assert engine.ready == (70, 50)
+    await host.close()
+
+
+async def test_frames_that_end_together_wake_the_loop_once() -> None:
+    async with bench() as b:
+        await b.open(1, 2, 3, 4)
+        b.engine.gate.clear()
+        for stream in (1, 2, 3, 4):
+            b.submit(stream)
+        before = b.host.calls.wakeups
+        b.engine.gate.set()
+        while b.host.calls.calls < 4:  # the loop is busy all the while
+            pass
+        assert b.host.calls.wakeups == before + 1
+        await until(lambda: len(b.results.coded) == 4)
+
+
 async def test_a_stream_that_is_closed_drops_what_waits() -> None:
     async with bench() as b:
         await b.open(1)
