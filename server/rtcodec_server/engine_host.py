@@ -1,5 +1,5 @@
 """
-Runs an engine on threads of its own, its lanes, and the entropy coder on as many others.
+Runs an engine on threads of its own, its lanes, and the entropy coder on at least as many others.
 
     event loop --submit--> scheduler --> a lane --> pack thread --> event loop
                                           |
@@ -89,8 +89,11 @@ class EngineHost:
         self._scheduler = DeadlineScheduler(
             max_batch=max_batch, slots=n_lanes, curve=capacity.curve if capacity else None
         )
+        # A lane of a CPU keeps one entropy coder busy; batches of a GPU as many as there are cores.
+        cores = capacity.cores if capacity is not None and engine.info.batched else 1
         self._coders = [
-            FrameCoder(engine, bundle, is_measured=not gate.is_off) for _ in range(n_lanes)
+            FrameCoder(engine, bundle, is_measured=not gate.is_off)
+            for _ in range(max(n_lanes, cores))
         ]
         self._requests: dict[int, tuple[FrameRequest, ...]] = {}
         self._measurements: dict[tuple[int, int], _Measurement] = {}  # stream, rung -> newest
@@ -108,7 +111,7 @@ class EngineHost:
         self._state_pool = ThreadPoolExecutor(1, "state")
         self._lanes = [
             threading.Thread(target=self._run, args=(coder,), name="engine", daemon=True)
-            for coder in self._coders
+            for coder in self._coders[:n_lanes]
         ]
         for lane in self._lanes:
             lane.start()
@@ -242,7 +245,7 @@ class EngineHost:
                 return measurement
         # An engine that is faster than the entropy coder waits for it: frames wait where newer
         # ones push them out, not between the two.
-        has_room = self._packing.total() <= len(self._lanes)
+        has_room = self._packing.total() <= len(self._coders)
         batch = self._scheduler.plan(now_us=now_us) if has_room else None
         self._report_drops()
         if batch is not None:

@@ -401,6 +401,26 @@ async def test_frames_that_end_together_wake_the_loop_once() -> None:
         await until(lambda: len(b.results.coded) == 4)
 
 
+async def test_frames_of_a_batch_are_packed_on_all_cores() -> None:
+    engine = ScriptedEngine()
+    engine.info = replace(engine.info, batched=True)
+    capacity = Capacity(TileCosts(1, 1, 1, 1), lanes=1, cores=3)
+    host = EngineHost(
+        engine, engine.bundle, max_batch=4, gate=MeasureGate("off"), capacity=capacity
+    )
+    b = Bench(engine, host)
+    together = threading.Barrier(3)
+
+    def wait(number: int) -> None:
+        together.wait(60)
+
+    await b.open(1, 2, 3)
+    for stream in (1, 2, 3):
+        b.submit(stream, before_send=wait)
+    await until(lambda: len(b.results.coded) == 3, timeout_s=60.0)
+    await host.close()
+
+
 async def test_a_stream_that_is_closed_drops_what_waits() -> None:
     async with bench() as b:
         await b.open(1)
