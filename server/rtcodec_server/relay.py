@@ -243,15 +243,16 @@ class Relay:
             offer, model_id=model_id, ordinary=ordinary, carrier=carrier
         )
         self._check_watched(room)
-        video = description.of_kind("video")[0]
-        if carrier is Carrier.OWN and video.latent_parameters is None:
-            codec = choose_codec(video, ordinary)
+        videos = description.of_kind("video")  # one, or none where a data channel carries latents
+        if carrier is Carrier.OWN and videos[0].latent_parameters is None:
+            codec = choose_codec(videos[0], ordinary)
             assert codec is not None  # read_subscriber_offer
             self._check_viewer(room, codec)
             return await self._subscribe_ordinary(room, offer, description, codec)
         name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
         sender = LatentSender(
             carrier=carrier,
+            max_frames=1 if carrier is Carrier.DATA else 2,  # beside the one on its way out
             on_sent=_report_sent,
             on_dropped=_report_unsent,
             on_pli=lambda: self._on_pli(entry, name),

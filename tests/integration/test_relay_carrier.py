@@ -101,7 +101,7 @@ async def test_a_tab_chooses_its_rung_like_anybody_else() -> None:
 @pytest.mark.parametrize(
     ("query", "codec", "channel", "status", "detail"),
     [
-        ("carrier=h264", "VP8", True, 400, "carrier is vp8"),
+        ("carrier=h264", "VP8", True, 400, "carrier is vp8, data or"),
         ("carrier=vp8", "H264", True, 422, "VP8"),
         ("carrier=vp8", "VP8", False, 422, "no data channel"),
         ("", "VP8", True, 422, "a data channel, for which there is no use"),

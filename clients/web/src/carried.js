@@ -42,8 +42,8 @@ export function readCarried(data) {
   };
 }
 
-/** Read when the publisher took a frame and how long the relay worked on it. */
-function readTiming(view, at) {
+/** Read, of 28 bytes, when the publisher took a frame and how long the relay worked on it. */
+export function readTiming(view, at) {
   const receivedMs = Number(view.getBigUint64(at + 4)) / 1000;
   const ageUs = view.getUint32(at + 12);
   const stagesMs = {};

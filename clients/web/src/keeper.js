@@ -32,8 +32,8 @@ class Link {
     this.lost = new Promise((_, reject) => (this.#lose = reject));
     this.lost.catch(() => {}); // it may be lost while nobody waits
     peer.addEventListener("connectionstatechange", () => this.#look());
-    for (const { sender, receiver } of peer.getTransceivers()) {
-      const transport = sender.transport ?? receiver.transport;
+    const ofMedia = peer.getTransceivers().map(({ receiver }) => receiver.transport);
+    for (const transport of [...ofMedia, peer.sctp?.transport]) {
       // a relay that ends in order says so: no need to wait until ICE finds out
       transport?.addEventListener("statechange", () => {
         if (transport.state === "closed") this.lose("ended");

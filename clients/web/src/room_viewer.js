@@ -74,7 +74,7 @@ export class RoomViewer extends EventTarget {
     const peer = this.#peer;
     if (!peer) return;
     const rates = this.#rates;
-    const network = readInbound(await peer.getStats(), rates) ?? { frames: 0, bytes: 0 };
+    const network = readInbound(await peer.getStats(), rates);
     if (this.#peer !== peer) return;
     const figures = this.complete(network, rates);
     this.#keeper.beat(figures.bytes > (this.#figures?.bytes ?? 0));

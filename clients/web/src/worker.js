@@ -1,6 +1,7 @@
 // The worker of a viewer: reads encoded frames, decodes them, draws them, keeps the figures.
 
 import { createDecoder } from "./decoder.js";
+import { MessageIntake, readTransformer } from "./intake.js";
 import { LatentStream } from "./stream.js";
 
 const FIGURES_MS = 250;
@@ -13,6 +14,7 @@ const RETRY_MS = 1000;
 let canvas = null;
 let context = null;
 let stream = null;
+let intake = null; // of a data channel
 let grabs = [];
 let test = null;
 let tellAssets; // resolves the next
@@ -20,7 +22,7 @@ const asked = new Promise((resolve) => (tellAssets = resolve)); // address of th
 let opened = asked.then((assets) => openDecoder(assets, null)); // of {files, decoder}
 opened.catch(fail);
 
-function tell(message, transfer = []) {
+function tell(message, transfer = message.data ? [message.data.buffer] : []) {
   postMessage(message, transfer);
 }
 
@@ -80,8 +82,11 @@ function testSpeed({ workMs, intervalMs }) {
   tell({ kind: "speed", workMs, intervalMs });
 }
 
-addEventListener("rtctransform", ({ transformer }) => {
+/** Begin with the frames of another connection. */
+function openStream() {
   if (stream) {
+    intake?.end();
+    intake = null;
     stream.end();
     // a relay that was started anew may have another model
     opened = Promise.all([asked, opened]).then((both) => openDecoder(...both));
@@ -89,11 +94,11 @@ addEventListener("rtctransform", ({ transformer }) => {
   }
   test = { shown: 0, sinceMs: 0, isDone: false };
   const decoder = opened.then((files) => files.decoder);
-  const own = new LatentStream(transformer, {
+  const own = new LatentStream({
     decoder,
     show,
     tell: (message) => {
-      tell(message, message.data ? [message.data.buffer] : []);
+      tell(message);
       if (message.kind === "shown" && !test.isDone) testSpeed(own);
     },
   });
@@ -104,6 +109,11 @@ addEventListener("rtctransform", ({ transformer }) => {
       () => {}, // that was said
     );
   });
+}
+
+addEventListener("rtctransform", ({ transformer }) => {
+  openStream();
+  readTransformer(transformer, stream);
 });
 
 setInterval(() => {
@@ -117,5 +127,10 @@ addEventListener("message", ({ data }) => {
     tellAssets(data.assets);
   } else if (data.kind === "grab") {
     grabs.push(data.id);
+  } else if (data.kind === "channel") {
+    openStream();
+    intake = new MessageIntake(stream, tell);
+  } else if (data.kind === "message") {
+    intake?.receive(data.message);
   }
 });

@@ -36,7 +36,10 @@ const NO_FIGURES = "PSNR and latency are shown to tokens that may also administe
 const token = new Token();
 const options = { headers: () => token.headers };
 const ordinary = new OrdinaryViewer(`/whep/${room}`, $("video"), options);
-const neural = findMissing() ? null : new RtcodecViewer(`/whep/${room}`, $("canvas"), options);
+const carrier = new URLSearchParams(location.search).get("carrier"); // for trying what others get
+const neural = findMissing()
+  ? null
+  : new RtcodecViewer(`/whep/${room}`, $("canvas"), { ...options, carrier });
 const seen = { frames: 0, stillS: 0 };
 const late = { sent: 0, dropped: 0, seconds: 0 };
 let view = "ordinary";
