@@ -2,22 +2,47 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtp import RtpPacket
 
+from rtcodec.bitstream.packet import Packet, PacketHeader, read_packet
 from rtcodec.packet.depacketizer import Depacketizer, ReceivedFrame
 from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
 from rtcodec.packet.payload import Payload, read_payload
 from rtcodec.packet.vp8_carrier import CarriedFrame, read_carried
-from rtcodec.webrtc import accept_answer, create_offer
+from rtcodec.webrtc import LatentFrame, accept_answer, create_offer
 from rtcodec.webrtc.aiortc_patch import payload_data
 from rtcodec.webrtc.intake import Intake
 from rtcodec_client.load.link import Link
 from support.relay import SDP, RelayClient
+
+Carried = TypeVar("Carried", CarriedFrame, ReceivedFrame)
+
+
+def header_of(packets: tuple[bytes, ...]) -> PacketHeader:
+    """Return the header of a frame's first packet."""
+    packet = read_packet(packets[0])
+    assert isinstance(packet, Packet)
+    return packet.header
+
+
+def number_of(packets: tuple[bytes, ...]) -> int:
+    """Return the number of a frame, modulo 65536."""
+    return header_of(packets).frame_number
+
+
+def same_frames(tab: Sequence[Carried], watch: Sequence[LatentFrame]) -> list[Carried]:
+    """Return the frames of a tab that a watcher has too; check that their bytes are the same."""
+    seen = {number_of(frame.packets): frame.packets for frame in watch if frame.packets}
+    both = [frame for frame in tab if number_of(frame.packets) in seen]
+    for frame in both:
+        assert frame.packets == seen[number_of(frame.packets)]
+    return both
 
 
 class _NoDecoder:

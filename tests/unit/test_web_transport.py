@@ -270,6 +270,15 @@ def test_the_first_frame_is_waited_for_when_it_comes_after_the_second() -> None:
     assert (got["lost"], got["seen"]) == (1, 2)
 
 
+def test_after_half_an_hour_of_sleep_frames_go_on() -> None:
+    later = 40_000  # more than half of what 16 bits count
+    got = in_node("order.js", ORDER, [(0, 0), (later, 10), (None, 110), (later + 1, 120)])
+    assert got["passed"] == [[0, 0], [later, 110], [later + 1, 120]]
+    assert (got["lost"], got["late"]) == (later - 1, 0)
+    told = in_node("report.js", REPORT, [(0, True, 0, 0), (later, True, 0, 1000)])
+    assert read_report(bytes(told[1])).newest == later
+
+
 def test_every_frame_sent_is_passed_on_given_up_or_still_held() -> None:
     chance = random.Random(2)
     sent = [(n, 10 * n + chance.randint(0, 60)) for n in range(500) if chance.random() > 0.1]

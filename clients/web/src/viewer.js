@@ -76,6 +76,8 @@ export class RtcodecViewer extends RoomViewer {
   close() {
     this.stop();
     this.#worker?.terminate();
+    for (const { reject } of this.#grabs.values()) reject(new Error("the viewer was closed"));
+    this.#grabs.clear();
   }
 
   /** What is drawn, as a stream for a video element or a recorder. */
@@ -83,11 +85,15 @@ export class RtcodecViewer extends RoomViewer {
     return this.#canvas.captureStream();
   }
 
-  /** Resolves to the next picture: `{width, height, frameNumber, isComplete, y, u, v}`. */
-  grab() {
+  /**
+   * Resolves to the next picture: `{width, height, frameNumber, isComplete, y, u, v}`. Rejects if the
+   * viewer was never started, or is closed before there is one.
+   */
+  async grab() {
+    if (!this.#worker) throw new Error("the viewer was not started");
     const id = (this.#nGrabs += 1);
     this.#worker.postMessage({ kind: "grab", id });
-    return new Promise((resolve) => this.#grabs.set(id, resolve));
+    return new Promise((resolve, reject) => this.#grabs.set(id, { resolve, reject }));
   }
 
   async connect(peer, signal) {
@@ -134,6 +140,10 @@ export class RtcodecViewer extends RoomViewer {
     };
   }
 
+  #tellSpeed({ workMs, intervalMs }) {
+    this.emit("speed", { workMs, intervalMs, keepsUp: workMs < intervalMs });
+  }
+
   #openWorker() {
     const script = policy ? policy.createScriptURL(WORKER) : WORKER;
     this.#worker = new Worker(script, { type: "module", name: "rtcodec" });
@@ -160,13 +170,13 @@ export class RtcodecViewer extends RoomViewer {
         this.emit("shown", message);
         break;
       case "speed":
-        this.emit("speed", { ...message, keepsUp: message.workMs < message.intervalMs });
+        this.#tellSpeed(message);
         break;
       case "figures":
         this.#work = message.figures;
         break;
       case "grabbed":
-        this.#grabs.get(message.id)?.(message.picture);
+        this.#grabs.get(message.id)?.resolve(message.picture);
         this.#grabs.delete(message.id);
         break;
       case "failed":

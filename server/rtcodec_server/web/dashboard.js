@@ -294,13 +294,14 @@ function showRefusal(status, detail) {
 
 async function refresh() {
   let response;
+  let report;
   try {
     response = await fetch("/api/rooms", { headers: token.headers, cache: "no-store" });
+    report = await response.json();
   } catch {
-    showState("does not answer", "bad");
+    showState("does not answer", "bad"); // or something before it does, in a page of its own
     return false;
   }
-  const report = await response.json();
   if (!response.ok) {
     showRefusal(response.status, report.detail);
     return false;
