@@ -26,6 +26,8 @@ export interface Work {
   waiting: number;
   keyframes: number;
   bytes: number;
+  /** Of WebAssembly; null before the first picture. */
+  memoryBytes: number | null;
   /** Over a data channel: those that the frames were sent in, and how many did not come. */
   messages: number;
   messagesLost: number;

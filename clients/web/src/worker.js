@@ -15,15 +15,16 @@ let canvas = null;
 let context = null;
 let stream = null;
 let intake = null; // of a data channel
-let grabs = [];
+const grabs = [];
 let test = null;
 let tellAssets; // resolves the next
 const asked = new Promise((resolve) => (tellAssets = resolve)); // address of the list of files
+let memoryBytes = null; // of WebAssembly
 let opened = asked.then((assets) => openDecoder(assets, null)); // of {files, decoder}
 opened.catch(fail);
 
 function tell(message, transfer = message.data ? [message.data.buffer] : []) {
-  postMessage(message, transfer);
+  postMessage(message, { transfer });
 }
 
 function fail(error) {
@@ -62,6 +63,7 @@ function show(picture, decoder) {
     [canvas.width, canvas.height] = [picture.width, picture.height];
   }
   const pixels = decoder.toRgba(picture);
+  memoryBytes = decoder.memoryBytes;
   context.putImageData(new ImageData(pixels, picture.width, picture.height), 0, 0);
   const { width, height, frameNumber, isComplete } = picture;
   for (const id of grabs.splice(0)) {
@@ -88,8 +90,9 @@ function openStream() {
     intake?.end();
     intake = null;
     stream.end();
-    // a relay that was started anew may have another model
-    opened = Promise.all([asked, opened]).then((both) => openDecoder(...both));
+    // a relay that was started anew may have another model, or one where it had none
+    const before = opened.catch(() => null);
+    opened = Promise.all([asked, before]).then((both) => openDecoder(...both));
     opened.catch(fail);
   }
   test = { shown: 0, sinceMs: 0, isDone: false };
@@ -111,13 +114,13 @@ function openStream() {
   });
 }
 
-addEventListener("rtctransform", ({ transformer }) => {
+addEventListener("rtctransform", (/** @type {any} */ { transformer }) => {
   openStream();
   readTransformer(transformer, stream);
 });
 
 setInterval(() => {
-  if (stream) tell({ kind: "figures", figures: stream.figures });
+  if (stream) tell({ kind: "figures", figures: { ...stream.figures, memoryBytes } });
 }, FIGURES_MS);
 
 addEventListener("message", ({ data }) => {
