@@ -1,7 +1,7 @@
 # demo     install what is needed into .venv and run the main job end to end
 # test     every test that needs no GPU
 # coverage which branches of the core the tests reach; fails below all of them
-# check    format, lint, types, import contracts
+# check    format, lint, types, import contracts; scripts too, where make test has installed what that takes
 # bench    the figures of the README, written under benchmarks/
 # gpu      tests and figures that need a CUDA device, by GPU_PYTHON (which has torch, onnxruntime, pytest)
 # clean    forget .venv and caches
@@ -44,6 +44,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	@.ci/scripts
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks $(ARGS)

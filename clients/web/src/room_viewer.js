@@ -51,8 +51,19 @@ export class RoomViewer extends EventTarget {
     this.start();
   }
 
-  complete(figures) {
-    return figures;
+  /**
+   * Connect once.
+   * @param {RTCPeerConnection} _peer
+   * @param {AbortSignal} _signal
+   * @returns {Promise<import("./session.js").Session>}
+   */
+  connect(_peer, _signal) {
+    throw new Error("a subclass connects");
+  }
+
+  /** Return the figures of the network with what else there is. */
+  complete(network, _rates) {
+    return network;
   }
 
   emit(name, detail) {

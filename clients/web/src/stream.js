@@ -21,6 +21,7 @@ export class LatentStream {
   #figures = new FrameFigures();
   #waiting = [];
   #maxWaiting = MAX_OPENING;
+  /** @type {(value?: unknown) => void} */
   #wake = () => {};
   #timer = null;
   #askedMs = -Infinity;
@@ -80,7 +81,7 @@ export class LatentStream {
     frame.arrivedMs = nowMs;
     this.#figures.noteMessages(frame);
     if (!frame.packets.length) return; // lost, as one of which nothing came
-    this.#figures.keyframes += frame.isKeyframe;
+    this.#figures.keyframes += Number(frame.isKeyframe);
     this.#order.add(frame, nowMs);
     this.#advance();
   }
@@ -151,7 +152,7 @@ export class LatentStream {
     this.#show(picture, decoder);
     const shownMs = performance.now();
     this.#figures.shown += 1;
-    this.#figures.damaged += !picture.isComplete;
+    this.#figures.damaged += Number(!picture.isComplete);
     this.#figures.time("wait", startedMs - frame.arrivedMs);
     this.#figures.time("decode", decodedMs - startedMs);
     this.#figures.time("draw", shownMs - decodedMs);
