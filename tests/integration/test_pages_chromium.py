@@ -226,6 +226,49 @@ def write_clip(path: Path, *, n_frames: int) -> None:
         container.mux(stream.encode())
 
 
+WANTED = """(() => {
+  const { setParameters } = RTCRtpSender.prototype;
+  RTCRtpSender.prototype.setParameters = function (parameters) {
+    window.wanted = parameters.encodings[0];
+    return setParameters.call(this, parameters);
+  };
+})()"""
+"Keeps what the page last asked of its sender."
+
+
+async def test_size_and_rate_are_changed_while_a_camera_is_published(tmp_path: Path) -> None:
+    async with relay() as (server, client), browser(tmp_path) as chromium:
+        watch = await client.watch("room")
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await tab.evaluate(WANTED)
+        await publish(tab)
+        tiles = "document.querySelector('#tiles').innerText"
+        await tab.until(f"{tiles}.includes('{SIZE}')")
+        assert await tab.evaluate("document.querySelector('#preview').videoWidth") == 640
+        for field, value in (("height", "180"), ("bitrate", "300")):
+            await tab.evaluate(
+                f"(() => {{ const field = document.querySelector('#{field}');"
+                f" field.value = '{value}';"
+                " field.dispatchEvent(new Event('change', { bubbles: true })); })()"
+            )
+        await tab.until("window.wanted?.maxBitrate === 300_000")
+        await tab.until(f"{tiles}.includes('320 \u00d7 180')")
+        already = len(watch.frames)
+        await until(lambda: len(watch.frames) >= already + 10, timeout_s=TIMEOUT_S)
+        assert not tab.complaints
+
+
+async def test_a_screen_is_published(tmp_path: Path) -> None:
+    async with relay() as (server, client), browser(tmp_path) as chromium:
+        watch = await client.watch("room")
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await tab.press("input[value=screen]")
+        await publish(tab)
+        await tab.until("document.querySelector('#preview').videoWidth > 0")
+        await until(lambda: len(watch.frames) >= 3, timeout_s=TIMEOUT_S)
+        assert not tab.complaints
+
+
 async def test_a_refused_camera_is_explained(tmp_path: Path) -> None:
     async with relay() as (server, _), browser(tmp_path, "--deny-permission-prompts") as chromium:
         tab = await chromium.open(f"{server.url}/publish/room")
