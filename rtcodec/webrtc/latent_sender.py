@@ -168,6 +168,8 @@ class LatentSender(MediaStreamTrack):
         if self._is_closed:
             self._drop(frame)
         elif self._port is not None and self._port.is_running:
+            while self._queue:  # its receiver slept: what waited is older
+                self._drop(self._queue.popleft())
             self._send_now(self._port, frame)
         else:
             while len(self._queue) >= self._max_waiting:

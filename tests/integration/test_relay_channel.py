@@ -153,6 +153,8 @@ async def test_a_page_that_sleeps_gets_nothing_until_it_is_awake(
         assert peer.report()["frames_sent"] == asleep
         async with kept_awake(tab):
             await until(lambda: peer.report()["frames_sent"] >= asleep + 20)
+        numbers = [number_of(frame.packets) for frame in tab.frames]
+        assert numbers == sorted(numbers)  # what waited while it slept does not come after the rest
 
 
 async def test_a_channel_has_the_rung_that_it_chooses() -> None:
