@@ -1,7 +1,7 @@
 # demo     install what is needed into .venv and run the main job end to end
 # test     every test that needs no GPU
 # coverage which branches of the core the tests reach; fails below all of them
-# check    format, lint, types, import contracts
+# check    format, lint, types, import contracts; scripts too, where make test has installed what that takes
 # bench    the figures of the README, written under benchmarks/
 # gpu      tests and figures that need a CUDA device, by GPU_PYTHON (which has torch, onnxruntime, pytest)
 # clean    forget .venv and caches
@@ -44,6 +44,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	@.ci/scripts
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -55,7 +56,7 @@ gpu:
 		|| { echo "no CUDA device that torch in $(GPU_PYTHON) can use (make gpu GPU_PYTHON=...)" >&2; exit 1; }
 	$(GPU_PYTHON) -m rtcodec.entropy.build
 	$(GPU_PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider --noconftest -ra tests/gpu \
-		tests/unit/tensor/test_kernels.py tests/unit/test_batching.py
+		tests/unit/tensor/test_kernels.py tests/unit/test_batching.py tests/unit/test_cuda_lane.py
 	$(GPU_PYTHON) -m benchmarks.gpu $(ARGS)
 
 clean:

@@ -3,6 +3,7 @@ What `benchmarks.gpu` measures of the GPU engine as a whole; on a CPU the same, 
 
     parity      delta frames against C, batches against frames alone, drift from ONNX Runtime
     operations  milliseconds of each operation by size and batch: on the device, and in all
+    kernels     which of them take the time
     streams     how many streams at 30 fps, encoded and decoded both, and how late they come
     roofline    what an operation must move, at least, against what the memory could
 
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,17 +29,19 @@ from rtcodec.bundle import Bundle
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
-from rtcodec_engines.torch_engine import (
+from rtcodec_engines.batch_rows import (
     DECODE_DELTA,
     DECODE_INTRA,
     ENCODE_DELTA,
     ENCODE_INTRA,
-    TorchEngine,
     padded_size,
 )
+from rtcodec_engines.device import LISTED, Arrays
+from rtcodec_engines.torch_engine import TorchEngine
 
 OPERATIONS = (ENCODE_INTRA, DECODE_INTRA, ENCODE_DELTA, DECODE_DELTA)
 FRAME_S = 1 / 30
+PROFILED, MOST_KERNELS = 3, 12
 
 PEAK_BYTES_PER_S = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12, "L4": 0.3e12, "T4": 0.32e12}
 "Of the memories of GPUs, by a part of their name; the makers' figures."
@@ -190,9 +194,7 @@ def operation_times(
                 begun = time.perf_counter()
                 key = engine.prepare(lane, (operation, size), batch)
                 prepared_s = time.perf_counter() - begun
-                inputs = lane.inputs(key)
-                if "y" in inputs:
-                    inputs["y"][:, :height, :width] = planes.y
+                _fill(lane.inputs(key), planes)
                 launches, walls = [], []
                 for _ in range(passes):
                     begun = time.perf_counter()
@@ -220,6 +222,54 @@ def operation_times(
             )
     engine.close_state(state)
     return rows
+
+
+def kernel_times(engine: TorchEngine, width: int, height: int, batch: int) -> dict[str, Any]:
+    """The kernels, or on a CPU the operators, that take most of each operation's time."""
+    from torch.profiler import ProfilerActivity, profile
+
+    size = padded_size(width, height)
+    state = engine.open_state(width, height)
+    planes = moving_frames(width, height, 2)[1]
+    on_gpu = torch.cuda.is_available()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    field = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+
+    def measure(lanes: Any, operation: str) -> list[dict[str, Any]]:
+        lane = lanes[0]
+        key = engine.prepare(lane, (operation, size), batch)
+        _fill(lane.inputs(key), planes)
+        with profile(activities=activities) as seen:
+            for _ in range(PROFILED):
+                lane.launch(key)
+                lane.wait()
+        found = seen.key_averages()
+        total = sum(getattr(event, field) for event in found)
+        found = sorted(found, key=lambda event: -getattr(event, field))[:MOST_KERNELS]
+        return [
+            {
+                "name": event.key[:80],
+                "launches": event.count // PROFILED,
+                "ms": round(getattr(event, field) / 1e3 / PROFILED, 4),
+                "part": round(getattr(event, field) / max(total, 1), 3),
+            }
+            for event in found
+        ]
+
+    results = {
+        operation: engine.batching.call(partial(measure, operation=operation))
+        for operation in OPERATIONS
+    }
+    engine.close_state(state)
+    return results
+
+
+def _fill(inputs: Arrays, planes: Planes) -> None:
+    """Give a program something like a call to do."""
+    if "y" in inputs:
+        inputs["y"][:, : planes.height, : planes.width] = planes.y
+    if LISTED in inputs:
+        inputs[LISTED][:, ::3] = True  # a third of the tiles
 
 
 def streams_at_30_fps(
@@ -306,7 +356,7 @@ def roofline(rows: Sequence[dict[str, Any]], bundle: Bundle, device: str) -> lis
             {
                 **{key: row[key] for key in ("width", "height", "batch", "operation")},
                 "least_mb": round(bytes_moved / 1e6, 2),
-                "gb_per_s": round(rate / 1e9, 3),
+                "gb_per_s": round(rate / 1e9, 6),
                 "of_peak": None if peak is None else round(rate / peak, 4),
             }
         )

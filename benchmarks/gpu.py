@@ -1,7 +1,7 @@
 """
 One call on a machine with a GPU: parity, speed, and training for the time that is left.
 
-    python -m benchmarks.gpu --out OUT --minutes 9 --stages parity,engine_parity,operations
+    python -m benchmarks.gpu --out OUT --minutes 9 --stages parity,engine_parity,operations,profile
     python -m benchmarks.gpu --out OUT --minutes 9 --stages streams,switches,tensorrt
     python -m benchmarks.gpu --out OUT --minutes 9 --stages training --data data.npz --start RUN
     python -m benchmarks.gpu --out OUT --rehearse        the same on a CPU, tiny and quick
@@ -34,7 +34,8 @@ BATCHES = (1, 2, 4, 8, 16)
 SIZES = ((640, 360), (1280, 720), (1920, 1080))
 PARITY_SIZE = (640, 384)
 STAGES = (
-    "parity", "speed", "engine_parity", "operations", "streams", "switches", "tensorrt", "training",
+    "parity", "speed", "engine_parity", "operations", "profile", "streams", "switches", "tensorrt",
+    "training",
 )  # fmt: skip
 RESULTS = "results.json"
 RESERVE_S = 45.0
@@ -243,6 +244,18 @@ class Session:
             engine.close()
         return results
 
+    def profile(self) -> dict[str, Any]:
+        """Which kernels the operations' time goes to."""
+        from benchmarks import _gpu_engine as gpu_engine
+        from rtcodec.bundle import find_bundle
+
+        engine = self._engine(find_bundle(self.args.models.split(",")[0]))
+        size = self.plan.sizes[min(1, len(self.plan.sizes) - 1)]
+        batch = self.plan.batches[len(self.plan.batches) // 2]
+        results = gpu_engine.kernel_times(engine, *size, batch)
+        engine.close()
+        return {"width": size[0], "height": size[1], "batch": batch, "operations": results}
+
     def streams(self) -> dict[str, Any]:
         """How many streams at 30 fps keep up, by size."""
         from benchmarks import _gpu_engine as gpu_engine
@@ -304,7 +317,8 @@ class Session:
 
     def _engine(self, bundle: Any, *, off: str = "") -> Any:
         from rtcodec_engines.best_frames import best_frames, plain_frames
-        from rtcodec_engines.device import CpuDevice, CudaDevice
+        from rtcodec_engines.cuda import CudaDevice
+        from rtcodec_engines.device import CpuDevice
         from rtcodec_engines.torch_engine import TorchEngine
 
         cuda = self.device.type == "cuda"

@@ -1,10 +1,12 @@
 """
 Load a relay on this machine with `rtcodec loadtest` and keep what it found.
 
-    python -m benchmarks.load [fanout] [ingest] [viewers] [churn] [soak] [loss] [steps]
+    python -m benchmarks.load [fanout] [ingest] [admission] [viewers] [churn] [soak] [loss] [steps]
 
 fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
 ingest   publishers of 360p, each watched, that one core holds: null engine, one that costs nothing
+admission  publishers of 360p to a relay on one core, each watched, two decoded: as many as its
+         admission takes by its self-test, and half as many again; camera to decoded picture
 viewers  100 subscribers of one 360p stream, at 30 and at 10 frames per second
 churn    joins and leaves for five minutes: memory, descriptors, threads and tasks at the end
 soak     four rooms of two subscribers each, RTCODEC_SOAK_S seconds (180): the same
@@ -36,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.entropy import machine
+from rtcodec_server.admission_config import AdmissionConfig
 
 OUTPUT = Path(__file__).with_suffix(".json")
 PLOTS = Path(__file__).parents[1] / "docs"
@@ -96,20 +99,24 @@ def bench_relay(engine: str, *, cores: str = "") -> Iterator[tuple[str, Path]]:
     with tempfile.TemporaryDirectory() as work:
         tasks = Path(work) / "tasks"
         pinned = ["taskset", "-c", cores] if cores else []
-        process = subprocess.Popen(
-            [*pinned, sys.executable, "-m", "benchmarks._relay", str(tasks), "--engine", engine],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stderr is not None
-            match = re.search(r"http://\S+", process.stderr.readline())
-            if match is None:
-                raise SystemExit("the relay did not start")
-            yield match.group(), tasks
-        finally:
-            process.terminate()
-            process.wait(30)
+        command = [sys.executable, "-m", "benchmarks._relay", str(tasks), "--engine", engine]
+        with relay_process([*pinned, *command]) as (_, url):
+            yield url, tasks
+
+
+@contextmanager
+def relay_process(command: list[str]) -> Iterator[tuple[int, str]]:
+    """Run a relay, whose first line says where it is; yield its process id and its address."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        match = re.search(r"http://\S+?:\d+", process.stderr.readline())
+        if match is None:
+            raise SystemExit("the relay did not start")
+        yield process.pid, match.group()
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def fanout() -> list[Row]:
@@ -137,6 +144,33 @@ def ingest() -> list[Row]:
             if share > 10 * DROPPED_SHARE_MAX:
                 break
     return rows
+
+
+def admission() -> list[Row]:
+    """What admission takes, and 150 % of it, through the whole relay."""
+    limit = AdmissionConfig().limit
+    rows = []
+    for model in ("n64", "s128"):
+        streams = streams_of_a_core(model)
+        most = max(1, int(limit * streams))
+        for offered in (most, -(-3 * most // 2)):
+            row = run_test(
+                "--serve", "--model", model, "--admission", f"{limit:g}", "--publishers",
+                str(offered), "--subscribers", "1", "--decode", "2", "--relay-cores", "0",
+                "--peer-cores", "1", "--ramp", str(4 * offered), "--duration", "20",
+                "--psnr", "off",
+            )  # fmt: skip
+            row = {"model": model, "self_test_streams": round(streams, 2), **row}
+            rows.append({"offered": offered, "limit": most, **row})
+    return rows
+
+
+def streams_of_a_core(model: str) -> float:
+    """How many streams of 360p the self-test says that a relay on the first core carries."""
+    command = ["taskset", "-c", "0", sys.executable, "-m", "rtcodec.cli", "doctor", "--json"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    (found,) = (one for one in json.loads(said.stdout)["capacity"] if one["model"] == model)
+    return float(found["streams"]["360p30"]["relay"])
 
 
 def viewers() -> list[Row]:
@@ -242,6 +276,7 @@ def steps() -> list[Row]:
 CASES: dict[str, Callable[[], list[Row]]] = {
     "fanout": fanout,
     "ingest": ingest,
+    "admission": admission,
     "viewers": viewers,
     "churn": churn,
     "soak": soak,

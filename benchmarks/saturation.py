@@ -47,6 +47,7 @@ from rtcodec_server.engine_load import EngineLoad
 from rtcodec_server.measure import MeasureGate
 from rtcodec_server.sink import PassingFrame
 from rtcodec_server.stream import Stream
+from rtcodec_server.warming import warm
 
 OUTPUT = Path(__file__).with_suffix(".json")
 PLOT = Path(__file__).parents[1] / "docs" / "saturation.png"
@@ -125,6 +126,7 @@ async def run_case(
     for camera in cameras:
         camera.latency_us.clear()
     busy_us, started_us = host.busy_us, monotonic_us()
+    calls, wakeups = host.calls.calls, host.calls.wakeups
     await asyncio.sleep(seconds)
     elapsed_us = monotonic_us() - started_us
     row = _row(cameras, before)
@@ -134,6 +136,8 @@ async def run_case(
         "admitted": len(cameras),
         "load": round(load.present, 3),
         "steps": dict(load.shed_steps),
+        "loop_calls": host.calls.calls - calls,
+        "loop_wakeups": host.calls.wakeups - wakeups,
         "engine_busy": round((host.busy_us - busy_us) / elapsed_us / host.n_lanes, 3),
         "load_average": round(os.getloadavg()[0], 2),
     }
@@ -184,7 +188,7 @@ async def saturate(
         key=lambda each: each.costs.encode_us,
     )
     host = EngineHost(engine, bundle, max_batch=4, gate=MeasureGate("off"), capacity=capacity)
-    await host.warm(width, height)
+    await warm(host, width, height)
     rows = []
     for n_streams in counts:
         for limit in (0.0, AdmissionConfig().limit):

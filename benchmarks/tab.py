@@ -2,11 +2,13 @@
 What a browser tab makes of the neural stream: frames a second, time by stage, memory.
 
     python -m benchmarks.tab CLIP [--models n64 s128] [--kbps 600] [--seconds 60] [--rounds 3]
+    python -m benchmarks.tab CLIP --memory-minutes 10      # that alone; the rest of the file stays
 
 In headless Chromium on this machine. *Alone*: the clip, coded to a file, decoded, converted and
 drawn as fast as it goes, several times; of each frame the fastest counts. *Live*: a relay, a
 publisher that loops the clip and a tab on the watch page, all sharing the machine, for so many
-seconds. Memory is what the tab's process holds. Writes `benchmarks/tab.json`.
+seconds. Memory is what the tab's process holds; for how it grows see `_tab_memory`. Writes
+`benchmarks/tab.json`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from benchmarks._commands import run, start
 from benchmarks.rate_distortion import commit
 from rtcodec.bundle import find_bundle
 from rtcodec.evaluation.installation import hardware, versions
@@ -35,6 +38,7 @@ from rtcodec_server.config import ServerConfig
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
+from benchmarks._tab_memory import measure_memory, renderers, resident_kib  # noqa: E402
 from support.browser import CHROMIUM, Browser, Tab, browser  # noqa: E402 - driven as tests do
 
 WARM_FRAMES = 20  # while the browser compiles
@@ -86,11 +90,20 @@ async def main() -> int:
     parser.add_argument("--kbps", type=int, default=600)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory-minutes", type=float, help="watch how memory grows, no more")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "tab.json")
     args = parser.parse_args()
     if CHROMIUM is None or not web_decoder_files():
         print("needs Chromium, and clang with wasm-ld (.ci/interop)", file=sys.stderr)
         return 1
+    known = json.loads(args.output.read_text()) if args.output.exists() else {}
+    if args.memory_minutes:
+        grown = await measure_memory(args.clip, args.models[0], args.kbps, args.memory_minutes)
+        print(grown, file=sys.stderr)
+        command = f"python -m benchmarks.tab CLIP --memory-minutes {args.memory_minutes:g}"
+        memory = {"command": command, "clip": args.clip.name, "commit": commit(), **grown}
+        _write(args.output, known | {"memory": memory})
+        return 0
     results = {}
     for model in args.models:
         alone = await measure_alone(args.clip, model, args.kbps, args.rounds)
@@ -105,6 +118,7 @@ async def main() -> int:
         "hardware": hardware(),
         "versions": versions(),
         "models": results,
+        "memory": known.get("memory"),
     }
     _write(args.output, report)
     return 0
@@ -243,33 +257,7 @@ async def _figures(tab: Tab) -> dict[str, Any]:
 
 async def memory_mib(chromium: Browser) -> float:
     """Return what the largest process of a tab holds, MiB; its shared libraries count."""
-    processes = (await chromium.send("SystemInfo.getProcessInfo"))["processInfo"]
-    kib = max(_resident_kib(one["id"]) for one in processes if one["type"] == "renderer")
-    return round(kib / 1024, 1)
-
-
-def _resident_kib(process: int) -> int:
-    status = Path(f"/proc/{process}/status")
-    lines = status.read_text().splitlines() if status.exists() else ()
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
-
-
-# ---- commands
-
-
-async def start(*words: object) -> asyncio.subprocess.Process:
-    """Start a command of ours."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "rtcodec.cli", *map(str, words),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-async def run(*words: object) -> None:
-    """Run a command of ours."""
-    process = await start(*words)
-    if await process.wait():
-        raise SystemExit(f"failed: rtcodec {' '.join(map(str, words))}")
+    return round(max(map(resident_kib, await renderers(chromium))) / 1024, 1)
 
 
 if __name__ == "__main__":

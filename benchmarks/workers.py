@@ -19,7 +19,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import signal
 import socket
 import statistics
@@ -36,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.entropy import machine
-from benchmarks.load import run_test
+from benchmarks.load import relay_process, run_test
 from rtcodec.bundle import find_bundle
 from rtcodec.engine.api import EncodeJob, Engine, StateId
 from rtcodec.engine.loader import ENGINE_PROCESS, open_engine, remote_engine
@@ -158,22 +157,11 @@ def quantiles(values: list[float]) -> dict[str, float]:
 @contextmanager
 def serving(*options: str) -> Iterator[tuple[int, str]]:
     """Run a relay; yield its process id and its address once it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rtcodec.cli", "serve", "--port", "0", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        match = re.search(r"http://\S+?:\d+", process.stderr.readline())
-        if match is None:
-            raise SystemExit("the relay did not start")
-        while ask(match.group(), "/readyz") is None:
+    command = [sys.executable, "-m", "rtcodec.cli", "serve", "--port", "0", *options]
+    with relay_process(command) as (pid, url):
+        while ask(url, "/readyz") is None:
             time.sleep(0.05)
-        yield process.pid, match.group()
-    finally:
-        process.terminate()
-        process.wait(60)
+        yield pid, url
 
 
 def ask(url: str, path: str) -> bytes | None:

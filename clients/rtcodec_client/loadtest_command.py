@@ -76,6 +76,7 @@ class _LoadtestCommand:
                 model=args.model,
                 engine=args.engine,
                 qp=args.qp,
+                admission=args.admission,
                 psnr=args.psnr,
                 cores=parse_cores(args.relay_cores),
             )

@@ -30,6 +30,10 @@ class Programs(Protocol):
         ...
 
 
+def _never(outputs: Arrays, k: int) -> None:
+    return None
+
+
 @dataclass(eq=False, slots=True)
 class Request:
     """One frame that somebody waits for."""
@@ -39,13 +43,18 @@ class Request:
     "No two requests of one state are in flight together."
 
     fill: Callable[[Arrays, int], None]
-    "Writes the frame into row k of the inputs."
+    "Writes the frame into row k of the inputs, on the launching thread."
 
     finish: Callable[[Arrays, int], Any]
-    "Returns the result from row k of the outputs, or `Again`."
+    "Returns the result from row k of the outputs, on the thread that waits for it."
+
+    again: Callable[[Arrays, int], "Again | None"] = _never
+    "Says from row k of the outputs whether the request has to run once more, as another."
 
     done: threading.Event = field(default_factory=threading.Event)
-    result: Any = None
+    row: tuple[Arrays, int] | None = None
+    "The outputs, and which row of them is its own."
+
     error: Exception | None = None
 
 
@@ -56,6 +65,10 @@ class Again:
     kind: Kind
     fill: Callable[[Arrays, int], None]
     finish: Callable[[Arrays, int], Any]
+
+
+_Rows = list[tuple[int, Request]]
+"Requests of a batch, by row."
 
 
 class Batching:
@@ -76,7 +89,7 @@ class Batching:
         self._lanes = tuple(self._free)
         self._busy: set[int] = set()
         self._most: dict[Kind, int] = {}
-        self._launched: SimpleQueue[tuple[Lane, list[Request]] | None] = SimpleQueue()
+        self._launched: SimpleQueue[tuple[Lane, _Rows] | None] = SimpleQueue()
         self._ended: Exception | None = None
         self.batches: dict[int, int] = dict.fromkeys(BUCKETS, 0)
         "How many batches of each size there were."
@@ -114,7 +127,10 @@ class Batching:
         for request in requests:
             if request.error is not None:
                 raise request.error
-        return [request.result for request in requests]
+        try:
+            return [_finished(request) for request in requests]
+        except Exception as error:
+            raise _raised(error) from error
 
     def call(self, work: Callable[[Sequence[Lane]], Any]) -> Any:
         """Run *work* on the launching thread while nothing else runs, and return what it does."""
@@ -134,6 +150,8 @@ class Batching:
         self._end(LocalProtocolError("the engine is closed"))
         for thread in self._threads:
             thread.join()
+        for lane in self._lanes:
+            lane.forget(lambda key: True)
 
     # ---- the launching thread -------------------------------------------------------------
 
@@ -181,43 +199,64 @@ class Batching:
 
     def _launch(self, lane: Lane, taken: list[Request]) -> None:
         bucket = next(size for size in BUCKETS if size >= len(taken))
+        rows: _Rows = []
         try:
             key = self._programs.prepare(lane, taken[0].kind, bucket)
             inputs = lane.inputs(key)
             for k, request in enumerate(taken):
-                request.fill(inputs, k)
+                if self._filled(inputs, k, request):
+                    rows.append((k, request))
             for k in range(len(taken), bucket):
                 self._reset(inputs, k)
-            lane.launch(key)
+            if rows:
+                lane.launch(key)
         except Exception as error:
-            self._failed(lane, taken, error)
+            self._failed(lane, [request for request in taken if request.error is None], error)
+            return
+        if not rows:
+            self._release(lane, (), ())
             return
         self.batches[bucket] += 1
-        self._launched.put((lane, taken))
+        self._launched.put((lane, rows))
+
+    def _filled(self, inputs: Arrays, k: int, request: Request) -> bool:
+        """Fill a row; a request that cannot be filled in fails alone."""
+        try:
+            request.fill(inputs, k)
+        except Exception as error:
+            self._reset(inputs, k)
+            request.error = _raised(error)
+            with self._wake:
+                self._busy.discard(request.state)
+            request.done.set()
+            return False
+        return True
 
     # ---- the completing thread ------------------------------------------------------------
 
     def _complete_all(self) -> None:
         while (launched := self._launched.get()) is not None:
-            lane, taken = launched
+            lane, rows = launched
+            taken = [request for _, request in rows]
             try:
                 outputs = lane.wait()
-                results = [request.finish(outputs, k) for k, request in enumerate(taken)]
+                others = [(request, request.again(outputs, k)) for k, request in rows]
             except Exception as error:
                 self._failed(lane, taken, error)
                 continue
-            again, done = [], []
-            for request, result in zip(taken, results, strict=True):
-                if isinstance(result, Again):
-                    request.kind, request.fill = result.kind, result.fill
-                    request.finish = result.finish
-                    again.append(request)
-                else:
-                    request.result = result
-                    done.append(request)
-            self._release(lane, taken, again)
-            for request in done:
-                request.done.set()
+            for request, other in others:
+                if other is not None:
+                    request.kind, request.fill, request.finish = (
+                        other.kind,
+                        other.fill,
+                        other.finish,
+                    )
+                    request.again = lambda outputs, k: None
+            self._release(lane, taken, [request for request, other in others if other is not None])
+            for (k, request), (_, other) in zip(rows, others, strict=True):
+                if other is None:
+                    request.row = outputs, k
+                    request.done.set()
 
     def _release(self, lane: Lane, taken: Sequence[Request], again: Sequence[Request]) -> None:
         """Let a lane and its states go, and put requests back where they came from."""
@@ -274,6 +313,11 @@ class _Call:
             fault, self.error = fault_of(error), _raised(error)
         self.done.set()
         return fault
+
+
+def _finished(request: Request) -> Any:
+    assert request.row is not None, "done without an error"
+    return request.finish(*request.row)
 
 
 def _raised(error: Exception) -> Exception:

@@ -13,6 +13,7 @@ becomes of a member is nothing to the streams of others.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Final, TypeVar
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine, EngineInfo, StateId
 from rtcodec.engine.capacity import tiles_of
-from rtcodec.engine.loader import AttachableEngine
+from rtcodec.engine.loader import AttachableEngine, WarmableEngine
 from rtcodec.errors import EngineCrashed, EngineError, LocalProtocolError, Overloaded
 from rtcodec.types import Planes
 from rtcodec_engines.watched_call import WatchedCalls
@@ -178,6 +179,13 @@ class EngineGroup:
             state = StateId(next(self._ids))
             self._streams[state] = _Stream(width, height, member, inner)
         return state
+
+    def warm_up(self, width: int, height: int) -> None:
+        """Get the members ready for all batches of a size that have batches."""
+        for member in self._usable():
+            engine = member.engine
+            if isinstance(engine, WarmableEngine):
+                member.call(partial(engine.warm_up, width, height), patience=OPEN_PATIENCE)
 
     def close_state(self, state: StateId) -> None:
         """Forget a stream."""

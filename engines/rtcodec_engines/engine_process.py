@@ -20,7 +20,7 @@ from typing import Any, Final
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.calm import calm_interpreter
 from rtcodec.engine.api import Engine
-from rtcodec.engine.loader import open_engine
+from rtcodec.engine.loader import WarmableEngine, open_engine
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import RemoteProtocolError, RtcodecError
 from rtcodec.process import ControlChannel, Message, adopt_channel
@@ -143,7 +143,10 @@ def _load(settings: EngineSettings) -> tuple[Engine, Bundle]:
     bundle = find_bundle(settings.model)
     engine = open_engine(settings.engine, bundle, threads=settings.threads)
     for size in settings.warm:
-        engine.close_state(engine.open_state(*size))
+        if isinstance(engine, WarmableEngine):
+            engine.warm_up(*size)
+        else:
+            engine.close_state(engine.open_state(*size))
     return engine, bundle
 
 

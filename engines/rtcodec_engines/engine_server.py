@@ -11,7 +11,7 @@ worst that worker's connection.
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from socket import SHUT_RDWR, socket
 from typing import Final
@@ -51,12 +51,17 @@ class EngineServer:
         Args:
             engine: Does the work; closed with the server.
             bundle: What it runs.
-            lanes: How many calls it may have at a time.
-            max_batch: Frames of different workers that run together.
+            lanes: How many calls it may have at a time, unless it makes batches of them.
+            max_batch: Frames of different workers that run together, likewise.
         """
         self.engine = engine
         self.bundle = bundle
-        self.encode = Gathering[EncodeJob, EncodeOutput](self._run, lanes=lanes, max_jobs=max_batch)
+        self.encode: Callable[[list[EncodeJob]], list[EncodeOutput]]
+        "On several threads at a time."
+        if engine.info.batched:  # it gathers what comes by itself
+            self.encode = self._run
+        else:
+            self.encode = Gathering(self._run, lanes=lanes, max_jobs=max_batch)
         self.failures_in_row = 0
         "Calls that the engine has failed since one that it did not."
         self._started_s: dict[int, float] = {}  # thread -> when its call began

@@ -25,6 +25,9 @@ from rtcodec_engines.frame_slot import is_channels_last
 MAX_PACKET_BYTES: Final = 16 * 1024
 MAX_JOBS: Final = 64
 
+MAX_LANES: Final = 2
+"Calls of `encode` that one worker makes at a time: it has a connection more, to decode on."
+
 _OPEN, _CLOSE, _ENCODE, _DECODE = range(1, 5)
 _OK, _FAILED = range(2)
 
@@ -230,6 +233,8 @@ def read_info(about: Mapping[str, Any]) -> EngineInfo:
         RemoteProtocolError: If that is not what it says.
     """
     try:
+        batched = about["batched"] is True
+        lanes = min(max(1, int(about["lanes"])), MAX_LANES)
         return EngineInfo(
             name=str(about["name"]),
             device=str(about["device"]),
@@ -240,6 +245,8 @@ def read_info(about: Mapping[str, Any]) -> EngineInfo:
             hyper_channels=int(about["hyper_channels"]),
             versions={str(name): str(version) for name, version in about["versions"].items()},
             references=int(about["references"]),
+            lanes=lanes if batched else 1,  # what else there is, workers share
+            batched=batched,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RemoteProtocolError("an engine does not say what it runs") from None

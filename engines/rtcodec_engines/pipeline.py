@@ -1,7 +1,8 @@
 """
-The graphs of a model, compiled for one padded size, and a pool of those.
+What a runtime of the CPU engines fills in, and who has it when.
 
-A pipeline runs one frame at a time; a few are kept, the least recently used size goes first.
+A `Pipeline` is the graphs of one model, compiled for one padded size, with their buffers. It runs
+one frame at a time; a few are kept, the least recently used size goes first.
 """
 
 import threading
@@ -63,9 +64,9 @@ class PipelinePool:
         """
         Args:
             compile_size: Makes a pipeline; whatever a runtime raises is an EngineError then.
-            forget_size: Lets go of what is kept for a size beside its pipelines.
-            sizes_in_use: How many sizes open streams have.
-            most_of_a_size: Pipelines of one size.
+            forget_size: Lets go of what is kept for a size besides.
+            sizes_in_use: Says how many sizes there are streams of.
+            most_of_a_size: Pipelines of one size at a time.
         """
         self._compile = compile_size
         self._forget = forget_size
@@ -77,7 +78,12 @@ class PipelinePool:
 
     @contextmanager
     def lease(self, size: Size) -> Iterator[Pipeline]:
-        """Lend a pipeline, compiled if there is none to spare; EngineError if that fails."""
+        """
+        Have a pipeline of a size for a while; waits where all of them are out.
+
+        Raises:
+            EngineError: If there was none and it could not be compiled.
+        """
         pipeline = self._take(size)
         try:
             yield pipeline
@@ -115,7 +121,7 @@ class PipelinePool:
             raise
 
     def clear(self) -> None:
-        """Let go of all that are not lent."""
+        """Let go of all that nobody has."""
         with self._lock:
             while self._idle:
                 self._forget(self._idle.popitem()[0])

@@ -17,7 +17,8 @@ from rtcodec.errors import ConfigError, EngineError
 from rtcodec.models.parity import networks_of
 from rtcodec_engines.batching import BUCKETS
 from rtcodec_engines.best_frames import best_frames, switched_off
-from rtcodec_engines.device import CudaDevice, Device
+from rtcodec_engines.cuda import CudaDevice
+from rtcodec_engines.device import Device, Fault, fault_of
 from rtcodec_engines.plan_cache import PlanCache
 from rtcodec_engines.tensor.frames import Frames
 from rtcodec_engines.tensorrt_networks import TensorRtNetworks, load_networks, parity_problem
@@ -57,9 +58,12 @@ class TensorRtEngine(TorchEngine):
             try:
                 found = runtime or TensorRtRuntime()
                 networks = checked_networks(model, where.torch_device, found, cache or PlanCache())
-            except (ConfigError, EngineError) as error:
-                self.problem = str(error)
-                _log.warning("tensorrt is not used, torch is: %s", error)
+            except Exception as error:  # whatever its library does: torch does as well
+                if fault_of(error) is Fault.GONE:
+                    raise
+                is_told = isinstance(error, ConfigError | EngineError)
+                self.problem = str(error) if is_told else f"{type(error).__name__}: {error}"
+                _log.warning("tensorrt is not used, torch is: %s", self.problem)
             else:
                 frames.intra = networks
                 self._library = found.library

@@ -84,32 +84,32 @@ class _TensorRtExecutable:
     """
     An engine with an execution context for each stream: two of a context must not overlap.
 
-    CUDA graphs hold a context's shapes, so each shape has a context of its own as well.
+    CUDA graphs hold a context's shapes, so each shape has a context of its own as well, with the
+    memory for that shape: by itself each would take as much as the largest batch needs.
     """
 
     def __init__(self, trt: ModuleType, engine: Any, device: torch.device) -> None:
         self._engine, self._device = engine, device
+        self._strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self._inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self._types = {
             trt.DataType.FLOAT: torch.float32,
             trt.DataType.UINT8: torch.uint8,
         }
-        self._contexts: dict[Any, Any] = {}
+        self._contexts: dict[Any, tuple[Any, Tensor]] = {}
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Outputs) -> dict[str, Tensor]:
         stream = torch.cuda.current_stream(self._device).cuda_stream
         key = (stream, *(tuple(inputs[name].shape) for name in self._inputs))
-        context = self._contexts.get(key)
-        if context is None:  # never while a graph is recorded: programs are warmed up before
-            context = self._contexts[key] = self._engine.create_execution_context()
+        if key not in self._contexts:  # not while a graph is recorded: that stream has warmed up
+            self._contexts[key] = self._new_context(inputs)
+        context, _ = self._contexts[key]
         kept = []
         for name in self._inputs:
             wanted = self._types[self._engine.get_tensor_dtype(name)]
             value = inputs[name].to(wanted).contiguous()
             kept.append(value)  # until it is enqueued
-            if not context.set_input_shape(name, tuple(value.shape)):
-                raise EngineError(f"TensorRT takes no {name} of {tuple(value.shape)}")
             context.set_tensor_address(name, value.data_ptr())
         made = {}
         for name, (shape, kind) in outputs.items():
@@ -118,6 +118,18 @@ class _TensorRtExecutable:
         if not context.execute_async_v3(stream):
             raise EngineError("TensorRT failed")
         return made
+
+    def _new_context(self, inputs: Mapping[str, Tensor]) -> tuple[Any, Tensor]:
+        """Make a context for inputs of these shapes, and its memory."""
+        context = self._engine.create_execution_context(self._strategy)
+        for name in self._inputs:
+            shape = tuple(inputs[name].shape)
+            if not context.set_input_shape(name, shape):
+                raise EngineError(f"TensorRT takes no {name} of {shape}")
+        size_bytes = max(1, context.update_device_memory_size_for_shapes())
+        memory = torch.empty(size_bytes, dtype=torch.uint8, device=self._device)
+        context.set_device_memory(memory.data_ptr(), size_bytes)
+        return context, memory
 
 
 def tensorrt_library() -> ModuleType:

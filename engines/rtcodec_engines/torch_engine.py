@@ -9,10 +9,11 @@ keep is in a slab on the device. The same code runs on a CPU in float32, for tes
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,24 +26,34 @@ from rtcodec.engine.loader import EngineReport
 from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded
 from rtcodec.motion.layout import blocks_of
-from rtcodec.types import Planes, tile_grid
+from rtcodec.types import Planes
+from rtcodec_engines.batch_rows import (
+    DECODE_DELTA,
+    DECODE_INTRA,
+    ENCODE_DELTA,
+    ENCODE_INTRA,
+    KEEP,
+    ListedTiles,
+    Size,
+    coded,
+    padded_size,
+    put_planes,
+    reset,
+    say,
+    shapes_of,
+    shown,
+)
 from rtcodec_engines.batching import BUCKETS, Again, Batching, Request
 from rtcodec_engines.best_frames import MakeFrames, best_frames, plain_frames, switched_off
-from rtcodec_engines.device import (
-    Arrays,
-    CpuDevice,
-    CudaDevice,
-    Device,
-    Lane,
-    Shapes,
-)
+from rtcodec_engines.cuda import CudaDevice
+from rtcodec_engines.device import Arrays, CpuDevice, Device, Fault, Lane, fault_of
 from rtcodec_engines.finish import Blocks, Finish, cropped
 from rtcodec_engines.spatial import SpatialFrames
-from rtcodec_engines.tensor.frames import PLANES, QP, REFERENCE, STATE, STORE
+from rtcodec_engines.tensor.frames import PLANES
 from rtcodec_engines.tensor.slab import SCRATCH, Slab
+from rtcodec_engines.torch_stream import TorchStream
 
-Size = tuple[int, int]
-"Padded (height, width) in pixels, multiples of 64."
+_Job = TypeVar("_Job", EncodeJob, DecodeJob)
 
 REFERENCES = 8
 "Pictures of one stream that are kept, where the model has delta frames."
@@ -52,29 +63,6 @@ STATES = 128
 
 KEPT_SIZES = 4
 "Sizes without a stream whose slabs and programs are kept."
-
-ENCODE_INTRA, DECODE_INTRA, ENCODE_DELTA, DECODE_DELTA = (
-    "encode_intra", "decode_intra", "encode_delta", "decode_delta",
-)  # fmt: skip
-
-KEEP = "keep"
-"Stores frames that the host painted."
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What is known of one state beside its rows on the device."""
-
-    width: int
-    height: int
-    slab: Slab
-    row: int
-    slots: dict[int, int] = field(default_factory=dict)
-    "Rows of pictures, by slot."
-
-    @property
-    def size(self) -> Size:
-        return padded_size(self.width, self.height)
 
 
 class TorchEngine:
@@ -113,12 +101,14 @@ class TorchEngine:
         try:
             self.frames = make(bundle, self._device)
         except RuntimeError as error:
-            raise EngineError(f"the model does not fit: {error}") from error
+            problem = "fit" if fault_of(error) is Fault.MEMORY else "load"
+            raise EngineError(f"the model does not {problem}: {error}") from error
         self._spatial, self._finish = SpatialFrames(bundle), Finish(bundle)
         self._slabs: dict[Size, Slab] = {}  # least recently opened first
-        self._streams: dict[StateId, _Stream] = {}
+        self._streams: dict[StateId, TorchStream] = {}
         self._ids = count()
-        self.batching = Batching(self._device, self, reset=_reset)
+        self._lock = Lock()
+        self.batching = Batching(self._device, self, reset=reset)
         kind = self._device.autocast
         kinds = {"f32", *(("int8",) if bundle.is_int8 else ())}
         if kind is not None:
@@ -133,6 +123,8 @@ class TorchEngine:
             hyper_channels=bundle.hyper_channels,
             versions={"torch": str(torch.__version__)},
             references=REFERENCES if bundle.delta else 0,
+            lanes=self._device.lanes,
+            batched=True,
         )
 
     @staticmethod
@@ -161,7 +153,7 @@ class TorchEngine:
         """Make room for one stream, and have programs for single frames of its size ready."""
         size = padded_size(width, height)
 
-        def work(lanes: Sequence[Lane]) -> _Stream:
+        def work(lanes: Sequence[Lane]) -> TorchStream:
             slab = self._slab(size, lanes)
             row = slab.take()
             if row is None:
@@ -169,18 +161,23 @@ class TorchEngine:
             try:
                 for operation in self._operations():
                     self.prepare(lanes[0], (operation, size), BUCKETS[0])
+                self._device.settle()  # the row was cleared, which lanes do not wait for
             except BaseException:
                 slab.give_back(row)
                 raise
-            return _Stream(width, height, slab, row)
+            return TorchStream(width, height, slab, row)
 
-        stream: _Stream = self.batching.call(work)
+        stream: TorchStream = self.batching.call(work)
         state = StateId(next(self._ids))
         self._streams[state] = stream
         return state
 
     def warm_up(self, width: int, height: int, *, largest: int = BUCKETS[-1]) -> None:
-        """Have programs for all batches of a size ready, in every lane; takes minutes on a GPU."""
+        """
+        Have programs for all batches of a size ready, in every lane; takes minutes on a GPU.
+
+        Those that nobody made ready are when they are first needed, while all others wait.
+        """
         state = self.open_state(width, height)
         size = padded_size(width, height)
 
@@ -198,21 +195,24 @@ class TorchEngine:
     def close_state(self, state: StateId) -> None:
         """Forget a stream."""
         stream = self._streams.pop(state, None)
-        if stream is not None:
-            stream.slab.give_back(stream.row)
+        if stream is None:
+            return
+        with self._lock:
+            stream.close()
 
     def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
         """Turn frames into symbols, together with those of other callers."""
-        outputs = self.batching.run([self._encoding(job) for job in jobs])
+        outputs = self._run(jobs, self._encoding)
         scenes = [k for k, output in enumerate(outputs) if output is None]
-        alone = [self._encoding(replace(jobs[k], reference=None)) for k in scenes]
-        for k, output in zip(scenes, self.batching.run(alone), strict=True):
-            outputs[k] = output
+        if scenes:
+            alone = [replace(jobs[k], reference=None) for k in scenes]
+            for k, output in zip(scenes, self._run(alone, self._encoding), strict=True):
+                outputs[k] = output
         return outputs
 
     def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
         """Turn symbols into pictures, together with those of other callers."""
-        return self.batching.run([self._decoding(job) for job in jobs])
+        return self._run(jobs, self._decoding)
 
     def scale_indices(self, z: NDArray[np.int8], qp: int) -> NDArray[np.uint8]:
         """Return the scale indices of z, uint8 [M, 4 Th, 4 Tw]; integers, in C on the CPU."""
@@ -244,74 +244,117 @@ class TorchEngine:
     def _slab(self, size: Size, lanes: Sequence[Lane]) -> Slab:
         slab = self._slabs.pop(size, None)
         if slab is None:
-            slab = Slab(
-                size, states=self._n_states, references=self._references,
-                device=self._device.torch_device,
-            )  # fmt: skip
+            slab = self._new_slab(size, lanes)
         self._slabs[size] = slab
-        idle = [other for other, kept in self._slabs.items() if kept.is_idle and other != size]
-        for unwanted in idle[:-KEPT_SIZES]:
-            del self._slabs[unwanted]
-            for lane in lanes:
-                lane.forget(lambda key, gone=unwanted: key[1] == gone)  # type: ignore[misc]
+        self._forget_idle(lanes, but=size, kept=KEPT_SIZES)
         return slab
 
+    def _new_slab(self, size: Size, lanes: Sequence[Lane]) -> Slab:
+        make = partial(
+            Slab, size, states=self._n_states, references=self._references,
+            device=self._device.torch_device,
+        )  # fmt: skip
+        try:
+            return make()
+        except RuntimeError as error:
+            if fault_of(error) is not Fault.MEMORY or not self._forget_idle(lanes, kept=0):
+                raise
+        return make()
+
+    def _forget_idle(
+        self, lanes: Sequence[Lane], *, kept: int, but: Size | None = None
+    ) -> list[Size]:
+        """Let go of sizes without a stream, but for the *kept* that were used last; return them."""
+        idle = [size for size, slab in self._slabs.items() if slab.is_idle and size != but]
+        unwanted = idle[: len(idle) - kept] if len(idle) > kept else []
+        for size in unwanted:
+            del self._slabs[size]
+            for lane in lanes:
+                lane.forget(lambda key, gone=size: key[1] == gone)  # type: ignore[misc]
+        return unwanted
+
     # ---- requests -------------------------------------------------------------------------
+
+    def _run(self, jobs: Sequence[_Job], request_of: Callable[[_Job], Request]) -> list[Any]:
+        requests = [request_of(job) for job in jobs]
+        used = [(self._streams.get(job.state), job.store) for job in jobs]
+        with self._lock:
+            for stream, _ in used:
+                if stream is not None:
+                    stream.n_running += 1
+        results: list[Any] = [None] * len(jobs)
+        try:
+            results = self.batching.run(requests)
+            return results
+        finally:
+            with self._lock:
+                for (stream, slot), result in zip(used, results, strict=True):
+                    if stream is not None:
+                        stream.let_go(slot, has_run=result is not None)
 
     def _encoding(self, job: EncodeJob) -> Request:
         """What codes a frame; comes to None where it is of a new scene and to be asked alone."""
         planes = job.planes
         stream = self._stream(job.state, planes.width, planes.height)
-        store = self._row_to_store(stream, job.store)
+        reference = None
+        if job.reference is not None:
+            self._delta_model()
+            row = stream.picture(job.reference)
+            reference = None if job.reference in stream.lost else row
         is_spatial = self._spatial.exist and not job.neural
-        if is_spatial and job.reference is None:
+        if is_spatial and reference is None:
             output = self._spatial.encode(blocks_of(planes), job.qp)
             return self._keeping(job, stream, output.symbols, partial(_with_picture, output, job))
+        store = stream.row_to_store(job.store, self._references)
 
         def filler(reference: int) -> Callable[[Arrays, int], None]:
             def fill(inputs: Arrays, k: int) -> None:
-                _say(inputs, k, job.qp, reference, store, stream.row)
-                for name, plane in zip(PLANES, (planes.y, planes.u, planes.v), strict=True):
-                    _pad(plane, inputs[name][k])
+                say(inputs, k, job.qp, reference, store, stream.row)
+                put_planes(inputs, k, planes)
 
             return fill
 
-        def finish_intra(outputs: Arrays, k: int) -> EncodeOutput:
-            return _encoded(outputs, k, job, is_delta=False)
+        alone = Again(
+            (ENCODE_INTRA, stream.size), filler(SCRATCH),
+            lambda outputs, k: coded(outputs, k, job, is_delta=False),
+        )  # fmt: skip
+        if reference is None:
+            return Request(alone.kind, job.state, alone.fill, alone.finish)
 
-        def finish_delta(outputs: Arrays, k: int) -> EncodeOutput | Again | None:
-            if outputs["is_scene"][k]:
-                if is_spatial:
-                    return None
-                return Again((ENCODE_INTRA, stream.size), filler(SCRATCH), finish_intra)
-            return _encoded(outputs, k, job, is_delta=True)
+        def finish(outputs: Arrays, k: int) -> EncodeOutput | None:
+            is_useless = is_spatial and outputs["is_scene"][k]
+            return None if is_useless else coded(outputs, k, job, is_delta=True)
 
-        if job.reference is None:
-            kind = (ENCODE_INTRA, stream.size)
-            return Request(kind, job.state, filler(SCRATCH), finish_intra)
-        self._delta_model()
-        reference = _picture(stream, job.reference)
-        return Request((ENCODE_DELTA, stream.size), job.state, filler(reference), finish_delta)
+        def again(outputs: Arrays, k: int) -> Again | None:
+            return alone if outputs["is_scene"][k] and not is_spatial else None
+
+        return Request((ENCODE_DELTA, stream.size), job.state, filler(reference), finish, again)
 
     def _decoding(self, job: DecodeJob) -> Request:
         stream = self._stream(job.state, job.width, job.height)
         if job.spatial:
-            shown = partial(cropped, width=job.width, height=job.height)
-            return self._keeping(job, stream, job.symbols, shown)
+            seen = partial(cropped, width=job.width, height=job.height)
+            return self._keeping(job, stream, job.symbols, seen)
         reference = SCRATCH
         if job.reference is not None:
             self._delta_model()
-            reference = _picture(stream, job.reference)
-        store = self._row_to_store(stream, job.store)
+            reference = stream.picture(job.reference)
+            if job.reference in stream.lost:
+                raise EngineError("what the frame is predicted from was lost in a failed batch")
+        store = stream.row_to_store(job.store, self._references)
+
+        tiles = None if job.reference is None else ListedTiles(job.symbols)
 
         def fill(inputs: Arrays, k: int) -> None:
-            _say(inputs, k, job.qp, reference, store, stream.row)
+            say(inputs, k, job.qp, reference, store, stream.row)
+            if tiles is not None:
+                tiles.put(inputs, k)
+                return
             np.copyto(inputs["symbols"][k], job.symbols.transpose(1, 2, 0))
-            if "z" in inputs:
-                np.copyto(inputs["z"][k], job.z)
+            np.copyto(inputs["z"][k], job.z)
 
         def finish(outputs: Arrays, k: int) -> Planes:
-            return _shown(outputs, k, job.width, job.height)
+            return shown(outputs, k, job.width, job.height)
 
         operation = DECODE_INTRA if job.reference is None else DECODE_DELTA
         return Request((operation, stream.size), job.state, fill, finish)
@@ -319,33 +362,24 @@ class TorchEngine:
     def _keeping(
         self,
         job: EncodeJob | DecodeJob,
-        stream: _Stream,
+        stream: TorchStream,
         symbols: NDArray[np.int16],
         result: Callable[[Blocks], Any],
     ) -> Request:
         """Paint a spatial frame here; what stores it there, and what comes of its picture."""
-        store = self._row_to_store(stream, job.store)
         painted = self._spatial.paint(symbols, job.qp)
         blocks = self._finish({}, None, painted, job.qp, None, is_spatial=True)
         planes = planes_of(blocks)
+        store = stream.row_to_store(job.store, self._references)
 
         def fill(inputs: Arrays, k: int) -> None:
-            _say(inputs, k, job.qp, SCRATCH, store, stream.row)
+            say(inputs, k, job.qp, SCRATCH, store, stream.row)
             for name, plane in zip(PLANES, planes, strict=True):
                 inputs[name][k] = plane
 
         return Request((KEEP, stream.size), job.state, fill, lambda _, __: result(blocks))
 
-    def _row_to_store(self, stream: _Stream, slot: int | None) -> int:
-        if slot is None:
-            return SCRATCH
-        if slot not in stream.slots:
-            if len(stream.slots) == self._references:
-                raise LocalProtocolError(f"more than {self._references} pictures of one stream")
-            stream.slots[slot] = stream.slab.row(stream.row, len(stream.slots))
-        return stream.slots[slot]
-
-    def _stream(self, state: StateId, width: int, height: int) -> _Stream:
+    def _stream(self, state: StateId, width: int, height: int) -> TorchStream:
         stream = self._streams.get(state)
         if stream is None or (stream.width, stream.height) != (width, height):
             raise LocalProtocolError(f"state {state} was not opened for {width}x{height}")
@@ -365,77 +399,7 @@ class CpuTorchEngine(TorchEngine):
         super().__init__(bundle, threads=threads, device=CpuDevice(), states=states)
 
 
-def shapes_of(bundle: Bundle, operation: str, size: Size, bucket: int) -> Shapes:
-    """What an operation of `Frames` takes for a batch."""
-    height, width = size
-    h, w = height // 16, width // 16
-    shapes: dict[str, Any] = {"numbers": ((bucket, 4), torch.int64)}
-    if operation in (ENCODE_INTRA, ENCODE_DELTA, KEEP):
-        sides = ((height, width), *((height // 2, width // 2),) * 2)
-        for name, side in zip(PLANES, sides, strict=True):
-            shapes[name] = ((bucket, *side), torch.int16 if operation == KEEP else torch.uint8)
-        return shapes
-    model = bundle.delta if operation == DECODE_DELTA and bundle.delta is not None else bundle
-    shapes["symbols"] = ((bucket, h, w, model.latent_channels), torch.int16)
-    if model is bundle:
-        shapes["z"] = ((bucket, bundle.hyper_channels, h // 4, w // 4), torch.int8)
-    return shapes
-
-
-def padded_size(width: int, height: int) -> Size:
-    """Return the multiples of 64 that hold a frame."""
-    rows, columns = tile_grid(width, height)
-    return rows * 64, columns * 64
-
-
-def _reset(inputs: Arrays, k: int) -> None:
-    inputs["numbers"][k] = SCRATCH  # every number
-
-
-def _say(inputs: Arrays, k: int, qp: int, reference: int, store: int, state: int) -> None:
-    own = inputs["numbers"][k]
-    own[QP], own[REFERENCE], own[STORE], own[STATE] = qp, reference, store, state
-
-
-def _pad(plane: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Copy a plane into a larger one and repeat its edges."""
-    height, width = plane.shape
-    np.copyto(out[:height, :width], plane)
-    out[:height, width:] = plane[:, -1:]
-    out[height:] = out[height - 1]
-
-
-def _encoded(outputs: Arrays, k: int, job: EncodeJob, *, is_delta: bool) -> EncodeOutput:
-    last = (2, 0, 1)
-    seen = None
-    if job.reconstruct:
-        seen = _shown(outputs, k, job.planes.width, job.planes.height)
-    return EncodeOutput(
-        outputs["z"][k],
-        outputs["symbols"][k].transpose(last),
-        outputs["indices"][k].transpose(last),
-        seen,
-        is_delta,
-    )
-
-
 def _with_picture(output: EncodeOutput, job: EncodeJob, blocks: Blocks) -> EncodeOutput:
     if not job.reconstruct:
         return output
     return replace(output, reconstruction=cropped(blocks, job.planes.width, job.planes.height))
-
-
-def _shown(outputs: Arrays, k: int, width: int, height: int) -> Planes:
-    half = ((height + 1) // 2, (width + 1) // 2)
-    y, u, v = (
-        np.ascontiguousarray(outputs[name][k, :rows, :columns])
-        for name, (rows, columns) in zip(PLANES, ((height, width), half, half), strict=True)
-    )
-    return Planes(y, u, v)
-
-
-def _picture(stream: _Stream, slot: int) -> int:
-    try:
-        return stream.slots[slot]
-    except KeyError:
-        raise LocalProtocolError(f"nothing was stored in slot {slot}") from None

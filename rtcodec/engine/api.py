@@ -57,6 +57,9 @@ class EngineInfo:
     lanes: int = 1
     "Calls of `encode` that may go on at a time, because more are done than one after the other."
 
+    batched: bool = False
+    "Whether frames of one call run together; else one after the other."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodeJob:

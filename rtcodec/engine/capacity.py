@@ -19,6 +19,10 @@ REST_US: Final = 67.0
 """Of a core, for each tile of a stream that is relayed: its video decoder, packets in and out.
 # measured: benchmarks/load.json, ingest with an engine that costs nothing, one subscriber each"""
 
+VIEWER_US: Final = 77.0
+"""Of a core, for each tile that is encoded for ordinary viewers, before it is known better.
+# measured: benchmarks/legacy.json, H.264, the dearer of the two: 4.6 ms for 60 tiles"""
+
 USUAL_FPS: Final = 30.0
 
 
@@ -55,6 +59,17 @@ class TileCosts:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """What is done beside coding streams, in seconds each second: for ordinary viewers."""
+
+    decode_s: float = 0.0
+    "Of a lane of the engine, decoding what was coded elsewhere."
+
+    encode_s: float = 0.0
+    "Of a core, encoding pictures as VP8 and H.264."
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """How much there is, and what a tile takes of it."""
 
@@ -75,7 +90,12 @@ class Capacity:
         return BatchCurve(self.batches)
 
     def load(
-        self, tiles_per_s: float, *, encode_us: float | None = None, core_us: float | None = None
+        self,
+        tiles_per_s: float,
+        *,
+        encode_us: float | None = None,
+        core_us: float | None = None,
+        aside: Aside = Aside(),  # frozen
     ) -> float:
         """
         Return the part that relaying takes of what there is: of lanes or cores, the scarcer.
@@ -84,13 +104,17 @@ class Capacity:
             tiles_per_s: Of all streams, offered.
             encode_us: Of a lane for each tile, if that is better known by now.
             core_us: Of a core for each tile, encoding and entropy coder, likewise.
+            aside: What else is done.
         """
         costs = self.costs
         lane_us = costs.encode_us if encode_us is None else encode_us
         if core_us is None:
             core_us = costs.encode_core_us + costs.code_us
-        parts = lane_us / self.lanes, (core_us + REST_US) / self.cores
-        return tiles_per_s * max(parts) / 1e6
+        on_cores = min(1.0, costs.encode_core_us / costs.encode_us) if costs.encode_us else 1.0
+        lanes_s = tiles_per_s * lane_us / 1e6 + aside.decode_s
+        cores_s = tiles_per_s * (core_us + REST_US) / 1e6
+        cores_s += on_cores * aside.decode_s + aside.encode_s
+        return max(lanes_s / self.lanes, cores_s / self.cores)
 
     def streams(self, width: int, height: int, fps: float = USUAL_FPS) -> dict[str, float]:
         """Return how many streams fit that are encoded only, decoded only, and relayed."""

@@ -88,6 +88,14 @@ class AttachableEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class WarmableEngine(Engine, Protocol):
+    """One that gets ready for a size in more than one step: batch by batch, if nobody asks."""
+
+    def warm_up(self, width: int, height: int) -> None:
+        """Get ready for all batches of a size; may take minutes."""
+
+
+@runtime_checkable
 class GroupedEngine(Engine, Protocol):
     """Several engines as one; streams of one that is gone start again on another."""
 

@@ -25,6 +25,9 @@ REPORT_NAME: Final = b"RTCL"
 KEYFRAME_REQUEST: Final = b"RTCK"
 "Asks for a key frame where there is no RTCP to do so: a whole message beside reports."
 
+STILL_HERE: Final = b"RTCH"
+"Says that the receiver runs, where there is no RTCP to tell by: a whole message, every second."
+
 MAX_WORDS: Final = 8
 "A report covers 32 to 256 frames."
 

@@ -2,6 +2,7 @@
 What a subscriber has its latents carried in, if that is not a codec of their own.
 
     endpoint?carrier=vp8
+    endpoint?carrier=data
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ class Carrier(Enum):
     VP8 = "vp8"
     "Each as a VP8 key frame, which a browser hands to a page; reports come over a data channel."
 
+    DATA = "data"
+    "Payloads of X-RTC-LATENT as messages of a data channel, over which reports come as well."
+
 
 def read_carrier_query(query: Mapping[str, str]) -> Carrier:
     """
@@ -30,6 +34,6 @@ def read_carrier_query(query: Mapping[str, str]) -> Carrier:
     text = query.get("carrier")
     if text is None:
         return Carrier.OWN
-    if text != Carrier.VP8.value:
-        raise RemoteProtocolError(f"carrier is {Carrier.VP8.value} or not given")
-    return Carrier.VP8
+    if text not in (Carrier.VP8.value, Carrier.DATA.value):
+        raise RemoteProtocolError("carrier is vp8, data or not given")
+    return Carrier(text)

@@ -40,6 +40,8 @@ class PeerConnection(RTCPeerConnection):
             # Python 3.11 returns it and forgets that it was cancelled
             await asyncio.wait(self._connecting, timeout=_CANCEL_EVERY_S)
         transports = {t for part in self.getTransceivers() for t in _transports(part)}
+        if self.sctp is not None:  # of its own, where there is no transceiver
+            transports.add(self.sctp.transport)
         await super().close()
         for transceiver in self.getTransceivers():
             _release_sender(transceiver.sender)

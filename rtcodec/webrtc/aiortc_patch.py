@@ -228,5 +228,9 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (RTCSctpTransport._mark_received, ("_sack_misordered", "_sack_duplicates")),
     (RTCSctpTransport._receive_data_chunk, ("_get_inbound_stream", "add_chunk", "pop_messages")),
     (RTCSctpTransport._get_inbound_stream, ("_inbound_streams",)),
+    (RTCSctpTransport._receive_chunk, ("_receive_sack_chunk",)),
+    (RTCSctpTransport._receive_sack_chunk, ("gaps", "_sent_queue")),
+    (RTCSctpTransport._transmit, ("_sent_queue", "_outbound_queue")),
+    (RTCSctpTransport._data_channel_flush, ("_outbound_queue", "_addBufferedAmount")),
 )
 "Functions and the names they must use for the patches below to have their effect."

@@ -185,10 +185,16 @@ class DirectSenderPort(SenderPort):
         """As `Outlet.media_bps`; None while nothing is sent."""
         return None if self._outlet is None else self._outlet.media_bps
 
-    @property
-    def n_parities(self) -> int:
-        """Parities sent so far."""
-        return 0 if self._outlet is None else self._outlet.n_parities
+    def report_way(self) -> dict[str, Any] | None:
+        """Return what transport-wide feedback told so far as JSON values; None if none came."""
+        if (way := self.way.report()) is None:
+            return None
+        return way | {"parities": 0 if self._outlet is None else self._outlet.n_parities}
+
+    def close(self) -> None:
+        """Send nothing more; frames that have not left are reported."""
+        if self._outlet is not None:
+            self._outlet.close()
 
     def send(self, frame: CutFrame, *, delivery: int, pts: int, on_left: OnLeft) -> None:
         """

@@ -16,8 +16,10 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import KEYFRAME_REQUEST, REPORT_NAME, FrameReport, read_report
 from rtcodec.session.carrier import Carrier
+from rtcodec.webrtc.aiortc_data import MessageChannel
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
 from rtcodec.webrtc.clock import monotonic_us
+from rtcodec.webrtc.data_port import DataPort
 from rtcodec.webrtc.outgoing_frame import OutgoingFrame
 
 _log = logging.getLogger(__name__)
@@ -69,8 +71,9 @@ class LatentSender(MediaStreamTrack):
     A track that carries latents; newest wins.
 
     Frames are sent as they come, large ones spread over half a frame interval. Until the
-    connection stands at most *max_frames* wait; a new one pushes the oldest out. All methods
-    belong to the event loop's thread.
+    connection stands, and while a data channel is not done with the frame before, at most
+    *max_frames* wait; a new one pushes the oldest out. All methods belong to the event loop's
+    thread.
     """
 
     kind = "video"
@@ -92,7 +95,7 @@ class LatentSender(MediaStreamTrack):
 
         Args:
             carrier: What frames travel in.
-            max_frames: Frames that may wait for the connection.
+            max_frames: Frames that may wait.
             on_sent: Called with a frame and the monotonic time in microseconds
                 when its last packet had been given to the socket, mostly from within `send`.
             on_dropped: Called with every frame that will not be sent.
@@ -113,7 +116,7 @@ class LatentSender(MediaStreamTrack):
         self._queue: deque[OutgoingFrame] = deque()
         self._max_waiting = max_frames
         self._is_closed = False
-        self._port: DirectSenderPort | None = None
+        self._port: DirectSenderPort | DataPort | None = None
         self._remb_us = 0
         self._n_deliveries = 0
 
@@ -134,12 +137,14 @@ class LatentSender(MediaStreamTrack):
 
     def report_way(self) -> dict[str, Any] | None:
         """Return what transport-wide feedback told so far as JSON values; None if none came."""
-        if self._port is None or (way := self._port.way.report()) is None:
-            return None
-        return way | {"parities": self._port.n_parities}
+        return None if self._port is None else self._port.report_way()
 
     def attach(self, connection: RTCPeerConnection) -> None:
-        """Add this track, and only its codec, to *connection*; `install` comes first."""
+        """
+        Add this track, and only its codec, to *connection*; `install` comes first.
+
+        Where a data channel carries latents, `attach_channel` takes this one's place.
+        """
         transceiver = connection.addTransceiver(self, direction="sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
         name = "VP8" if self.carrier is Carrier.VP8 else LATENT_CODEC_NAME
@@ -154,11 +159,17 @@ class LatentSender(MediaStreamTrack):
             on_feedback=self._read_report,
         )
 
+    def attach_channel(self, channel: MessageChannel) -> None:
+        """Send through the data channel that the peer will open."""
+        self._port = DataPort(channel, on_ready=self._send_waiting)
+
     def send(self, frame: OutgoingFrame) -> None:
         """Send *frame*, or let it wait for the connection; never blocks, never raises."""
         if self._is_closed:
             self._drop(frame)
         elif self._port is not None and self._port.is_running:
+            while self._queue:  # its receiver slept: what waited is older
+                self._drop(self._queue.popleft())
             self._send_now(self._port, frame)
         else:
             while len(self._queue) >= self._max_waiting:
@@ -166,7 +177,8 @@ class LatentSender(MediaStreamTrack):
             self._queue.append(frame)
 
     def hear(self, message: bytes) -> None:
-        """Take a report or a request that came beside RTCP; anything else is ignored."""
+        """Take a report or a request that came beside RTCP; anything else only says: still here."""
+        self._note_rtcp()
         if message == KEYFRAME_REQUEST:
             self._count_pli()
         else:
@@ -181,6 +193,8 @@ class LatentSender(MediaStreamTrack):
     def stop(self) -> None:
         """End the track; aiortc calls it when the sender stops."""
         self.close()
+        if self._port is not None:
+            self._port.close()
         self._port = None  # which refers to this
         super().stop()
 
@@ -212,10 +226,10 @@ class LatentSender(MediaStreamTrack):
     # ---- inside
 
     def _send_waiting(self) -> None:
-        while self._queue:
-            self.send(self._queue.popleft())
+        while self._queue and self._port is not None and self._port.is_running:
+            self._send_now(self._port, self._queue.popleft())
 
-    def _send_now(self, port: DirectSenderPort, frame: OutgoingFrame) -> None:
+    def _send_now(self, port: DirectSenderPort | DataPort, frame: OutgoingFrame) -> None:
         delivery = self._n_deliveries
         self._n_deliveries += 1  # before `send`, which may say that the frame has left
         try:

@@ -27,7 +27,15 @@ _MAX_NOTE_CHARS: Final = 200
 class OperatorApi:
     """Handlers of everything that is neither WHIP nor WHEP."""
 
-    def __init__(self, relay: Relay, gate: Gate, metrics: MetricsPage) -> None:
+    def __init__(self, relay: Relay, gate: Gate, metrics: MetricsPage, *, grafana_url: str) -> None:
+        """
+        Args:
+            relay: What is operated.
+            gate: Who may.
+            metrics: What `/metrics` shows.
+            grafana_url: What the dashboard links to; empty if nothing.
+        """
+        self._grafana_url = grafana_url
         self._relay = relay
         self._gate = gate
         self._page = metrics
@@ -74,6 +82,7 @@ class OperatorApi:
         }
         if grant.is_relay_admin:
             document["total"] = report_stats(relay.stats)
+            document["grafana_url"] = self._grafana_url or None
         return web.json_response(document)
 
     async def _end(self, request: web.Request) -> web.Response:

@@ -45,6 +45,7 @@ from rtcodec_server.report import report_engine, report_stats
 from rtcodec_server.room import RelaySettings
 from rtcodec_server.signals import Signals
 from rtcodec_server.tls import Tls
+from rtcodec_server.warming import warm
 from rtcodec_server.webhook import WebhookSender
 from rtcodec_server.workers.limits import CALL_PATIENCE
 
@@ -299,7 +300,7 @@ async def _start_engine(relay: Relay, config: ServerConfig, factory: EngineFacto
     try:
         for width, height in config.warm:
             for rung in ladder(config.rungs, width, height):
-                await host.warm(rung.width, rung.height)
+                await warm(host, rung.width, rung.height)
     except BaseException:
         await host.close()
         raise

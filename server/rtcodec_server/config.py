@@ -245,6 +245,9 @@ class ServerConfig:
     ice_servers: tuple[str, ...] = ()
     "STUN and TURN URLs; none are needed where peers reach this machine."
 
+    grafana_url: str = ""
+    "Where operators' browsers find Grafana; the dashboard links to it. Empty: no link."
+
     tap: Path | None = None
     "Folder for rings of raw frames that a subscriber on this machine measures against."
 
@@ -345,6 +348,10 @@ class ServerConfig:
                 ipaddress.ip_network(network)
             except ValueError:
                 raise ConfigError(f"{network!r} is not a network such as 10.0.0.0/8") from None
+        _check(
+            not self.grafana_url or _is_http(self.grafana_url),
+            "grafana_url is not an http or https URL",
+        )
         for origin in self.cors_origins or ():
             _check(_is_origin(origin), f"{origin!r} is neither '*' nor such as https://example.org")
 

@@ -1,5 +1,5 @@
 """
-Runs an engine on threads of its own, its lanes, and the entropy coder on as many others.
+Runs an engine on threads of its own, its lanes, and the entropy coder on at least as many others.
 
     event loop --submit--> scheduler --> a lane --> pack thread --> event loop
                                           |
@@ -15,33 +15,29 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 
-import numpy as np
-
 from rtcodec.bundle import Bundle
 from rtcodec.codec.picture_decoder import PictureDecoder
-from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import DecodeJob, EncodeOutput, Engine, StateId
 from rtcodec.engine.capacity import Capacity, tiles_of
-from rtcodec.engine.loader import GroupedEngine
+from rtcodec.engine.loader import GroupedEngine, WarmableEngine
 from rtcodec.engine.scheduler import Batch, DeadlineScheduler, FrameJob, JobKind
 from rtcodec.quality import picture_psnr
 from rtcodec.stats import SIZE_BOUNDS, Histogram
-from rtcodec.types import TILE_PX, Planes, tile_grid
+from rtcodec.types import TILE_PX, tile_grid
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.frame_coder import Coded, FrameCoder
 from rtcodec_server.frame_request import FrameRequest
+from rtcodec_server.loop_calls import LoopCalls
 from rtcodec_server.measure import MeasureGate
-from rtcodec_server.prediction import StreamPrediction
 
 _log = logging.getLogger(__name__)
 
 _MEASURE_POLL_S = 0.02
-_WARM_FRAMES = 4
 _MAX_PACKING = 2
 "Frames of a stream with the entropy coder while its next one runs."
 
@@ -93,8 +89,11 @@ class EngineHost:
         self._scheduler = DeadlineScheduler(
             max_batch=max_batch, slots=n_lanes, curve=capacity.curve if capacity else None
         )
+        # A lane of a CPU keeps one entropy coder busy; batches of a GPU as many as there are cores.
+        cores = capacity.cores if capacity is not None and engine.info.batched else 1
         self._coders = [
-            FrameCoder(engine, bundle, is_measured=not gate.is_off) for _ in range(n_lanes)
+            FrameCoder(engine, bundle, is_measured=not gate.is_off)
+            for _ in range(max(n_lanes, cores))
         ]
         self._requests: dict[int, tuple[FrameRequest, ...]] = {}
         self._measurements: dict[tuple[int, int], _Measurement] = {}  # stream, rung -> newest
@@ -105,12 +104,14 @@ class EngineHost:
         self._slow: set[int] = set()  # streams that wait for the entropy coder
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
+        self.calls = LoopCalls(self._loop)
+        "What its threads have for the event loop."
         # A stream has one pack thread: its frames leave in order.
         self._pack_pools = [ThreadPoolExecutor(1, "pack") for _ in self._coders]
         self._state_pool = ThreadPoolExecutor(1, "state")
         self._lanes = [
             threading.Thread(target=self._run, args=(coder,), name="engine", daemon=True)
-            for coder in self._coders
+            for coder in self._coders[:n_lanes]
         ]
         for lane in self._lanes:
             lane.start()
@@ -151,35 +152,10 @@ class EngineHost:
         """Return what decodes one stream of this model, on any one thread; close it before this."""
         return PictureDecoder(self._engine, self._bundle)
 
-    async def warm(self, width: int, height: int) -> None:
-        """
-        Run frames of a size through all of it: one to start from, and what follows it.
-
-        What runs for the first time takes twice as long or more, and a call's first frames would
-        come late and push out the next.
-        """
-        state = await self.open_state(width, height)
-        predicted = self.info.references >= NewestReference.SLOTS
-        prediction = StreamPrediction(self.info.references, ["nobody"]) if predicted else None
-        for number in range(_WARM_FRAMES if predicted else 1):
-            done = asyncio.Event()
-            self.submit(
-                FrameRequest(
-                    stream=-1,
-                    state=state,
-                    planes=moving_planes(width, height, number),
-                    qp=32,
-                    deadline_us=monotonic_us() + 60_000_000,
-                    on_coded=lambda coded, done=done: done.set(),  # type: ignore[misc]
-                    on_dropped=lambda reason, done=done: done.set(),  # type: ignore[misc]
-                    on_psnr=lambda psnr: None,
-                    frame_number=number,
-                    prediction=prediction,
-                )
-            )
-            await done.wait()
-        self.close_stream(-1)
-        await self.close_state(state)
+    async def get_ready(self, width: int, height: int) -> None:
+        """Get the engine ready for batches of a size, if it has any; may take minutes."""
+        if isinstance(self._engine, WarmableEngine):
+            await self._loop.run_in_executor(self._state_pool, self._engine.warm_up, width, height)
 
     def submit(self, request: FrameRequest, *rungs: FrameRequest) -> None:
         """
@@ -201,7 +177,7 @@ class EngineHost:
         with self._wake:
             if self._is_stopping:
                 for each in (request, *rungs):
-                    self._call(each.on_dropped, "closed")
+                    self.calls.add(each.on_dropped, "closed")
                 return
             self._requests[job.job_id] = (request, *rungs)
             self._gate.note_frame(request.stream, now_us=monotonic_us())
@@ -223,7 +199,7 @@ class EngineHost:
         with self._wake:
             dropped = [self._measurements.pop(k) for k in [*self._measurements] if k[0] == stream]
         for measurement in dropped:
-            self._call(measurement.request.on_psnr, None)
+            self.calls.add(measurement.request.on_psnr, None)
 
     async def close(self) -> None:
         """Finish what runs, drop what waits, close the engine."""
@@ -269,7 +245,7 @@ class EngineHost:
                 return measurement
         # An engine that is faster than the entropy coder waits for it: frames wait where newer
         # ones push them out, not between the two.
-        has_room = self._packing.total() <= len(self._lanes)
+        has_room = self._packing.total() <= len(self._coders)
         batch = self._scheduler.plan(now_us=now_us) if has_room else None
         self._report_drops()
         if batch is not None:
@@ -330,7 +306,7 @@ class EngineHost:
         older = self._measurements.pop(coding, None)
         self._measurements[coding] = measurement
         if older is not None:
-            self._call(older.request.on_psnr, None)
+            self.calls.add(older.request.on_psnr, None)
 
     def _measure(self, measurement: _Measurement) -> None:
         started_us = monotonic_us()
@@ -353,7 +329,7 @@ class EngineHost:
             self._gate.note_measurement(started_us=started_us, ended_us=monotonic_us())
             self._scheduler.release(request.stream)
             self._wake.notify()
-        self._call(request.on_psnr, psnr)
+        self.calls.add(request.on_psnr, psnr)
 
     def _fail(self, requests: Sequence[FrameRequest], error: Exception) -> None:
         with self._wake:
@@ -361,15 +337,15 @@ class EngineHost:
         if self.failures & (self.failures - 1) == 0:  # 1, 2, 4, 8 ...
             _log.error("engine failure %d: %s", self.failures, error)
         for request in requests:
-            self._call(request.on_dropped, "engine_error")
+            self.calls.add(request.on_dropped, "engine_error")
 
     def _drop_rest(self) -> None:
         with self._wake:
             for request in (each for rungs in self._requests.values() for each in rungs):
-                self._call(request.on_dropped, "closed")
+                self.calls.add(request.on_dropped, "closed")
             self._requests.clear()
             for measurement in self._measurements.values():
-                self._call(measurement.request.on_psnr, None)
+                self.calls.add(measurement.request.on_psnr, None)
             self._measurements.clear()
 
     # ---- pack thread
@@ -382,7 +358,7 @@ class EngineHost:
         except Exception as error:  # a frame that cannot be coded must not stop the others
             self._fail([request], error)
         else:
-            self._call(request.on_coded, frame)
+            self.calls.add(request.on_coded, frame)
         with self._wake:
             self.core_us += _thread_us() - cpu_us
             self._packing[request.stream] -= 1
@@ -397,10 +373,7 @@ class EngineHost:
     def _report_drops(self) -> None:
         while (dropped := self._scheduler.next_drop()) is not None:
             for request in self._requests.pop(dropped.job.job_id):
-                self._call(request.on_dropped, dropped.reason.value)
-
-    def _call(self, action: Callable[..., None], *arguments: object) -> None:
-        self._loop.call_soon_threadsafe(action, *arguments)
+                self.calls.add(request.on_dropped, dropped.reason.value)
 
     def _shut_down(self) -> None:
         for lane in self._lanes:
@@ -412,11 +385,3 @@ class EngineHost:
 
 def _thread_us() -> int:
     return time.thread_time_ns() // 1000
-
-
-def moving_planes(width: int, height: int, number: int) -> Planes:
-    """Return picture *number* of a texture that moves: nothing is at rest, so everything runs."""
-    rows, columns = np.ogrid[:height, :width]
-    luma = (rows * rows // 5 + columns * (3 + rows // 16) + 3 * number) & 0xFF
-    chroma = luma[::2, ::2] // 2 + 64
-    return Planes(luma.astype(np.uint8), chroma.astype(np.uint8), chroma.astype(np.uint8))

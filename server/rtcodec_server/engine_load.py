@@ -3,15 +3,15 @@ What streams ask of the engine, whether one more fits, and what is left out when
 
     streams' demand  x  cost of a tile, as measured  -->  load  -->  admission, shedding
 
-The cost is the self-test's until frames have run, then theirs. Only frames that are coded here
-count, not what is decoded for ordinary viewers of other relays' rooms. Belongs to the event loop.
+The cost is the self-test's until frames have run, then theirs. What is decoded and encoded for
+ordinary viewers counts as well, by the time that it takes. Belongs to the event loop.
 """
 
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from rtcodec.engine.capacity import USUAL_FPS, tiles_of
+from rtcodec.engine.capacity import USUAL_FPS, VIEWER_US, Aside, tiles_of
 from rtcodec.session.admission import Admission
 from rtcodec.session.lobby import RelayFull
 from rtcodec.session.shedding import Shedding, StreamLoad
@@ -66,7 +66,9 @@ class EngineLoad:
         self.admission = Admission(config.limit)
         self.shedding = Shedding()
         self.present = 0.0
-        "Load of all streams; 1 is all there is."
+        "Load of all streams, and of what is done for ordinary viewers; 1 is all there is."
+        self.aside = Aside()
+        "Of it, what is done for ordinary viewers."
         self.shed_steps: dict[str, int] = {"rung": 0, "rate": 0, "restored": 0}
         "How often something was left out, or came back."
         self._config = config
@@ -102,6 +104,26 @@ class EngineLoad:
         if per_tile and stream.load(per_tile, now_us=now_us) is None:
             self._check(room, stream.next_load(per_tile, now_us=now_us) / per_tile, now_us=now_us)
 
+    def check_viewer(self, room: str, *, is_decoded: bool, now_us: int) -> None:
+        """
+        Keep a place for what the first ordinary viewer in a codec brings about.
+
+        Args:
+            room: Where.
+            is_decoded: Whether the room's pictures are decoded for that.
+            now_us: Time in microseconds.
+
+        Raises:
+            RelayFull: If there is none.
+        """
+        host = self._host()
+        if host is None or host.capacity is None:
+            return
+        tiles_per_us = self._usual_tiles_per_s / 1e6
+        decode_us = host.capacity.costs.decode_us if is_decoded else 0.0
+        aside = Aside(decode_s=tiles_per_us * decode_us, encode_s=tiles_per_us * VIEWER_US)
+        self._ask(f"{room}: viewers", host.capacity.load(0.0, aside=aside), now_us=now_us)
+
     def may_add(self, tiles_per_s: float, *, now_us: int) -> bool:
         """Return whether a rung more fits; nothing is promised."""
         limit = self.admission.limit
@@ -117,7 +139,9 @@ class EngineLoad:
         return host.capacity.load(1.0, encode_us=self._encode_us, core_us=self._core_us)
 
     def _check(self, room: str, tiles_per_s: float, *, now_us: int) -> None:
-        load = tiles_per_s * self.per_tile
+        self._ask(room, tiles_per_s * self.per_tile, now_us=now_us)
+
+    def _ask(self, room: str, load: float, *, now_us: int) -> None:
         if not self.admission.ask(room, load, present=self.present, now_us=now_us):
             log_event(
                 _log, "admission_refused", room=room, load=round(self.present, 2),
@@ -130,12 +154,19 @@ class EngineLoad:
 
     # ---- ten times a second
 
-    def advance(self, streams: Iterable[tuple[str, Loading]], *, now_us: int) -> None:
+    def advance(
+        self,
+        streams: Iterable[tuple[str, Loading]],
+        *,
+        now_us: int,
+        aside: Aside = Aside(),  # noqa: B008  # frozen
+    ) -> None:
         """
         Look at what is coded, and leave out or bring back.
 
         Args:
             streams: Room and stream, of those that are coded here.
+            aside: What is done for ordinary viewers.
             now_us: Time in microseconds.
         """
         self._learn()
@@ -148,7 +179,8 @@ class EngineLoad:
             if load is not None:
                 self._coded.append(load)
                 self.admission.settle(room)
-        self.present = sum(load.load for load in self._coded)
+        self.aside = aside
+        self.present = self._load(sum(load.load for load in self._coded), aside)
         for step in self.shedding.steps:
             if step.stream not in by_key:
                 self.shedding.forget(step.stream)
@@ -171,6 +203,15 @@ class EngineLoad:
         demand = by_key[step.stream].demand
         demand.divisor = self.shedding.divisor(step.stream)
         demand.shed = self.shedding.rungs(step.stream)
+
+    def _load(self, coded: float, aside: Aside) -> float:
+        """Return the load of streams, which are *coded* alone, with what is done aside."""
+        host, per_tile = self._host(), self.per_tile
+        if host is None or host.capacity is None or not per_tile:
+            return coded
+        return host.capacity.load(
+            coded / per_tile, encode_us=self._encode_us, core_us=self._core_us, aside=aside
+        )
 
     def _learn(self) -> None:
         """Take what frames have cost lately into what they are said to cost."""

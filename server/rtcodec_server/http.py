@@ -60,7 +60,7 @@ def make_app(
     Signalling(relay, gate).add_routes(app.router)
     LayerApi(relay, gate, cors).add_routes(app.router)
     metrics = MetricsPage(relay, refused=refused, webhooks=outcomes)
-    OperatorApi(relay, gate, metrics).add_routes(app.router)
+    OperatorApi(relay, gate, metrics, grafana_url=config.grafana_url).add_routes(app.router)
     RecordApi(relay, gate).add_routes(app.router)
     Pages(config.tab_model).add_routes(app.router)
     return app

@@ -91,6 +91,7 @@ class LatentPictures:
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="latent-pictures", daemon=True)
         self._on_picture: Callable[[Planes, int], None] = _ignore
+        self._on_busy: Callable[[int], None] = _ignore
         self._calls = PictureCalls()
 
     def start(
@@ -99,6 +100,7 @@ class LatentPictures:
         calls: PictureCalls,
         *,
         on_picture: Callable[[Planes, int], None],
+        on_busy: Callable[[int], None] = _ignore,
     ) -> None:
         """
         Start the thread.
@@ -107,8 +109,9 @@ class LatentPictures:
             size: To get ready for, width and height, if it is known; that may take a second.
             calls: What to call on the event loop.
             on_picture: Called on the thread with every picture and its time stamp.
+            on_busy: Called on the thread with the microseconds that each frame took.
         """
-        self._on_picture = on_picture
+        self._on_picture, self._on_busy = on_picture, on_busy
         self._calls = calls
         self._size = size
         self._thread.start()
@@ -156,6 +159,7 @@ class LatentPictures:
         self._is_ready = True
         self._call(self._calls.on_ready)
         while (waiting := self._take()) is not None:
+            started_us = monotonic_us()
             try:
                 picture = self._decoder.decode(waiting.frame.packets)
             except BitstreamError:
@@ -168,6 +172,8 @@ class LatentPictures:
                     _log.error("decoding latents, failure %d: %s", self._failures, error)
                 self.dropped += 1
                 continue
+            finally:
+                self._on_busy(monotonic_us() - started_us)
             self.decoded += 1
             self._report(waiting.frame, picture)
             if waiting.is_shown:

@@ -36,6 +36,8 @@ class LegacyAudience:
         """
         self.gone: dict[str, TranscodeCounters] = {}
         "Codec -> figures of encoders that are no more."
+        self.decode_us = 0
+        "What decoding pictures for them has taken."
         self._config = config
         self._members: dict[str, VideoSender] = {}
         self._encoders: dict[str, Transcoder] = {}
@@ -54,6 +56,14 @@ class LegacyAudience:
         if sender.codec not in self._encoders:
             self._encoders = {**self._encoders, sender.codec: self._new_encoder(sender.codec)}
         self.need_keyframe(sender.codec)
+
+    def encodes(self, codec: str) -> bool:
+        """Return whether somebody watches in a codec."""
+        return codec in self._encoders
+
+    def note_decoding(self, took_us: int) -> None:
+        """Count the time that a picture took to decode; on the decoder's thread."""
+        self.decode_us += took_us
 
     def leave(self, name: str) -> None:
         """Send nothing more to a viewer; one that is not there is ignored."""

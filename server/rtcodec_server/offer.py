@@ -62,6 +62,9 @@ def read_subscriber_offer(
         RemoteProtocolError: If the offer is malformed.
     """
     description = read_sdp(offer)
+    if carrier is Carrier.DATA:
+        _only_channel(description)
+        return description
     n_channels = 0 if carrier is Carrier.OWN else 1
     wanted = ("recvonly", "sendrecv")
     _only_video(description, wanted=wanted, role="subscriber", n_channels=n_channels)
@@ -85,6 +88,14 @@ def _check_model(parameters: dict[str, str], model_id: str) -> None:
         check_latent_offer(parameters, model_id)
     except RemoteProtocolError as error:
         raise Unprocessable(str(error)) from error
+
+
+def _only_channel(description: Description) -> None:
+    """Check that data channels are all that is offered."""
+    if [media.kind for media in description.media] != ["application"]:
+        raise Unprocessable(
+            "latents are to come over a data channel, and the offer has more or less"
+        )
 
 
 def _only_video(

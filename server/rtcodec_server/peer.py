@@ -78,7 +78,8 @@ class Peer(ABC):
         if fragment.ufrag is not None and fragment.ufrag != self.remote_ufrag:
             raise Unprocessable("ICE restarts are not supported")
         is_complete = fragment.is_complete
-        default_mid = self.connection.getTransceivers()[0].mid
+        sections = [*self.connection.getTransceivers(), self.connection.sctp]
+        default_mid = next(section.mid for section in sections if section is not None)
         for entry in fragment.candidates:
             if self._n_candidates >= MAX_CANDIDATES or not self._candidates.permits(entry.text):
                 is_complete = False  # the peer's own checks may still come from there

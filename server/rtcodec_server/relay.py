@@ -21,6 +21,7 @@ from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.transcoder import TranscodeCounters
 from rtcodec.webrtc.video_sender import VideoSender
+from rtcodec_server.aside import AsideMeter
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.engine_load import EngineLoad
 from rtcodec_server.event import RelayEvent
@@ -79,6 +80,7 @@ class Relay:
             on_room_ended=self._room_ended,
             tell=self._tell,
         )
+        self._aside = AsideMeter()
         self.legacy_gone: dict[str, TranscodeCounters] = {}
         "Codec -> figures of encoders in rooms that are no more."
         self.recordings = Recordings(settings.record, tell=self._tell)
@@ -241,14 +243,16 @@ class Relay:
             offer, model_id=model_id, ordinary=ordinary, carrier=carrier
         )
         self._check_watched(room)
-        video = description.of_kind("video")[0]
-        if carrier is Carrier.OWN and video.latent_parameters is None:
-            codec = choose_codec(video, ordinary)
+        videos = description.of_kind("video")  # one, or none where a data channel carries latents
+        if carrier is Carrier.OWN and videos[0].latent_parameters is None:
+            codec = choose_codec(videos[0], ordinary)
             assert codec is not None  # read_subscriber_offer
+            self._check_viewer(room, codec)
             return await self._subscribe_ordinary(room, offer, description, codec)
         name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
         sender = LatentSender(
             carrier=carrier,
+            max_frames=1 if carrier is Carrier.DATA else 2,  # beside the one on its way out
             on_sent=_report_sent,
             on_dropped=_report_unsent,
             on_pli=lambda: self._on_pli(entry, name),
@@ -379,6 +383,17 @@ class Relay:
             if isinstance(stream, Stream):
                 self.load.check_watched(room, stream, now_us=monotonic_us())
 
+    def _check_viewer(self, room: str, codec: str) -> None:
+        """Let somebody watch in a codec in which somebody does, or that there is room for."""
+        entry = next((entry for entry in self.rooms if entry.name == room), None)
+        stream = None if entry is None else entry.stream
+        if stream is None and room not in self.forwards:
+            return  # there is nothing to see yet
+        wants = None if entry is None else entry.audience
+        if wants is None or not wants.encodes(codec):
+            is_decoded = not (isinstance(stream, Stream) or (wants is not None and wants.is_wanted))
+            self.load.check_viewer(room, is_decoded=is_decoded, now_us=monotonic_us())
+
     def _new_room(self, name: str) -> Room:
         room = Room(name, LegacyAudience(self.settings.legacy))
         if (forward := self.forwards.get(name)) is not None:
@@ -435,7 +450,9 @@ class Relay:
         self.occupancy.listen(now_us)
         rooms = [(room.name, room.stream) for room in self.rooms]
         self.load.advance(
-            [(room, stream) for room, stream in rooms if isinstance(stream, Stream)], now_us=now_us
+            [(room, stream) for room, stream in rooms if isinstance(stream, Stream)],
+            aside=self._aside.advance((room.audience for room in self.rooms), now_us=now_us),
+            now_us=now_us,
         )
 
     # ---- what subscribers say

@@ -46,8 +46,11 @@ class WatchingPeer(Peer, Generic[Sender]):
         Raises:
             RemoteProtocolError: If the offer cannot be answered.
         """
-        self.sender.attach(self.connection)
+        self._attach()
         return await self._negotiate(offer, description, model_id)
+
+    def _attach(self) -> None:
+        self.sender.attach(self.connection)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -63,7 +66,7 @@ class SubscriberPeer(WatchingPeer[LatentSender]):
         self.wish = ANY_LAYER
         "Which layer it asked for."
         self._channel: MessageChannel | None = None
-        if sender.carrier is not Carrier.OWN:  # a browser's page has no way into RTCP
+        if sender.carrier is not Carrier.OWN:  # the page of a browser has no way into RTCP
             self._channel = MessageChannel(
                 self.connection,
                 max_bytes=MAX_REPORT_BYTES,
@@ -99,6 +102,13 @@ class SubscriberPeer(WatchingPeer[LatentSender]):
         if self._channel is not None:
             self._channel.guard()
         return answer
+
+    def _attach(self) -> None:
+        if self.sender.carrier is Carrier.DATA:
+            assert self._channel is not None
+            self.sender.attach_channel(self._channel)
+        else:
+            super()._attach()
 
     async def close(self) -> None:
         """Drop what waits to be sent and close the connection."""

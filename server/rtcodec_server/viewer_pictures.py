@@ -63,6 +63,7 @@ class ViewerPictures:
                 size,
                 self._calls,
                 on_picture=lambda planes, pts: self.audience.put(planes, pts),
+                on_busy=self.audience.note_decoding,
             )
         self._pictures.put(frame, pts, is_shown=is_shown)
 

@@ -19,7 +19,7 @@ from rtcodec.engine.api import EncodeJob  # noqa: E402
 from rtcodec.engine.loader import open_engine  # noqa: E402
 from rtcodec_engines.batching import BUCKETS  # noqa: E402
 from rtcodec_engines.best_frames import best_frames, plain_frames  # noqa: E402
-from rtcodec_engines.device import CudaDevice  # noqa: E402
+from rtcodec_engines.cuda import CudaDevice  # noqa: E402
 from rtcodec_engines.torch_engine import TorchEngine  # noqa: E402
 
 pytestmark = [

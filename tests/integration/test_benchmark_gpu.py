@@ -12,7 +12,7 @@ from benchmarks import gpu  # noqa: E402
 from benchmarks._gpu_record import record  # noqa: E402
 from rtcodec.errors import InputError  # noqa: E402
 
-ENGINE_STAGES = "engine_parity,operations,streams,switches,tensorrt"
+ENGINE_STAGES = "engine_parity,operations,profile,streams,switches,tensorrt"
 
 
 def rehearse(out: Path, *options: str) -> int:
@@ -38,6 +38,9 @@ def test_every_stage_of_the_engine_runs_on_a_cpu(tmp_path: Path) -> None:
     assert len(roofline) == len(rows)
     assert all(row["gb_per_s"] > 0 and row["of_peak"] is None for row in roofline)
     assert found["operations"]["n64"]["memory"]["weights_bytes"] > 1e6
+    kernels = found["profile"]["operations"]
+    assert set(kernels) == {row["operation"] for row in rows}
+    assert all(0 < row["part"] <= 1 and row["launches"] > 0 for row in kernels["encode_delta"])
     assert found["streams"]["n64"][0]["streams"] == 1
     assert set(found["switches"]) == {"nothing off", "graphs", "kernels", "graphs,kernels"}
     assert "skipped" in found["tensorrt"] or torch.cuda.is_available()

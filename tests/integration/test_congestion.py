@@ -22,6 +22,7 @@ from rtcodec.webrtc import (
     create_offer,
     new_connection,
 )
+from rtcodec.webrtc.aiortc_patch import DirectSenderPort
 from rtcodec.webrtc.transport_feedback import FEEDBACK_FORMAT, FeedbackPacket
 from support.relay import MovingTrack, relay, until
 
@@ -49,7 +50,7 @@ async def call(*, feedback: bool = True) -> AsyncIterator[tuple[LatentSender, La
         assert all((line in answer) == feedback for line in TWCC_LINES)
         await accept_answer(there, answer)
         port = sender._port
-        assert port is not None
+        assert isinstance(port, DirectSenderPort)
         await until(lambda: port.is_running)  # only two frames wait for that
         yield sender, await ready
     finally:
@@ -118,7 +119,7 @@ async def test_feedback_that_is_none_changes_nothing() -> None:
     async with call() as (sender, _):
         await send(sender, 4)
         await until(lambda: sender.available_bps is not None)
-        assert sender._port is not None
+        assert isinstance(sender._port, DirectSenderPort)
         way = sender._port.way
         before = way.estimator.bps
         way.hear(FeedbackPacket(fmt=FEEDBACK_FORMAT, ssrc=1, media_ssrc=2, fci=b"\0" * 8))
@@ -161,7 +162,7 @@ async def test_a_lost_packet_is_rebuilt_where_asking_again_would_take_too_long(
         await send(sender, 4)
         await until(lambda: sender.available_bps is not None)
         port = sender._port
-        assert port is not None
+        assert isinstance(port, DirectSenderPort)
         monkeypatch.setattr(type(port.way.estimator), "loss", 0.1)
         monkeypatch.setattr(type(port.way.estimator), "rtt_us", 300_000)
         await send(sender, 2)  # from the first parity on payloads are remembered

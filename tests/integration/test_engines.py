@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.spatial_model import with_spatial, without_spatial
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.decoder import FrameDecoder
@@ -24,6 +23,7 @@ from rtcodec.quality import picture_psnr
 from rtcodec_engines import pipeline
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import noise, picture, same_picture
+from support.spatial_model import with_spatial, without_spatial
 
 USABLE = [name for name in ENGINES if probe_engine(name).usable]
 MODELS = {
@@ -151,7 +151,7 @@ def test_threads_may_share_an_engine(engines: dict[str, Engine]) -> None:
 @pytest.mark.parametrize("name", USABLE)
 def test_old_sizes_are_forgotten_and_come_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "KEPT_SIZES", 1)
-    engine = open_engine(name, find_bundle("n64"))
+    engine = open_engine(name, without_spatial(find_bundle("n64")))
     assert isinstance(engine, GraphEngine)
     for width in (64, 128, 64):
         state = engine.open_state(width, 64)

@@ -22,6 +22,7 @@ from support.workers import crew
 pytestmark = needs_chromium
 
 STATE = "document.querySelector('#state').textContent"
+GRAFANA = "https://grafana.example.org/d/rtcodec?var-instance=a"
 SIZE = "640 \u00d7 360"
 OVER = "document.querySelector('#over').innerText"
 MESSAGE = "document.querySelector('#message').innerText"
@@ -50,13 +51,15 @@ async def publish(tab: Tab) -> None:
 
 
 @asynccontextmanager
-async def relay_url(n_workers: int) -> AsyncIterator[str]:
+async def relay_url(n_workers: int, folder: Path) -> AsyncIterator[str]:
     """A relay of one process, or of several."""
     if n_workers == 1:
-        async with relay(qp=10) as (server, _):
+        async with relay(qp=10, grafana_url=GRAFANA) as (server, _):
             yield server.url
     else:
-        async with crew("--qp", "10", "--workers", str(n_workers)) as several:
+        config = folder / "relay.toml"
+        config.write_text(f'qp = 10\nworkers = {n_workers}\ngrafana_url = "{GRAFANA}"\n')
+        async with crew("--config", str(config)) as several:
             yield several.url
 
 
@@ -66,7 +69,7 @@ async def test_a_tab_publishes_another_watches_and_the_dashboard_shows_it(
 ) -> None:
     """Leaves screenshots in $TEST_ARTEFACTS, or else beside the profile."""
     artefacts = Path(os.environ.get("TEST_ARTEFACTS", tmp_path))
-    async with relay_url(n_workers) as url, browser(tmp_path / "profile") as chromium:
+    async with relay_url(n_workers, tmp_path) as url, browser(tmp_path / "profile") as chromium:
         publisher = await chromium.open(f"{url}/publish/studio")
         await publish(publisher)
         watcher = await chromium.open(f"{url}/watch/studio")
@@ -90,6 +93,8 @@ async def test_a_tab_publishes_another_watches_and_the_dashboard_shows_it(
         await dashboard.until(f"document.querySelector('#rooms tr').innerText.includes('{SIZE}')")
         await dashboard.until("document.querySelectorAll('#charts path').length >= 3")
         await dashboard.until("document.querySelector('#people').rows.length === 2")
+        assert await dashboard.evaluate("document.querySelector('#grafana').href") == GRAFANA
+        assert await dashboard.evaluate("document.querySelector('#grafana').checkVisibility()")
         if n_workers > 1:
             await dashboard.until("document.querySelector('#processes').innerText.includes('up')")
         for name, tab in (("publish", publisher), ("watch", watcher), ("dashboard", dashboard)):
@@ -172,6 +177,7 @@ async def test_a_token_is_asked_for_and_a_wrong_one_refused_in_words(tmp_path: P
         await enter_token(dashboard, token_for(admin=True))
         await dashboard.until("document.querySelector('#rooms').rows.length === 2")
         await dashboard.until("!document.querySelector('#load-card').hidden")
+        assert await dashboard.evaluate("document.querySelector('#grafana').hidden")
 
 
 async def enter_token(tab: Tab, token: str) -> None:
@@ -218,6 +224,49 @@ def write_clip(path: Path, *, n_frames: int) -> None:
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+WANTED = """(() => {
+  const { setParameters } = RTCRtpSender.prototype;
+  RTCRtpSender.prototype.setParameters = function (parameters) {
+    window.wanted = parameters.encodings[0];
+    return setParameters.call(this, parameters);
+  };
+})()"""
+"Keeps what the page last asked of its sender."
+
+
+async def test_size_and_rate_are_changed_while_a_camera_is_published(tmp_path: Path) -> None:
+    async with relay() as (server, client), browser(tmp_path) as chromium:
+        watch = await client.watch("room")
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await tab.evaluate(WANTED)
+        await publish(tab)
+        tiles = "document.querySelector('#tiles').innerText"
+        await tab.until(f"{tiles}.includes('{SIZE}')")
+        assert await tab.evaluate("document.querySelector('#preview').videoWidth") == 640
+        for field, value in (("height", "180"), ("bitrate", "300")):
+            await tab.evaluate(
+                f"(() => {{ const field = document.querySelector('#{field}');"
+                f" field.value = '{value}';"
+                " field.dispatchEvent(new Event('change', { bubbles: true })); })()"
+            )
+        await tab.until("window.wanted?.maxBitrate === 300_000")
+        await tab.until(f"{tiles}.includes('320 \u00d7 180')")
+        already = len(watch.frames)
+        await until(lambda: len(watch.frames) >= already + 10, timeout_s=TIMEOUT_S)
+        assert not tab.complaints
+
+
+async def test_a_screen_is_published(tmp_path: Path) -> None:
+    async with relay() as (server, client), browser(tmp_path) as chromium:
+        watch = await client.watch("room")
+        tab = await chromium.open(f"{server.url}/publish/room")
+        await tab.press("input[value=screen]")
+        await publish(tab)
+        await tab.until("document.querySelector('#preview').videoWidth > 0")
+        await until(lambda: len(watch.frames) >= 3, timeout_s=TIMEOUT_S)
+        assert not tab.complaints
 
 
 async def test_a_refused_camera_is_explained(tmp_path: Path) -> None:

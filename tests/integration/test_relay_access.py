@@ -163,6 +163,7 @@ async def test_an_admin_sees_the_rooms_that_the_token_covers(client: RelayClient
         async with client.http.get("/api/rooms", headers=headers) as response:
             document = await response.json()
             seen[pattern] = ([room["room"] for room in document["rooms"]], "total" in document)
+            assert ("grafana_url" in document) == ("total" in document)
     assert seen == {"*": (["room"], True), "room": (["room"], False), "other": ([], False)}
     async with client.http.get(
         "/metrics", headers={"Authorization": f"Bearer {token_for('*', admin=True)}"}

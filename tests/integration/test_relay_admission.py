@@ -10,6 +10,7 @@ from rtcodec.engine.null import NullEngine
 from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import ServerConfig
+from support.ordinary import view, viewer_offer
 from support.relay import SDP, MovingTrack, RelayClient, until
 
 SIZE = (160, 96)
@@ -69,6 +70,23 @@ async def test_a_publisher_that_the_engine_has_no_room_for_is_503_with_retry_aft
         text = await metrics(client)
         assert "rtcodec_admission_refused_total 1.0" in text
         assert "rtcodec_engine_load " in text
+
+
+async def test_what_ordinary_viewers_cost_is_load_and_the_first_in_a_codec_needs_room() -> None:
+    async with slow_relay(0.001) as (server, client, _):
+        load = server.relay.load
+        await client.publish("room", MovingTrack(*SIZE))
+        viewer = await view(client, "room", ["VP8"])
+        await until(lambda: len(viewer.frames) >= 3 and load.aside.encode_s > 0)
+        host = server.relay.host
+        assert host is not None
+        assert host.capacity is not None
+        assert load.present >= host.capacity.load(0.0, aside=load.aside) > 0
+        load.admission.limit = 1e-9  # full
+        await view(client, "room", ["VP8"])  # costs no encoder more
+        _, offer = await viewer_offer(client, ["H264"])
+        status, _, detail = await refusal(client, "/whep/room", offer)
+        assert (status, "no room" in detail) == (503, True)
 
 
 async def test_who_watches_what_is_coded_already_is_let_in_and_what_is_not_needs_room() -> None:

@@ -14,7 +14,7 @@ from rtcodec_server.publisher_peer import PublisherPeer
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.subscriber_peer import SubscriberPeer
 from support.relay import MovingTrack, RelayClient, relay, until
-from support.tab import watch_as_tab
+from support.tab import watch_as_tab, watch_by_channel
 
 
 @pytest.fixture
@@ -84,6 +84,21 @@ async def test_nothing_of_a_tab_that_left_waits_for_the_garbage_collector() -> N
         (subscriber,) = server.relay.subscribers_of("room")
         left = parts(subscriber) | {"sctp": weakref.ref(subscriber.connection.sctp)}
         del subscriber
+        await leave(client, tab.path, left)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_nothing_of_a_data_channel_with_latents_waits_for_the_garbage_collector() -> None:
+    async with relay() as (server, client):
+        await client.publish("room", MovingTrack(160, 96))
+        tab = await watch_by_channel(client, "room")
+        await until(lambda: len(tab.frames) >= 3)
+        (subscriber,) = server.relay.subscribers_of("room")
+        found = (subscriber, subscriber.sender, subscriber.sender._port, subscriber._channel)
+        sctp = subscriber.connection.sctp
+        left = {type(part).__name__: weakref.ref(part) for part in (*found, sctp)}
+        assert len(left) == 5
+        del subscriber, found, sctp
         await leave(client, tab.path, left)
 
 

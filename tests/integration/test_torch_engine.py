@@ -1,6 +1,6 @@
 """The GPU engine, on a CPU: the same integers as the other engines, whatever the batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: torch)")
-
-from support.spatial_model import with_spatial, without_spatial  # noqa: E402
 
 from rtcodec.bundle import Bundle, find_bundle  # noqa: E402
 from rtcodec.codec.decoder import FrameDecoder  # noqa: E402
@@ -24,9 +22,14 @@ from rtcodec.errors import EngineError, LocalProtocolError, Overloaded  # noqa: 
 from rtcodec.quality import picture_psnr  # noqa: E402
 from rtcodec.types import Planes  # noqa: E402
 from rtcodec_engines import torch_engine  # noqa: E402
-from rtcodec_engines.device import CpuDevice, Fault, fault_of  # noqa: E402
+from rtcodec_engines.batch_rows import KEEP  # noqa: E402
+from rtcodec_engines.batching import Request  # noqa: E402
+from rtcodec_engines.best_frames import plain_frames  # noqa: E402
+from rtcodec_engines.device import Arrays, CpuDevice, CpuLane, Fault, Lane, fault_of  # noqa: E402
+from rtcodec_engines.tensor.slab import Slab  # noqa: E402
 from rtcodec_engines.torch_engine import CpuTorchEngine, TorchEngine  # noqa: E402
 from support.pictures import noise, picture, same_picture  # noqa: E402
+from support.spatial_model import with_spatial, without_spatial  # noqa: E402
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 5
 MODELS = {
@@ -361,6 +364,126 @@ def test_weights_that_do_not_fit_are_told() -> None:
     with pytest.raises(EngineError, match="the model does not fit: CUDA out of memory"):
         TorchEngine(find_bundle("n64"), device=CpuDevice(), frames=no_room)
     assert fault_of(MemoryError()) is Fault.MEMORY
+
+
+class FailingLane(CpuLane):
+    """Fails when it is told to, with a batch half done."""
+
+    error: Exception | None = None
+    of: str | None = None
+    "The operation that fails; None for all."
+
+    def launch(self, key: Any) -> None:
+        self._fails = self.error is not None and self.of in (None, key[0])
+        super().launch(key)
+
+    def wait(self) -> Arrays:
+        if self.error is not None and self._fails:
+            raise self.error
+        return super().wait()
+
+
+class FailingDevice(CpuDevice):
+    """Has one such lane."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.its = FailingLane()
+
+    def lane(self) -> Lane:
+        return self.its
+
+
+def test_what_a_failed_batch_was_to_store_is_leant_on_by_nobody(bundle: Bundle) -> None:
+    device = FailingDevice()
+    engine = TorchEngine(bundle, device=device, frames=plain_frames, states=2)
+    still = picture(64, 64)
+    writer, reader = (engine.open_state(64, 64) for _ in range(2))
+
+    def encode(reference: int | None, store: int) -> EncodeOutput:
+        return engine.encode([EncodeJob(writer, still, 30, reference, store)])[0]
+
+    def decode(output: EncodeOutput, reference: int | None, store: int) -> None:
+        job = DecodeJob(
+            reader, output.z, output.symbols, 30, 64, 64, reference, store,
+            spatial=output.is_spatial,
+        )  # fmt: skip
+        engine.decode([job])
+
+    decode(encode(None, 0), None, 0)
+    delta = encode(0, 1)
+    decode(delta, 0, 1)
+    device.its.error = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(EngineError, match="out of memory"):
+        encode(0, 1)
+    with pytest.raises(EngineError, match="out of memory"):
+        decode(delta, 0, 1)
+    device.its.error = None
+    with pytest.raises(EngineError, match="lost in a failed batch"):
+        decode(delta, 1, 2)
+    assert not encode(1, 2).is_delta  # alone, as one of a new scene
+    assert encode(0, 1).is_delta
+    decode(delta, 0, 1)
+    decode(delta, 1, 2)  # what was stored again is good again
+    engine.close()
+
+
+def test_a_new_scene_that_is_not_stored_is_leant_on_by_nobody() -> None:
+    device = FailingDevice()
+    bundle = with_spatial(find_bundle("n64"))
+    engine = TorchEngine(bundle, device=device, frames=plain_frames, states=2)
+    state = engine.open_state(64, 64)
+    known, scene = noise(64, 64), picture(64, 64)
+    engine.encode([EncodeJob(state, known, 30, store=0)])
+    device.its.error, device.its.of = torch.OutOfMemoryError("CUDA out of memory"), KEEP
+    with pytest.raises(EngineError, match="out of memory"):
+        engine.encode([EncodeJob(state, scene, 30, reference=0, store=1)])
+    device.its.error = None
+    assert engine.encode([EncodeJob(state, scene, 30, reference=1, store=1)])[0].is_spatial
+    assert engine.encode([EncodeJob(state, scene, 30, reference=1)])[0].is_delta
+    engine.close()
+
+
+def test_rows_of_a_stream_that_is_closed_wait_for_what_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = CpuTorchEngine(find_bundle("n64"), states=1)
+    state = engine.open_state(64, 64)
+    run = engine.batching.run
+
+    def run_slowly(requests: Sequence[Request]) -> list[Any]:
+        engine.close_state(state)
+        with pytest.raises(Overloaded):
+            engine.open_state(64, 64)
+        return run(requests)
+
+    monkeypatch.setattr(engine.batching, "run", run_slowly)
+    engine.encode([EncodeJob(state, noise(64, 64), 30, store=0)])
+    monkeypatch.undo()
+    engine.open_state(64, 64)
+    engine.close()
+
+
+def test_sizes_that_nobody_uses_give_way_to_one_that_somebody_wants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = CpuTorchEngine(find_bundle("n64"), states=1)
+    for width in (64, 128):
+        engine.close_state(engine.open_state(width, 64))
+
+    def slab(size: tuple[int, int], **given: Any) -> Slab:
+        if len(engine.sizes) > n_fit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Slab(size, **given)
+
+    monkeypatch.setattr(torch_engine, "Slab", slab)
+    n_fit = 0
+    used = engine.open_state(192, 64)
+    assert engine.sizes == ((64, 192),)
+    with pytest.raises(EngineError, match="out of memory"):
+        engine.open_state(256, 64)
+    engine.encode([EncodeJob(used, noise(192, 64), 30)])  # the others go on
+    engine.close()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

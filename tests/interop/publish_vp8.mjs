@@ -7,7 +7,11 @@
 
 import { readFileSync } from "node:fs";
 import {
-  MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters, RtpHeader, RtpPacket,
+  MediaStreamTrack,
+  RTCPeerConnection,
+  RTCRtpCodecParameters,
+  RtpHeader,
+  RtpPacket,
 } from "werift";
 
 const CLOCK = 90000;
@@ -19,9 +23,12 @@ const [url, file, token] = process.argv.slice(2);
 function* framesOf(ivf) {
   if (ivf.toString("ascii", 0, 4) !== "DKIF") throw Error("not an IVF file");
   const ticks = (CLOCK * ivf.readUInt32LE(20)) / ivf.readUInt32LE(16);
-  for (let at = ivf.readUInt16LE(6); at < ivf.length; ) {
+  for (let at = ivf.readUInt16LE(6); at < ivf.length;) {
     const size = ivf.readUInt32LE(at);
-    yield { time: Number(ivf.readBigUInt64LE(at + 4)) * ticks, data: ivf.subarray(at + 12, at + 12 + size) };
+    yield {
+      time: Number(ivf.readBigUInt64LE(at + 4)) * ticks,
+      data: ivf.subarray(at + 12, at + 12 + size),
+    };
     at += 12 + size;
   }
 }
@@ -40,7 +47,9 @@ function packetsOf({ time, data }, ssrc) {
       marker: at + MAX_BYTES >= data.length,
     });
     const descriptor = Buffer.from([at === 0 ? 0x10 : 0]); // S: the frame starts here
-    packets.push(new RtpPacket(header, Buffer.concat([descriptor, data.subarray(at, at + MAX_BYTES)])));
+    packets.push(
+      new RtpPacket(header, Buffer.concat([descriptor, data.subarray(at, at + MAX_BYTES)])),
+    );
   }
   return packets;
 }

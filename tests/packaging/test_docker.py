@@ -270,6 +270,7 @@ def test_the_relay_of_the_compose_file_starts_with_its_settings() -> None:
     assert config.record.directory == Path("/recordings")
     assert config.record.rooms == ()
     assert config.log_format == "json"
+    assert config.grafana_url.endswith(f"/d/{dashboard()['uid']}")
     config.check_reachable()
     assert service["command"][0] == "serve"
 

@@ -68,6 +68,9 @@ class Tab:
 
     browser: "Browser"
     session: str
+    workers: list[str] = field(default_factory=list)
+    "Sessions of its workers, where it was told to attach to them."
+
     complaints: list[str] = field(default_factory=list)
     "Errors on its console, violations of its policy, exceptions that nobody caught."
 
@@ -163,6 +166,8 @@ class Browser:
                 elif not answer.done():
                     answer.set_result(document["result"])
             elif (tab := self._tabs.get(document.get("sessionId", ""))) is not None:
+                if document["method"] == "Target.attachedToTarget":
+                    tab.workers.append(document["params"]["sessionId"])
                 tab.complaints += _complaints(document["method"], document["params"])
 
 

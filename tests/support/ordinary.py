@@ -107,6 +107,19 @@ async def view(
     client: RelayClient, room: str, codecs: Sequence[str] = ("VP8",), *, audio: bool = False
 ) -> Viewer:
     """Watch a room over WHEP as a peer that decodes *codecs* and no other."""
+    viewer, offer = await viewer_offer(client, codecs, audio=audio)
+    async with client.http.post(f"/whep/{room}", data=offer, headers=SDP) as response:
+        viewer.answer = await response.text()
+        assert response.status == 201, viewer.answer
+        viewer.path = urljoin(f"/whep/{room}", response.headers["Location"])
+    await accept_answer(viewer.connection, viewer.answer)
+    return viewer
+
+
+async def viewer_offer(
+    client: RelayClient, codecs: Sequence[str], *, audio: bool = False
+) -> tuple[Viewer, str]:
+    """Make a viewer that decodes *codecs* and no other, and what it offers."""
     connection = client.new_connection()
     if audio:
         connection.addTransceiver("audio", direction="recvonly")
@@ -118,10 +131,4 @@ async def view(
     transceiver.setCodecPreferences(wanted + rtx)
     viewer = Viewer(connection)
     connection.on("track", viewer.on_track)
-    offer = await create_offer(connection, loopback_only=True)
-    async with client.http.post(f"/whep/{room}", data=offer, headers=SDP) as response:
-        viewer.answer = await response.text()
-        assert response.status == 201, viewer.answer
-        viewer.path = urljoin(f"/whep/{room}", response.headers["Location"])
-    await accept_answer(connection, viewer.answer)
-    return viewer
+    return viewer, await create_offer(connection, loopback_only=True)

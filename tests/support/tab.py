@@ -1,20 +1,48 @@
-"""A subscriber as a browser's page is one: latents in VP8, reports by data channel."""
+"""A subscriber as a page of a browser is one: latents in VP8 or by data channel, reports too."""
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtp import RtpPacket
 
+from rtcodec.bitstream.packet import Packet, PacketHeader, read_packet
+from rtcodec.packet.depacketizer import Depacketizer, ReceivedFrame
 from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
+from rtcodec.packet.payload import Payload, read_payload
 from rtcodec.packet.vp8_carrier import CarriedFrame, read_carried
-from rtcodec.webrtc import accept_answer, create_offer
+from rtcodec.webrtc import LatentFrame, accept_answer, create_offer
 from rtcodec.webrtc.aiortc_patch import payload_data
 from rtcodec.webrtc.intake import Intake
+from rtcodec_client.load.link import Link
 from support.relay import SDP, RelayClient
+
+Carried = TypeVar("Carried", CarriedFrame, ReceivedFrame)
+
+
+def header_of(packets: tuple[bytes, ...]) -> PacketHeader:
+    """Return the header of a frame's first packet."""
+    packet = read_packet(packets[0])
+    assert isinstance(packet, Packet)
+    return packet.header
+
+
+def number_of(packets: tuple[bytes, ...]) -> int:
+    """Return the number of a frame, modulo 65536."""
+    return header_of(packets).frame_number
+
+
+def same_frames(tab: Sequence[Carried], watch: Sequence[LatentFrame]) -> list[Carried]:
+    """Return the frames of a tab that a watcher has too; check that their bytes are the same."""
+    seen = {number_of(frame.packets): frame.packets for frame in watch if frame.packets}
+    both = [frame for frame in tab if number_of(frame.packets) in seen]
+    for frame in both:
+        assert frame.packets == seen[number_of(frame.packets)]
+    return both
 
 
 class _NoDecoder:
@@ -78,6 +106,64 @@ class TabPeer:
         """Tell the relay which frames are held."""
         assert self.channel is not None
         self.channel.send(write_report(report))
+
+
+@dataclass
+class ChannelPeer:
+    """A subscription whose latents come over its data channel, and what came."""
+
+    connection: RTCPeerConnection
+    channel: RTCDataChannel
+    path: str = ""
+    sizes_bytes: list[int] = field(default_factory=list)
+    "Of the messages."
+
+    payloads: dict[int, dict[int, Payload]] = field(default_factory=dict)
+    "By delivery, as long as that does not wrap, and index."
+
+    def take(self, message: bytes) -> None:
+        """Read a message that came."""
+        payload = read_payload(message)
+        self.sizes_bytes.append(len(message))
+        self.payloads.setdefault(payload.delivery, {})[payload.index] = payload
+
+    @property
+    def frames(self) -> list[ReceivedFrame]:
+        """The frames that came whole, in the order they were sent in."""
+        depacketizer = Depacketizer()
+        found = []
+        for _, parts in sorted(self.payloads.items()):
+            frame = depacketizer.depacketize([parts[index] for index in sorted(parts)])
+            if frame is not None and frame.is_complete:
+                found.append(frame)
+        return found
+
+
+async def offer_channel(client: RelayClient, *, video: bool = False) -> tuple[ChannelPeer, str]:
+    """Make a connection that wants nothing but a data channel, and its offer."""
+    connection = client.new_connection()
+    if video:
+        connection.addTransceiver("video", direction="recvonly")
+    channel = connection.createDataChannel("latents", ordered=False, maxRetransmits=1)
+    peer = ChannelPeer(connection, channel)
+    channel.on("message", peer.take)
+    return peer, await create_offer(connection, loopback_only=True)
+
+
+async def watch_by_channel(
+    client: RelayClient, room: str, query: str = "", link: Link | None = None
+) -> ChannelPeer:
+    """Subscribe to a room's latents by data channel, perhaps through a bad network."""
+    peer, offer = await offer_channel(client)
+    url = f"/whep/{room}?carrier=data{query}"
+    async with client.http.post(
+        url, data=link.lead_offer(offer) if link else offer, headers=SDP
+    ) as response:
+        answer = await response.text()
+        assert response.status == 201, answer
+        peer.path = response.headers["Location"]
+    await accept_answer(peer.connection, link.lead_answer(answer, "127.0.0.1") if link else answer)
+    return peer
 
 
 async def offer_as_tab(

@@ -101,6 +101,17 @@ def several(pool: ThreadPoolExecutor, batching: Batching, xs: Sequence[int]) -> 
     return [pool.submit(batching.run, [request(x)]) for x in xs]
 
 
+def taken_by(
+    first: Request, pool: ThreadPoolExecutor, batching: Batching, faults: Faults
+) -> Future[Any]:
+    """Let a request have the only lane, until `may_end` is set."""
+    faults.may_end.clear()
+    running = pool.submit(batching.run, [first])
+    while not faults.launched:
+        running.done()
+    return running
+
+
 def out_of_memory(least: int) -> Callable[[int], None]:
     def launch(bucket: int) -> None:
         if bucket >= least:
@@ -124,10 +135,7 @@ def test_one_call_with_many_frames_is_one_batch() -> None:
 def test_what_comes_while_lanes_are_busy_goes_together() -> None:
     faults = Faults()
     with doubling(faults) as batching, ThreadPoolExecutor(16) as pool:
-        faults.may_end.clear()
-        first = pool.submit(batching.run, [request(1)])
-        while not faults.launched:  # until the only lane is taken
-            first.done()
+        first = taken_by(request(1), pool, batching, faults)
         rest = several(pool, batching, range(2, 8))
         while batching.waiting < 6:
             pass
@@ -160,7 +168,7 @@ def test_a_request_may_become_another() -> None:
         inputs["x"][k] = 50
 
     second = Again("other", fill, lambda outputs, k: int(outputs["y"][k]))
-    first = Request("double", 1, fill, lambda outputs, k: second)
+    first = Request("double", 1, fill, lambda outputs, k: None, again=lambda outputs, k: second)
     with doubling(faults) as batching:
         assert batching.run([first, request(2)]) == [100, 4]
 
@@ -189,10 +197,7 @@ def test_without_memory_for_one_frame_it_is_refused_and_others_go_on() -> None:
 def test_a_device_that_goes_fails_everybody_at_once(when: str) -> None:
     faults = Faults()
     with doubling(faults) as batching, ThreadPoolExecutor(8) as pool:
-        faults.may_end.clear()
-        first = pool.submit(batching.run, [request(1)])
-        while not faults.launched:
-            first.done()
+        first = taken_by(request(1), pool, batching, faults)
         rest = several(pool, batching, range(2, 6))
         while batching.waiting < 4:
             pass
@@ -220,16 +225,72 @@ def test_a_device_may_go_while_a_program_is_prepared() -> None:
             batching.run([request(9)])
 
 
-def test_one_wrong_frame_harms_nobody_else() -> None:
-    faults = Faults()
+def wrong(state: int, *, when: str) -> Request:
+    """A request that fails alone."""
 
     def fill(inputs: Arrays, k: int) -> None:
-        inputs["x"][k] = np.zeros(3)
+        inputs["x"][k] = np.zeros(3) if when == "fill" else 1
 
+    def finish(outputs: Arrays, k: int) -> Any:
+        return outputs["nothing"]
+
+    return Request("double", state, fill, finish)
+
+
+@pytest.mark.parametrize("when", ["fill", "finish"])
+def test_one_wrong_frame_harms_none_of_its_batch(when: str) -> None:
+    faults = Faults()
+    with doubling(faults) as batching, ThreadPoolExecutor(4) as pool:
+        taken_by(request(0), pool, batching, faults)
+        alone = pool.submit(batching.run, [wrong(1, when=when)])
+        while batching.waiting < 1:
+            pass
+        others = several(pool, batching, [2, 3])
+        while batching.waiting < 3:
+            pass
+        faults.may_end.set()
+        assert [f.result(WAIT_S) for f in others] == [[4], [6]]
+        error = alone.exception(WAIT_S)
+        assert type(error) is EngineError
+        assert str(error).startswith("a program failed: ")
+        assert batching.run([request(1)]) == [2]  # its state is free again
+    assert faults.launched == [1, 4, 1]
+
+
+def test_a_batch_of_nothing_but_wrong_frames_is_not_launched() -> None:
+    faults = Faults()
     with doubling(faults) as batching:
         with pytest.raises(EngineError, match="a program failed: setting an array"):
-            batching.run([Request("wrong", 1, fill, lambda outputs, k: None)])
+            batching.run([wrong(1, when="fill"), wrong(2, when="fill")])
         assert batching.run([request(3)]) == [6]
+    assert faults.launched == [1]
+
+
+def test_rows_are_finished_by_those_who_wait_for_them() -> None:
+    finished_on: list[str] = []
+
+    def finish(outputs: Arrays, k: int) -> None:
+        finished_on.append(threading.current_thread().name)
+
+    with doubling(Faults()) as batching, ThreadPoolExecutor(1, "caller") as pool:
+        given = Request("double", 1, request(1).fill, finish)
+        pool.submit(batching.run, [given]).result(WAIT_S)
+    assert finished_on == ["caller_0"]
+
+
+def test_a_lane_keeps_nothing_once_it_is_closed() -> None:
+    kept: list[CpuLane] = []
+
+    class Kept(CpuDevice):
+        def lane(self) -> Lane:
+            kept.append(CpuLane())
+            return kept[-1]
+
+    batching = Batching(Kept(), Doubling(), reset=lambda inputs, k: None)
+    assert batching.run([request(3)]) == [6]
+    batching.close()
+    with pytest.raises(KeyError):
+        kept[0].inputs(("double", 1))
 
 
 def test_nothing_runs_once_it_is_closed() -> None:
@@ -245,3 +306,10 @@ def test_faults_are_told_by_what_torch_says() -> None:
     assert fault_of(RuntimeError("CUDA error: device-side assert triggered")) is Fault.GONE
     assert fault_of(torch.AcceleratorError("no device")) is Fault.GONE
     assert fault_of(RuntimeError("shape '[2]' is invalid")) is Fault.OTHER
+    assert (
+        fault_of(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"))
+        is Fault.MEMORY
+    )
+    assert fault_of(RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")) is Fault.OTHER
+    assert fault_of(RuntimeError("Triton Error [CUDA]: invalid argument")) is Fault.OTHER
+    assert fault_of(RuntimeError("Triton Error [CUDA]: an illegal memory access was")) is Fault.GONE

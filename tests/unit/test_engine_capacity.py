@@ -20,9 +20,9 @@ TILES = 60
 class TimedEngine(NullEngine):
     """A null engine on a clock that only it moves."""
 
-    def __init__(self, *, first_us: float = 0, lanes: int = 1) -> None:
+    def __init__(self, *, first_us: float = 0, lanes: int = 1, batched: bool = False) -> None:
         super().__init__()
-        self.info = replace(self.info, lanes=lanes)
+        self.info = replace(self.info, lanes=lanes, batched=batched)
         self.now_us = self.busy_us = 0.0
         self.first_us = first_us
         "More that each call takes, whatever it has to do."
@@ -93,6 +93,11 @@ def test_batches_are_tried_as_long_as_they_pay() -> None:
 
 def test_an_engine_with_lanes_needs_no_batches() -> None:
     assert measured(TimedEngine(first_us=60_000, lanes=2)).curve.best(8) == 1
+
+
+def test_an_engine_may_have_both() -> None:
+    engine = TimedEngine(first_us=60_000, lanes=2, batched=True)
+    assert measured(engine, budget_us=1e7).curve.best(8) == 8
 
 
 def test_an_engine_that_fails_the_test_is_let_go() -> None:

@@ -426,6 +426,18 @@ def test_getting_ready_for_a_size_may_take_longer() -> None:
     assert device.is_closed
 
 
+def test_members_with_batches_get_ready_for_all_of_them() -> None:
+    class Batched(Device):
+        def warm_up(self, width: int, height: int) -> None:
+            self.opened.append((width, height))
+
+    batched, plain = Batched("batched"), Device("plain")
+    group = EngineGroup([Member(plain), Member(batched)])
+    group.warm_up(640, 360)
+    assert (batched.opened, plain.opened) == ([(640, 360)], [])
+    group.close()
+
+
 def test_a_watched_engine_s_errors_are_its_own() -> None:
     device = Device()
     group = EngineGroup([Member(device, hang_s=FAR_S)])

@@ -1,6 +1,7 @@
 """What a worker and the engine process say to each other: pairs, and bytes that are neither."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,7 +118,25 @@ def test_what_an_engine_runs_crosses_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"model_id": "xyz"}, {"versions": []}, {"latent_channels": None}, {"name": ...}]
+    ("lanes", "batched", "wanted"), [(2, True, 2), (9, True, 2), (-1, True, 1), (4, False, 1)]
+)
+def test_a_worker_has_the_lanes_of_an_engine_that_makes_batches(
+    lanes: int, batched: bool, wanted: int
+) -> None:
+    about = write_info(replace(NullEngine().info, lanes=lanes, batched=batched))
+    info = read_info(json.loads(json.dumps(about)))
+    assert (info.lanes, info.batched) == (wanted, batched)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_id": "xyz"},
+        {"versions": []},
+        {"latent_channels": None},
+        {"name": ...},
+        {"lanes": "two"},
+    ],
 )
 def test_half_of_what_it_runs_is_refused(change: dict[str, Any]) -> None:
     about = {**write_info(NullEngine().info), **change}

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -103,6 +104,34 @@ def noise(seed: int = 0, size: tuple[int, int] = SIZE) -> Planes:
 def same(a: EncodeOutput, b: EncodeOutput) -> bool:
     pairs = ((a.z, b.z), (a.symbols, b.symbols), (a.indices, b.indices))
     return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_an_engine_that_makes_batches_is_asked_by_all_at_once() -> None:
+    class Batched(KeepingEngine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.info = replace(self.info, lanes=2, batched=True)
+            self.both = threading.Barrier(2)
+
+        def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
+            self.both.wait(60)  # for the other worker's call
+            return super().encode(jobs)
+
+    server = EngineServer(Batched(), null_bundle(), lanes=1, max_batch=1)
+    remotes = [RemoteEngine(null_bundle()) for _ in range(2)]
+    for remote in remotes:
+        attach(remote, server)
+    assert remotes[0].info.lanes == 2
+
+    def encode(remote: RemoteEngine) -> int:
+        state = remote.open_state(*SIZE)
+        return len(remote.encode([EncodeJob(state, noise(), 20)]))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(encode, remotes)) == [1, 1]
+    for remote in remotes:
+        remote.close()
+    server.close()
 
 
 def test_it_gives_what_the_engine_gives(bench: Bench) -> None:

@@ -194,6 +194,8 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ({"engine_in": "cloud"}, "engine_in 'cloud': workers or process"),
         ({"workers": 2, "limits": Limits(max_rooms=2001)}, "max_rooms 2001: at most 2000 with"),
         ({"frame_deadline_ms": 0}, "deadline of 0 ms"),
+        ({"grafana_url": "javascript:alert(1)"}, "grafana_url is not an http or https URL"),
+        ({"grafana_url": "grafana.example.org"}, "grafana_url is not"),
         ({"max_batch": 0}, "at most 0 frames"),
         ({"keys": {"a b": SECRET}}, "key id 'a b' is not"),
         ({"keys": {"a": SECRET[:31]}}, "secret of key a is shorter than 32 bytes"),

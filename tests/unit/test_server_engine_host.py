@@ -23,6 +23,7 @@ from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.frame_request import CodedFrame, FrameRequest, Retry
 from rtcodec_server.measure import MeasureGate
+from rtcodec_server.warming import warm
 from support.relay import until
 
 FAR_US = 60_000_000
@@ -366,9 +367,58 @@ async def test_closing_gives_back_what_waits_and_finishes_what_runs() -> None:
 
 async def test_warming_up_runs_a_frame_and_leaves_nothing() -> None:
     async with bench() as b:
-        await b.host.warm(70, 50)
+        await warm(b.host, 70, 50)
         assert b.engine.batches == [1]
         assert b.engine.n_open == 0
+
+
+async def test_warming_up_makes_all_batches_ready_where_there_are_any() -> None:
+    class Batched(ScriptedEngine):
+        ready: tuple[int, int] | None = None
+
+        def warm_up(self, width: int, height: int) -> None:
+            assert not self.batches  # before the first frame
+            self.ready = width, height
+
+    engine = Batched()
+    host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
+    await warm(host, 70, 50)
+    assert engine.ready == (70, 50)
+    await host.close()
+
+
+async def test_frames_that_end_together_wake_the_loop_once() -> None:
+    async with bench() as b:
+        await b.open(1, 2, 3, 4)
+        b.engine.gate.clear()
+        for stream in (1, 2, 3, 4):
+            b.submit(stream)
+        before = b.host.calls.wakeups
+        b.engine.gate.set()
+        while b.host.calls.calls < 4:  # the loop is busy all the while
+            pass
+        assert b.host.calls.wakeups == before + 1
+        await until(lambda: len(b.results.coded) == 4)
+
+
+async def test_frames_of_a_batch_are_packed_on_all_cores() -> None:
+    engine = ScriptedEngine()
+    engine.info = replace(engine.info, batched=True)
+    capacity = Capacity(TileCosts(1, 1, 1, 1), lanes=1, cores=3)
+    host = EngineHost(
+        engine, engine.bundle, max_batch=4, gate=MeasureGate("off"), capacity=capacity
+    )
+    b = Bench(engine, host)
+    together = threading.Barrier(3)
+
+    def wait(number: int) -> None:
+        together.wait(60)
+
+    await b.open(1, 2, 3)
+    for stream in (1, 2, 3):
+        b.submit(stream, before_send=wait)
+    await until(lambda: len(b.results.coded) == 3, timeout_s=60.0)
+    await host.close()
 
 
 async def test_a_stream_that_is_closed_drops_what_waits() -> None:

@@ -2,12 +2,14 @@
 
 import pytest
 
-from rtcodec.engine.capacity import REST_US, Capacity, TileCosts
+from rtcodec.engine.capacity import REST_US, Aside, Capacity, TileCosts
 from rtcodec.session.ladder import Rung
 from rtcodec.session.lobby import RelayFull
 from rtcodec.session.shedding import StreamLoad
 from rtcodec.stats import SIZE_BOUNDS, Histogram
+from rtcodec.webrtc.transcoder import TranscodeCounters
 from rtcodec_server.admission_config import AdmissionConfig
+from rtcodec_server.aside import AsideMeter
 from rtcodec_server.demand import Demand
 from rtcodec_server.engine_load import EngineLoad
 
@@ -230,3 +232,74 @@ def test_a_stream_of_which_no_frame_comes_asks_for_nothing() -> None:
         demand.note_frame(now_us=number * 100_000)
     assert demand.tiles_per_s([FULL], now_us=9_900_000) == pytest.approx(10 * FULL_TILES, rel=0.01)
     assert demand.tiles_per_s([FULL], now_us=12_000_000) == 0.0
+
+
+def test_what_is_done_for_ordinary_viewers_is_load() -> None:
+    house = House()
+    house.host.capacity = Capacity(TileCosts(0.29e6 / (FULL_TILES * 30), 0, 0, 0), lanes=1, cores=2)
+    house.add("a")
+    house.run(2)
+    coded = house.load.present
+    house.load.advance(house.sources.items(), aside=Aside(encode_s=0.1), now_us=house.now_us)
+    assert house.load.present == pytest.approx(coded)  # lanes are scarcer still
+    house.load.advance(house.sources.items(), aside=Aside(decode_s=0.3), now_us=house.now_us)
+    assert house.load.present == pytest.approx(coded + 0.3)
+    assert house.refuses("b") is False
+    house.load.admission.settle("b")
+    house.load.advance(
+        house.sources.items(), aside=Aside(decode_s=0.3, encode_s=1.7), now_us=house.now_us
+    )
+    rest = FULL_TILES * 30 * REST_US / 1e6
+    assert house.load.present == pytest.approx((rest + 1.7) / 2, rel=0.02)
+    assert house.refuses("b")
+
+
+def test_the_first_viewer_in_a_codec_needs_room() -> None:
+    house = House()
+    costs = TileCosts(0.29e6 / (FULL_TILES * 30), 0, 0, 0.2e6 / (FULL_TILES * 30))
+    house.host.capacity = Capacity(costs, lanes=1, cores=1)
+    for room in ("a", "b"):
+        house.add(room)
+    house.run(2)
+    house.load.check_viewer("a", is_decoded=True, now_us=house.now_us)  # 0.2 and 0.14
+    with pytest.raises(RelayFull):
+        house.load.check_viewer("b", is_decoded=True, now_us=house.now_us)
+    house.load.check_viewer("a", is_decoded=True, now_us=house.now_us)  # has its place
+    assert house.load.admission.refused == 1
+
+
+def test_without_an_engine_viewers_are_let_in() -> None:
+    house = House()
+    house.host.capacity = None  # type: ignore[assignment]
+    house.load.check_viewer("a", is_decoded=True, now_us=0)
+    house.load.advance([], aside=Aside(decode_s=1.0), now_us=0)
+    assert house.load.present == 0
+
+
+class Watched:
+    """Figures of a `LegacyAudience`."""
+
+    def __init__(self, decode_us: int, encode_us: int) -> None:
+        self.decode_us = decode_us
+        self.counters = TranscodeCounters(encode_us=encode_us)
+
+    def figures(self) -> list[tuple[str, int, TranscodeCounters]]:
+        return [("VP8", 1, self.counters)]
+
+
+def test_time_for_viewers_is_what_it_was_lately() -> None:
+    meter, room, other = AsideMeter(), Watched(0, 5_000_000), Watched(0, 0)
+    lately = meter.advance([room, other], now_us=0)  # type: ignore[list-item]
+    assert lately == Aside()
+    for second in range(1, 11):
+        room.decode_us += 200_000
+        room.counters.encode_us += 50_000
+        other.counters.encode_us += 50_000
+        lately = meter.advance([room, other], now_us=second * 1_000_000)  # type: ignore[list-item]
+    assert lately.decode_s == pytest.approx(0.2, abs=0.01)
+    assert lately.encode_s == pytest.approx(0.1, abs=0.01)
+    assert meter.advance([other], now_us=10_000_000) == lately  # type: ignore[list-item]
+    for second in range(11, 30):  # the other room has ended
+        lately = meter.advance([other], now_us=second * 1_000_000)  # type: ignore[list-item]
+    assert 0 <= lately.decode_s < 0.001
+    assert 0 <= lately.encode_s < 0.001

@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from rtcodec.entropy.build import WASM
+from rtcodec.web_decoder import web_decoder_files
 from rtcodec_server.page import Pages, page_files
 from rtcodec_server.problem import REFUSED, answer_problems
 
@@ -145,5 +147,28 @@ def test_a_pages_script_asks_for_elements_that_are_there(page: str) -> None:
     assert wanted <= set(re.findall(r'\sid="([^"]+)"', WEB[f"{page}.html"]))
 
 
-def test_a_page_with_its_scripts_and_styles_is_small() -> None:
-    assert sum(len(text.encode()) for text in WEB.values()) < 200_000
+def loaded_with(page: str) -> set[str]:
+    """Return the names of all files that a page loads, its worker's included."""
+    found: set[str] = set()
+    to_read = [page]
+    while to_read:
+        name = to_read.pop()
+        if name in found:
+            continue
+        found.add(name)
+        text = WEB[name]
+        to_read += re.findall(r'(?:src|href)="/web/([^"]+)"', text)
+        to_read += re.findall(r'(?:from |new URL\()"\./([^"]+)"', text)
+    return found
+
+
+@pytest.mark.skipif(not web_decoder_files(), reason="no wasm: clang and lld (.ci/interop)")
+@pytest.mark.parametrize("page", HTML)
+def test_a_page_with_all_that_it_loads_but_the_model_is_small(page: str) -> None:
+    names = loaded_with(page)
+    n_bytes = sum(len(WEB[name].encode()) for name in names)
+    if "worker.js" in names:
+        n_bytes += web_decoder_files()[WASM.name].stat().st_size
+    assert "page.js" in names
+    assert ("decoder.js" in names) == (page == "watch.html")
+    assert n_bytes < 300_000

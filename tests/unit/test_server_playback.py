@@ -74,7 +74,9 @@ class Decoder:
         self.put_pts: list[tuple[int, bool]] = []
         self.has_ended = False
 
-    def start(self, size: object, calls: PictureCalls, *, on_picture: object) -> None:
+    def start(
+        self, size: object, calls: PictureCalls, *, on_picture: object, on_busy: object
+    ) -> None:
         assert size == (64, 48)
         self.calls = calls
 
@@ -92,6 +94,10 @@ class Wish:
     """An audience that wants pictures, or does not."""
 
     is_wanted = False
+    decode_us = 0
+
+    def note_decoding(self, took_us: int) -> None:
+        self.decode_us += took_us
 
 
 def a_stream(

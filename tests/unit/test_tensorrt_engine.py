@@ -168,6 +168,18 @@ def test_engines_that_the_library_refuses_are_not_used(
     assert_torch_runs(opened(runtime, cache), caplog, "does not take the engine")
 
 
+def test_a_library_that_has_changed_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: TorchRuntime, plan: bytes) -> Executable:
+        raise AttributeError("no attribute 'execute_async_v3'")
+
+    runtime = TorchRuntime()
+    cache = filled(tmp_path, runtime)
+    monkeypatch.setattr(TorchRuntime, "load", load)
+    assert_torch_runs(opened(runtime, cache), caplog, "AttributeError: no attribute")
+
+
 @pytest.mark.parametrize("row", [0, 3, 15])
 def test_one_wrong_row_of_one_batch_is_enough(
     row: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -176,6 +188,19 @@ def test_one_wrong_row_of_one_batch_is_enough(
     engine = opened(runtime, filled(tmp_path, runtime))
     size = {0: 1, 3: 4, 15: 16}[row]
     assert_torch_runs(engine, caplog, f"give other numbers than torch: row {row} of {size}:")
+
+
+def test_a_gpu_that_goes_while_engines_are_checked_is_not_taken_for_a_wrong_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: TorchExecutable, inputs: Any, outputs: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    runtime = TorchRuntime()
+    cache = filled(tmp_path, runtime)
+    monkeypatch.setattr(TorchExecutable, "run", run)
+    with pytest.raises(EngineError, match="engines of n64 do not run: CUDA error"):
+        opened(runtime, cache)
 
 
 def test_what_is_too_large_for_engines_runs_in_torch() -> None:

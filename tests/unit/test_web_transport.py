@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from rtcodec.entropy.build import WEB
+from rtcodec.errors import BitstreamError
+from rtcodec.packet.depacketizer import Depacketizer
 from rtcodec.packet.feedback import FrameReporter, read_report
-from rtcodec.packet.packetizer import write_payload_head
-from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.packetizer import Packetizer, write_payload_head
+from rtcodec.packet.payload import FrameTiming, Payload, read_payload
 from rtcodec.packet.vp8_carrier import carry_frame
 
 NODE = shutil.which("node")
@@ -94,6 +96,111 @@ def test_a_page_refuses_what_ends_early_and_what_is_not_ours() -> None:
     assert all(isinstance(answer, str) for answer in answers)
 
 
+READ_PAYLOADS = """
+    return given.map((bytes) => {
+      try {
+        const payload = m.readPayload(Uint8Array.from(bytes));
+        return { ...payload, data: [...payload.data] };
+      } catch (error) {
+        if (error.constructor.name !== "Malformed") throw error;
+        return null;
+      }
+    });
+"""
+
+
+def test_a_page_takes_and_refuses_the_payloads_that_python_does() -> None:
+    chance = random.Random(3)
+    packets = [bytes([number]) * 30 for number in range(5)]
+    made = Packetizer(max_payload_bytes=52).packetize(packets, timing=TIMING, is_keyframe=True)
+    messages = list(made)
+    for _ in range(400):
+        broken = bytearray(chance.choice(made))
+        broken[chance.randrange(8)] = chance.randrange(256)
+        messages.append(bytes(broken[: chance.randrange(len(broken) + 1)]))
+    answers = in_node("payload.js", READ_PAYLOADS, [list(message) for message in messages])
+    n_taken = 0
+    for message, answer in zip(messages, answers, strict=True):
+        try:
+            payload = read_payload(message)
+        except BitstreamError:
+            assert answer is None
+            continue
+        n_taken += 1
+        assert answer["data"] == list(payload.data)
+        assert [answer[name] for name in ("delivery", "index", "count", "starts", "ends")] == [
+            *(payload.delivery, payload.index, payload.count),
+            *(payload.starts_packet, payload.ends_packet),
+        ]
+        assert answer["isKeyframe"] == payload.is_keyframe
+        assert (answer["timing"] is None) == (payload.timing is None)
+        if payload.timing is not None:
+            assert answer["timing"]["pts"] == payload.timing.pts
+    assert len(made) < n_taken < len(messages)
+
+
+ASSEMBLE = """
+    const assembly = new m.FrameAssembly(100);
+    const passed = [];
+    const pass = (frame, nowMs) => {
+      const { delivery, isKeyframe, packets, count, missing } = frame;
+      passed.push([delivery, nowMs, isKeyframe, packets.map((p) => [...p]), count, missing]);
+    };
+    for (const [bytes, nowMs] of given) {
+      const payload = bytes && m.readPayload(Uint8Array.from(bytes));
+      const whole = payload && assembly.add(payload, nowMs);
+      if (whole) pass(whole, nowMs);
+      for (let frame; (frame = assembly.giveUp(nowMs)); ) pass(frame, nowMs);
+    }
+    return { passed, deadlineMs: assembly.deadlineMs };
+"""
+
+
+def test_a_page_makes_of_the_messages_that_came_what_python_does() -> None:
+    chance = random.Random(4)
+    packetizer = Packetizer(max_payload_bytes=64)
+    events: list[tuple[list[int] | None, int]] = []
+    came: dict[int, list[Payload]] = {}
+    for number in range(200):
+        packets = [chance.randbytes(chance.randint(1, 150)) for _ in range(chance.randint(1, 4))]
+        made = packetizer.packetize(packets, timing=TIMING, is_keyframe=number == 0)
+        for message in made:
+            if chance.random() > 0.05:
+                events.append((list(message), 20 * number + chance.randint(0, 60)))
+                came.setdefault(number, []).append(read_payload(message))
+    events.sort(key=lambda event: event[1])
+    got = in_node("payload.js", ASSEMBLE, [*events, (None, 10**6)])
+    assert got["deadlineMs"] is None
+    passed = {delivery: rest for delivery, *rest in got["passed"]}
+    assert set(passed) == set(came)
+    n_whole = 0
+    for number, payloads in came.items():
+        payloads.sort(key=lambda payload: payload.index)
+        frame = Depacketizer().depacketize(payloads)
+        assert frame is not None
+        _, is_keyframe, got_packets, count, missing = passed[number]
+        assert [bytes(packet) for packet in got_packets] == list(frame.packets)
+        assert (count, missing) == (frame.n_payloads, frame.n_payloads_missing)
+        assert is_keyframe == (number == 0)
+        n_whole += frame.is_complete
+    assert 20 < n_whole < len(came)
+
+
+def test_what_comes_after_its_frame_was_given_up_is_ignored() -> None:
+    packetizer = Packetizer(max_payload_bytes=64)
+    frames = [
+        packetizer.packetize([bytes(100)], timing=TIMING, is_keyframe=False) for _ in range(20)
+    ]
+    first, second = frames[0][:2]
+    events = [(list(first), 0), (None, 99), (None, 100), (list(second), 101)]
+    got = in_node("payload.js", ASSEMBLE, events)
+    assert [(frame[0], frame[1]) for frame in got["passed"]] == [(0, 100)]
+    assert got["deadlineMs"] is None
+    # and there is a bound, however little time passes
+    got = in_node("payload.js", ASSEMBLE, [(list(frame[0]), 0) for frame in frames])
+    assert [frame[0] for frame in got["passed"]] == [0, 1, 2, 3]
+
+
 REPORT = """
     const reporter = new m.FrameReporter();
     return given.map(([frameNumber, isHeld, concealed, nowMs]) => {
@@ -161,6 +268,15 @@ def test_the_first_frame_is_waited_for_when_it_comes_after_the_second() -> None:
     got = in_node("order.js", ORDER, [(1, 0), (None, 100)])
     assert got["passed"] == [[1, 100]]
     assert (got["lost"], got["seen"]) == (1, 2)
+
+
+def test_after_half_an_hour_of_sleep_frames_go_on() -> None:
+    later = 40_000  # more than half of what 16 bits count
+    got = in_node("order.js", ORDER, [(0, 0), (later, 10), (None, 110), (later + 1, 120)])
+    assert got["passed"] == [[0, 0], [later, 110], [later + 1, 120]]
+    assert (got["lost"], got["late"]) == (later - 1, 0)
+    told = in_node("report.js", REPORT, [(0, True, 0, 0), (later, True, 0, 1000)])
+    assert read_report(bytes(told[1])).newest == later
 
 
 def test_every_frame_sent_is_passed_on_given_up_or_still_held() -> None:

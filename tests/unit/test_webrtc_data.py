@@ -5,9 +5,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiortc.exceptions import InvalidStateError
+from aiortc.rtcsctptransport import SackChunk
 from pyee.asyncio import AsyncIOEventEmitter
 
-from rtcodec.webrtc.aiortc_data import MAX_HELD_CHUNKS, MAX_STREAMS, MessageChannel
+from rtcodec.webrtc.aiortc_data import (
+    MAX_HELD_CHUNKS,
+    MAX_STREAMS,
+    MAX_UNACKNOWLEDGED_CHUNKS,
+    MessageChannel,
+)
 
 
 class Sctp:
@@ -17,11 +24,31 @@ class Sctp:
         self._inbound_streams: dict[int, Any] = {}
         self._sack_misordered: set[int] = set()
         self._sack_duplicates: list[int] = []
+        self._sent_queue: list[object] = []
         self.heard: list[bytes] = []
+        self.acknowledged: list[SackChunk] = []
         self.handle: Callable[[bytes], None] = self.heard.append
 
     async def _handle_data(self, data: bytes) -> None:
         self.handle(data)
+
+    async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
+        self.acknowledged.append(chunk)
+
+
+class Channel(AsyncIOEventEmitter):
+    """What is touched of a data channel."""
+
+    def __init__(self, sctp: Sctp) -> None:
+        super().__init__()
+        self.transport = sctp
+        self.readyState = "open"
+        self.sent: list[bytes] = []
+
+    def send(self, message: bytes) -> None:
+        if self.readyState != "open":
+            raise InvalidStateError
+        self.sent.append(message)
 
 
 class Connection(AsyncIOEventEmitter):
@@ -50,6 +77,11 @@ class Guarded:
     def _misused(self) -> None:
         self.n_misuses += 1
 
+    def open(self) -> Channel:
+        channel = Channel(self.connection.sctp)
+        self.connection.emit("datachannel", channel)
+        return channel
+
     async def bring(self, data: bytes) -> None:
         await self.connection.sctp._handle_data(data)
 
@@ -60,8 +92,7 @@ async def guarded() -> Guarded:
 
 
 async def test_small_binary_messages_of_one_channel_are_taken(guarded: Guarded) -> None:
-    channel = AsyncIOEventEmitter()
-    guarded.connection.emit("datachannel", channel)
+    channel = guarded.open()
     for message in (b"x" * 40, b"x" * 41, "text", b""):
         channel.emit("message", message)
     assert guarded.messages == [b"x" * 40, b""]
@@ -70,7 +101,7 @@ async def test_small_binary_messages_of_one_channel_are_taken(guarded: Guarded) 
 
 async def test_a_second_channel_is_misuse_said_once(guarded: Guarded) -> None:
     for _ in range(3):
-        guarded.connection.emit("datachannel", AsyncIOEventEmitter())
+        guarded.open()
     assert guarded.n_misuses == 1
 
 
@@ -135,9 +166,60 @@ async def test_a_peer_has_few_streams_and_datagrams_of_ordinary_size(guarded: Gu
 
 
 async def test_nothing_is_left_in_aiortc_afterwards(guarded: Guarded) -> None:
-    channel = AsyncIOEventEmitter()
-    guarded.connection.emit("datachannel", channel)
+    channel = guarded.open()
     guarded.channel.close()
-    assert "_handle_data" not in vars(guarded.connection.sctp)
+    assert not {"_handle_data", "_receive_sack_chunk"} & vars(guarded.connection.sctp).keys()
     channel.emit("message", b"x")
     assert guarded.messages == []
+
+
+async def test_messages_go_out_while_there_is_an_open_channel(guarded: Guarded) -> None:
+    with pytest.raises(ConnectionError):
+        guarded.channel.send(b"early")
+    assert not guarded.channel.is_open
+    assert guarded.channel.last_heard_us is None
+    told: list[str] = []
+    guarded.channel.on_open = lambda: told.append("open")
+    guarded.channel.on_sent = lambda: told.append("sent")
+    channel = guarded.open()
+    guarded.channel.send(b"one")
+    channel.emit("bufferedamountlow")
+    assert (channel.sent, told) == ([b"one"], ["open", "sent"])
+    assert guarded.channel.last_heard_us is not None
+    channel.readyState = "closing"
+    assert not guarded.channel.is_open
+    with pytest.raises(ConnectionError):
+        guarded.channel.send(b"late")
+    assert guarded.n_misuses == 0
+
+
+async def test_a_peer_that_acknowledges_nothing_is_given_up(guarded: Guarded) -> None:
+    channel = guarded.open()
+    guarded.connection.sctp._sent_queue = [None] * MAX_UNACKNOWLEDGED_CHUNKS
+    guarded.channel.send(b"one")
+    guarded.connection.sctp._sent_queue.append(None)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            guarded.channel.send(b"two")
+    assert channel.sent == [b"one"]
+    assert guarded.n_misuses == 1
+
+
+async def test_a_peer_that_closes_its_channel_is_given_up(guarded: Guarded) -> None:
+    guarded.open().emit("close")
+    assert guarded.n_misuses == 1
+
+
+@pytest.mark.parametrize("gap", [(1, 65_535), (1, MAX_UNACKNOWLEDGED_CHUNKS + 1), (5, 4)])
+async def test_what_nobody_sent_cannot_be_acknowledged(
+    guarded: Guarded, gap: tuple[int, int]
+) -> None:
+    good, bad = SackChunk(), SackChunk()
+    good.gaps = [(2, 3), (5, MAX_UNACKNOWLEDGED_CHUNKS)]
+    bad.gaps = [(2, 3), gap]
+    sctp = guarded.connection.sctp
+    await sctp._receive_sack_chunk(good)
+    assert guarded.n_misuses == 0
+    await sctp._receive_sack_chunk(bad)
+    assert sctp.acknowledged == [good]
+    assert guarded.n_misuses == 1

@@ -123,6 +123,10 @@ def _add_relay_arguments(group: argparse._ArgumentGroup) -> None:
         help="with --serve: which frames the relay measures",
     )  # fmt: skip
     group.add_argument(
+        "--admission", type=float, default=0.0, metavar="LIMIT",
+        help="with --serve: part of what its engine carries that it lets in (default: everybody)",
+    )  # fmt: skip
+    group.add_argument(
         "--relay-cores", default="", metavar="LIST", help="with --serve: such as 0,1; default all"
     )
     group.add_argument(

@@ -28,6 +28,9 @@ class OwnRelay:
     psnr: str = "auto"
     "Which frames it measures."
 
+    admission: float = 0.0
+    "Part of what its engine carries that streams may ask for; 0: what is too much is to be seen."
+
     threads: int = 1
     "Of its engine."
 
@@ -82,9 +85,9 @@ class OwnRelay:
                 f'warm = ["{size[0]}x{size[1]}"]',
                 "[limits]",
                 *_lines(limits),
-                "[admission]",  # what is too much for it is to be seen
-                "limit = 0",
-                "shed = false",
+                "[admission]",
+                f"limit = {self.admission:g}",
+                f"shed = {json.dumps(self.admission > 0)}",
                 "",
             ]
         )

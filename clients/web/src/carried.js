@@ -3,6 +3,7 @@
 const VP8_BYTES = 10;
 const FIXED_BYTES = VP8_BYTES + 2 + 1 + 28;
 const STAGE_UNIT_MS = 0.05;
+const LATE = 1024; // frames; what comes later than that comes to nobody
 const AGE_UNKNOWN = 0xffffffff;
 const STAGES = ["receive", "decode", "queue", "batch", "engine", "entropy"];
 
@@ -42,8 +43,8 @@ export function readCarried(data) {
   };
 }
 
-/** Read when the publisher took a frame and how long the relay worked on it. */
-function readTiming(view, at) {
+/** Read, of 28 bytes, when the publisher took a frame and how long the relay worked on it. */
+export function readTiming(view, at) {
   const receivedMs = Number(view.getBigUint64(at + 4)) / 1000;
   const ageUs = view.getUint32(at + 12);
   const stagesMs = {};
@@ -58,8 +59,11 @@ function readTiming(view, at) {
   };
 }
 
-/** Return the number near `near` whose low 16 bits are `low`. */
+/**
+ * Return the number whose low 16 bits are `low`: a little before `near`, or else after it, however
+ * far. A tab that slept for half an hour has missed more than half of them.
+ */
 export function unwrap16(low, near) {
   const step = (low - near) & 0xffff;
-  return near + (step < 0x8000 ? step : step - 0x10000);
+  return near + (step < 0x10000 - LATE ? step : step - 0x10000);
 }

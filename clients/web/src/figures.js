@@ -39,14 +39,14 @@ function pairOf(report) {
 
 const codecOf = (report, entry) => report.get(entry?.codecId)?.mimeType.split("/")[1] ?? null;
 
-/** Return what is received: rates are null the first time. */
+/** Return what is received, as far as RTP brings it: rates are null the first time. */
 export function readInbound(report, rates) {
+  const rttMs = scaled(pairOf(report)?.currentRoundTripTime, 1000);
   const inbound = videoOf(report, "inbound-rtp");
-  if (!inbound) return null;
+  if (!inbound) return { bytes: 0, frames: 0, rttMs };
   const { timestamp } = inbound;
   const lost = rates.growth("lost", inbound.packetsLost);
   const got = rates.growth("packets", inbound.packetsReceived);
-  const rttS = pairOf(report)?.currentRoundTripTime;
   const emitted = inbound.jitterBufferEmittedCount;
   return {
     bytes: inbound.bytesReceived,
@@ -59,10 +59,20 @@ export function readInbound(report, rates) {
     lost: inbound.packetsLost,
     freezes: inbound.freezeCount ?? 0,
     bufferMs: emitted ? (1000 * inbound.jitterBufferDelay) / emitted : null,
-    rttMs: scaled(rttS, 1000),
+    rttMs,
     codec: codecOf(report, inbound),
     decoder: inbound.decoderImplementation ?? null,
   };
+}
+
+/** Return what comes over a data channel, as `work` has counted it; RTP would say it itself. */
+export function channelFigures(work, rates) {
+  if (!work) return {};
+  const kbps = scaled(rates.of("bytes", work.bytes, performance.now()), 8 / 1000);
+  const lost = rates.growth("lost", work.messagesLost);
+  const sent = rates.growth("messages", work.messages);
+  const lossShare = lost === null || !sent ? null : lost / sent;
+  return { bytes: work.bytes, kbps, lossShare, lost: work.messagesLost };
 }
 
 /** Return what is sent: rates are null the first time. */

@@ -39,6 +39,9 @@ export class FrameFigures {
   malformed = 0;
   keyframes = 0;
   bytes = 0;
+  /** Messages that the frames came in, where a data channel brings them, those missing included. */
+  messages = 0;
+  messagesLost = 0;
   #stages = { network: new Times(), wait: new Times(), decode: new Times(), draw: new Times() };
   #intervals = new Times();
   #lastPts = null;
@@ -46,6 +49,12 @@ export class FrameFigures {
   /** Note the time that a stage took, milliseconds. */
   time(stage, ms) {
     this.#stages[stage].add(ms);
+  }
+
+  /** Note in how many messages a frame came, if it did, and how many of those did not. */
+  noteMessages({ count = 0, missing = 0 }) {
+    this.messages += count;
+    this.messagesLost += missing;
   }
 
   /** Note the time stamp of a frame that came, 90 kHz, 32 bits. */
@@ -70,11 +79,12 @@ export class FrameFigures {
   report(order) {
     const stagesMs = {};
     for (const [name, times] of Object.entries(this.#stages)) stagesMs[name] = times.summary;
-    const { shown, damaged, undecodable, dropped, malformed, keyframes, bytes, intervalMs } = this;
+    const { shown, damaged, undecodable, dropped, malformed, keyframes, bytes } = this;
+    const { messages, messagesLost, intervalMs } = this;
     const { lost, late, seen } = order;
     return {
-      ...{ shown, damaged, undecodable, dropped, malformed, keyframes, bytes, intervalMs },
-      ...{ lost, late, seen, stagesMs },
+      ...{ shown, damaged, undecodable, dropped, malformed, keyframes, bytes },
+      ...{ messages, messagesLost, intervalMs, lost, late, seen, stagesMs },
     };
   }
 }

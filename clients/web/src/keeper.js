@@ -32,8 +32,8 @@ class Link {
     this.lost = new Promise((_, reject) => (this.#lose = reject));
     this.lost.catch(() => {}); // it may be lost while nobody waits
     peer.addEventListener("connectionstatechange", () => this.#look());
-    for (const { sender, receiver } of peer.getTransceivers()) {
-      const transport = sender.transport ?? receiver.transport;
+    const ofMedia = peer.getTransceivers().map(({ receiver }) => receiver.transport);
+    for (const transport of [...ofMedia, peer.sctp?.transport]) {
       // a relay that ends in order says so: no need to wait until ICE finds out
       transport?.addEventListener("statechange", () => {
         if (transport.state === "closed") this.lose("ended");
@@ -93,11 +93,11 @@ export class Keeper {
   #stopping = null;
   #comesBack = false;
   #link = null;
+  #leave = () => this.#link?.session.leave();
 
   constructor({ connect, tell }) {
     this.#connect = connect;
     this.#tell = tell;
-    addEventListener("pagehide", () => this.#link?.session.leave());
   }
 
   get isRunning() {
@@ -117,7 +117,10 @@ export class Keeper {
     }
     this.#comesBack = false;
     this.#stopping = new AbortController();
-    this.#run(this.#stopping.signal);
+    addEventListener("pagehide", this.#leave);
+    this.#run(this.#stopping.signal).finally(() => {
+      if (!this.isRunning) removeEventListener("pagehide", this.#leave);
+    });
   }
 
   /** Leave; it still runs until "stopped" is told. */
@@ -141,12 +144,11 @@ export class Keeper {
         peer = new RTCPeerConnection();
         const session = await this.#connect(peer, signal);
         this.#link = link = new Link(peer, session);
-        const stopped = aborted(signal);
-        await Promise.race([link.connected(), stopped]);
+        await unlessAborted(link.connected(), signal);
         if (signal.aborted) throw signal.reason;
         [hasStood, failures] = [true, 0];
         this.#tell({ state: "connected", peer });
-        await Promise.race([link.lost, stopped]);
+        await unlessAborted(link.lost, signal);
       } catch (caught) {
         error = caught;
       }
@@ -185,9 +187,15 @@ function passes(error, hasStood) {
   return PASSING.has(error.status) || (error.status === TAKEN && hasStood);
 }
 
-function aborted(signal) {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+/** Settle as a promise does, or resolve as soon as the signal is aborted. */
+function unlessAborted(promise, signal) {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", resolve, { once: true });
+    // a signal may outlive many connections: none leaves a listener behind
+    const settled = promise.then(resolve, reject);
+    settled.finally(() => signal.removeEventListener("abort", resolve));
+  });
 }
 
 /** Wait; less if the network comes back. */
@@ -196,6 +204,7 @@ function pause(seconds, signal) {
     const end = () => {
       clearTimeout(timer);
       removeEventListener("online", end);
+      signal.removeEventListener("abort", end);
       resolve();
     };
     const timer = setTimeout(end, seconds * 1000);

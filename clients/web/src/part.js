@@ -219,7 +219,8 @@ class ScaleNet {
     const { rtc_scale_indices: run } = this.#machine.call;
     run(this.#struct, z, nTiles, indices, this.#scratch);
     const always = this.#always * PLACES;
-    for (let tile = 1; always && tile <= nTiles; tile++) {
+    if (!always) return indices;
+    for (let tile = 1; tile <= nTiles; tile++) {
       const last = this.#machine.view(Uint8Array, indices + tile * size - always, always);
       for (let i = 0; i < always; i++) last[i] ||= 1;
     }

@@ -10,6 +10,9 @@ const CALM_FRAMES = 32;
 /** Asks for a key frame: RTCP's requests are the browser's, which sends them when it likes. */
 export const KEYFRAME_REQUEST = new TextEncoder().encode("RTCK");
 
+/** Says that this page runs, where no RTCP of the browser's does. */
+export const STILL_HERE = new TextEncoder().encode("RTCH");
+
 /** Lay out a report: `held` is an array of 64 booleans, the newest frame first. */
 export function writeReport(newest, held, damage) {
   const data = new Uint8Array(8 + 4 * WORDS);

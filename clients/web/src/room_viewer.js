@@ -51,8 +51,19 @@ export class RoomViewer extends EventTarget {
     this.start();
   }
 
-  complete(figures) {
-    return figures;
+  /**
+   * Connect once.
+   * @param {RTCPeerConnection} _peer
+   * @param {AbortSignal} _signal
+   * @returns {Promise<import("./session.js").Session>}
+   */
+  connect(_peer, _signal) {
+    throw new Error("a subclass connects");
+  }
+
+  /** Return the figures of the network with what else there is. */
+  complete(network, _rates) {
+    return network;
   }
 
   emit(name, detail) {
@@ -74,7 +85,7 @@ export class RoomViewer extends EventTarget {
     const peer = this.#peer;
     if (!peer) return;
     const rates = this.#rates;
-    const network = readInbound(await peer.getStats(), rates) ?? { frames: 0, bytes: 0 };
+    const network = readInbound(await peer.getStats(), rates);
     if (this.#peer !== peer) return;
     const figures = this.complete(network, rates);
     this.#keeper.beat(figures.bytes > (this.#figures?.bytes ?? 0));

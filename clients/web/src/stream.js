@@ -1,6 +1,5 @@
-// One connection's frames, from the bytes that the browser gives to pictures. Runs in the worker.
+// One connection's frames, from those that come in to pictures. Runs in the worker.
 
-import { readCarried } from "./carried.js";
 import { BitstreamError } from "./errors.js";
 import { FrameFigures } from "./frame_figures.js";
 import { FrameOrder } from "./order.js";
@@ -12,9 +11,8 @@ const MAX_OPENING = 60; // while the decoder is opened, and until it has caught 
 const KEYFRAME_EVERY_MS = 500;
 const HOPELESS_FRAMES = 300; // undecodable one after the other: a stream that is not for us
 
-/** Decodes what one transformer reads, and shows it. */
+/** Decodes the frames of one connection, and shows them. */
 export class LatentStream {
-  #transformer;
   #decoder;
   #show;
   #tell;
@@ -23,6 +21,7 @@ export class LatentStream {
   #figures = new FrameFigures();
   #waiting = [];
   #maxWaiting = MAX_OPENING;
+  /** @type {(value?: unknown) => void} */
   #wake = () => {};
   #timer = null;
   #askedMs = -Infinity;
@@ -33,8 +32,7 @@ export class LatentStream {
    * `decoder` is a promise; `show(picture, decoder)` draws; `tell(message)` reaches the page:
    * `{kind: "report", data}` for the relay, `{kind: "shown", ...}` for each picture.
    */
-  constructor(transformer, { decoder, show, tell }) {
-    this.#transformer = transformer;
+  constructor({ decoder, show, tell }) {
     this.#decoder = decoder;
     this.#show = show;
     this.#tell = tell;
@@ -54,19 +52,11 @@ export class LatentStream {
 
   /** Run until the connection ends. Rejects if there is no decoder, or it fails. */
   async run() {
-    const reading = this.#read().catch(() => {}); // the connection ended
     try {
       await this.#decode();
     } finally {
       this.end();
-      await reading;
     }
-  }
-
-  async #read() {
-    const reader = this.#transformer.readable.getReader(); // Safari iterates over no stream
-    for (let got; !(got = await reader.read()).done;) this.#receive(got.value);
-    this.end();
   }
 
   /** Take nothing more. */
@@ -76,19 +66,22 @@ export class LatentStream {
     this.#wake();
   }
 
-  #receive(encoded) {
+  noteBytes(nBytes) {
+    this.#figures.bytes += nBytes;
+  }
+
+  noteMalformed() {
+    this.#figures.malformed += 1;
+  }
+
+  /** Take a frame as `readCarried` or a `FrameAssembly` returns it. */
+  receive(frame) {
     if (this.#isOver) return;
     const nowMs = performance.now();
-    let frame;
-    try {
-      frame = readCarried(new Uint8Array(encoded.data));
-    } catch {
-      this.#figures.malformed += 1;
-      return;
-    }
     frame.arrivedMs = nowMs;
-    this.#figures.bytes += encoded.data.byteLength;
-    this.#figures.keyframes += frame.isKeyframe;
+    this.#figures.noteMessages(frame);
+    if (!frame.packets.length) return; // lost, as one of which nothing came
+    this.#figures.keyframes += Number(frame.isKeyframe);
     this.#order.add(frame, nowMs);
     this.#advance();
   }
@@ -98,8 +91,10 @@ export class LatentStream {
     clearTimeout(this.#timer);
     const nowMs = performance.now();
     for (let frame; (frame = this.#order.take(nowMs));) {
-      this.#figures.notePts(frame.timing.pts);
-      this.#noteNetwork(frame);
+      if (frame.timing) {
+        this.#figures.notePts(frame.timing.pts);
+        this.#noteNetwork(frame);
+      }
       this.#waiting.push(frame);
     }
     while (this.#waiting.length > this.#maxWaiting) {
@@ -157,7 +152,7 @@ export class LatentStream {
     this.#show(picture, decoder);
     const shownMs = performance.now();
     this.#figures.shown += 1;
-    this.#figures.damaged += !picture.isComplete;
+    this.#figures.damaged += Number(!picture.isComplete);
     this.#figures.time("wait", startedMs - frame.arrivedMs);
     this.#figures.time("decode", decodedMs - startedMs);
     this.#figures.time("draw", shownMs - decodedMs);

@@ -6,6 +6,9 @@ export interface Quantiles {
   p95: number;
 }
 
+/** What frames come in: what the browser takes for VP8, or messages of a data channel. */
+export type Carrier = "vp8" | "data";
+
 /** What became of the frames of one connection, and how long each stage took. */
 export interface Work {
   /** Frames sent since the first that came: shown, undecodable, dropped, lost or on their way. */
@@ -23,6 +26,11 @@ export interface Work {
   waiting: number;
   keyframes: number;
   bytes: number;
+  /** Of WebAssembly; null before the first picture. */
+  memoryBytes: number | null;
+  /** Over a data channel: those that the frames were sent in, and how many did not come. */
+  messages: number;
+  messagesLost: number;
   /** Between frames, milliseconds. */
   intervalMs: number | null;
   stagesMs: Record<"network" | "wait" | "decode" | "draw", Quantiles | null>;
@@ -47,6 +55,7 @@ export interface Figures {
   bufferMs?: number | null;
   /** Of the neural stream. */
   rung?: number;
+  carrier?: Carrier;
   work?: Work | null;
   /** From `start` to the first picture. */
   firstMs?: number | null;
@@ -130,6 +139,8 @@ export declare class RtcodecViewer extends RoomViewer<ViewerEvents> {
     options?: ViewerOptions & {
       /** Address of the list of wasm and model; the relay's own if not given. */
       assets?: string | URL | null;
+      /** What this browser can do if not given. */
+      carrier?: Carrier | null;
     },
   );
   /** Leave for good. */

@@ -1,5 +1,6 @@
 // Watches a room's neural stream on a canvas: connection here, decoding and drawing in a worker.
 
+import { channelFigures } from "./figures.js";
 import { RoomViewer } from "./room_viewer.js";
 import { openSession } from "./session.js";
 
@@ -15,7 +16,6 @@ export class Unsupported extends Error {}
 
 /** Return what this browser lacks for the neural stream, in words, or null. */
 export function findMissing() {
-  if (!globalThis.RTCRtpScriptTransform) return "this browser gives encoded frames to no page";
   if (!globalThis.WebAssembly) return "this browser has no WebAssembly";
   if (!HTMLCanvasElement.prototype.transferControlToOffscreen)
     return "this browser draws from no worker";
@@ -23,7 +23,8 @@ export function findMissing() {
 }
 
 /**
- * A viewer of the neural stream.
+ * A viewer of the neural stream. It comes in what the browser takes for VP8, or over a data channel
+ * where the browser hands no frames to pages.
  *
  * Events beside those of `RoomViewer`: `failed` (`{reason}`: no picture will come), `first` (`{ms}`
  * from `start` to the first picture), `speed` (`{workMs, intervalMs, keepsUp}`, once for a
@@ -33,6 +34,7 @@ export class RtcodecViewer extends RoomViewer {
   #url;
   #headers;
   #assets;
+  #carrier;
   #canvas;
   #worker = null;
   #channel = null;
@@ -47,15 +49,17 @@ export class RtcodecViewer extends RoomViewer {
    * `url` is the WHEP endpoint of a room, `canvas` one that nothing was drawn on yet.
    *
    * `options.headers()` returns headers for the relay (a token); `options.assets` is the address of
-   * the list of wasm and model, the relay's own if not given. Throws `Unsupported`.
+   * the list of wasm and model, the relay's own if not given; `options.carrier` is "vp8" or "data",
+   * what this browser can do if not given. Throws `Unsupported`.
    */
-  constructor(url, canvas, { headers = () => ({}), assets = null } = {}) {
+  constructor(url, canvas, { headers = () => ({}), assets = null, carrier = null } = {}) {
     super();
     const missing = findMissing();
     if (missing) throw new Unsupported(missing);
     this.#url = new URL(url, location.href);
     this.#headers = headers;
     this.#assets = new URL(assets ?? "/web/decoder.json", this.#url);
+    this.#carrier = carrier ?? (globalThis.RTCRtpScriptTransform ? "vp8" : "data");
     this.#canvas = canvas;
   }
 
@@ -72,6 +76,8 @@ export class RtcodecViewer extends RoomViewer {
   close() {
     this.stop();
     this.#worker?.terminate();
+    for (const { reject } of this.#grabs.values()) reject(new Error("the viewer was closed"));
+    this.#grabs.clear();
   }
 
   /** What is drawn, as a stream for a video element or a recorder. */
@@ -79,14 +85,27 @@ export class RtcodecViewer extends RoomViewer {
     return this.#canvas.captureStream();
   }
 
-  /** Resolves to the next picture: `{width, height, frameNumber, isComplete, y, u, v}`. */
-  grab() {
+  /**
+   * Resolves to the next picture: `{width, height, frameNumber, isComplete, y, u, v}`. Rejects if the
+   * viewer was never started, or is closed before there is one.
+   */
+  async grab() {
+    if (!this.#worker) throw new Error("the viewer was not started");
     const id = (this.#nGrabs += 1);
     this.#worker.postMessage({ kind: "grab", id });
-    return new Promise((resolve) => this.#grabs.set(id, resolve));
+    return new Promise((resolve, reject) => this.#grabs.set(id, { resolve, reject }));
   }
 
   async connect(peer, signal) {
+    if (this.#carrier === "data") this.#receiveMessages(peer);
+    else this.#receiveFrames(peer);
+    this.#work = this.#picture = null;
+    const endpoint = new URL(this.#url);
+    endpoint.searchParams.set("carrier", this.#carrier);
+    return openSession(endpoint.href, peer, this.#headers(), signal);
+  }
+
+  #receiveFrames(peer) {
     const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
     const { codecs } = RTCRtpReceiver.getCapabilities("video");
     transceiver.setCodecPreferences?.(
@@ -95,22 +114,34 @@ export class RtcodecViewer extends RoomViewer {
     transceiver.receiver.transform = new RTCRtpScriptTransform(this.#worker, {});
     // reports repeat themselves: one that is lost is not worth sending again
     this.#channel = peer.createDataChannel("reports", { ordered: false, maxRetransmits: 0 });
-    this.#work = this.#picture = null;
-    const endpoint = new URL(this.#url);
-    endpoint.searchParams.set("carrier", "vp8");
-    return openSession(endpoint.href, peer, this.#headers(), signal);
+  }
+
+  #receiveMessages(peer) {
+    const channel = peer.createDataChannel("latents", { ordered: false, maxRetransmits: 1 });
+    channel.binaryType = "arraybuffer";
+    channel.addEventListener("message", ({ data }) => {
+      if (channel !== this.#channel) return; // of a former connection
+      this.#worker.postMessage({ kind: "message", message: data }, [data]);
+    });
+    this.#channel = channel;
+    this.#worker.postMessage({ kind: "channel" });
   }
 
   complete(network, rates) {
     const { width, height, rung } = this.#picture ?? {};
     const work = this.#work;
+    if (this.#carrier === "data") network = { ...network, ...channelFigures(work, rates) };
     return {
       ...network,
-      ...{ width, height, rung, work },
+      ...{ width, height, rung, work, carrier: this.#carrier },
       frames: work?.shown ?? 0,
       fps: rates.of("shown", work?.shown, performance.now()),
       firstMs: this.#firstMs,
     };
+  }
+
+  #tellSpeed({ workMs, intervalMs }) {
+    this.emit("speed", { workMs, intervalMs, keepsUp: workMs < intervalMs });
   }
 
   #openWorker() {
@@ -139,13 +170,13 @@ export class RtcodecViewer extends RoomViewer {
         this.emit("shown", message);
         break;
       case "speed":
-        this.emit("speed", { ...message, keepsUp: message.workMs < message.intervalMs });
+        this.#tellSpeed(message);
         break;
       case "figures":
         this.#work = message.figures;
         break;
       case "grabbed":
-        this.#grabs.get(message.id)?.(message.picture);
+        this.#grabs.get(message.id)?.resolve(message.picture);
         this.#grabs.delete(message.id);
         break;
       case "failed":

@@ -1,6 +1,7 @@
 // The worker of a viewer: reads encoded frames, decodes them, draws them, keeps the figures.
 
 import { createDecoder } from "./decoder.js";
+import { MessageIntake, readTransformer } from "./intake.js";
 import { LatentStream } from "./stream.js";
 
 const FIGURES_MS = 250;
@@ -13,15 +14,17 @@ const RETRY_MS = 1000;
 let canvas = null;
 let context = null;
 let stream = null;
-let grabs = [];
+let intake = null; // of a data channel
+const grabs = [];
 let test = null;
 let tellAssets; // resolves the next
 const asked = new Promise((resolve) => (tellAssets = resolve)); // address of the list of files
+let memoryBytes = null; // of WebAssembly
 let opened = asked.then((assets) => openDecoder(assets, null)); // of {files, decoder}
 opened.catch(fail);
 
-function tell(message, transfer = []) {
-  postMessage(message, transfer);
+function tell(message, transfer = message.data ? [message.data.buffer] : []) {
+  postMessage(message, { transfer });
 }
 
 function fail(error) {
@@ -60,6 +63,7 @@ function show(picture, decoder) {
     [canvas.width, canvas.height] = [picture.width, picture.height];
   }
   const pixels = decoder.toRgba(picture);
+  memoryBytes = decoder.memoryBytes;
   context.putImageData(new ImageData(pixels, picture.width, picture.height), 0, 0);
   const { width, height, frameNumber, isComplete } = picture;
   for (const id of grabs.splice(0)) {
@@ -80,20 +84,24 @@ function testSpeed({ workMs, intervalMs }) {
   tell({ kind: "speed", workMs, intervalMs });
 }
 
-addEventListener("rtctransform", ({ transformer }) => {
+/** Begin with the frames of another connection. */
+function openStream() {
   if (stream) {
+    intake?.end();
+    intake = null;
     stream.end();
-    // a relay that was started anew may have another model
-    opened = Promise.all([asked, opened]).then((both) => openDecoder(...both));
+    // a relay that was started anew may have another model, or one where it had none
+    const before = opened.catch(() => null);
+    opened = Promise.all([asked, before]).then((both) => openDecoder(...both));
     opened.catch(fail);
   }
   test = { shown: 0, sinceMs: 0, isDone: false };
   const decoder = opened.then((files) => files.decoder);
-  const own = new LatentStream(transformer, {
+  const own = new LatentStream({
     decoder,
     show,
     tell: (message) => {
-      tell(message, message.data ? [message.data.buffer] : []);
+      tell(message);
       if (message.kind === "shown" && !test.isDone) testSpeed(own);
     },
   });
@@ -104,10 +112,15 @@ addEventListener("rtctransform", ({ transformer }) => {
       () => {}, // that was said
     );
   });
+}
+
+addEventListener("rtctransform", (/** @type {any} */ { transformer }) => {
+  openStream();
+  readTransformer(transformer, stream);
 });
 
 setInterval(() => {
-  if (stream) tell({ kind: "figures", figures: stream.figures });
+  if (stream) tell({ kind: "figures", figures: { ...stream.figures, memoryBytes } });
 }, FIGURES_MS);
 
 addEventListener("message", ({ data }) => {
@@ -117,5 +130,10 @@ addEventListener("message", ({ data }) => {
     tellAssets(data.assets);
   } else if (data.kind === "grab") {
     grabs.push(data.id);
+  } else if (data.kind === "channel") {
+    openStream();
+    intake = new MessageIntake(stream, tell);
+  } else if (data.kind === "message") {
+    intake?.receive(data.message);
   }
 });

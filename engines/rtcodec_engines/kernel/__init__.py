@@ -8,6 +8,7 @@ Triton kernels for what `rtcodec_engines.tensor` does in many small steps: the s
     trunk       a block of the intra networks, its trunks in 8-bit integers
     fused       `Frames` with these in place of torch
 
-Each is checked against the plain form, by Triton's interpreter where there is no GPU. Importing
-this needs triton, so `fused` is imported only when asked for.
+Sizes are never specialised on, so each is compiled once, when the engine starts, and not while
+streams wait. Each is checked against the plain form, by Triton's interpreter where there is no
+GPU. Importing this needs triton, so `fused` is imported only when asked for.
 """

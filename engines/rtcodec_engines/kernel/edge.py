@@ -8,7 +8,7 @@ from torch import Tensor
 _LINES = 8
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["h", "w"])
 def _edge_kernel(
     plane, coded, vectors, intra, still, limits, h, w,
     DOWN: tl.constexpr, LUMA: tl.constexpr, LINES: tl.constexpr,

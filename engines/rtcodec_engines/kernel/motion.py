@@ -103,7 +103,7 @@ def _added(symbols, n, place, part, h, w, step, bases, order):
     return (both + 4096) >> 13, tl.sum(tl.sum((said != 0).to(tl.int32), 0), 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["h", "w"])
 def _part_kernel(
     slab, rows, vectors, intra, overlaps, taps, weights,
     prediction, symbols, still, steps, bases, order, out, coded, h, w,
@@ -179,13 +179,13 @@ def _run(
         out = torch.empty((n, 16 * h // scale, 16 * w // scale), dtype=torch.int32, device=device)
         _part_kernel[(h * w * (1 if plane else 4), n)](
             nothing if pictures is None else pictures.planes[plane],
-            nothing if rows is None else rows,
+            nothing if rows is None else rows.contiguous(),  # they come as a column
             motion.vectors.contiguous(),
             motion.intra.contiguous(),
-            overlaps,
+            overlaps.contiguous(),
             _taps(device, scale),
             _weights(device, scale),
-            nothing if prediction is None else prediction[plane],
+            nothing if prediction is None else prediction[plane].contiguous(),
             nothing if symbols is None else symbols.contiguous(),
             nothing if still is None else still.contiguous(),
             nothing if steps is None else steps,

@@ -22,7 +22,7 @@ def _seen(plane, y, x, height, width):
     return tl.load(plane + row * width + column).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width"])
 def _class_kernel(plane, qps, activity, kinds, height, width, CELLS: tl.constexpr):
     """4 * class + turn of a few cells in a row."""
     n = tl.program_id(1).to(tl.int64)
@@ -62,7 +62,7 @@ def _class_kernel(plane, qps, activity, kinds, height, width, CELLS: tl.constexp
     tl.store(kinds + n * total + cells, (direction * 8 + level) * 4 + turn, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width"])
 def _refine_kernel(
     plane, kinds, qps, sets, weights, clips, offsets, out, height, width,
     PAIRS: tl.constexpr, CHROMA: tl.constexpr, SAMPLES: tl.constexpr,

@@ -21,7 +21,7 @@ def _seen(planes, n, i, j, height, width):
     return tl.load(planes + start + k[:, None] * width + k[None, :]).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "columns", "count"])
 def _difference_kernel(
     planes, source, vectors, hadamard, out, rows, columns, count, TRANSFORMED: tl.constexpr
 ):

@@ -6,6 +6,7 @@ Delta frames as integer operations on batches of tensors, on any device that tor
     paint      symbols transformed back and added
     smooth     the edges of what was coded
     refine     pictures, once they are decoded
+    tiles      symbols as lists of the tiles that say something
     search     vectors for a picture; latents, scales, rest: from samples to symbols
     frames     what an engine does with a batch of frames, of these
 

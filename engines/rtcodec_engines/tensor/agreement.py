@@ -6,6 +6,7 @@ from torch import Tensor
 from rtcodec.types import QP_MAX
 from rtcodec_engines.tensor.frames import PLANES, Frames
 from rtcodec_engines.tensor.slab import Slab
+from rtcodec_engines.tensor.tiles import list_tiles
 
 _SIZE, _BATCH = (128, 192), 3
 _PIXELS_OFF = 1.0
@@ -42,9 +43,11 @@ def disagreement(one: Frames, other: Frames, device: torch.device) -> str | None
     symbols = torch.randint(-9, 10, said, generator=draw) * (
         torch.rand(said, generator=draw) < 0.02
     )
+    listed = torch.ones((_BATCH, height * width // 4096), dtype=torch.bool, device=device)
+    tiles = list_tiles(symbols.to(torch.int16).to(device), listed)
     for operation, given in (
         ("encode_delta", planes(1)),
-        ("decode_delta", {"symbols": symbols.to(torch.int16).to(device)}),
+        ("decode_delta", {"listed": listed, "list_symbols": tiles}),
     ):
         mine, its = (
             getattr(frames, operation)(slab, {**given, "numbers": numbers})

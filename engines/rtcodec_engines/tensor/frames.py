@@ -7,6 +7,8 @@ What is done with a batch of frames of one size: the operations of an engine, on
     decode_delta   symbols --predict, paint, smooth--> stored; --Refine--> shown
     keep           planes that the host painted --> stored
 
+Symbols of delta frames come and go as lists of tiles (`tiles`).
+
 All shapes are fixed, nothing is read back on the way, and states are rows of a slab: each operation
 is one CUDA graph. `numbers` int64 [N, 4] says of each frame its qp, the row of the picture it is
 predicted from, the row to store it in and its state; frames that only fill up the batch have zeros.
@@ -39,6 +41,7 @@ from rtcodec_engines.tensor.search import find_motion
 from rtcodec_engines.tensor.sights import Sights
 from rtcodec_engines.tensor.slab import Slab
 from rtcodec_engines.tensor.smooth import smooth
+from rtcodec_engines.tensor.tiles import list_tiles, spread_list
 from rtcodec_engines.tensor.vectors import Motion, motion_symbols, spread_tiles, vectors_of
 
 Tensors = Mapping[str, Tensor]
@@ -123,7 +126,7 @@ class Frames(nn.Module):
     @torch.inference_mode()
     def encode_delta(self, slab: Slab, given: Tensors) -> dict[str, Tensor]:
         """
-        Code frames from pictures; as `encode_intra`, and `is_scene`.
+        Code frames from pictures; as `encode_intra`, symbols and indices as lists, and `is_scene`.
 
         Of a frame that shows another scene, nothing else that comes out is of use.
         """
@@ -148,12 +151,15 @@ class Frames(nn.Module):
         )
         shown = self._delta_pictures(slab, painted, moved.motion, still, numbers)
         is_scene = moved.motion.intra.flatten(1).float().mean(1) > NEW_SCENE
-        return {**said, **shown, "is_scene": is_scene}
+        listed = ~still.flatten(1)
+        lists = {f"list_{name}": list_tiles(said[name], listed) for name in ("symbols", "indices")}
+        return {"z": said["z"], "listed": listed, **lists, **shown, "is_scene": is_scene}
 
     @torch.inference_mode()
     def decode_delta(self, slab: Slab, given: Tensors) -> dict[str, Tensor]:
-        """Turn `symbols` and `numbers` into planes."""
-        symbols, numbers = given["symbols"], given["numbers"]
+        """Turn `listed`, `list_symbols` and `numbers` into planes."""
+        numbers, tiles = given["numbers"], slab.pictures.qps.shape[1:]
+        symbols = spread_list(given["list_symbols"], given["listed"], *tiles)
         motion = vectors_of(symbols[..., -MOTION_CHANNELS:])
         still = ~of_tiles((symbols != 0).any(3, keepdim=True).permute(0, 3, 1, 2))
         painted = self.predict_and_paint(

@@ -150,7 +150,7 @@ function showRungs(rungs) {
 }
 
 function latentsOf({ carrier, rung }) {
-  const where = carrier === "vp8" ? " in a tab" : "";
+  const where = carrier === "own" ? "" : " in a tab";
   return `latents${where}${rung === undefined ? "" : `, rung ${rung}`}`;
 }
 
@@ -267,6 +267,14 @@ function showRelay(report) {
   );
   say($("load-note"), engine ? engine.hardware : "");
   $("figures").hidden = $("rooms-card").hidden = false;
+  showGrafana(report.grafana_url);
+}
+
+/** Link to the history of the figures, where the relay names one to who may see all of it. */
+function showGrafana(url) {
+  const isAddress = /^https?:/i.test(url ?? "");
+  $("grafana").hidden = !isAddress;
+  if (isAddress) $("grafana").href = url;
 }
 
 function showState(text, kind) {
@@ -286,13 +294,14 @@ function showRefusal(status, detail) {
 
 async function refresh() {
   let response;
+  let report;
   try {
     response = await fetch("/api/rooms", { headers: token.headers, cache: "no-store" });
+    report = await response.json();
   } catch {
-    showState("does not answer", "bad");
+    showState("does not answer", "bad"); // or something before it does, in a page of its own
     return false;
   }
-  const report = await response.json();
   if (!response.ok) {
     showRefusal(response.status, report.detail);
     return false;

@@ -1,7 +1,10 @@
 // What every page needs: elements, words for figures, the room in the address, the token of a tab.
 // Text from elsewhere only ever becomes text, never markup.
 
-/** Return the element of that id; a page without it is our own mistake. */
+/**
+ * Return the element of that id; a page without it is our own mistake.
+ * @returns {any} Of the kind that the page has there.
+ */
 export function $(id) {
   const element = document.getElementById(id);
   if (!element) throw new Error(`no #${id}`);

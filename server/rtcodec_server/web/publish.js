@@ -60,7 +60,7 @@ function tell(news) {
       sentBytes = 0;
       showMessage(null);
       showState("publishing", "good");
-      applySending();
+      applySending().catch(() => {}); // it was closed meanwhile
       break;
     case "lost":
     case "waiting":

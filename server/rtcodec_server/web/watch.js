@@ -36,7 +36,11 @@ const NO_FIGURES = "PSNR and latency are shown to tokens that may also administe
 const token = new Token();
 const options = { headers: () => token.headers };
 const ordinary = new OrdinaryViewer(`/whep/${room}`, $("video"), options);
-const neural = findMissing() ? null : new RtcodecViewer(`/whep/${room}`, $("canvas"), options);
+const wishes = new URLSearchParams(location.search);
+const carrier = wishes.get("carrier") === "data" ? "data" : null; // what other browsers get
+const neural = findMissing()
+  ? null
+  : new RtcodecViewer(`/whep/${room}`, $("canvas"), { ...options, carrier });
 const seen = { frames: 0, stillS: 0 };
 const late = { sent: 0, dropped: 0, seconds: 0 };
 let view = "ordinary";
@@ -230,18 +234,21 @@ function heed(figures) {
 
 async function keepAsking() {
   for (;;) {
-    if (news.state === "connected") relay = await askRelay().catch(() => null);
+    if (news.state === "connected" && !document.hidden) relay = await askRelay().catch(() => null);
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
   }
 }
 
 for (const viewer of [neural, ordinary]) {
-  viewer?.addEventListener("state", ({ detail }) => {
+  viewer?.addEventListener("state", (/** @type {any} */ { detail }) => {
     const isUnusable = viewer === neural && UNUSABLE.has(detail.error?.status);
     if (isUnusable && view !== "ordinary") fallBack(detail.error.message, true);
     else if (viewer === leader()) tell(detail);
   });
-  viewer?.addEventListener("figures", ({ detail }) => viewer === leader() && heed(detail));
+  viewer?.addEventListener(
+    "figures",
+    (/** @type {any} */ { detail }) => viewer === leader() && heed(detail),
+  );
 }
 neural?.addEventListener("failed", ({ detail }) => fallBack(detail.reason, true));
 neural?.addEventListener("speed", ({ detail }) => judgeSpeed(detail));

@@ -17,6 +17,7 @@ function neuralLines(now) {
     ["fps", number(now.fps, 1)],
     ["kb/s", number(now.kbps)],
     ["decoder", "rtcodec, wasm"],
+    ["carried by", now.carrier === "data" ? "data channel" : "VP8 frames"],
     ["decode + draw", `${number(workMs(work), 1)} ms`],
     ["loss", percent(now.lossShare)],
     ["round trip", ms(now.rttMs)],

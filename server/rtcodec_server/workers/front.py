@@ -70,6 +70,7 @@ class Front:
         self._supervisor = supervisor
         self._draining = draining
         self._retry_after_s = config.limits.retry_after_s
+        self._grafana_url = config.grafana_url
         self._webhooks = webhooks
         self._gate = Gate(config)
         cors = Cors(config)
@@ -171,6 +172,7 @@ class Front:
                 document["rooms"].append({**room, "worker": slot})
         if grant.is_relay_admin:
             document["total"] = report_stats(supervisor.stats())
+            document["grafana_url"] = self._grafana_url or None
         return web.json_response(document)
 
     async def _recordings(self, request: web.Request) -> web.Response:

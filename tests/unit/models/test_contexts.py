@@ -131,6 +131,6 @@ def test_what_is_not_told_is_not_counted() -> None:
     assert torch.equal(costs.bits[:, 1:], fresh.bits[:, 1:])
 
 
-def of_latents(values: list[float]) -> torch.Tensor:
+def of_latents(values: list[float]) -> Any:
     """Values of as many channels, fewer than latents have."""
     return torch.tensor(values)[None, :, None, None]

@@ -10,16 +10,17 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: torc
 from torch.overrides import TorchFunctionMode  # noqa: E402
 
 from rtcodec.bundle import find_bundle  # noqa: E402
-from rtcodec_engines.device import CpuDevice  # noqa: E402
-from rtcodec_engines.tensor.frames import Frames  # noqa: E402
-from rtcodec_engines.tensor.slab import Slab  # noqa: E402
-from rtcodec_engines.torch_engine import (  # noqa: E402
+from rtcodec_engines.batch_rows import (  # noqa: E402
     DECODE_DELTA,
     DECODE_INTRA,
     ENCODE_DELTA,
     ENCODE_INTRA,
+    KEEP,
     shapes_of,
 )
+from rtcodec_engines.device import CpuDevice  # noqa: E402
+from rtcodec_engines.tensor.frames import Frames  # noqa: E402
+from rtcodec_engines.tensor.slab import Slab  # noqa: E402
 
 _FROM_HOST = ("tensor", "as_tensor", "from_numpy", "asarray")
 _TO_HOST = (
@@ -42,7 +43,13 @@ class NothingOfTheHost(TorchFunctionMode):
 # The meta device has no numbers that one could look at, but knows no autocast.
 @pytest.mark.parametrize(
     ("operation", "where"),
-    [(ENCODE_INTRA, "cpu"), (DECODE_INTRA, "cpu"), (ENCODE_DELTA, "meta"), (DECODE_DELTA, "meta")],
+    [
+        (ENCODE_INTRA, "cpu"),
+        (DECODE_INTRA, "cpu"),
+        (ENCODE_DELTA, "meta"),
+        (DECODE_DELTA, "meta"),
+        (KEEP, "meta"),
+    ],
 )
 def test_operations_take_and_give_nothing_but_tensors(operation: str, where: str) -> None:
     bundle, device = find_bundle("n64"), torch.device(where)

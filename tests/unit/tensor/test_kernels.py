@@ -48,7 +48,8 @@ class Case:
         stored = pictures_of([fine_blocks(rng, ROWS, columns, 60) for _ in range(3)])
         planes = tuple(plane.to(DEVICE) for plane in stored.planes)
         self.pictures = Pictures(planes, stored.qps.to(DEVICE))  # type: ignore[arg-type]
-        self.rows = torch.tensor([2, 1], device=DEVICE)[:frames]
+        numbers = torch.tensor([[0, 2], [0, 1]], device=DEVICE)[:frames]
+        self.rows = numbers[:, 1]  # a column, as the engine has it
         moved = rng.integers(-reach, reach + 1, (*shape, 4, 2)).astype(np.int16)
         moved[:, ::2] = moved[:, ::2, :, :1]
         intra = self._on(rng.random(shape) < 0.2)
