@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
-from aiortc.rtp import RtpPacket
 
 from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
+from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.packet.vp8_carrier import CarriedFrame, read_carried
 from rtcodec.webrtc import accept_answer, create_offer
-from rtcodec.webrtc.aiortc_patch import payload_data
 from rtcodec.webrtc.intake import Intake
 from support.relay import SDP, RelayClient
 
@@ -39,12 +38,12 @@ class CarriedReceiver(Intake[bytes]):
         super().__init__(receiver, config=config, decoder=_NoDecoder())
         self._on_frame = on_frame
 
-    def _read(self, packet: RtpPacket) -> Arrival[bytes]:
+    def _read(self, packet: RtpPacket, codec: str, data: bytes) -> Arrival[bytes]:
         return Arrival(
             seq=packet.sequence_number,
             timestamp=packet.timestamp,
-            marker=bool(packet.marker),
-            item=payload_data(packet),
+            marker=packet.marker,
+            item=data,
         )
 
     def _release(self, frame: FrameReleased[bytes]) -> None:
