@@ -96,6 +96,11 @@ class ExactReader:
         self.header = read_exact_header_at(cursor, self._pending)
         self._read(cursor.offset)
 
+    @property
+    def offset(self) -> int:
+        """Bytes consumed so far."""
+        return self._offset
+
     def __iter__(self) -> Iterator[ExactFrame]:
         """Give out the frames in order, then check that the file ends here."""
         for number in range(self.header.frames):

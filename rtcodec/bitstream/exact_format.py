@@ -123,7 +123,7 @@ class ExactFormat:
     max_error: int
     components: tuple[Component, ...]
     notes: bytes
-    "JSON, at most NOTES_MAX_BYTES: what else belongs to the picture."
+    "A zlib stream of JSON: what else belongs to the picture; at most NOTES_MAX_BYTES."
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -203,7 +203,6 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         with cursor.within(f"component[{number}]"):
             components.append(_read_component(cursor, bits, signed=signed))
     notes = cursor.raw("notes", cursor.varint("notes_size", limit=NOTES_MAX_BYTES))
-    cursor.explain(lambda: notes[:60].decode("utf-8", "replace"))
     at = cursor.offset
     crc = cursor.u32("crc")
     if crc != zlib.crc32(data[:at]):

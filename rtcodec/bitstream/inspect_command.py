@@ -61,10 +61,22 @@ def inspection(data: bytes) -> list[str]:
 
 def _reader(stream: BinaryIO, fields: list[Field]) -> Iterable[object]:
     """Return what reads *stream*: exact pictures or a video."""
-    buffered = io.BufferedReader(cast(io.RawIOBase, stream))
-    if buffered.peek(len(MAGIC)).startswith(MAGIC):
-        return ExactReader(buffered, fields=fields)
-    return RtcReader(buffered, fields=fields)
+    head = stream.read(len(MAGIC))
+    whole = cast(BinaryIO, _Rejoined(head, stream))
+    return (ExactReader if head == MAGIC else RtcReader)(whole, fields=fields)
+
+
+class _Rejoined:
+    """A stream of which *head* was read already; a pipe cannot go back."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """Return up to *size* bytes."""
+        head, self._head = self._head[:size], self._head[size:]
+        return head or self._rest.read(size)
 
 
 def _print_table(stream: BinaryIO) -> None:

@@ -46,7 +46,7 @@ def plan_picture(
         bits: Of a sample, 1 to 16.
         signed: Whether samples may be negative.
         max_error: Most by which a decoded sample may differ; 0: exact.
-        notes: What else belongs to the picture, JSON.
+        notes: What else belongs to the picture, see `ExactFormat`.
     """
     height, width, n_components = frames[0].shape
     whole = Component(0, (1 << bits) - 1, None, COMMON_FITS)
