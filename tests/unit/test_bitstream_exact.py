@@ -116,7 +116,10 @@ def test_a_damaged_header_is_corrupt() -> None:
 def test_frames_are_read_as_they_were_written(kind: FrameKind) -> None:
     frame = FRAME if kind == FrameKind.TILES else ExactFrame(kind, bytes(range(32)), (), (b"abc",))
     header = replace(GRAY, frames=2)
-    assert list(ExactReader(io.BytesIO(written(header, frame)))) == [frame, frame]
+    data = written(header, frame)
+    reader = ExactReader(io.BytesIO(data))
+    assert list(reader) == [frame, frame]
+    assert reader.offset == len(data)
 
 
 def test_payloads_have_an_address() -> None:
