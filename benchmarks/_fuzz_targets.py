@@ -63,6 +63,8 @@ from rtcodec.packet.feedback import FrameReport, read_report, write_report
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterBuffer
 from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming, Payload, read_payload
+from rtcodec.packet.rtcp import read_rtcp
+from rtcodec.packet.rtp_packet import read_rtp, read_vp8_payload
 from rtcodec.packet.video_size import read_frame_size
 from rtcodec.session.candidate import CandidatePolicy, filter_candidates
 from rtcodec.session.message import check_room_name, read_ice_fragment
@@ -258,15 +260,17 @@ def _video() -> dict[str, list[bytes]]:
 _TIME_BASE: Final = Fraction(1, 90_000)
 
 
-def _run_video(name: str) -> Callable[[bytes], None]:
-    codec = RTCRtpCodecParameters(f"video/{name}", 90_000, payloadType=97)
-
+def _run_video(name: str, read_payload: Callable[[bytes], bytes]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
-        frame = depayload(codec, data) if data else b""
-        read_frame_size(name, frame)
         read_frame_size(name, data)
+        read_frame_size(name, read_payload(data))
 
     return run
+
+
+def _read_h264_payload(data: bytes) -> bytes:
+    codec = RTCRtpCodecParameters("video/H264", 90_000, payloadType=97)
+    return depayload(codec, data) if data else b""
 
 
 _EXTENSIONS: Final = HeaderExtensionsMap()
@@ -280,7 +284,7 @@ def _rtp() -> list[bytes]:
 
 
 def _run_rtp(data: bytes) -> None:
-    RtpPacket.parse(data, _EXTENSIONS)
+    read_rtp(data, send_time_id=3, number_id=5)
 
 
 def _rtcp() -> list[bytes]:
@@ -298,12 +302,15 @@ def _rtcp() -> list[bytes]:
 
 
 def _run_rtcp(data: bytes) -> None:
-    for packet in RtcpPacket.parse(data):
-        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
-            try:
-                unpack_remb_fci(packet.fci)
-            except ValueError:
-                continue
+    for part in read_rtcp(data):
+        if part.is_feedback:
+            assert part.media_ssrc < 1 << 32
+        for packet in RtcpPacket.parse(part.data):
+            if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+                try:
+                    unpack_remb_fci(packet.fci)
+                except ValueError:
+                    continue
 
 
 def _reports() -> list[bytes]:
@@ -552,14 +559,17 @@ TARGETS: tuple[Target, ...] = (
            (BadToken,), _mutate_token),
     Target("stun", "connectivity checks, in aioice", _stun, _run_stun,
            (ValueError, struct.error)),
-    Target("rtp", "RTP headers and extensions, in aiortc", _rtp, _run_rtp, (ValueError,)),
-    Target("rtcp", "compound RTCP, REMB, in aiortc", _rtcp, _run_rtcp, (ValueError,)),
+    Target("rtp", "RTP headers and extensions", _rtp, _run_rtp, (BitstreamError,)),
+    Target("rtcp", "compound RTCP; its packets and REMB, in aiortc", _rtcp, _run_rtcp,
+           (BitstreamError, ValueError)),
     Target("feedback", "reports of frames held", _reports, read_report, (BitstreamError,)),
     Target("latents", "our RTP payloads: jitter buffer, depacketiser", _arrivals, _Latents().run,
            (BitstreamError,)),
-    Target("vp8", "VP8 payloads, sizes of pictures", lambda: _video()["VP8"], _run_video("VP8"),
-           (ValueError,)),
-    Target("h264", "H.264 payloads, parameter sets", lambda: _video()["H264"], _run_video("H264"),
+    Target("vp8", "VP8 payloads, sizes of pictures", lambda: _video()["VP8"],
+           _run_video("VP8", read_vp8_payload),
+           (BitstreamError,)),
+    Target("h264", "H.264 payloads, parameter sets", lambda: _video()["H264"],
+           _run_video("H264", _read_h264_payload),
            (ValueError,)),
     Target("packet", "bitstream packets", _bitstream_packets, read_packet, (BitstreamError,)),
     Target("container", ".rtc files", _streams, _run_container, (BitstreamError,)),

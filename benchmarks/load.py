@@ -4,7 +4,8 @@ Load a relay on this machine with `rtcodec loadtest` and keep what it found.
     python -m benchmarks.load [fanout] [ingest] [admission] [viewers] [churn] [soak] [loss] [steps]
 
 fanout   1 publisher and 1, 10, 50, 100 counting subscribers: time from relay in to subscriber
-ingest   publishers of 360p, each watched, that one core holds: null engine, one that costs nothing
+ingest   publishers of 360p, each watched by one, that one core holds: null engine, one that costs
+         nothing
 admission  publishers of 360p to a relay on one core, each watched, two decoded: as many as its
          admission takes by its self-test, and half as many again; camera to decoded picture
 viewers  100 subscribers of one 360p stream, at 30 and at 10 frames per second
@@ -134,7 +135,7 @@ def ingest() -> list[Row]:
         for n in (1, 4, 8, 12, 16):
             with bench_relay(engine, cores="0") as (url, _):
                 row = run_test(
-                    url, "--publishers", str(n), "--subscribers", str(n), "--decode", "0",
+                    url, "--publishers", str(n), "--subscribers", "1", "--decode", "0",
                     "--duration", "10", "--ramp", "3", "--peer-cores", "1",
                 )  # fmt: skip
             unwatched = row["dropped_by_reason"].get("unwatched", 0)  # before its subscriber came

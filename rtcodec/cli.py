@@ -108,6 +108,8 @@ _EXTRA_OF = {
     "openvino": "cpu",
     "onnxruntime": "cpu",
     "pydicom": "medical",
+    "imagecodecs": "medical",
+    "tifffile": "medical",
 }
 
 

@@ -9,11 +9,14 @@ import argparse
 import io
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from rtcodec.bitstream.cursor import Field
+from rtcodec.bitstream.exact_file import ExactReader
+from rtcodec.bitstream.exact_format import MAGIC
 from rtcodec.bitstream.file import RtcReader
 from rtcodec.errors import BitstreamError
 
@@ -51,9 +54,29 @@ def inspection(data: bytes) -> list[str]:
         BitstreamError: If the stream is not valid.
     """
     fields: list[Field] = []
-    for _ in RtcReader(io.BytesIO(data), fields=fields):
+    for _ in _reader(io.BytesIO(data), fields):
         pass
     return [_HEADING, *map(_line, fields)]
+
+
+def _reader(stream: BinaryIO, fields: list[Field]) -> Iterable[object]:
+    """Return what reads *stream*: exact pictures or a video."""
+    head = stream.read(len(MAGIC))
+    whole = cast(BinaryIO, _Rejoined(head, stream))
+    return (ExactReader if head == MAGIC else RtcReader)(whole, fields=fields)
+
+
+class _Rejoined:
+    """A stream of which *head* was read already; a pipe cannot go back."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """Return up to *size* bytes."""
+        head, self._head = self._head[:size], self._head[size:]
+        return head or self._rest.read(size)
 
 
 def _print_table(stream: BinaryIO) -> None:
@@ -66,7 +89,7 @@ def _print_table(stream: BinaryIO) -> None:
         fields.clear()
 
     try:
-        reader = RtcReader(stream, fields=fields)
+        reader = _reader(stream, fields)
         print(_HEADING)
         flush()
         for _ in reader:
@@ -85,7 +108,7 @@ def _print_json(stream: BinaryIO) -> None:
     units = 0
     fault: BitstreamError | None = None
     try:
-        for _ in RtcReader(stream, fields=fields):
+        for _ in _reader(stream, fields):
             units += 1
     except BitstreamError as error:
         fault = error

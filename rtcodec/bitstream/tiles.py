@@ -98,12 +98,15 @@ def split_tiles(
     return [TileRange(first, end - first, dispersed) for first, end in pairwise(bounds)]
 
 
+@lru_cache(maxsize=64)
 def tile_order(rows: int, columns: int, *, dispersed: bool) -> NDArray[np.int64]:
-    """Return the tile index of each position, int64 [rows * columns] (spec 2.2)."""
-    grid = np.arange(rows * columns, dtype=np.int64).reshape(rows, columns)
-    if not dispersed:
-        return grid.ravel()
-    return np.concatenate([grid[row::2, column::2].ravel() for row, column in _PHASES])
+    """Return the tile index of each position, int64 [rows * columns], read-only (spec 2.2)."""
+    order = np.arange(rows * columns, dtype=np.int64)
+    if dispersed:
+        grid = order.reshape(rows, columns)
+        order = np.concatenate([grid[row::2, column::2].ravel() for row, column in _PHASES])
+    order.setflags(write=False)
+    return order
 
 
 @lru_cache(maxsize=256)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from rtcodec.bitstream.access_unit import AccessUnit
+from rtcodec.bitstream.exact_format import MAGIC
 from rtcodec.bitstream.file import RtcReader
 from rtcodec.bitstream.sequence import SequenceHeader
 from rtcodec.bundle import Bundle, find_bundle, find_bundle_by_id
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encode_command import MAX_PIXELS
+from rtcodec.codec.exact_files import decode_exact
 from rtcodec.console import (
     Progress,
     StageTimes,
@@ -36,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `rtcodec decode`."""
     parser.add_argument("input", type=Path, metavar="IN.rtc", help="a file that encode wrote")
     parser.add_argument(
-        "output", type=Path, metavar="OUT", help=".y4m .mkv .mp4 .png or .npy (RGB [N, H, W, 3])"
+        "output",
+        type=Path,
+        metavar="OUT",
+        help=".y4m .mkv .mp4 .png or .npy (RGB [N, H, W, 3]); exact pictures: .dcm .npy .png .tif",
     )
     parser.add_argument(
         "--model", help="installed model, or path of a .rtcm file (default: what the stream names)"
@@ -60,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     threads = args.threads or available_cores()
     with tidy_on_terminate(), ExitStack() as stack:
         file = stack.enter_context(_opened(args.input))
+        if file.peek(len(MAGIC)).startswith(MAGIC):  # type: ignore[attr-defined]
+            return decode_exact(args, file)
         reader = _reader(file, args.input)
         sequence = reader.sequence
         if sequence.width * sequence.height > MAX_PIXELS:

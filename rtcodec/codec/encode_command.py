@@ -14,6 +14,7 @@ from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.exact_files import DICOM_SUFFIXES, encode_exact
 from rtcodec.codec.intra_choice import (
     CHEAPER,
     INTRA_KINDS,
@@ -63,7 +64,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bitrate", type=_positive_number, metavar="KBPS", help="aim at this rate instead of a qp"
     )
     parser.add_argument(
-        "--lossless", action="store_true", help="exact images (a later version; refused today)"
+        "--lossless", action="store_true", help="every sample: DICOM, NumPy, PNG and TIFF files"
+    )
+    parser.add_argument(
+        "--max-error",
+        type=_integer(0, 65535),
+        default=0,
+        metavar="N",
+        help="like --lossless, but samples may be off by up to N (default: 0)",
+    )
+    parser.add_argument(
+        "--keep-identity",
+        action="store_true",
+        help="keep all that a DICOM file says, not only what is needed to show it",
+    )
+    parser.add_argument(
+        "--allow-burned-in",
+        action="store_true",
+        help="take DICOM pictures that may have a name in their samples",
     )
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="installed model, or path of a .rtcm file"
@@ -99,8 +117,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec encode`."""
     _check_paths(args.input, args.output)
-    if args.lossless:
-        raise ConfigError("--lossless is not there yet: this version codes with loss only")
+    if args.lossless or args.max_error:
+        return encode_exact(args)
+    if args.input.suffix.lower() in DICOM_SUFFIXES:
+        raise ConfigError(f"{args.input}: DICOM pictures are coded with --lossless or --max-error")
     threads = args.threads or available_cores()
     bundle = find_bundle(args.model)
     with tidy_on_terminate(), ExitStack() as stack:
@@ -289,8 +309,6 @@ def _kind_of(output: EncodeOutput) -> str:
 
 
 def _check_paths(source: Path, target: Path) -> None:
-    if source.suffix.lower() == ".dcm":
-        raise ConfigError(f"{source}: DICOM input is not there yet")
     if source.suffix.lower() == ".rtc":
         raise ConfigError(f"{source}: is coded already; rtcodec decode turns it back")
     plain = not target.exists() or target.is_file()

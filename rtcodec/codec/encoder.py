@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.check import seal_packet
+from rtcodec.bitstream.cursor import write_varint
 from rtcodec.bitstream.packet import (
     Description,
     Packet,
@@ -160,12 +161,11 @@ class FramePacker:
 
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
         """Return a coder of the tiles of *runs*, one run after the other."""
-        rows = np.concatenate([frame.rows(run) for run in runs])
-        arrays = (frame.z, frame.symbols, frame.indices)
-        if not np.array_equal(rows, np.arange(len(frame.z))):
-            z, symbols, indices = (array[rows] for array in arrays)
-        else:  # as they are, without a copy
-            z, symbols, indices = arrays
+        z, symbols, indices = frame.z, frame.symbols, frame.indices
+        if runs[0].count < len(frame.tile_bytes):  # a run of all tiles takes them as they are
+            rows = np.concatenate([frame.rows(run) for run in runs])
+            if not np.array_equal(rows, np.arange(len(frame.z))):  # without a copy
+                z, symbols, indices = z[rows], symbols[rows], indices[rows]
         return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp, moved=True)
 
     def _tile_bytes(
@@ -368,5 +368,6 @@ class _CodedFrame:
     @cached_property
     def header_bytes(self) -> int:
         """The most that the header of a packet takes."""
-        last = replace(self.header, tiles=TileRange(len(self.tile_bytes) - 1, 1))
-        return len(header_bytes(Packet(last, b""))) + _SIZE_FIELD_BYTES
+        n_tiles = len(self.tile_bytes)
+        tiles = len(write_varint(n_tiles - 1)) + len(write_varint(0))  # the last alone
+        return len(header_bytes(Packet(self.header, b""))) + tiles + _SIZE_FIELD_BYTES

@@ -101,16 +101,6 @@ EXPORT void rtc_encode_list(const rtc_tables *tables, const uint8_t *indices,
     list_coded(tables, indices, symbols, count, list, census, find_coded);
 }
 
-/* Make a state smaller than *limit*; the word goes before *at*. */
-INLINE uint32_t make_room(uint32_t state, uint32_t limit, uint8_t **at)
-{
-    const uint16_t word = (uint16_t)state;
-    const uint32_t full = state >= limit;
-    memcpy(*at - 2, &word, sizeof word);
-    *at -= 2 * full; /* arithmetic, no branch */
-    return state >> (full << 4);
-}
-
 INLINE uint32_t put(uint32_t state, uint32_t start, uint32_t frequency, uint64_t reciprocal,
                     uint8_t **at)
 {
@@ -118,13 +108,6 @@ INLINE uint32_t put(uint32_t state, uint32_t start, uint32_t frequency, uint64_t
     /* Exact, as state < frequency * 2**18: state * (f - 2**46 mod f) < 2**46. */
     const uint32_t quotient = (uint32_t)(state * reciprocal >> RECIPROCAL_BITS);
     return state + quotient * (PROB_SCALE - frequency) + start;
-}
-
-INLINE uint32_t put_raw(uint32_t state, uint32_t bits, uint32_t n_bits, uint8_t **at)
-{
-    if (!n_bits) /* the limit would be 2**32 */
-        return state;
-    return make_room(state, 1u << (32 - n_bits), at) << n_bits | bits;
 }
 
 /* The table that holds entry *number*; slow, for escapes. */

@@ -20,66 +20,9 @@
 #ifndef RTC_RANS_H
 #define RTC_RANS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "only little-endian machines are supported"
-#endif
-
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-#define INLINE static inline __attribute__((always_inline))
-#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-
-#ifdef __wasm_simd128__
-#include <wasm_simd128.h>
-#endif
-
-/* x86: the hot loops are compiled for several processors and chosen when called. */
-#if defined(__x86_64__) && !defined(RTC_PORTABLE)
-#define RTC_X86 1
-#include <cpuid.h>
-#include <immintrin.h>
-#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
-
-enum { HAS_AVX2 = 1, HAS_VNNI = 2, IS_KNOWN = 4 };
-
-/* What the processor and the operating system offer; asked once, cpuid is slow. */
-static inline uint32_t processor(void)
-{
-    static uint32_t known; /* threads may race to write the same value */
-    uint32_t found = __atomic_load_n(&known, __ATOMIC_RELAXED), a, b, c, d, low, high;
-    if (found)
-        return found;
-    found = IS_KNOWN;
-    if (__get_cpuid(1, &a, &b, &c, &d) && c >> 27 & 1 && c >> 23 & 1) { /* xgetbv, popcnt */
-        __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
-            b = c = 0;
-        if ((low & 0x06) == 0x06 && b >> 3 & b >> 5 & b >> 8 & 1) /* bmi, avx2, bmi2 */
-            found |= HAS_AVX2;
-        if ((low & 0xe6) == 0xe6 && b >> 16 & b >> 30 & c >> 11 & 1) /* avx512 f, bw, vnni */
-            found |= HAS_VNNI;
-    }
-    __atomic_store_n(&known, found, __ATOMIC_RELAXED);
-    return found;
-}
-#endif
-
-/* Declared by hand: -ffreestanding has no string.h, and would call them for two bytes. */
-void *memcpy(void *to, const void *from, size_t size);
-void *memset(void *to, int value, size_t size);
-#define memcpy __builtin_memcpy
-#define memset __builtin_memset
+#include "_words.h"
 
 enum {
-    PROB_BITS = 14,
-    PROB_SCALE = 1 << PROB_BITS,
     SCALES = 64,
     SAID = 32, /* tables of what is said of blocks, where a model has them */
     ROWS = 128, /* room for all, a power of two: no index that changes while it is read leaves it */
@@ -115,10 +58,6 @@ enum {
     STAGE_MAX = 8 * PARTS, /* channels of the longest stage */
     PLACES = 16,
 };
-static const uint32_t STATE_MIN = 1u << 16;
-
-enum status { OK, TRUNCATED, STATE_TOO_SMALL, ESCAPE_RANGE, BYTES_LEFT, STATE_LEFT };
-
 typedef struct {
     uint32_t hyper_channels;
     uint32_t has_contexts;

@@ -21,6 +21,7 @@ from pathlib import Path
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _ENTROPY = Path(__file__).parent
 _MOTION = _ENTROPY.parent / "motion"
+_EXACT = _ENTROPY.parent / "exact"
 LIBRARY = (_ENTROPY / "_rans").with_suffix(SUFFIX)
 SOURCES = tuple(
     (_ENTROPY / f"_{name}").with_suffix(".c")
@@ -43,7 +44,13 @@ MOTION_SOURCES = tuple(
         "describe",
     )
 )
-LIBRARIES = {LIBRARY: SOURCES, MOTION_LIBRARY: MOTION_SOURCES}
+EXACT_LIBRARY = (_EXACT / "_exact").with_suffix(SUFFIX)
+EXACT_SOURCES = tuple((_EXACT / f"_{name}").with_suffix(".c") for name in ("decode", "encode"))
+LIBRARIES = {
+    LIBRARY: SOURCES,
+    MOTION_LIBRARY: MOTION_SOURCES,
+    EXACT_LIBRARY: EXACT_SOURCES,
+}
 "Each library, and the C files it is made of."
 
 WEB = _ENTROPY.parents[1] / "clients" / "web"

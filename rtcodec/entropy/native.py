@@ -391,7 +391,7 @@ def gather_tiles(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> NDArray[L
     tiles = np.ascontiguousarray(tiles)
     values = np.empty((tiles.size, plane.shape[0], 16), plane.dtype)
     _library().rtc_gather(
-        _at(plane), plane.ctypes.strides, _at(values), _at(tiles), tiles.size, plane.shape[0],
+        _at(plane), _strides(plane), _at(values), _at(tiles), tiles.size, plane.shape[0],
         columns, plane.itemsize,
     )  # fmt: skip
     return values
@@ -407,7 +407,7 @@ def scatter_tiles(
         raise ValueError("the plane is read-only")
     tiles, values = np.ascontiguousarray(tiles), np.ascontiguousarray(values)
     _library().rtc_scatter(
-        _at(plane), plane.ctypes.strides, _at(values), _at(tiles), tiles.size, plane.shape[0],
+        _at(plane), _strides(plane), _at(values), _at(tiles), tiles.size, plane.shape[0],
         columns, plane.itemsize,
     )  # fmt: skip
 
@@ -495,6 +495,11 @@ def _padded(matrix: NDArray[_Number], rows: int, columns: int) -> NDArray[_Numbe
     return np.pad(matrix, ((0, -matrix.shape[0] % rows), (0, -matrix.shape[1] % columns)))
 
 
+def _strides(plane: NDArray[Latent]) -> ctypes.Array[ctypes.c_ssize_t]:
+    return (ctypes.c_ssize_t * 3)(*plane.strides)
+
+
 def _at(array: NDArray[np.generic]) -> int:
-    """Address of the first element of an array."""
-    return array.ctypes.data
+    """Address of the first element of an array; `ctypes.data` takes twice as long to say it."""
+    address: int = array.__array_interface__["data"][0]
+    return address

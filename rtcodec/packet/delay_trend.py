@@ -158,9 +158,16 @@ class DelayTrend:
 
 def _fit(points: deque[tuple[float, float]]) -> float | None:
     """Return the slope of the line through *points*, or None if they are above each other."""
-    mean_x = sum(x for x, _ in points) / len(points)
-    mean_y = sum(y for _, y in points) / len(points)
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    if not spread:
-        return None
-    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    n = len(points)
+    mean_x = mean_y = 0.0
+    for x, y in points:
+        mean_x += x
+        mean_y += y
+    mean_x /= n
+    mean_y /= n
+    spread = together = 0.0
+    for x, y in points:  # a loop each: this runs for every frame of every receiver
+        from_mean = x - mean_x
+        spread += from_mean * from_mean
+        together += from_mean * (y - mean_y)
+    return together / spread if spread else None

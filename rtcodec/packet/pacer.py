@@ -9,7 +9,7 @@ encoder, not a queue here. Sans-I/O: time is an argument, a deadline is a proper
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -71,13 +71,39 @@ class Pacer(Generic[Item]):
         """When `take` next has something, or None while nothing waits."""
         if (due_us := self._due_us) is None:
             return None
-        return min(due_us, self._empty_us - self._burst_us() + self._config.quantum_us)
+        return min(
+            due_us, self._empty_us - self._burst_us(self._rate_bps) + self._config.quantum_us
+        )
 
     @property
     def _due_us(self) -> int | None:
         """By when something has to leave whatever the bucket says."""
         heads = [queue[0].deadline_us for queue in (self._again, self._media) if queue]
         return min(heads, default=None)
+
+    def pass_frame(self, sizes_bytes: Sequence[int], *, interval_us: int, now_us: int) -> bool:
+        """
+        Let all packets of a frame leave at once, as `add_frame` and `take` would; the usual case.
+
+        Args:
+            sizes_bytes: Of each packet.
+            interval_us: As for `add_frame`.
+            now_us: See there.
+
+        Returns:
+            Whether they may; if not, nothing has changed and they have to wait their turn.
+        """
+        if self._media or self._again:
+            return False
+        rate_bps = self._rate_for(sum(sizes_bytes), self._within_us(interval_us))
+        latest_us = now_us + self._burst_us(rate_bps)
+        empty_us = self._empty_us
+        for size in sizes_bytes:
+            if empty_us > latest_us:
+                return False
+            empty_us = max(empty_us, now_us) + int(size * _BITS_US / rate_bps)
+        self._empty_us, self._rate_bps = empty_us, rate_bps
+        return True
 
     def add_frame(
         self, packets: Iterable[tuple[Item, int]], *, interval_us: int, now_us: int
@@ -90,25 +116,25 @@ class Pacer(Generic[Item]):
             interval_us: To the next frame.
             now_us: Increasing.
         """
-        deadline_us = now_us + int(self._config.spread * interval_us)
+        within_us = self._within_us(interval_us)
         if self._media:
             self._hurry(now_us)
         self._frame += 1
         for item, size in packets:
-            self._media.append(_Waiting(item, size, deadline_us, self._frame))
+            self._media.append(_Waiting(item, size, now_us + within_us, self._frame))
             self._n_bytes += size
-        self._set_rate(max(deadline_us - now_us, 1))
+        self._rate_bps = self._rate_for(self._n_bytes, within_us)
 
     def add_again(self, item: Item, size_bytes: int, *, now_us: int) -> None:
         """Let a retransmission leave before all else."""
         self._again.append(_Waiting(item, size_bytes, now_us + self._config.again_us))
         self._n_bytes += size_bytes
-        self._set_rate(self._config.again_us)
+        self._rate_bps = self._rate_for(self._n_bytes, self._config.again_us)
 
     def take(self, *, now_us: int) -> list[Item]:
         """Return the packets that leave now, in order."""
         taken = []
-        burst_us = self._burst_us()
+        burst_us = self._burst_us(self._rate_bps)
         while queue := self._again or self._media:
             due_us = self._due_us
             assert due_us is not None  # something waits
@@ -127,18 +153,22 @@ class Pacer(Generic[Item]):
         self._media.clear()
         self._n_bytes = 0
 
-    def _set_rate(self, within_us: int) -> None:
+    def _within_us(self, interval_us: int) -> int:
+        """Return how long a frame may take to leave."""
+        return max(int(self._config.spread * interval_us), 1)
+
+    def _rate_for(self, n_bytes: int, within_us: int) -> float:
         """Go by the estimate, or faster if what waits would not leave in time."""
-        rate_bps = self._n_bytes * _BITS_US / within_us
+        rate_bps = n_bytes * _BITS_US / within_us
         if self.estimate_bps is not None:
             rate_bps = max(rate_bps, self._config.factor * self.estimate_bps)
-        self._rate_bps = max(rate_bps, 1.0)
+        return max(rate_bps, 1.0)
 
-    def _burst_us(self) -> int:
+    def _burst_us(self, rate_bps: float) -> int:
         burst_bytes = float(self._config.burst_bytes)
         if self.estimate_bps is not None:
             burst_bytes = max(burst_bytes, self.estimate_bps * self._config.burst_us / _BITS_US)
-        return int(burst_bytes * _BITS_US / max(self._rate_bps, 1.0))
+        return int(burst_bytes * _BITS_US / max(rate_bps, 1.0))
 
     def _hurry(self, now_us: int) -> None:
         """Let what was added before the last frame leave at once: with the next, two may wait."""

@@ -25,7 +25,7 @@ _MARKER: Final = 1 << 7
 RESEND_BURST_PACKETS: Final = 256
 "Packets that may be sent again beyond as many as were sent since."
 
-_OVERHEAD_BYTES: Final = 12 + 16 + 3 + 10
+_OVERHEAD_BYTES: Final = 12 + 16 + 3 + 10  # RTP, SRTP, payload head, extensions as a rule
 _ABS_SEND_TIME_BITS: Final = 18  # fraction of the 24 bits: 64 s in steps of 3.8 us
 
 
@@ -44,18 +44,15 @@ class ExtensionBlock:
     number_at: int | None = None
     "Where the two bytes of the transport-wide number are; None if packets have none."
 
-    def at(self, ntp: int) -> bytes:
-        """Return the block for packets sent at a 64-bit NTP time."""
-        if not self.has_time:
-            return self.before
-        time = ntp >> (32 - _ABS_SEND_TIME_BITS) & 0xFFFFFF
-        return self.before + time.to_bytes(3, "big") + self.after
-
-    def numbered(self, block: bytes, number: int) -> bytes:
-        """Return a block of `at` with the number of a packet, 16 bits, put in."""
+    def around(self, ntp: int) -> tuple[bytes, bytes]:
+        """Return what is before and after the number in packets sent at a 64-bit NTP time."""
+        block = self.before
+        if self.has_time:
+            time = ntp >> (32 - _ABS_SEND_TIME_BITS) & 0xFFFFFF
+            block += time.to_bytes(3, "big") + self.after
         if self.number_at is None:
-            return block
-        return block[: self.number_at] + _SEQ.pack(number) + block[self.number_at + 2 :]
+            return block, b""
+        return block[: self.number_at], block[self.number_at + _SEQ.size :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class Outgoing(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Of RTP header, extensions as a rule, payload and SRTP."""
+        """Of all that is sent, about."""
         return _OVERHEAD_BYTES + len(self.payload.rest)
 
     @property
@@ -118,6 +115,8 @@ class RtpStream:
         "Of payloads, without retransmissions."
         self.timestamp = 0
         "Of the last frame."
+        self.has_numbers = extensions.number_at is not None
+        "Whether packets carry a transport-wide number."
         self._credit = RESEND_BURST_PACKETS
         self._payload_type = payload_type
         self._ssrc = ssrc
@@ -126,14 +125,10 @@ class RtpStream:
         self._extensions = extensions
         self._rtx = rtx
         self._rtx_seq = first_rtx_seq
-        self._block_ntp: int | None = None  # of the block below, which packets of a frame share
-        self._block = b""
+        self._first_byte = _VERSION | _EXTENSION * bool(extensions.before)
+        self._around_ntp: int | None = None  # of the two below, which packets of a frame share
+        self._around = (b"", b"")
         self._history: list[Outgoing | None] = [None] * history_packets
-
-    @property
-    def has_numbers(self) -> bool:
-        """Whether packets carry a transport-wide number."""
-        return self._extensions.number_at is not None
 
     @property
     def has_rtx(self) -> bool:
@@ -185,14 +180,14 @@ class RtpStream:
             ntp: Now, 64 bits.
             number: Transport-wide, 16 bits.
         """
-        extensions = self._extensions_of(ntp, number)
         head = _HEADER.pack(
-            _VERSION | _EXTENSION * bool(extensions),
+            self._first_byte,
             packet.marker | self._payload_type,
             packet.seq,
             packet.timestamp,
             self._ssrc,
         )
+        extensions = self._extensions_of(ntp, number)
         payload = write_payload_head(packet.payload, packet.delivery)
         return b"".join((head, extensions, payload, packet.payload.rest))
 
@@ -200,19 +195,20 @@ class RtpStream:
         """Return the bytes of a packet as a retransmission; arguments as for `write`."""
         if self._rtx is None:
             return self.write(packet, ntp=ntp, number=number)
-        extensions = self._extensions_of(ntp, number)
         head = _HEADER.pack(
-            _VERSION | _EXTENSION * bool(extensions),
+            self._first_byte,
             packet.marker | self._rtx.payload_type,
             self._rtx_seq,
             packet.timestamp,
             self._rtx.ssrc,
         )
+        extensions = self._extensions_of(ntp, number)
         self._rtx_seq = (self._rtx_seq + 1) & 0xFFFF
         payload = write_payload_head(packet.payload, packet.delivery)
         return b"".join((head, extensions, _SEQ.pack(packet.seq), payload, packet.payload.rest))
 
     def _extensions_of(self, ntp: int, number: int) -> bytes:
-        if ntp != self._block_ntp:
-            self._block_ntp, self._block = ntp, self._extensions.at(ntp)
-        return self._extensions.numbered(self._block, number)
+        if ntp != self._around_ntp:
+            self._around_ntp, self._around = ntp, self._extensions.around(ntp)
+        before, after = self._around
+        return before if not self.has_numbers else before + _SEQ.pack(number) + after

@@ -13,7 +13,7 @@ from aiortc import (
 )
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 
-from rtcodec.webrtc.aiortc_private import RECEIVER, SENDER
+from rtcodec.webrtc.aiortc_private import PORT, RECEIVER, SENDER
 
 _CANCEL_EVERY_S = 0.5
 
@@ -64,19 +64,17 @@ def _transports(transceiver: RTCRtpTransceiver) -> tuple[RTCDtlsTransport, ...]:
 
 def _release_sender(sender: RTCRtpSender) -> None:
     """Drop what `SenderPort` and `DirectSenderPort` put over the methods of a sender."""
-    for name in ("_send_keyframe", "_handle_rtcp_packet", "_run_rtp", "_retransmit"):
+    for name in (PORT, "_send_keyframe", "_handle_rtcp_packet", "_run_rtp", "_retransmit"):
         vars(sender).pop(name, None)
     setattr(sender, f"{SENDER}__encoder", None)
 
 
 def _release_receiver(receiver: RTCRtpReceiver) -> None:
     """Drop what `ReceiverPort` put into a receiver."""
-    for name in ("_handle_rtp_packet", "_handle_rtcp_packet"):
-        vars(receiver).pop(name, None)
-    if (watch := vars(receiver).pop("rtcodec_arrivals", None)) is not None:
-        watch.close()
-    for name in ("jitter_buffer", "nack_generator", "decoder_queue"):
-        setattr(receiver, f"{RECEIVER}__{name}", None)
+    vars(receiver).pop("_handle_rtcp_packet", None)
+    if (port := vars(receiver).pop(PORT, None)) is not None:
+        port.close()
+    setattr(receiver, f"{RECEIVER}__decoder_queue", None)
 
 
 def _release_transport(transport: RTCDtlsTransport) -> None:

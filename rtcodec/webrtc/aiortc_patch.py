@@ -4,7 +4,7 @@ Every touch of aiortc's private parts, and the check that they are still there.
 Nothing else in the project names an attribute of aiortc or aioice that starts
 with an underscore: this module and those it installs, one for each thing that
 is mended (`aiortc_codec`, `aiortc_connection`, `aiortc_data`, `aiortc_receiver`,
-`aiortc_sender`, `aiortc_sockets`). `install` is called before the first
+`aiortc_sender`, `aiortc_sockets`, `aiortc_transport`). `install` is called before the first
 connection; with any aiortc that does not look exactly as expected it raises
 instead of going on.
 """
@@ -22,7 +22,9 @@ import aiortc.rtp
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, RtpRouter
 from aiortc.rtcicetransport import RTCIceTransport
+from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtcsctptransport import RTCSctpTransport
+from aiortc.rtp import HeaderExtensionsMap
 
 from rtcodec.webrtc import transport_feedback
 from rtcodec.webrtc.aiortc_certificate import create_ssl_context, stock_create_ssl_context
@@ -48,7 +50,6 @@ from rtcodec.webrtc.aiortc_receiver import (
     Intake,
     ReceiverPort,
     decoder_worker,
-    payload_data,
 )
 from rtcodec.webrtc.aiortc_sender import (
     RTP_HISTORY_PACKETS,
@@ -65,6 +66,7 @@ from rtcodec.webrtc.aiortc_sockets import (
     host_addresses,
     stock_datagram_received,
 )
+from rtcodec.webrtc.aiortc_transport import run_transport
 
 __all__ = [
     "LATENT_CODEC_NAME",
@@ -86,7 +88,6 @@ __all__ = [
     "gathering",
     "install",
     "new_decoder",
-    "payload_data",
     "raise_bitrate_limits",
 ]
 
@@ -115,6 +116,7 @@ def install() -> None:
         rebind(module, unpack_remb_fci=unpack_remb_fci)
     rebind(aioice.ice, get_host_addresses=host_addresses)
     aioice.ice.StunProtocol.datagram_received = datagram_received  # type: ignore[method-assign]
+    setattr(RTCDtlsTransport, f"{TRANSPORT}__run", run_transport)
     RTCCertificate._create_ssl_context = create_ssl_context  # type: ignore[method-assign]
     _is_installed = True
 
@@ -157,16 +159,13 @@ def _private(cls: str, *names: str) -> tuple[str, ...]:
 _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (
         RTCRtpReceiver.__init__,
-        _private(RECEIVER, "jitter_buffer", "nack_generator", "decoder_queue", "decoder_thread"),
+        _private(RECEIVER, "decoder_queue", "codecs", "remote_streams", "rtx_ssrc"),
     ),
     (
         RTCRtpReceiver._handle_rtp_packet,
         (
-            *_private(RECEIVER, "jitter_buffer", "nack_generator", "codecs", "decoder_error"),
-            "_data",
-            "depayload",
-            "unwrap_rtx",
-            "_send_rtcp_pli",
+            *_private(RECEIVER, "codecs", "remote_streams", "rtx_ssrc"),
+            *("depayload", "unwrap_rtx", "StreamStatistics", "clockRate", "add"),
         ),
     ),
     (
@@ -211,9 +210,23 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     ),
     (RTCDtlsTransport.start, ("_create_ssl_context",)),
     (stock_create_ssl_context, ("set_cipher_list",)),
-    (RTCDtlsTransport._handle_rtp_data, ("_rtp_router", "_handle_rtp_packet", "arrival_time_ms")),
-    (RtpRouter.route_rtp, ("ssrc_table",)),
-    (RtpRouter.route_rtcp, ("unpack_remb_fci",)),
+    (RTCDtlsTransport.start, _private(TRANSPORT, "run")),
+    (
+        RTCDtlsTransport._recv_next,
+        (*_private(TRANSPORT, "rx_bytes", "rx_packets"), *("_rx_srtp", "unprotect", "is_rtcp")),
+    ),
+    (
+        RTCDtlsTransport._handle_rtp_data,
+        ("_rtp_header_extensions_map", "_rtp_router", "_handle_rtp_packet", "arrival_time_ms"),
+    ),
+    (RTCDtlsTransport._handle_rtcp_data, ("route_rtcp", "_handle_rtcp_packet")),
+    (
+        HeaderExtensionsMap.configure,
+        ("_HeaderExtensionsMap__ids", "abs_send_time", "transport_sequence_number"),
+    ),
+    (StreamStatistics.add, ("sequence_number", "timestamp")),
+    (RtpRouter.route_rtp, ("ssrc_table", "ssrc", "payload_type")),
+    (RtpRouter.route_rtcp, ("unpack_remb_fci", "senders", "media_ssrc")),
     (RTCRtpSender._handle_rtcp_packet, ("unpack_remb_fci",)),
     (RTCIceTransport.__init__, ("_connection", "_send")),
     (aioice.ice.Connection.sendto, ("_nominated", "protocol", "send_data", "remote_addr")),

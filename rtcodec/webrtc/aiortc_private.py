@@ -12,6 +12,12 @@ RECEIVER: Final = "_RTCRtpReceiver"
 SENDER: Final = "_RTCRtpSender"
 TRANSPORT: Final = "_RTCDtlsTransport"
 
+PORT: Final = "rtcodec_port"
+"What a sender or receiver of aiortc has its port under."
+
+TAKE: Final = "rtcodec_take"
+"What a connection of aioice has the media's way past its queue under."
+
 
 class UnsupportedAiortc(EngineError):
     """The aiortc that is installed is not the one this program was made for."""

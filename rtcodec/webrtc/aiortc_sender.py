@@ -4,7 +4,7 @@ The private side of aiortc's senders: who hears of RTCP, and RTP that is sent in
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -13,27 +13,22 @@ from aiortc import RTCRtpSender
 from aiortc.rtcdtlstransport import State
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpsender import random_sequence_number
-from aiortc.rtp import (
-    RTCP_PSFB_APP,
-    RTCP_RTPFB_NACK,
-    AnyRtcpPacket,
-    RtcpByePacket,
-    RtcpPsfbPacket,
-    RtcpRtpfbPacket,
-)
+from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpByePacket, RtcpRtpfbPacket
 from aiortc.utils import random32
 
 from rtcodec.packet.packetizer import CutFrame
+from rtcodec.packet.rtcp import TRANSPORT_FEEDBACK
 from rtcodec.packet.rtp_stream import (
     RESEND_BURST_PACKETS,
     RetransmitAs,
     RtpStream,
 )
-from rtcodec.webrtc.aiortc_private import SENDER, TRANSPORT
+from rtcodec.webrtc.aiortc_private import PORT, SENDER, TRANSPORT
+from rtcodec.webrtc.aiortc_transport import run_now
 from rtcodec.webrtc.clock import unix_us, unix_us_to_ntp
 from rtcodec.webrtc.header_extensions import extension_block
 from rtcodec.webrtc.outlet import OnLeft, Outlet
-from rtcodec.webrtc.transport_feedback import FeedbackPacket, SendSide
+from rtcodec.webrtc.transport_feedback import SendSide
 
 MAX_UNSENT_BYTES: Final = 64 * 1024
 "What may wait for a socket that takes no more; the event loop itself has no bound."
@@ -100,6 +95,7 @@ class SenderPort:
         self._handle_rtcp = sender._handle_rtcp_packet
         self.way = SendSide(sender)
         "What transport-wide feedback says of the way to the receiver."
+        vars(sender)[PORT] = self
         setattr(sender, f"{SENDER}__encoder", encoder)
         sender._send_keyframe = on_pli  # type: ignore[method-assign]
         sender._handle_rtcp_packet = self._on_rtcp  # type: ignore[method-assign]
@@ -110,21 +106,21 @@ class SenderPort:
             return None
         return int(getattr(self._sender, f"{SENDER}__rtp_timestamp"))
 
+    def hear(self, kind: int, control: bytes) -> bool:
+        """Take feedback of transport-wide or application format; say whether it was for this."""
+        if kind == TRANSPORT_FEEDBACK:
+            self.way.hear(control)
+        elif not self._on_feedback(control):
+            return False
+        self._on_rtcp_packet()
+        return True
+
     async def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
         if not isinstance(packet, RtcpByePacket):
             self._on_rtcp_packet()
         if isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
             self._on_nack(len(packet.lost))
             del packet.lost[RESEND_BURST_PACKETS:]  # 1200 bytes can name five thousand
-        if isinstance(packet, FeedbackPacket):
-            self.way.hear(packet)
-            return
-        if (
-            isinstance(packet, RtcpPsfbPacket)
-            and packet.fmt == RTCP_PSFB_APP
-            and self._on_feedback(packet.fci)
-        ):
-            return
         await self._handle_rtcp(packet)
 
 
@@ -218,7 +214,7 @@ class DirectSenderPort(SenderPort):
         self._state[f"{SENDER}__packet_count"] = outlet.stream.n_packets
         self._state[f"{SENDER}__octet_count"] = outlet.stream.n_bytes
 
-    def _transmit(self, packets: Iterable[bytes]) -> None:
+    def _transmit(self, packets: Sequence[bytes]) -> None:
         """Do what `RTCDtlsTransport._send_rtp` and all that it calls do, without coroutines."""
         transport = self._sender.transport
         pair = transport.transport._connection._nominated.get(1)
@@ -227,13 +223,14 @@ class DirectSenderPort(SenderPort):
         if _unsent_bytes(pair.protocol.transport) > MAX_UNSENT_BYTES:
             raise ConnectionError("the socket takes no more")
         protect, protocol, address = transport._tx_srtp.protect, pair.protocol, pair.remote_addr
-        counters = vars(transport)
+        n_bytes = 0
         for packet in packets:
             data = protect(packet)
-            with suppress(StopIteration):  # it never waits: no datagram socket does
-                protocol.send_data(data, address).send(None)
-            counters[f"{TRANSPORT}__tx_bytes"] += len(data)
-            counters[f"{TRANSPORT}__tx_packets"] += 1
+            run_now(protocol.send_data(data, address))
+            n_bytes += len(data)
+        counters = vars(transport)
+        counters[f"{TRANSPORT}__tx_bytes"] += n_bytes
+        counters[f"{TRANSPORT}__tx_packets"] += len(packets)
 
     async def _retransmit(self, sequence_number: int) -> None:
         if self._outlet is not None:

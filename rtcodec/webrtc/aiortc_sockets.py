@@ -10,6 +10,8 @@ from typing import Any, Final, cast
 
 import aioice.ice
 
+from rtcodec.webrtc.aiortc_private import TAKE
+
 MAX_DATAGRAMS_WAITING: Final = 2048
 "Datagrams that wait for DTLS and SRTP; aioice has no bound."
 
@@ -55,20 +57,24 @@ def datagram_received(
 
     aioice hands DTLS and RTP on from any address: whoever finds the port could
     end a handshake with an alert of his own, or fill a queue without end. What it
-    cannot read ends the connection, or writes a traceback, so it does not get that.
+    cannot read ends the connection, or writes a traceback, so it does not get that. Media of a
+    connection that stands go past its queue.
     """
     if not 0 < len(data) <= MAX_DATAGRAM_BYTES:
         return
-    is_check = cast(bytes, data)[0] <= 3  # RFC 7983 7
-    if is_check and len(self.receiver._check_list) + len(self.receiver._early_checks) >= MAX_PAIRS:
-        is_known = _is_peer(self, (addr[0], addr[1]))
-        if not is_known:
-            return
-    if not is_check:
+    data = cast(bytes, data)
+    receiver = self.receiver
+    if data[0] > 3:  # no check, and no need to try it as one: RFC 7983 7
         if not _is_peer(self, (addr[0], addr[1])):
             return
-        if self.receiver._queue.qsize() < MAX_DATAGRAMS_WAITING:  # no need to try it as STUN
-            self.receiver.data_received(cast(bytes, data), self.local_candidate.component)
+        take = vars(receiver).get(TAKE)
+        if take is not None and 127 < data[0] < 192:  # RTP and RTCP
+            take(data)
+        elif receiver._queue.qsize() < MAX_DATAGRAMS_WAITING:
+            receiver.data_received(data, self.local_candidate.component)
+        return
+    n_pairs = len(receiver._check_list) + len(receiver._early_checks)
+    if n_pairs >= MAX_PAIRS and not _is_peer(self, (addr[0], addr[1])):
         return
     with suppress(struct.error):  # of an attribute that is too short or too long
         stock_datagram_received(self, data, addr)
@@ -77,9 +83,12 @@ def datagram_received(
 def _is_peer(protocol: aioice.ice.StunProtocol, address: tuple[str, int]) -> bool:
     """Return whether an address is of a candidate pair: offered, or found by a signed check."""
     known: set[tuple[str, int]] = vars(protocol).setdefault("rtcodec_peers", set())
-    if address not in known and any(
+    if address in known:
+        return True
+    is_peer = any(
         pair.protocol is protocol and pair.remote_addr == address
         for pair in protocol.receiver._check_list
-    ):
+    )
+    if is_peer:
         known.add(address)
-    return address in known
+    return is_peer

@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 from typing import Final, Generic, TypeVar
 
 from aiortc import RTCRtpReceiver
-from aiortc.jitterbuffer import JitterFrame
-from aiortc.rtp import RtpPacket
 
 from rtcodec.packet.jitter_buffer import (
     Arrival,
@@ -21,6 +19,7 @@ from rtcodec.packet.jitter_buffer import (
     NacksDue,
     PacketsLost,
 )
+from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.stats import ReceiveCounters
 from rtcodec.webrtc.aiortc_patch import DecoderThread, ReceiverPort
 from rtcodec.webrtc.clock import monotonic_us, ntp_to_unix_us
@@ -60,11 +59,18 @@ class Intake(ABC, Generic[Item]):
 
     # ---- for aiortc
 
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """Take one packet; aiortc's own way of releasing frames is not used."""
+    def take(self, packet: RtpPacket, codec: str, data: bytes, *, now_us: int) -> None:
+        """
+        Take one packet, in order of arrival.
+
+        Args:
+            packet: As it came; of a retransmission what it holds.
+            codec: Its name.
+            data: Its payload without that codec's header.
+            now_us: When it came.
+        """
         if self._is_closed:
-            return False, None
-        now_us = monotonic_us()
+            return
         self.last_heard_us = now_us
         if packet.ssrc != self._ssrc:
             self._buffer.end()  # another stream: what is held of the last will not be completed
@@ -72,11 +78,10 @@ class Intake(ABC, Generic[Item]):
             self._ssrc = packet.ssrc
             self._buffer = JitterBuffer(self._config)
             self._buffer.counters = self.counters
-        arrival = self._read(packet)
+        arrival = self._read(packet, codec, data)
         if arrival is not None:
             self._buffer.receive(arrival, now_us=now_us)
             self._drain(now_us)
-        return False, None
 
     # ---- for the owner
 
@@ -131,8 +136,8 @@ class Intake(ABC, Generic[Item]):
     # ---- for the subclass
 
     @abstractmethod
-    def _read(self, packet: RtpPacket) -> Arrival[Item] | None:
-        """Return what the jitter buffer needs to know, or None to drop the packet."""
+    def _read(self, packet: RtpPacket, codec: str, data: bytes) -> Arrival[Item] | None:
+        """Return what the jitter buffer needs to know, or None to drop the packet; see `take`."""
 
     @abstractmethod
     def _release(self, frame: FrameReleased[Item]) -> None:

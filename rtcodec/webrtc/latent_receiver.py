@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiortc import RTCRtpReceiver
-from aiortc.jitterbuffer import JitterFrame
-from aiortc.rtp import RtpPacket
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.depacketizer import Depacketizer
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
 from rtcodec.packet.parity import MARK, ParityBuffer, read_parity
 from rtcodec.packet.payload import FrameTiming, Payload, read_payload
+from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME
 from rtcodec.webrtc.intake import Intake
 from rtcodec.webrtc.newest import NewestQueue, QueueClosed
@@ -119,17 +118,16 @@ class LatentReceiver(Intake[Payload]):
         self._depacketizer = Depacketizer()
         self._queue: NewestQueue[LatentFrame] = NewestQueue(max_frames, on_drop=self._on_drop)
 
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+    def take(self, packet: RtpPacket, codec: str, data: bytes, *, now_us: int) -> None:
         """Take one packet, and those that it lets us rebuild."""
         if packet.payload[:1] == _PARITY_MARK:
-            self._take_parity(packet)
-            return False, None
-        taken = super().add(packet)
+            self._take_parity(packet, now_us)
+            return
+        super().take(packet, codec, data, now_us=now_us)
         if self._parities is not None and packet.payload:
             self._take_rebuilt(
-                packet, self._parities.add_payload(packet.sequence_number, packet.payload)
+                packet, self._parities.add_payload(packet.sequence_number, packet.payload), now_us
             )
-        return taken
 
     def widen(self, n_frames: int) -> None:
         """Let up to *n_frames* wait for a while; as `NewestQueue.widen`."""
@@ -165,8 +163,8 @@ class LatentReceiver(Intake[Payload]):
     def _on_drop(self, frame: LatentFrame) -> None:
         self.frames_dropped += 1
 
-    def _read(self, packet: RtpPacket) -> Arrival[Payload] | None:
-        if self._port.codec(packet.payload_type).name != LATENT_CODEC_NAME:
+    def _read(self, packet: RtpPacket, codec: str, data: bytes) -> Arrival[Payload] | None:
+        if codec != LATENT_CODEC_NAME:
             self.counters.packets_malformed += 1
             return None
         payload = None
@@ -179,12 +177,12 @@ class LatentReceiver(Intake[Payload]):
         return Arrival(
             seq=packet.sequence_number,
             timestamp=packet.timestamp,
-            marker=bool(packet.marker),
+            marker=packet.marker,
             item=payload,
             place=(payload.index, payload.count) if payload is not None else None,
         )
 
-    def _take_parity(self, packet: RtpPacket) -> None:
+    def _take_parity(self, packet: RtpPacket, now_us: int) -> None:
         try:
             parity = read_parity(packet.payload)
         except BitstreamError:
@@ -193,23 +191,18 @@ class LatentReceiver(Intake[Payload]):
         if self._parities is None:
             self._parities = ParityBuffer()  # from the first parity on; what came before is unknown
             return
-        self._take_rebuilt(packet, self._parities.add_parity(parity))
+        self._take_rebuilt(packet, self._parities.add_parity(parity), now_us)
 
-    def _take_rebuilt(self, beside: RtpPacket, rebuilt: tuple[int, bytes] | None) -> None:
+    def _take_rebuilt(
+        self, beside: RtpPacket, rebuilt: tuple[int, bytes] | None, now_us: int
+    ) -> None:
         """Take a payload in that was rebuilt of others of the frame of the packet *beside*."""
         if rebuilt is None:
             return
         self.packets_rebuilt += 1
         seq, payload = rebuilt
-        super().add(
-            RtpPacket(
-                payload_type=beside.payload_type,
-                sequence_number=seq,
-                timestamp=beside.timestamp,
-                ssrc=beside.ssrc,
-                payload=payload,
-            )
-        )
+        made = RtpPacket(beside.payload_type, False, seq, beside.timestamp, beside.ssrc, payload)
+        super().take(made, LATENT_CODEC_NAME, payload, now_us=now_us)
 
     def _release(self, frame: FrameReleased[Payload]) -> None:
         received = self._depacketizer.depacketize(frame.items)

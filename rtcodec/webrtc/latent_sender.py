@@ -8,10 +8,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
+from aiortc import RTCPeerConnection
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import KEYFRAME_REQUEST, REPORT_NAME, FrameReport, read_report
@@ -21,6 +20,7 @@ from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec.webrtc.data_port import DataPort
 from rtcodec.webrtc.outgoing_frame import OutgoingFrame
+from rtcodec.webrtc.pushed_track import PushedTrack
 
 _log = logging.getLogger(__name__)
 
@@ -29,44 +29,11 @@ REMB_HOLDS_US: Final = 5_000_000
 "How long a REMB limits what transport-wide feedback says; receivers repeat it every second."
 
 
-@dataclass(slots=True)
-class SendCounters:
-    """What one sender did."""
-
-    frames_sent: int = 0
-    frames_dropped: int = 0
-    "Frames pushed out by newer ones, or left over at the end."
-
-    bitstream_bytes: int = 0
-    "Bytes of bitstream packets sent, retransmissions not counted."
-
-    payload_bytes: int = 0
-    "Bytes of RTP payloads sent, retransmissions not counted."
-
-    nack_count: int = 0
-    "Packets that the receiver asked for again."
-
-    pli_count: int = 0
-    "Key frames that the receiver asked for."
-
-    report_count: int = 0
-    "Reports of frames that the receiver holds."
-
-    remb_bps: int | None = None
-    "The receiver's last estimate of what the way to it carries."
-
-    last_sent_us: int | None = None
-    "When the last frame was sent, monotonic microseconds."
-
-    last_rtcp_us: int | None = None
-    "When the receiver last reported, monotonic microseconds."
-
-
 def _ignore(*_: object) -> None:
     pass
 
 
-class LatentSender(MediaStreamTrack):
+class LatentSender(PushedTrack):
     """
     A track that carries latents; newest wins.
 
@@ -75,8 +42,6 @@ class LatentSender(MediaStreamTrack):
     *max_frames* wait; a new one pushes the oldest out. All methods belong to the event loop's
     thread.
     """
-
-    kind = "video"
 
     def __init__(
         self,
@@ -104,19 +69,16 @@ class LatentSender(MediaStreamTrack):
             on_nack: Called with how many packets a NACK asked for.
             on_report: Called with what the receiver says of the frames it holds.
         """
-        super().__init__()
-        self.counters = SendCounters()
+        super().__init__(on_nack=on_nack)
         self.carrier = carrier
         self._on_sent = on_sent
         self._on_dropped = on_dropped
         self._on_pli = on_pli
         self._on_remb = on_remb
-        self._on_nack = on_nack
         self._on_report = on_report
         self._queue: deque[OutgoingFrame] = deque()
         self._max_waiting = max_frames
         self._is_closed = False
-        self._port: DirectSenderPort | DataPort | None = None
         self._remb_us = 0
         self._n_deliveries = 0
 
@@ -145,17 +107,11 @@ class LatentSender(MediaStreamTrack):
 
         Where a data channel carries latents, `attach_channel` takes this one's place.
         """
-        transceiver = connection.addTransceiver(self, direction="sendonly")
-        codecs = RTCRtpSender.getCapabilities("video").codecs
-        name = "VP8" if self.carrier is Carrier.VP8 else LATENT_CODEC_NAME
-        transceiver.setCodecPreferences([c for c in codecs if c.name in (name, "rtx")])
-        self._port = DirectSenderPort(
-            transceiver.sender,
-            encoder=self,
+        self._attach(
+            connection,
+            "VP8" if self.carrier is Carrier.VP8 else LATENT_CODEC_NAME,
             on_start=self._send_waiting,
             on_pli=self._heed_pli,
-            on_nack=self._count_nack,
-            on_rtcp=self._note_rtcp,
             on_feedback=self._read_report,
         )
 
@@ -193,37 +149,13 @@ class LatentSender(MediaStreamTrack):
     def stop(self) -> None:
         """End the track; aiortc calls it when the sender stops."""
         self.close()
-        if self._port is not None:
-            self._port.close()
-        self._port = None  # which refers to this
         super().stop()
 
-    # ---- for aiortc
-
-    async def recv(self) -> NoReturn:
-        """Refuse: frames are pushed, nobody asks for them."""
-        raise TypeError("a latent track is not read")
-
-    def pack(self, packet: object) -> NoReturn:
-        """Refuse: frames are cut once for all receivers, not by aiortc's sender."""
-        raise TypeError("a latent track is not read")
-
-    def encode(self, frame: object, force_keyframe: bool = False) -> NoReturn:
-        """Refuse: pictures are not encoded here."""
-        raise TypeError("a latent track carries packets, not pictures")
-
-    @property
-    def target_bitrate(self) -> int:
-        """The receiver's last estimate in bits per second, 0 before the first."""
-        return self.counters.remb_bps or 0
-
-    @target_bitrate.setter
-    def target_bitrate(self, bitrate: int) -> None:
-        self.counters.remb_bps = bitrate
-        self._remb_us = monotonic_us()
-        self._on_remb(bitrate)
-
     # ---- inside
+
+    def _heed_remb(self, bps: int) -> None:
+        self._remb_us = monotonic_us()
+        self._on_remb(bps)
 
     def _send_waiting(self) -> None:
         while self._queue and self._port is not None and self._port.is_running:
@@ -271,10 +203,6 @@ class LatentSender(MediaStreamTrack):
         self.counters.pli_count += 1
         self._on_pli()
 
-    def _count_nack(self, n_packets: int) -> None:
-        self.counters.nack_count += n_packets
-        self._on_nack(n_packets)
-
     def _read_report(self, data: bytes) -> bool:
         """Take what may be a report of frames; say whether it is one, well formed or not."""
         if not data.startswith(REPORT_NAME):
@@ -284,6 +212,3 @@ class LatentSender(MediaStreamTrack):
             self.counters.report_count += 1
             self._on_report(report)
         return True
-
-    def _note_rtcp(self) -> None:
-        self.counters.last_rtcp_us = monotonic_us()

@@ -10,7 +10,7 @@ The shell around `rtcodec.packet.pacer`: an event loop's timer, a clock. Knows n
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rtcodec.packet.pacer import Pacer
@@ -27,8 +27,15 @@ _log = logging.getLogger(__name__)
 _INTERVAL_US: Final = 33_333  # until time stamps tell
 _INTERVAL_RANGE_US: Final = (8_000, 100_000)
 
+Write = Callable[..., bytes]
+"`RtpStream.write` or `write_again`."
+
 OnLeft = Callable[[bool], None]
 "Called with whether a frame has left when it is known."
+
+
+def _no_number(size_bytes: int, *, now_us: int) -> int:
+    return 0
 
 
 class Outlet:
@@ -79,19 +86,23 @@ class Outlet:
             ConnectionError: If the connection is gone; *on_left* is not called then.
         """
         self._note_interval(pts)
-        packets = self.stream.lay_out(frame, delivery=delivery, pts=pts)
-        parities = self._parities(packets, monotonic_us()) if frame.takes_parities else []
-        self._gate.note_sent(sum(packet.size_bytes for packet in packets))
-        self._leaving.append(on_left)
         now_us = monotonic_us()
-        protected = [(packet, False) for packet in packets]
-        protected += [(packet, True) for packet in parities]
+        packets = self.stream.lay_out(frame, delivery=delivery, pts=pts)
+        parities = self._parities(packets, now_us) if frame.takes_parities else []
+        sizes = [packet.size_bytes for packet in packets]
+        self._gate.note_sent(sum(sizes))
         self._pacer.estimate_bps = self._way.bps
-        self._pacer.add_frame(
-            [(item, item[0].size_bytes) for item in protected],
-            interval_us=self._interval_us,
-            now_us=now_us,
-        )
+        if not parities and self._pacer.pass_frame(
+            sizes, interval_us=self._interval_us, now_us=now_us
+        ):
+            write = self.stream.write
+            self._put_out([(packet, write) for packet in packets], now_us)
+            on_left(True)
+            return
+        waiting = [((packet, False), size) for packet, size in zip(packets, sizes, strict=True)]
+        waiting += [((packet, True), packet.size_bytes) for packet in parities]
+        self._leaving.append(on_left)
+        self._pacer.add_frame(waiting, interval_us=self._interval_us, now_us=now_us)
         try:
             self._let_out(now_us)
         except BaseException:
@@ -172,18 +183,25 @@ class Outlet:
         taken = self._pacer.take(now_us=now_us)
         if not taken:
             return
-        ntp = unix_us_to_ntp(unix_us())
         stream = self.stream
-        wire = []
-        n_ended = 0
+        self._put_out(
+            [(packet, stream.write_again if again else stream.write) for packet, again in taken],
+            now_us,
+        )
         for packet, is_again in taken:
-            number = self._way.number(packet.size_bytes) if stream.has_numbers else 0
-            write = stream.write_again if is_again else stream.write
-            wire.append(write(packet, ntp=ntp, number=number))
-            n_ended += packet.ends_frame and not is_again
-        self._transmit(wire)
-        for _ in range(n_ended):
-            self._leaving.popleft()(True)
+            if packet.ends_frame and not is_again:
+                self._leaving.popleft()(True)
+
+    def _put_out(self, packets: Sequence[tuple[Outgoing, Write]], now_us: int) -> None:
+        """Number packets, write them and hand them to the socket."""
+        ntp = unix_us_to_ntp(unix_us())
+        number = self._way.number if self.stream.has_numbers else _no_number
+        self._transmit(
+            [
+                write(packet, ntp=ntp, number=number(packet.size_bytes, now_us=now_us))
+                for packet, write in packets
+            ]
+        )
 
     def _set_timer(self, now_us: int) -> None:
         if self._timer is not None or (due_us := self._pacer.deadline_us) is None:

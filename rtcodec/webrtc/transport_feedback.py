@@ -10,8 +10,6 @@ Like `aiortc_patch`, whose part this is: only these modules name private parts o
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from struct import pack, unpack
 from typing import Any, Final
 
 import aiortc.codecs
@@ -21,24 +19,26 @@ from aiortc.rtcrtpparameters import (
     RTCRtpHeaderExtensionParameters,
     RTCRtpParameters,
 )
-from aiortc.rtp import (
-    RTCP_RTPFB,
-    HeaderExtensionsMap,
-    RtcpRtpfbPacket,
-    RtpPacket,
-    pack_rtcp_packet,
-)
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket, pack_remb_fci
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.arrival_log import ArrivalLog
 from rtcodec.packet.bandwidth import BandwidthEstimator, ReceiverEstimator
+from rtcodec.packet.rtcp import (
+    APPLICATION_FORMAT,
+    PAYLOAD_FEEDBACK,
+    TRANSPORT_FEEDBACK,
+    TRANSPORT_WIDE_FORMAT,
+    write_feedback,
+)
+from rtcodec.packet.rtp_packet import RtpPacket as MediaPacket
 from rtcodec.packet.sent_packets import SentPackets
 from rtcodec.packet.transport_feedback import read_transport_feedback, write_transport_feedback
 from rtcodec.webrtc.aiortc_private import RECEIVER, SENDER
+from rtcodec.webrtc.aiortc_transport import send_rtcp
 from rtcodec.webrtc.clock import monotonic_us
 
 EXTENSION_URI: Final = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-FEEDBACK_FORMAT: Final = 15
 FRESH_US: Final = 5_000_000
 "An estimate older than this says nothing of now."
 
@@ -46,37 +46,18 @@ _EXTENSION_ID: Final = 5  # aiortc itself offers 1, 2 and 3
 _OVERHEAD_BYTES: Final = 12 + 16 + 10  # RTP, its extensions, SRTP
 
 RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
-    (RTCRtpReceiver.__init__, (f"{RECEIVER}__remote_bitrate_estimator",)),
-    (
-        RTCRtpReceiver._handle_rtp_packet,
-        (f"{RECEIVER}__remote_bitrate_estimator", "abs_send_time", "_send_rtcp"),
-    ),
+    (RTCRtpReceiver._handle_rtp_packet, ("abs_send_time", f"{RECEIVER}__rtx_ssrc")),
     (RTCRtpReceiver._set_rtcp_ssrc, (f"{RECEIVER}__rtcp_ssrc",)),
     (RTCRtpSender.send, (f"{SENDER}__rtp_header_extensions_map", "configure")),
     (RTCRtpSender._run_rtp, ("serialize",)),
     (RTCRtpSender._retransmit, ("serialize",)),
     (RtpPacket.serialize, ("extensions", "set")),
-    (RtcpRtpfbPacket.parse.__func__, ("fmt", "lost")),  # type: ignore[attr-defined]
 )
 "As in `aiortc_patch`."
 
 
 # ---------------------------------------------------------------- process wide
 
-
-@dataclass
-class FeedbackPacket(RtcpRtpfbPacket):
-    """RTCP type 205, format 15."""
-
-    fci: bytes = b""
-    "The control information, not yet read."
-
-    def __bytes__(self) -> bytes:
-        head = pack("!LL", self.ssrc, self.media_ssrc)
-        return pack_rtcp_packet(RTCP_RTPFB, FEEDBACK_FORMAT, head + self.fci)
-
-
-_stock_parse = RtcpRtpfbPacket.parse
 _stock_serialize = RtpPacket.serialize
 
 
@@ -88,16 +69,7 @@ def install() -> None:
     for codec in aiortc.codecs.CODECS["video"]:
         if codec.name != "rtx":
             codec.rtcpFeedback.append(RTCRtcpFeedback(type="transport-cc"))
-    RtcpRtpfbPacket.parse = staticmethod(_parse)  # type: ignore[method-assign]
     RtpPacket.serialize = _serialize  # type: ignore[method-assign]
-
-
-def _parse(data: bytes, fmt: int) -> RtcpRtpfbPacket:
-    """Keep feedback as it is; aiortc takes every format for a NACK."""
-    if fmt != FEEDBACK_FORMAT or len(data) < 8:
-        return _stock_parse(data, fmt)
-    ssrc, media_ssrc = unpack("!LL", data[:8])
-    return FeedbackPacket(fmt=fmt, ssrc=ssrc, media_ssrc=media_ssrc, fci=data[8:])
 
 
 def _serialize(self: RtpPacket, extensions_map: HeaderExtensionsMap | None = None) -> bytes:
@@ -105,7 +77,9 @@ def _serialize(self: RtpPacket, extensions_map: HeaderExtensionsMap | None = Non
     extensions_map = extensions_map or HeaderExtensionsMap()
     if isinstance(extensions_map, _NumberingMap) and extensions_map.is_used:
         size_bytes = len(self.payload) + _OVERHEAD_BYTES
-        self.extensions.transport_sequence_number = extensions_map.number(size_bytes)
+        self.extensions.transport_sequence_number = extensions_map.number(
+            size_bytes, now_us=monotonic_us()
+        )
     return _stock_serialize(self, extensions_map)
 
 
@@ -115,7 +89,7 @@ def _serialize(self: RtpPacket, extensions_map: HeaderExtensionsMap | None = Non
 class _NumberingMap(HeaderExtensionsMap):
     """The extensions of a sender whose packets are numbered, if the other side wants it."""
 
-    def __init__(self, number: Callable[[int], int]) -> None:
+    def __init__(self, number: Callable[..., int]) -> None:
         super().__init__()
         self.number = number
         self.is_used = False
@@ -158,14 +132,14 @@ class SendSide:
             "overuses": estimator.n_overuses,
         }
 
-    def number(self, size_bytes: int) -> int:
+    def number(self, size_bytes: int, *, now_us: int) -> int:
         """Return the number of a packet that leaves now."""
-        return self._sent.send(size_bytes, now_us=monotonic_us())
+        return self._sent.send(size_bytes, now_us=now_us)
 
-    def hear(self, packet: FeedbackPacket) -> None:
+    def hear(self, control: bytes) -> None:
         """Take feedback in; what cannot be read changes nothing."""
         try:
-            feedback = read_transport_feedback(packet.fci)
+            feedback = read_transport_feedback(control)
         except BitstreamError:
             self.malformed += 1
             return
@@ -176,62 +150,63 @@ class SendSide:
 # -------------------------------------------------------------------- receiver
 
 
-class _Remb:
-    """Takes the place of aiortc's estimator: our own, which speaks from the first packet on."""
-
-    def __init__(self) -> None:
-        self._estimator = ReceiverEstimator()
-        self._ssrcs: dict[int, None] = {}
-
-    def add(
-        self, abs_send_time: int, arrival_time_ms: int, payload_size: int, ssrc: int
-    ) -> tuple[int, list[int]] | None:
-        self._ssrcs[ssrc] = None
-        while len(self._ssrcs) > 4:  # a stream and its retransmissions, and those before
-            del self._ssrcs[next(iter(self._ssrcs))]
-        bps = self._estimator.add(abs_send_time, payload_size, now_us=monotonic_us())
-        return None if bps is None else (bps, list(self._ssrcs))
-
-
 class ArrivalWatch:
-    """Notes the packets that one receiver gets, and tells their sender."""
+    """
+    Notes the packets that one receiver gets, and tells their sender.
+
+    One that numbers its packets gets transport-wide feedback, any other our own REMB, which speaks
+    from the first packet on.
+    """
 
     def __init__(self, receiver: RTCRtpReceiver) -> None:
-        """Watch *receiver*; call it before a packet can arrive."""
+        """Watch for *receiver*, which is told of every packet by `note`."""
         self._receiver = receiver
         self._log = ArrivalLog()
-        self._is_told = False  # feedback is sent, so there is no need for REMB
+        self._estimator: ReceiverEstimator | None = (
+            ReceiverEstimator()
+        )  # until packets have numbers
+        self._remb_ssrcs: dict[int, None] = {}
         self._ssrc = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._handle_rtp = receiver._handle_rtp_packet
-        setattr(receiver, f"{RECEIVER}__remote_bitrate_estimator", _Remb())
-        receiver._handle_rtp_packet = self._on_rtp  # type: ignore[method-assign]
 
     def close(self) -> None:
-        """Tell nothing more, and let go of the receiver."""
+        """Tell nothing more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        vars(self._receiver).pop("_handle_rtp_packet", None)
 
-    async def _on_rtp(self, packet: RtpPacket, arrival_time_ms: int) -> None:
-        number = packet.extensions.transport_sequence_number
-        if number is not None:
-            self._note(number, packet.ssrc)
-        await self._handle_rtp(packet, arrival_time_ms)
+    def note(self, packet: MediaPacket, *, now_us: int) -> None:
+        """Note one packet in order of arrival."""
+        if packet.number is not None:
+            self._note_number(packet.number, packet.ssrc, now_us)
+        elif self._estimator is not None and packet.send_time is not None:
+            self._note_time(self._estimator, packet, packet.send_time, now_us)
 
-    def _note(self, number: int, ssrc: int) -> None:
-        if not self._is_told:
-            self._is_told = True
-            setattr(self._receiver, f"{RECEIVER}__remote_bitrate_estimator", None)
-        if not self._ssrc or not self._is_rtx(ssrc):
+    def _note_number(self, number: int, ssrc: int, now_us: int) -> None:
+        self._estimator = None
+        if ssrc != self._ssrc and (not self._ssrc or not self._is_rtx(ssrc)):
             self._ssrc = ssrc
-        now_us = monotonic_us()
         self._log.receive(number, now_us=now_us)
         if self._timer is None and (due_us := self._log.deadline_us) is not None:
             delay_s = max(due_us - now_us, 0) / 1e6
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tell)
+
+    def _note_time(
+        self, estimator: ReceiverEstimator, packet: MediaPacket, send_time: int, now_us: int
+    ) -> None:
+        self._remb_ssrcs[packet.ssrc] = None
+        while len(self._remb_ssrcs) > 4:  # a stream and its retransmissions, and those before
+            del self._remb_ssrcs[next(iter(self._remb_ssrcs))]
+        size_bytes = len(packet.payload) + packet.padding_bytes
+        bps = estimator.add(send_time, size_bytes, now_us=now_us)
+        own_ssrc = self._own_ssrc()
+        if bps is not None and own_ssrc is not None:
+            control = pack_remb_fci(bps, list(self._remb_ssrcs))
+            self._send(PAYLOAD_FEEDBACK, APPLICATION_FORMAT, own_ssrc, 0, control)
+
+    def _own_ssrc(self) -> int | None:
+        ssrc: int | None = getattr(self._receiver, f"{RECEIVER}__rtcp_ssrc")
+        return ssrc
 
     def _is_rtx(self, ssrc: int) -> bool:
         known: dict[int, int] = getattr(self._receiver, f"{RECEIVER}__rtx_ssrc")
@@ -239,16 +214,12 @@ class ArrivalWatch:
 
     def _tell(self) -> None:
         self._timer = None
-        own_ssrc: int | None = getattr(self._receiver, f"{RECEIVER}__rtcp_ssrc")
+        own_ssrc = self._own_ssrc()
         for feedback in self._log.take_due(now_us=monotonic_us()):
-            if own_ssrc is None:
-                continue
-            packet: Any = FeedbackPacket(
-                fmt=FEEDBACK_FORMAT,
-                ssrc=own_ssrc,
-                media_ssrc=self._ssrc,
-                fci=write_transport_feedback(feedback),
-            )
-            task = asyncio.ensure_future(self._receiver._send_rtcp(packet))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if own_ssrc is not None:
+                control = write_transport_feedback(feedback)
+                self._send(TRANSPORT_FEEDBACK, TRANSPORT_WIDE_FORMAT, own_ssrc, self._ssrc, control)
+
+    def _send(self, kind: int, fmt: int, ssrc: int, media_ssrc: int, control: bytes) -> None:
+        data = write_feedback(kind, fmt, ssrc=ssrc, media_ssrc=media_ssrc, control=control)
+        send_rtcp(self._receiver.transport, data)

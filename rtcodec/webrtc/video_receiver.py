@@ -18,12 +18,12 @@ import av
 from aiortc import RTCRtpReceiver
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.rtp import RtpPacket
 
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
+from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.packet.video_size import Size, fits, read_frame_size
 from rtcodec.timebase import unwrap
-from rtcodec.webrtc.aiortc_patch import new_decoder, payload_data
+from rtcodec.webrtc.aiortc_patch import new_decoder
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec.webrtc.intake import Intake
 from rtcodec.webrtc.newest import NewestQueue
@@ -282,16 +282,15 @@ class VideoReceiver(Intake[bytes]):
     def _drop_decoded(self, frame: DecodedFrame) -> None:
         self._on_drop("closing" if self._queue.is_closed else "superseded")
 
-    def _read(self, packet: RtpPacket) -> Arrival[bytes] | None:
-        data = payload_data(packet)
+    def _read(self, packet: RtpPacket, codec: str, data: bytes) -> Arrival[bytes] | None:
         self._payload_type = packet.payload_type
         starts_frame = None
-        if packet.payload and self._port.codec(packet.payload_type).name == "VP8":
+        if packet.payload and codec == "VP8":
             starts_frame = packet.payload[0] & 0x17 == 0x10  # RFC 7741 4.2: S, partition 0
         return Arrival(
             seq=packet.sequence_number,
             timestamp=packet.timestamp,
-            marker=bool(packet.marker),
+            marker=packet.marker,
             item=data or None,
             starts_frame=starts_frame,
         )

@@ -2,20 +2,22 @@
 A room's stream whose frames come from a recording, coded long ago.
 
 What a subscriber lost, and retransmission did not mend, cannot be made up for by another choice of
-reference: who asks for a frame to start from gets nothing until the recording has one. The decoder
-for ordinary viewers is here and loses nothing: it is given all frames since the last that it can
-start from, and shows what is played at once. Counts each frame as received and encoded, so that
-figures of rooms mean the same.
+reference. Who comes late, or asks for a frame to start from, is sent all frames since the last of
+those, faster than they were played (`catch_up`). The decoder for ordinary viewers is here and loses
+nothing: it is given the same, and shows what is played at once. Counts each frame as received and
+encoded, so that figures of rooms mean the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.stats import FrameLedger, StreamStats
-from rtcodec.webrtc import LatentSender, OutgoingFrame, to_unix_us
+from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us, to_unix_us
+from rtcodec_server.catch_up import CatchUp, PlayedFrame
 from rtcodec_server.frame_queue import FrameRun
 from rtcodec_server.latent_pictures import LatentPictures, PictureCalls
 from rtcodec_server.legacy import LegacyAudience
@@ -23,6 +25,9 @@ from rtcodec_server.one_layer import OneLayer
 from rtcodec_server.play_source import StoredFrame
 from rtcodec_server.sink import FrameSink, PassingFrame
 from rtcodec_server.viewer_pictures import ViewerPictures
+
+_RESTART_US: Final = 1_000_000
+"A subscriber that asks for a frame to start from more often than this waits for it."
 
 
 @dataclass(slots=True)
@@ -56,9 +61,13 @@ class PlayedStream(OneLayer):
         self.subscribers: dict[str, LatentSender] = {}
         self.sinks: dict[str, FrameSink] = {}
         self._stats = stats
-        self._waiting: set[str] = set()
-        self._lead: FrameRun[tuple[StoredFrame, int]] = FrameRun()
-        self._pictures = ViewerPictures(audience, pictures, PictureCalls(on_ready=self._catch_up))
+        self._waiting: set[str] = set()  # for a frame to start from
+        self._catching_up: dict[str, CatchUp] = {}
+        self._restarted_us: dict[str, int] = {}
+        self._lead: FrameRun[PlayedFrame] = FrameRun()
+        self._pictures = ViewerPictures(
+            audience, pictures, PictureCalls(on_ready=self._catch_up_pictures)
+        )
 
     @property
     def frames(self) -> FrameLedger:
@@ -70,7 +79,7 @@ class PlayedStream(OneLayer):
         self._pictures.end_unwanted()
 
     def add_subscriber(self, name: str, sender: LatentSender, wish: LayerWish = ANY_LAYER) -> None:
-        """Send frames to one more, from the next one on that can be started from."""
+        """Send frames to one more, from the next on that can be started from, or `restart`."""
         self.subscribers[name] = sender
         self._waiting.add(name)
 
@@ -78,6 +87,8 @@ class PlayedStream(OneLayer):
         """Send nothing more to a subscriber; one that is not there is ignored."""
         self.subscribers.pop(name, None)
         self._waiting.discard(name)
+        self._restarted_us.pop(name, None)
+        self._stop_catching_up(name)
 
     def add_sink(self, name: str, sink: FrameSink) -> None:
         """Give the frames to something else as well."""
@@ -88,9 +99,23 @@ class PlayedStream(OneLayer):
         self.sinks.pop(name, None)
 
     def restart(self, name: str) -> None:
-        """Spare a subscriber what it can make nothing of."""
-        if name in self.subscribers:
+        """Send a subscriber that can make nothing of what it gets what that leans on."""
+        if name not in self.subscribers:
+            return
+        now_us = monotonic_us()
+        if now_us - self._restarted_us.get(name, -_RESTART_US) < _RESTART_US:
+            return
+        self._stop_catching_up(name)
+        if not len(self._lead):
             self._waiting.add(name)
+            return
+        self._restarted_us[name] = now_us
+        self._waiting.discard(name)
+        self._catching_up[name] = CatchUp(
+            self._lead,
+            send=lambda frame, pts: self._send(frame, pts, [self.subscribers[name]]),
+            on_done=lambda: self._stop_catching_up(name),
+        )
 
     def report(self, name: str, report: FrameReport) -> None:
         """Do nothing: frames refer to what they refer to."""
@@ -113,24 +138,17 @@ class PlayedStream(OneLayer):
         passing = PassingFrame(frame.packets, pts, now_us, frame.is_keyframe, frame.frame_number)
         for sink in tuple(self.sinks.values()):
             sink.take(passing)
-        self._lead.add((frame, pts), size_bytes=size_bytes, is_keyframe=frame.is_keyframe)
-        self._pictures.put(frame, pts, self.size)
         if frame.is_keyframe:
             self._waiting.clear()
-        senders = [s for name, s in self.subscribers.items() if name not in self._waiting]
-        if not senders:
-            return
-        timing = FrameTiming(pts=pts & 0xFFFFFFFF, received_us=to_unix_us(now_us))
-        outgoing = OutgoingFrame(
-            packets=frame.packets,
-            pts=pts,
-            timing=timing,
-            is_keyframe=frame.is_keyframe,
-            size=self.size,
-            token=(self, _Delivery(len(senders), now_us)),
-        )
-        for sender in senders:
-            sender.send(outgoing)
+            self._stop_catching_up(*self._catching_up)
+        if self._lead.add((frame, pts), size_bytes=size_bytes, is_keyframe=frame.is_keyframe):
+            self._give_up_catching_up()
+        self._pictures.put(frame, pts, self.size)
+        for catch_up in self._catching_up.values():
+            catch_up.add(frame, pts)
+        left_out = self._waiting | self._catching_up.keys()
+        senders = [s for name, s in self.subscribers.items() if name not in left_out]
+        self._send(frame, pts, senders)
 
     def sent(self, delivery: _Delivery, at_us: int) -> None:
         """Note that a subscriber's last packet of a frame left at *at_us*."""
@@ -150,9 +168,37 @@ class PlayedStream(OneLayer):
     async def close(self) -> None:
         """Forget everybody and stop decoding."""
         self.sinks.clear()
+        self._stop_catching_up(*self._catching_up)
         await self._pictures.close()
 
-    def _catch_up(self) -> None:
+    def _send(self, frame: StoredFrame, pts: int, senders: Sequence[LatentSender]) -> None:
+        if not senders:
+            return
+        now_us = monotonic_us()
+        outgoing = OutgoingFrame(
+            packets=frame.packets,
+            pts=pts,
+            timing=FrameTiming(pts=pts & 0xFFFFFFFF, received_us=to_unix_us(now_us)),
+            is_keyframe=frame.is_keyframe,
+            size=self.size,
+            token=(self, _Delivery(len(senders), now_us)),
+        )
+        for sender in senders:
+            sender.send(outgoing)
+
+    def _stop_catching_up(self, *names: str) -> None:
+        """Let subscribers have what is played from now on."""
+        for name in names:
+            if (catch_up := self._catching_up.pop(name, None)) is not None:
+                catch_up.stop()
+
+    def _give_up_catching_up(self) -> None:
+        """Let those wait who cannot be given all that they need, if it is not kept any more."""
+        if not len(self._lead):
+            self._waiting |= self._catching_up.keys()
+            self._stop_catching_up(*self._catching_up)
+
+    def _catch_up_pictures(self) -> None:
         """Decode all that the next frame leans on; what was played before is not shown again."""
         n_left = len(self._lead)
         for frame, pts in self._lead:

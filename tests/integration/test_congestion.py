@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
-from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
 
 from rtcodec.packet.payload import FrameTiming
-from rtcodec.packet.transport_feedback import TransportFeedback, write_transport_feedback
 from rtcodec.webrtc import (
     LatentFrame,
     LatentReceiver,
@@ -23,7 +20,6 @@ from rtcodec.webrtc import (
     new_connection,
 )
 from rtcodec.webrtc.aiortc_patch import DirectSenderPort
-from rtcodec.webrtc.transport_feedback import FEEDBACK_FORMAT, FeedbackPacket
 from support.relay import MovingTrack, relay, until
 
 TWCC_LINES = ("transport-wide-cc-extensions-01", "transport-cc")
@@ -122,24 +118,8 @@ async def test_feedback_that_is_none_changes_nothing() -> None:
         assert isinstance(sender._port, DirectSenderPort)
         way = sender._port.way
         before = way.estimator.bps
-        way.hear(FeedbackPacket(fmt=FEEDBACK_FORMAT, ssrc=1, media_ssrc=2, fci=b"\0" * 8))
+        way.hear(b"\0" * 8)
         assert (way.malformed, way.estimator.bps) == (1, before)
-
-
-def test_feedback_passes_through_the_stacks_own_parser() -> None:
-    fci = write_transport_feedback(TransportFeedback(1, 2, 3, (4, None, 5)))
-    sent = FeedbackPacket(fmt=FEEDBACK_FORMAT, ssrc=6, media_ssrc=7, fci=fci)
-    assert RtcpPacket.parse(bytes(sent)) == [sent]
-    padded = bytearray(bytes(sent) + b"\0\0\0\4")  # as browsers do
-    padded[0] |= 0x20
-    padded[3] += 1
-    assert RtcpPacket.parse(bytes(padded)) == [sent]
-    nack = RtcpRtpfbPacket(fmt=1, ssrc=6, media_ssrc=7, lost=[3, 9])
-    assert RtcpPacket.parse(bytes(nack)) == [nack]
-    cut = replace(sent, fci=b"")
-    assert RtcpPacket.parse(bytes(cut)) == [cut]
-    with pytest.raises(ValueError, match="length"):
-        RtcpRtpfbPacket.parse(b"\0" * 4, FEEDBACK_FORMAT)
 
 
 async def test_publishers_and_subscribers_of_a_relay_use_feedback() -> None:

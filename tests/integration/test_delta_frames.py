@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from support.spatial_model import with_spatial, without_spatial
 
 from rtcodec.bundle import Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
@@ -20,6 +19,7 @@ from rtcodec.types import Planes
 from rtcodec_engines.engine_server import EngineServer
 from rtcodec_engines.engine_wire import write_info
 from support.pictures import picture, same_picture
+from support.spatial_model import with_spatial, without_spatial
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 6
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.spatial_model import with_spatial, without_spatial
 
 from rtcodec import cli
 from rtcodec.bitstream.access_unit import AccessUnit
@@ -30,6 +29,7 @@ from rtcodec.motion.search import nominal_step
 from rtcodec.quality import mean_psnr, picture_psnr
 from rtcodec.types import Planes
 from support.pictures import noise, picture, same_picture
+from support.spatial_model import with_spatial, without_spatial
 from support.streams import coded_frames
 
 Run = Callable[..., tuple[int, str, str]]
@@ -285,9 +285,9 @@ def test_a_summary_goes_to_stderr(tmp_path: Path, run: Run, stand_in: Bundle) ->
         (["empty.mp4", "x.rtc"], 1, "not a video or an image"),
         (["clip.y4m", "x.mp4"], 2, "the output of encode is a .rtc file"),
         (["clip.y4m", "no/x.rtc"], 1, "its folder does not exist"),
-        (["clip.y4m", "x.rtc", "--lossless"], 2, "not there yet"),
+        (["clip.y4m", "x.rtc", "--lossless"], 1, "exact are DICOM"),
         (["clip.y4m", "x.rtc", "--model", "nope"], 2, "no model called 'nope'"),
-        (["scan.dcm", "x.rtc"], 2, "DICOM input is not there yet"),
+        (["scan.dcm", "x.rtc"], 2, "DICOM pictures are coded with --lossless"),
         (["a.rtc", "x.rtc"], 2, "is coded already"),
         (["still.png", "x.rtc", "--bitrate", "100"], 2, "a still image has no frame rate"),
     ],

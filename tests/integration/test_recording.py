@@ -327,6 +327,35 @@ async def test_a_played_room_is_a_room_like_others(tmp_path: Path) -> None:
     assert frames[:n_frames] == read_recording(file).frames
 
 
+async def a_chain(tmp_path: Path, *, at_least: int) -> Path:
+    """Record a room of which no frame but the first can be started from."""
+    async with neural_relay(record_all(tmp_path, keyframe_s=0)) as (server, client):
+        await client.publish("made", WaveTrack())
+        await until(lambda: server.relay.recordings.totals.frames >= at_least)
+    (file,) = files_of(tmp_path, "made")
+    assert sum(unit.header.keyframe for unit in read_recording(file).units) == 1
+    return file
+
+
+async def test_whoever_comes_late_to_a_playback_sees_it_from_the_last_key_frame(
+    tmp_path: Path,
+) -> None:
+    file = await a_chain(tmp_path, at_least=60)
+    recorded = read_recording(file).frames
+    async with neural_relay(record_all(tmp_path, rooms=())) as (_, client):
+        early = await client.watch("tape")
+        await until(lambda: early.connection.connectionState == "connected")
+        await play(client, "tape", file.name, speed=0.2)
+        await until(lambda: len(early.frames) > 20)
+        late = await client.watch("tape")
+        await until(lambda: len(late.frames) >= 40, timeout_s=60)
+        seen = packets(late.frames)
+        assert seen == recorded[: len(seen)]  # from the first on, and none is lost on the way
+        times = [frame.timing.pts for frame in late.frames if frame.timing]
+        assert min(np.diff(times)) > 0
+        await until(lambda: len(late.frames) == len(early.frames), timeout_s=60)
+
+
 async def test_an_ordinary_viewer_sees_what_is_played_from_where_it_came_in(
     tmp_path: Path,
 ) -> None:
@@ -335,11 +364,7 @@ async def test_an_ordinary_viewer_sees_what_is_played_from_where_it_came_in(
     def is_decoding() -> bool:
         return any(thread.name == "latent-pictures" for thread in threading.enumerate())
 
-    async with neural_relay(record_all(tmp_path, keyframe_s=0)) as (server, client):
-        await client.publish("made", WaveTrack())
-        await until(lambda: server.relay.recordings.totals.frames >= 40)
-    (file,) = files_of(tmp_path, "made")
-    assert sum(unit.header.keyframe for unit in read_recording(file).units) == 1
+    file = await a_chain(tmp_path, at_least=40)
     async with neural_relay(record_all(tmp_path, rooms=())) as (server, client):
         watch = await client.watch("tape")
         await until(lambda: watch.connection.connectionState == "connected")

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from support.spatial_model import with_spatial, without_spatial
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.decoder import FrameDecoder
@@ -17,6 +16,7 @@ from rtcodec.errors import LocalProtocolError, Unsupported
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from support.pictures import picture, same_picture
+from support.spatial_model import with_spatial, without_spatial
 
 WIDTH, HEIGHT = 200, 136
 SLICES = 4

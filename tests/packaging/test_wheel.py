@@ -42,13 +42,13 @@ def test_the_wheel_is_typed_and_licensed(wheel: set[str]) -> None:
     assert any(re.fullmatch(r"rtcodec-.*\.dist-info/licenses/LICENSE", name) for name in wheel)
 
 
-@pytest.mark.parametrize("library", ["entropy/_rans", "motion/_motion"])
+@pytest.mark.parametrize("library", ["entropy/_rans", "motion/_motion", "exact/_exact"])
 def test_the_wheel_holds_the_compiled_libraries(library: str, wheel: set[str]) -> None:
     assert any(re.fullmatch(rf"rtcodec/{library}\S*\.(so|dylib|pyd|dll)", name) for name in wheel)
 
 
 def test_the_wheel_holds_the_specification_beside_its_code(wheel: set[str]) -> None:
-    assert "rtcodec/bitstream/SPEC.md" in wheel
+    assert {"rtcodec/bitstream/SPEC.md", "rtcodec/exact/SPEC.md"} <= wheel
 
 
 @pytest.mark.parametrize("model", ["s128", "n64"])

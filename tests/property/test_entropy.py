@@ -1,6 +1,5 @@
 """Properties of the entropy coder that hold for every slice and every payload."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_
 from rtcodec.entropy.rans import LANES
 from rtcodec.errors import BitstreamError
 from support.latents import Slice, make_slice
+from support.sanitizer import sanitized
 
 NO_DEADLINE = settings(deadline=None)  # the reference is slow, and machines are busy
 LANE_COUNTS = st.sampled_from(LANES)
@@ -113,27 +113,9 @@ def test_a_damaged_payload_gives_both_the_same_outcome(
 FUZZ = Path(__file__).parents[1] / "support" / "rans_fuzz.c"
 
 
-def sanitized(output: Path, *flags: str) -> Path:
-    """Compile the fuzzer; skip where the compiler has no sanitizers."""
-    command = build.find_compiler(os.environ)
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    probe = output.with_suffix(".c")
-    probe.write_text("int main(void) { return 0; }\n")
-    tried = subprocess.run(
-        [*command, *sanitizers, str(probe), "-o", str(output)], capture_output=True, check=False
-    )
-    if tried.returncode or subprocess.run([output], capture_output=True, check=False).returncode:
-        pytest.skip(f"{command[0]} has no working address and undefined behaviour sanitizers")
-    subprocess.run(
-        [*command, "-std=c11", "-O0", "-g", *sanitizers, *flags, str(FUZZ), "-o", str(output)],
-        check=True,
-    )
-    return output
-
-
 @pytest.mark.parametrize("flags", [(), ("-DRTC_PORTABLE",)], ids=["dispatched", "portable"])
 def test_no_input_makes_c_read_or_write_outside(flags: tuple[str, ...], tmp_path: Path) -> None:
-    fuzzer = sanitized(tmp_path / "fuzz", *flags)
+    fuzzer = sanitized(FUZZ, tmp_path / "fuzz", *flags)
     done = subprocess.run(
         [fuzzer, "1", "60"], capture_output=True, text=True, check=False, timeout=120
     )
@@ -154,6 +136,6 @@ def test_the_same_sources_compile_to_wasm(tmp_path: Path) -> None:
     compile_to_wasm = [clang, *flags, "-o", str(output)]
     if subprocess.run([*compile_to_wasm, str(probe)], capture_output=True, check=False).returncode:
         pytest.skip("this clang has no wasm32 target")
-    for source in (*build.SOURCES, *build.MOTION_SOURCES):
+    for source in (*build.SOURCES, *build.MOTION_SOURCES, *build.EXACT_SOURCES):
         subprocess.run([*compile_to_wasm, "-Wall", "-Werror", str(source)], check=True)
         assert output.read_bytes()[:4] == b"\0asm"

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
-from aiortc.rtp import RtpPacket
 
 from rtcodec.bitstream.packet import Packet, PacketHeader, read_packet
 from rtcodec.packet.depacketizer import Depacketizer, ReceivedFrame
 from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
 from rtcodec.packet.payload import Payload, read_payload
+from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.packet.vp8_carrier import CarriedFrame, read_carried
 from rtcodec.webrtc import LatentFrame, accept_answer, create_offer
-from rtcodec.webrtc.aiortc_patch import payload_data
 from rtcodec.webrtc.intake import Intake
 from rtcodec_client.load.link import Link
 from support.relay import SDP, RelayClient
@@ -67,12 +66,12 @@ class CarriedReceiver(Intake[bytes]):
         super().__init__(receiver, config=config, decoder=_NoDecoder())
         self._on_frame = on_frame
 
-    def _read(self, packet: RtpPacket) -> Arrival[bytes]:
+    def _read(self, packet: RtpPacket, codec: str, data: bytes) -> Arrival[bytes]:
         return Arrival(
             seq=packet.sequence_number,
             timestamp=packet.timestamp,
-            marker=bool(packet.marker),
-            item=payload_data(packet),
+            marker=packet.marker,
+            item=data,
         )
 
     def _release(self, frame: FrameReleased[bytes]) -> None:

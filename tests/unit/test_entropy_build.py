@@ -35,6 +35,12 @@ def test_motion_compiles_without_a_warning(tmp_path: Path) -> None:
     assert library.stat().st_size > 0
 
 
+def test_the_exact_codec_compiles_without_a_warning(tmp_path: Path) -> None:
+    flags = ["-Werror", "-Wconversion"]
+    library = build.compile_coder(tmp_path / "exact.so", ENVIRONMENT, flags, build.EXACT_SOURCES)
+    assert library.stat().st_size > 0
+
+
 @pytest.mark.parametrize("library", build.LIBRARIES)
 def test_the_sources_need_no_library(library: Path, tmp_path: Path) -> None:
     flags = ["-ffreestanding", "-DRTC_PORTABLE", "-O0"]

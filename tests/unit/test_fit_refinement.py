@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.spatial_model import with_spatial
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.cli import main
@@ -22,6 +21,7 @@ from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from rtcodec_engines.fit_refinement import Painted, Sums, fit_alone, fit_delta, refined_by
 from rtcodec_engines.graph_engine import GraphEngine
+from support.spatial_model import with_spatial
 
 HEIGHT, WIDTH = 128, 192
 SET = 4

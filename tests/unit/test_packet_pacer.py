@@ -121,3 +121,30 @@ def test_everything_leaves_in_order_and_in_time(
     assert [item for _, item in left if not item.startswith("again")] == sent
     assert len(left) == len(due_us)
     assert all(at_us <= due_us[item] for at_us, item in left)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(1, 1500), min_size=1, max_size=20), st.integers(0, 60_000)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.none() | st.integers(1_000, 10_000_000),
+)
+def test_a_frame_that_passes_left_as_it_would_have_by_its_turn(
+    frames: list[tuple[list[int], int]], estimate_bps: int | None
+) -> None:
+    passed, waited = Pacer[int](), Pacer[int]()
+    passed.estimate_bps = waited.estimate_bps = estimate_bps
+    now_us = 0
+    for sizes, pause_us in frames:
+        now_us += pause_us
+        packets = list(enumerate(sizes))
+        may_pass = passed.pass_frame(sizes, interval_us=33_333, now_us=now_us)
+        if not may_pass:
+            passed.add_frame(packets, interval_us=33_333, now_us=now_us)
+        waited.add_frame(packets, interval_us=33_333, now_us=now_us)
+        left = [number for number, _ in packets] if may_pass else passed.take(now_us=now_us)
+        assert left == waited.take(now_us=now_us)
+        assert passed.deadline_us == waited.deadline_us
+        assert len(passed) == len(waited)

@@ -12,7 +12,9 @@ import pytest
 
 from rtcodec.bitstream.file import RtcReader
 from rtcodec.errors import BitstreamError, Corrupt, InputError
-from rtcodec.packet.packetizer import CutFrame
+from rtcodec.packet.depacketizer import Depacketizer
+from rtcodec.packet.packetizer import CutFrame, write_payload_head
+from rtcodec.packet.payload import read_payload
 from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentSender, monotonic_us
 from rtcodec_server.latent_pictures import LatentPictures, PictureCalls
@@ -22,6 +24,7 @@ from rtcodec_server.played_stream import PlayedStream
 from rtcodec_server.player import Player, PlayOptions
 from rtcodec_server.sink import PassingFrame
 from support.recordings import a_recording, read_recording
+from support.relay import until
 
 DATA = a_recording(times=(0, 3000, 6000, 9000), keys=(0, 2))
 FRAMES = read_recording(DATA).frames
@@ -58,11 +61,16 @@ class StandInPort:
 
     def __init__(self) -> None:
         self.pts: list[int] = []
+        self.sent: list[tuple[bytes, ...]] = []
 
     def send(
         self, frame: CutFrame, *, delivery: int, pts: int, on_left: Callable[[bool], None]
     ) -> None:
         self.pts.append(pts)
+        payloads = [write_payload_head(cut, delivery) + cut.rest for cut in frame.payloads]
+        received = Depacketizer().depacketize([read_payload(payload) for payload in payloads])
+        assert received is not None
+        self.sent.append(tuple(received.packets))
         on_left(True)
 
 
@@ -232,20 +240,66 @@ def test_a_viewer_starts_with_a_frame_that_can_be_started_from(tmp_path: Path) -
     assert stats.bitstream_bytes == sum(len(p) for packets in FRAMES for p in packets)
 
 
-def test_a_viewer_who_lost_everything_is_spared_until_then(tmp_path: Path) -> None:
+async def test_a_viewer_who_comes_late_gets_all_that_the_next_frame_leans_on(
+    tmp_path: Path,
+) -> None:
     stream, _ = a_stream()
-    sender, port = viewer()
-    stream.add_subscriber("viewer", sender)
     frames = stored(tmp_path)
     stream.deliver(frames[0], pts=0, now_us=0)
+    stream.deliver(frames[1], pts=3000, now_us=0)
+    sender, port = viewer()
+    stream.add_subscriber("viewer", sender)
+    stream.restart("viewer")  # it is connected
+    assert port.sent == [frames[0].packets]  # at once
+    stream.deliver(frames[1], pts=6000, now_us=0)
+    await until(lambda: len(port.pts) == 3)
+    assert port.sent == [f.packets for f in (frames[0], frames[1], frames[1])]
+    await until(lambda: not stream._catching_up)
+    stream.deliver(frames[1], pts=9000, now_us=0)
+    assert len(port.pts) == 4
+    assert port.pts == sorted(set(port.pts))  # time does not go back
+    await stream.close()
+
+
+async def test_a_viewer_who_catches_up_goes_on_with_the_next_key_frame(tmp_path: Path) -> None:
+    stream, _ = a_stream()
+    frames = stored(tmp_path)
+    sender, port = viewer()
+    stream.add_subscriber("viewer", sender)
+    for pts in range(3):
+        stream.deliver(frames[min(pts, 1)], pts=3000 * pts, now_us=0)
     stream.restart("viewer")
-    stream.restart("nobody")
-    stream.deliver(frames[1], pts=1, now_us=0)
-    stream.deliver(frames[2], pts=2, now_us=0)
-    assert port.pts == [0, 2]
+    stream.deliver(frames[2], pts=9000, now_us=0)
+    await asyncio.sleep(0)
+    assert port.sent[-2:] == [frames[0].packets, frames[2].packets]
+    stream.restart("viewer")  # again within a second
+    stream.deliver(frames[3], pts=12_000, now_us=0)
+    assert port.sent[-1] == frames[3].packets
     stream.remove_subscriber("viewer")
-    stream.deliver(frames[3], pts=3, now_us=0)
-    assert port.pts == [0, 2]
+    stream.restart("viewer")
+    stream.deliver(frames[3], pts=15_000, now_us=0)
+    assert port.sent[-1] == frames[3].packets
+    assert len(port.sent) == 6
+    await stream.close()
+
+
+async def test_who_leaves_while_catching_up_is_sent_nothing_more(tmp_path: Path) -> None:
+    stream, _ = a_stream()
+    frames = stored(tmp_path)
+    ports = []
+    for name in ("goes", "stays"):
+        sender, port = viewer()
+        stream.add_subscriber(name, sender)
+        ports.append(port)
+        stream.deliver(frames[0], pts=0, now_us=0)
+        stream.deliver(frames[1], pts=3000, now_us=0)
+        stream.restart(name)
+    stream.remove_subscriber("goes")
+    n_before = len(ports[0].sent)
+    await until(lambda: not stream._catching_up)
+    assert len(ports[0].sent) == n_before
+    assert ports[1].sent[-2:] == [frames[0].packets, frames[1].packets]
+    await stream.close()
 
 
 async def test_a_decoder_is_given_all_that_the_next_frame_leans_on(tmp_path: Path) -> None:

@@ -1,0 +1,248 @@
+"""
+`rtcodec encode --lossless` and `decode` of what it writes: files to exact pictures and back.
+
+    DICOM, NumPy, PNG, TIFF ─▶ samples and notes ─▶ .rtc ─▶ samples and notes ─▶ the same kinds
+
+A shell around `rtcodec.exact` and `rtcodec.dicom`.
+"""
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind
+from rtcodec.bitstream.exact_format import NOTES_MAX_BYTES, ExactFormat
+from rtcodec.console import Progress, StageTimes, print_json, say, tidy_on_terminate
+from rtcodec.dicom import plain
+from rtcodec.dicom.picture import Picture, check_size
+from rtcodec.dicom.reader import read_dicom
+from rtcodec.dicom.writer import write_dicom
+from rtcodec.errors import BitstreamError, Corrupt, InputError
+from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
+from rtcodec.exact.frame import FrameCoder, Samples, is_proven
+from rtcodec.exact.plan import plan_picture
+from rtcodec.media.atomic import atomic_file
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+def encode_exact(args: argparse.Namespace) -> int:
+    """
+    Run `rtcodec encode --lossless` or `--max-error`.
+
+    Raises:
+        InputError: If the input is no picture that can be kept exactly.
+    """
+    times = StageTimes()
+    with tidy_on_terminate():
+        with times.stage("read"):
+            picture = read_picture(
+                args.input, keep_identity=args.keep_identity, allow_burned_in=args.allow_burned_in
+            )
+        notes = _note(picture, args.max_error)
+        with times.stage("fit"):
+            header = plan_picture(
+                picture.frames,
+                bits=picture.bits,
+                signed=picture.signed,
+                max_error=args.max_error,
+                notes=notes,
+            )
+        kinds = []
+        with atomic_file(args.output) as partial, partial.open("wb") as file:
+            writer, coder = ExactWriter(file, header), FrameCoder(header)
+            with Progress(f"encoding {args.input.name}", header.frames) as progress:
+                for frame in picture.frames:
+                    with times.stage("code and prove"):
+                        coded = coder.encode(frame, encode_otherwise)
+                    writer.write(coded)
+                    kinds.append(coded.kind)
+                    progress.step()
+            writer.close()
+    report = _encode_report(args, header, picture, kinds, writer.size_bytes, times)
+    if args.json:
+        print_json(report)
+    else:
+        say(_encode_summary(args.output, report))
+    return 0
+
+
+def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
+    """
+    Run `rtcodec decode` of a file of exact pictures.
+
+    Nothing is written unless every frame is whole and proven.
+
+    Raises:
+        BitstreamError: If *file* is damaged, or a frame is not what was encoded.
+        InputError: If the output cannot hold it.
+    """
+    times = StageTimes()
+    with tidy_on_terminate():
+        try:
+            with times.stage("decode and prove"):
+                header, frames, size_bytes = _decode_frames(file)
+        except BitstreamError as error:
+            raise type(error)(f"{args.input}: {error.message}", offset=error.offset) from None
+        picture = Picture(frames, header.bits, header.signed, _read_notes(header))
+        with times.stage("write"), atomic_file(args.output) as partial:
+            _write_picture(partial, args.output, picture, header, size_bytes)
+    claim = _claim(header)
+    report = {
+        "output": str(args.output),
+        "frames": header.frames,
+        "width": header.width,
+        "height": header.height,
+        "components": len(header.components),
+        "bits": header.bits,
+        "signed": header.signed,
+        "max_error": header.max_error,
+        "verified": True,
+        "lossless": header.max_error == 0,
+        "stages": times.quantiles(),
+    }
+    if args.json:
+        print_json(report)
+    else:
+        size = f"{header.frames} frames {header.width}x{header.height}"
+        say(f"{args.output}: {size}, {header.bits} bits, {claim}")
+    return 0
+
+
+def read_picture(path: Path, *, keep_identity: bool, allow_burned_in: bool) -> Picture:
+    """
+    Read a picture of any kind that can be kept exactly.
+
+    Args:
+        path: Of the file; what is in it says of what kind it is.
+        keep_identity: As `read_dicom`.
+        allow_burned_in: As `read_dicom`.
+
+    Raises:
+        InputError: If it is of none, damaged or too large.
+        ConfigError: If what reads it is not installed.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    # DICOM first: what is before its mark may be the beginning of a TIFF file, PS3.10 7.1
+    if head[128:] == b"DICM" or path.suffix.lower() in DICOM_SUFFIXES:
+        return read_dicom(path, keep_identity=keep_identity, allow_burned_in=allow_burned_in)
+    if head.startswith(b"\x93NUMPY"):
+        return plain.read_npy(path)
+    if head.startswith((b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return plain.read_image(path)
+    raise InputError(f"{path}: exact are DICOM (.dcm), NumPy, PNG and TIFF files only")
+
+
+def _decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
+    reader = ExactReader(file)
+    header = reader.header
+    check_size(header.frames, header.height, header.width, len(header.components))
+    coder = FrameCoder(header)
+    frames = []
+    with Progress("decoding", header.frames) as progress:
+        for number, coded in enumerate(reader):
+            frames.append(_decode_frame(header, coder, coded, number))
+            progress.step()
+    return header, frames, reader.offset
+
+
+def _decode_frame(
+    header: ExactFormat, coder: FrameCoder, coded: ExactFrame, number: int
+) -> Samples:
+    if coded.kind == FrameKind.TILES:
+        frame = coder.decode(coded)
+    else:
+        frame = decode_otherwise(header, coded)
+    if not is_proven(header, coded, frame):
+        raise Corrupt(f"frame {number} is not what was encoded: its hash differs", offset=0)
+    return frame
+
+
+def _write_picture(
+    partial: Path, output: Path, picture: Picture, header: ExactFormat, size_bytes: int
+) -> None:
+    suffix = output.suffix.lower()
+    if suffix in DICOM_SUFFIXES:
+        samples = header.width * header.height * len(header.components) * header.frames
+        ratio = samples * (1 if header.bits <= 8 else 2) / size_bytes
+        uid = str(picture.notes.get("new_uid", ""))
+        write_dicom(partial, picture, max_error=header.max_error, ratio=ratio, uid=uid)
+    elif suffix == ".npy":
+        with partial.open("wb") as file:
+            plain.write_npy(file, picture)
+    elif suffix in plain.SUFFIXES:
+        plain.write_image(partial, picture, suffix)
+    else:
+        raise InputError(f"{output}: an exact picture becomes .dcm, .npy, .png or .tif")
+
+
+def _note(picture: Picture, max_error: int) -> bytes:
+    notes = dict(picture.notes)
+    if max_error and notes["kind"] == "dicom":
+        import pydicom.uid
+
+        notes["new_uid"] = str(pydicom.uid.generate_uid())
+    data = json.dumps(notes, separators=(",", ":"), allow_nan=False).encode()
+    if len(data) > NOTES_MAX_BYTES:
+        raise InputError(f"{len(data)} bytes beside its samples are more than {NOTES_MAX_BYTES}")
+    return zlib.compress(data, 9)
+
+
+def _read_notes(header: ExactFormat) -> dict[str, Any]:
+    inflater = zlib.decompressobj()
+    try:
+        notes = json.loads(inflater.decompress(header.notes, NOTES_MAX_BYTES))
+    except (ValueError, RecursionError, zlib.error):
+        notes = None
+    return notes if isinstance(notes, dict) else {}
+
+
+def _claim(header: ExactFormat) -> str:
+    if header.max_error:
+        return f"verified, no sample further off than {header.max_error}"
+    return "lossless, verified"
+
+
+def _encode_report(
+    args: argparse.Namespace,
+    header: ExactFormat,
+    picture: Picture,
+    kinds: list[FrameKind],
+    size_bytes: int,
+    times: StageTimes,
+) -> dict[str, Any]:
+    raw = sum(frame.nbytes for frame in picture.frames)
+    return {
+        "output": str(args.output),
+        "frames": header.frames,
+        "width": header.width,
+        "height": header.height,
+        "components": len(header.components),
+        "bits": header.bits,
+        "signed": header.signed,
+        "max_error": header.max_error,
+        "lossless": header.max_error == 0,
+        "verified": True,
+        "frames_otherwise": sum(kind != FrameKind.TILES for kind in kinds),
+        "size_bytes": size_bytes,
+        "ratio": raw / size_bytes,
+        "identity_kept": bool(picture.notes.get("identity", False)),
+        "stages": times.quantiles(),
+    }
+
+
+def _encode_summary(output: Path, report: dict[str, Any]) -> str:
+    loss = f"within {report['max_error']}" if report["max_error"] else "lossless"
+    words = (
+        f"{output}: {report['frames']} frames {report['width']}x{report['height']}, "
+        f"{report['size_bytes']} bytes, {report['ratio']:.2f}:1, {loss}, verified"
+    )
+    if report["frames_otherwise"]:
+        words += f"; {report['frames_otherwise']} frames did not come back and are stored otherwise"
+    return words

@@ -1,0 +1,176 @@
+"""
+Tiles in C, through ctypes.
+
+Only this module calls the library, and it checks every argument before it does; payloads may be
+any bytes. The GIL is released while C runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.bitstream.exact_format import (
+    CLASSES_MAX,
+    ENERGIES,
+    GROUPS,
+    PHASES,
+    TAPS,
+    Fit,
+    TileModel,
+)
+from rtcodec.entropy.build import EXACT_LIBRARY
+from rtcodec.errors import ConfigError, Corrupt
+from rtcodec.exact.layout import LEVELS, TILE_MAX
+
+LIBRARY_VERSION: Final = 1
+"What rtc_exact_version of a library built from this source returns."
+
+Samples = NDArray[np.uint16]
+"A tile [rows, columns], columns next to each other; rows may be further apart."
+
+_NO_PAD: Final = 0xFFFFFFFF
+_ITEMS: Final = 5  # of one sample, in _encode.c
+_PTR, _U32 = ctypes.c_void_p, ctypes.c_uint32
+_FAULTS: Final = {
+    1: "payload ends too early",
+    2: "state is too small",
+    4: "bytes are left over",
+    5: "a state is left over",
+}
+
+
+class _Fit(ctypes.Structure):
+    """`rtc_exact_fit`."""
+
+    _fields_ = (
+        ("classes", _U32),
+        ("threshold", _U32 * (CLASSES_MAX - 1)),
+        ("weight", ctypes.c_int16 * TAPS * CLASSES_MAX),
+        ("energy", ctypes.c_uint16 * ENERGIES),
+        ("reserved", ctypes.c_uint16),
+    )
+
+
+class _Tile(ctypes.Structure):
+    """`rtc_exact_tile`."""
+
+    _fields_ = (
+        *((name, _U32) for name in ("width", "height", "high", "pad", "max_error")),
+        ("fit", _Fit * PHASES * GROUPS),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """
+    Load the compiled library.
+
+    Raises:
+        ConfigError: If it was not built, or from another source.
+    """
+    try:
+        library = ctypes.CDLL(str(EXACT_LIBRARY))
+    except OSError as error:
+        raise ConfigError(
+            f"{EXACT_LIBRARY.name} is missing: python -m rtcodec.entropy.build ({error})"
+        ) from None
+    library.rtc_exact_begin.argtypes = (_PTR,)
+    library.rtc_exact_begin.restype = None
+    library.rtc_exact_decode.argtypes = (_PTR, _PTR, _PTR, _U32, _PTR, _U32)
+    library.rtc_exact_decode.restype = ctypes.c_int32
+    library.rtc_exact_encode.argtypes = (_PTR, _PTR, _PTR, _U32, _PTR, _PTR, _U32)
+    library.rtc_exact_encode.restype = _U32
+    if library.rtc_exact_version() != LIBRARY_VERSION:
+        raise ConfigError(f"{EXACT_LIBRARY.name} is of another version: build it again")
+    return library
+
+
+class TileCoder:
+    """
+    Tiles of one component, one after the other.
+
+    Levels of a tile come in order, the coarsest grid first; `begin` starts a tile.
+    """
+
+    def __init__(self, model: TileModel) -> None:
+        self._library = library()
+        self._state = np.zeros(self._library.rtc_exact_state_bytes(), np.uint8)
+        self._tile = _Tile(
+            high=model.high,
+            pad=_NO_PAD if model.pad is None else model.pad,
+            max_error=model.max_error,
+        )
+        for row, fits in zip(self._tile.fit, model.fits, strict=True):
+            for place, fit in zip(row, fits, strict=True):
+                _fill(place, fit)
+        self._exact = model.max_error == 0
+        self._left = 0
+        self._items = np.empty(0, np.uint32)
+        self._buffer = np.empty(0, np.uint8)
+
+    def begin(self, height: int, width: int) -> None:
+        """Start a tile of *height* x *width* samples, 1 to TILE_MAX each."""
+        if not (0 < height <= TILE_MAX and 0 < width <= TILE_MAX):
+            raise ValueError(f"a tile of {width}x{height}")
+        self._tile.width, self._tile.height = width, height
+        self._left = LEVELS + 1
+        self._library.rtc_exact_begin(_address(self._state))
+
+    def decode(self, payload: bytes, samples: Samples) -> None:
+        """
+        Decode the level that comes next into *samples*, where they belong.
+
+        Raises:
+            Corrupt: If *payload* is not of such a level; the tile is then of no use.
+        """
+        self._take(samples)
+        status = self._library.rtc_exact_decode(
+            ctypes.addressof(self._tile), _address(self._state), payload, len(payload),
+            _address(samples), samples.strides[0] // samples.itemsize,
+        )  # fmt: skip
+        if status:
+            self._left = 0
+            raise Corrupt(_FAULTS[status], offset=len(payload) if status == 1 else 0)
+
+    def encode(self, samples: Samples) -> bytes:
+        """Encode the level that comes next; *samples* become what a decoder has."""
+        self._take(samples)
+        if samples.max(initial=0) > self._tile.high:
+            raise ValueError(f"a sample is above {self._tile.high}")
+        if self._items.size < _ITEMS * samples.size:
+            self._items = np.empty(_ITEMS * samples.size, np.uint32)
+            self._buffer = np.empty(4 + 2 * _ITEMS * samples.size, np.uint8)
+        size = self._library.rtc_exact_encode(
+            ctypes.addressof(self._tile), _address(self._state), _address(samples),
+            samples.strides[0] // samples.itemsize, _address(self._items), _address(self._buffer),
+            self._buffer.size,
+        )  # fmt: skip
+        return self._buffer[self._buffer.size - size :].tobytes()
+
+    def _take(self, samples: Samples) -> None:
+        """Check the arguments of one level, and that there is one left."""
+        shape = (self._tile.height, self._tile.width)
+        if samples.dtype != np.uint16 or samples.shape != shape or samples.strides[1] != 2:
+            raise ValueError(f"{samples.dtype} {samples.shape} is no tile of {shape}")
+        if samples.strides[0] % 2 or samples.strides[0] < 2 * shape[1]:
+            raise ValueError("rows of a tile overlap")
+        if not self._left:
+            raise ValueError("no level is left")
+        self._left -= 1
+
+
+def _fill(place: _Fit, fit: Fit) -> None:
+    place.classes = len(fit.weights)
+    place.threshold[: len(fit.thresholds)] = fit.thresholds
+    for row, weights in zip(place.weight, fit.weights, strict=False):
+        row[:] = weights
+    place.energy[:] = fit.energies
+
+
+def _address(array: NDArray[np.generic]) -> int:
+    return array.ctypes.data

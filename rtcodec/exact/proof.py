@@ -1,0 +1,32 @@
+"""
+What proves that samples are the same: a hash of a frame, check words of its tiles (SPEC.md 2.3).
+"""
+
+import hashlib
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def frame_digest(frame: NDArray[np.integer], bits: int, *, signed: bool) -> bytes:
+    """
+    Return the SHA-256 of a frame's shape, depth, sign and samples.
+
+    Args:
+        frame: [rows, columns, components], of any integer type.
+        bits: Of a sample, 1 to 16.
+        signed: Whether samples may be negative.
+    """
+    head = b"rtcodec exact frame" + bytes([bits, signed])
+    head += b"".join(size.to_bytes(4, "little") for size in frame.shape)
+    hashed = hashlib.sha256(head)
+    kind = np.dtype(("<i" if signed else "<u") + ("1" if bits <= 8 else "2"))
+    for row in frame:  # a row at a time: no second copy of a large frame
+        hashed.update(np.ascontiguousarray(row, kind).data)
+    return hashed.digest()
+
+
+def tile_check(samples: NDArray[np.uint16]) -> int:
+    """Return the CRC-32 of a tile's samples [rows, columns], little-endian, row by row."""
+    return zlib.crc32(np.ascontiguousarray(samples, "<u2").data)

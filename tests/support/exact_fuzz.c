@@ -1,0 +1,116 @@
+/*
+ * Runs the exact codec on random tiles, fits and payloads, each buffer allocated at its exact
+ * size, so that sanitizers see any access outside.
+ *
+ *     cc -fsanitize=address,undefined exact_fuzz.c -o exact_fuzz && ./exact_fuzz SEED ROUNDS
+ *
+ * Prints how many payloads decoded and how many were refused.
+ */
+#include "../../rtcodec/exact/_decode.c"
+#include "../../rtcodec/exact/_encode.c"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static uint64_t seed;
+
+static uint32_t draw(uint32_t below)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (uint32_t)((seed >> 32) * below >> 32);
+}
+
+static void *block(size_t size) /* exact: malloc(0) gives no byte at all */
+{
+    void *memory = malloc(size);
+    if (!memory)
+        abort();
+    return memory;
+}
+
+static void fill_fit(rtc_exact_fit *fit)
+{
+    const uint32_t reach = 1 + draw(draw(2) ? 100 : 32767);
+    fit->classes = 1 + draw(CLASSES_MAX);
+    for (uint32_t k = 0; k < CLASSES_MAX - 1; k++)
+        fit->threshold[k] = draw(1 << 24) >> draw(24);
+    for (uint32_t k = 0; k < CLASSES_MAX * TAPS; k++)
+        fit->weight[k / TAPS][k % TAPS] = (int16_t)((int32_t)draw(2 * reach + 1) - (int32_t)reach);
+    for (uint32_t k = 0; k < ENERGIES; k++)
+        fit->energy[k] = (uint16_t)(draw(65536) >> draw(16));
+}
+
+static void fill_tile(rtc_exact_tile *tile)
+{
+    const uint32_t sides[] = {1, 2, 3, 33, 64, 97};
+    tile->width = sides[draw(6)];
+    tile->height = sides[draw(6)];
+    tile->high = draw(65536) >> draw(16);
+    tile->pad = draw(2) ? draw(tile->high + 1) : UINT32_MAX;
+    tile->max_error = draw(2) ? draw(65536) >> draw(16) : 0;
+    for (uint32_t group = 0; group < GROUPS; group++)
+        for (uint32_t phase = 0; phase < PHASES; phase++)
+            fill_fit(&tile->fit[group][phase]);
+}
+
+/* Samples in steps of a random size, some of them padding. */
+static void fill_samples(const rtc_exact_tile *tile, uint16_t *samples, size_t count)
+{
+    const uint32_t range = 1 + (tile->high >> draw(16));
+    for (size_t k = 0; k < count; k++)
+        samples[k] = (uint16_t)(tile->pad <= tile->high && !draw(3) ? tile->pad : draw(range));
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t decoded = 0, refused = 0;
+    if (argc != 3)
+        return 2;
+    seed = strtoull(argv[1], 0, 10) * 2 + 1;
+    rtc_exact_state *state = block(rtc_exact_state_bytes());
+    for (uint32_t round = (uint32_t)atoi(argv[2]); round--;) {
+        rtc_exact_tile *tile = block(sizeof *tile);
+        fill_tile(tile);
+        const size_t count = (size_t)tile->width * tile->height;
+        const uint32_t capacity = 4 + 2 * ITEMS_MAX * (uint32_t)count;
+        uint16_t *samples = block(2 * count), *twin = block(2 * count);
+        uint32_t *items = block(4 * ITEMS_MAX * count);
+        uint8_t *buffer = block(capacity), *payload[LEVELS + 1];
+        uint32_t size[LEVELS + 1];
+        fill_samples(tile, samples, count);
+        rtc_exact_begin(state);
+        for (uint32_t step = 0; step <= LEVELS; step++) {
+            size[step] = rtc_exact_encode(tile, state, samples, tile->width, items, buffer, capacity);
+            payload[step] = block(size[step]);
+            memcpy(payload[step], buffer + capacity - size[step], size[step]);
+        }
+        rtc_exact_begin(state);
+        for (uint32_t step = 0; step <= LEVELS; step++)
+            if (rtc_exact_decode(tile, state, payload[step], size[step], twin, tile->width))
+                return 1;
+        for (size_t k = 0; k < count; k++)
+            if (samples[k] != twin[k])
+                return 1;
+        const uint32_t damaged = draw(LEVELS + 1);
+        if (size[damaged])
+            payload[damaged][draw(size[damaged])] ^= (uint8_t)(1 + draw(255));
+        rtc_exact_begin(state);
+        for (uint32_t step = 0; step <= LEVELS; step++) {
+            const uint32_t shorter = draw(4) ? size[step] : draw(size[step] + 1);
+            if (rtc_exact_decode(tile, state, payload[step], shorter, twin, tile->width))
+                refused++;
+            else
+                decoded++;
+            free(payload[step]);
+        }
+        for (size_t k = 0; k < count; k++)
+            if (twin[k] > tile->high)
+                return 1;
+        free(buffer), free(items), free(twin), free(samples), free(tile);
+    }
+    free(state);
+    printf("%u decoded, %u refused\n", decoded, refused);
+    return 0;
+}

@@ -1,0 +1,102 @@
+"""Pictures of every depth, sign and kind, and how they are coded."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat, Fit
+from rtcodec.exact.frame import sample_type
+from rtcodec.exact.plan import plan_picture
+
+KINDS = ("constant", "noise", "gradient", "padding", "extremes", "steps", "smooth")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame [rows, columns, components] and what its samples are."""
+
+    frame: NDArray[np.integer]
+    bits: int
+    signed: bool
+
+
+def draw_picture(rng: np.random.Generator, *, most: int = 40) -> Picture:
+    """Draw a picture of up to *most* rows and columns; one of eight is one row or column."""
+    bits, signed = int(rng.integers(1, 17)), bool(rng.integers(2))
+    height, width = (int(n) for n in rng.integers(1, most + 1, 2))
+    narrow = rng.integers(8)
+    height, width = (1 if narrow == 0 else height), (1 if narrow == 1 else width)
+    components = int(rng.choice([1, 1, 1, 3]))
+    least = -(1 << (bits - 1)) if signed else 0
+    planes = [_draw_plane(rng, height, width, (1 << bits) - 1) for _ in range(components)]
+    if components == 3 and rng.integers(2):  # nearly gray
+        planes = [(planes[0] + k * (planes[1] & 1)) % (1 << bits) for k in range(3)]
+    frame = np.stack(planes, -1) + least
+    return Picture(frame.astype(sample_type(bits, signed=signed)), bits, signed)
+
+
+def _draw_plane(rng: np.random.Generator, height: int, width: int, high: int) -> NDArray[np.int64]:
+    shape = (height, width)
+    kind = KINDS[int(rng.integers(len(KINDS)))]
+    rows, columns = np.indices(shape)
+    noise = rng.integers(0, high + 1, shape)
+    if kind == "constant":
+        return np.full(shape, int(noise[0, 0]))
+    if kind == "noise":
+        return noise
+    if kind == "gradient":
+        return (rows * int(rng.integers(9)) + columns * int(rng.integers(9))) % (high + 1)
+    if kind == "extremes":
+        return np.where(rng.random(shape) < 0.5, 0, high)
+    if kind == "steps":
+        return (rows // 5 + columns // 7) % 2 * int(noise[0, 0])
+    wave = 0.5 + 0.4 * np.sin(rows / 9.0) * np.cos(columns / 7.0)
+    smooth = np.clip(high * wave + rng.normal(0, 1 + high / 200, shape), 0, high).astype(np.int64)
+    if kind == "padding":
+        outside = np.hypot(rows - height / 2, columns - width / 2) > min(shape) / 2
+        return np.where(outside, int(noise[0, 0]), smooth)
+    return smooth
+
+
+def plain_format(picture: Picture, *, max_error: int = 0) -> ExactFormat:
+    """Return a header that suits any such picture, found without looking at it much."""
+    frame = picture.frame
+    least = -(1 << (picture.bits - 1)) if picture.signed else 0
+    first = int(frame[0, 0, 0]) - least
+    component = Component(least, (1 << picture.bits) - 1, first, COMMON_FITS)
+    return ExactFormat(
+        frame.shape[1], frame.shape[0], 1, picture.bits, picture.signed, False, 5, max_error,
+        (component,) * frame.shape[2], b"",
+    )  # fmt: skip
+
+
+def planned_format(picture: Picture, *, max_error: int = 0) -> ExactFormat:
+    """Return the header that an encoder chooses."""
+    return plan_picture(
+        [picture.frame], bits=picture.bits, signed=picture.signed, max_error=max_error
+    )
+
+
+def draw_fits(rng: np.random.Generator) -> tuple[tuple[Fit, ...], ...]:
+    """Draw any fits that a header may hold."""
+    return tuple(tuple(_draw_fit(rng) for _ in range(3)) for _ in range(3))
+
+
+def _draw_fit(rng: np.random.Generator) -> Fit:
+    n_classes = int(rng.integers(1, 9))
+    thresholds = sorted(int(n) for n in rng.integers(0, 5000, n_classes - 1))
+    reach = int(rng.choice([50, 400, 32767]))
+    weights = rng.integers(-reach, reach + 1, (n_classes, 16))
+    energies = rng.integers(0, int(rng.choice([300, 65535])) + 1, 11)
+    return Fit(
+        tuple(thresholds),
+        tuple(tuple(int(w) for w in row) for row in weights),
+        tuple(int(e) for e in energies),
+    )
+
+
+def with_fits(header: ExactFormat, fits: tuple[tuple[Fit, ...], ...]) -> ExactFormat:
+    """Return *header*, its components with those fits."""
+    components = tuple(replace(component, fits=fits) for component in header.components)
+    return replace(header, components=components)

@@ -1,0 +1,195 @@
+"""Files of exact pictures: every field's limits, and what was damaged where."""
+
+import io
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from rtcodec.bitstream.cursor import Cursor, Field
+from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind, place_of
+from rtcodec.bitstream.exact_format import (
+    COMMON_FITS,
+    Component,
+    ExactFormat,
+    Fit,
+    read_exact_header_at,
+    write_exact_header,
+)
+from rtcodec.errors import Corrupt, Truncated, Unsupported
+
+GRAY = ExactFormat(
+    40, 33, 1, 12, False, False, 5, 0, (Component(0, 4095, None, COMMON_FITS),), b"{}"
+)
+FRAME = ExactFrame(
+    FrameKind.TILES, bytes(32), (1, 2, 3, 4), tuple(bytes([k]) * (k % 3) for k in range(24))
+)
+OWN = Fit((5, 9), tuple(tuple(range(k, k + 16)) for k in (-9, 0, 300)), tuple(range(11)))
+
+
+def sealed(data: bytes) -> bytes:
+    return data + zlib.crc32(data).to_bytes(4, "big")
+
+
+def read_header(data: bytes) -> ExactFormat:
+    return read_exact_header_at(Cursor(data), data)
+
+
+def written(header: ExactFormat = GRAY, frame: ExactFrame = FRAME) -> bytes:
+    stream = io.BytesIO()
+    writer = ExactWriter(stream, header)
+    for _ in range(header.frames):
+        writer.write(frame)
+    writer.close()
+    assert writer.size_bytes == len(stream.getvalue())
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        GRAY,
+        replace(GRAY, components=(Component(0, 4095, 0, ((OWN,) * 3,) * 3),)),
+        replace(GRAY, signed=True, components=(Component(-2048, 4095, 17, COMMON_FITS),)),
+        replace(GRAY, components=GRAY.components * 3, differences=True, frames=70000),
+        replace(GRAY, max_error=300, width=65535, height=1, notes=b""),
+    ],
+)
+def test_a_header_is_read_as_it_was_written(header: ExactFormat) -> None:
+    assert read_header(write_exact_header(header)) == header
+
+
+def test_the_model_of_a_component_is_its_own() -> None:
+    header = replace(GRAY, max_error=2, components=(Component(-3, 7, 1, COMMON_FITS),))
+    model = header.model(0)
+    assert (model.high, model.pad, model.max_error) == (7, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"magic": b"\x89RTC"}, "not an exact picture"),
+        ({"flags": 0x4B}, "reserved flags"),
+        ({"flags": 0x2B}, "three unsigned components"),
+        ({"shape": 0x45}, "5 components"),
+        ({"shape": 0x04}, r"tiles of 2\*\*4"),
+        ({"size": b"\xfe\xff\x03\xfe\xff\x03"}, "too large"),
+        ({"low": b"\x01"}, "are not of 12 bits"),
+        ({"high": b"\x80\x20"}, "are not of 12 bits"),
+        ({"pad": b"\x81\x20"}, "pad . 1 exceeds"),
+        ({"fits": b"\x02"}, "fits of form 2"),
+        ({"fits": b"\x01\x08"}, "9 classes"),
+        ({"fits": b"\x01\x00" + b"\xfc\xff\x07" * 16}, "a weight is beyond"),
+    ],
+)
+def test_a_header_out_of_range_is_corrupt(change: dict[str, bytes | int], message: str) -> None:
+    parts: dict[str, bytes | int] = {
+        "magic": b"\x89RTX", "version": 1, "size": b"\x27\x20", "frames": 0, "flags": 0x0B,
+        "shape": 0x05, "max_error": 0, "low": 0, "high": b"\xff\x1f", "pad": 0, "fits": 0,
+        "notes": 0,
+    }  # fmt: skip
+    values = {**parts, **change}.values()
+    data = b"".join(bytes([part]) if isinstance(part, int) else part for part in values)
+    with pytest.raises(Corrupt, match=message):
+        read_header(sealed(data))
+
+
+def test_differences_are_exact_only() -> None:
+    wrong = replace(GRAY, components=GRAY.components * 3, differences=True, max_error=1)
+    with pytest.raises(Corrupt, match="exact only"):
+        read_header(write_exact_header(wrong))
+
+
+def test_another_version_is_unsupported() -> None:
+    with pytest.raises(Unsupported, match="version 2"):
+        read_header(b"\x89RTX\x02")
+
+
+def test_a_damaged_header_is_corrupt() -> None:
+    data = bytearray(write_exact_header(GRAY))
+    data[-1] ^= 1
+    with pytest.raises(Corrupt, match="CRC"):
+        read_header(bytes(data))
+
+
+@pytest.mark.parametrize("kind", list(FrameKind))
+def test_frames_are_read_as_they_were_written(kind: FrameKind) -> None:
+    frame = FRAME if kind == FrameKind.TILES else ExactFrame(kind, bytes(range(32)), (), (b"abc",))
+    header = replace(GRAY, frames=2)
+    data = written(header, frame)
+    reader = ExactReader(io.BytesIO(data))
+    assert list(reader) == [frame, frame]
+    assert reader.offset == len(data)
+
+
+def test_payloads_have_an_address() -> None:
+    header = replace(GRAY, components=GRAY.components * 3)
+    places = [
+        place_of(header, step, component, tile)
+        for step in range(6)
+        for component in range(3)
+        for tile in range(4)
+    ]
+    assert places == list(range(72))
+
+
+def test_every_byte_is_recorded_once() -> None:
+    fields: list[Field] = []
+    data = written()
+    list(ExactReader(io.BytesIO(data), fields=fields))
+    at = 0
+    for field in fields:
+        assert field.offset == at
+        at += field.size_bytes
+    assert at == len(data)
+
+
+def test_every_cut_is_truncated_at_its_end() -> None:
+    data = written(replace(GRAY, frames=2))
+    for cut in range(len(data)):
+        with pytest.raises(Truncated) as caught:
+            list(ExactReader(io.BytesIO(data[:cut])))
+        assert caught.value.offset == cut
+
+
+@pytest.mark.parametrize(
+    ("at", "byte", "message"),
+    [
+        (0, 9, "frame of kind 9"),
+        (49, 0xFF, "sizes_bytes exceeds"),
+        (50, 0x80, "size needs 1 bytes"),
+    ],
+)
+def test_a_damaged_frame_is_corrupt(at: int, byte: int, message: str) -> None:
+    data = bytearray(written())
+    start = len(write_exact_header(GRAY))
+    data[start + at] = byte
+    with pytest.raises(Corrupt, match=message):
+        list(ExactReader(io.BytesIO(bytes(data))))
+
+
+def test_sizes_that_claim_too_much_are_truncated_without_taking_memory() -> None:
+    start = len(write_exact_header(GRAY))
+    sizes = b"\xff\x3f" + bytes(23)  # 8191 bytes, of which none is there
+    data = written()[: start + 49] + bytes([len(sizes)]) + sizes
+    with pytest.raises(Truncated, match="needs 8191 bytes"):
+        list(ExactReader(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [(b"\x01\0\0\0\0", "more frames"), (b"\0\0\0\0\0", "CRC is"), (None, "after the end")],
+)
+def test_the_end_is_checked(tail: bytes | None, message: str) -> None:
+    data = written()
+    data = data + b"x" if tail is None else data[:-5] + tail
+    with pytest.raises(Corrupt, match=message):
+        list(ExactReader(io.BytesIO(data)))
+
+
+def test_frames_come_before_a_cut_is_reported() -> None:
+    data = written(replace(GRAY, frames=2))
+    reader = iter(ExactReader(io.BytesIO(data[:-20])))
+    assert next(reader) == FRAME
+    with pytest.raises(Truncated):
+        next(reader)

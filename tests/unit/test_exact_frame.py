@@ -1,0 +1,188 @@
+"""Frames: tiles by address, coarse before fine, and what happens when a proof fails."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtcodec.bitstream.exact_file import STEPS, ExactFrame, FrameKind, place_of
+from rtcodec.bitstream.exact_format import COMMON_FITS, TileModel
+from rtcodec.errors import ConfigError, Corrupt
+from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
+from rtcodec.exact.frame import FrameCoder, is_proven, tile_spans
+from rtcodec.exact.native import TileCoder, library
+from rtcodec.exact.plan import plan_picture
+from support.exact_pictures import Picture, plain_format
+
+
+def smooth(height: int, width: int, components: int = 1) -> Picture:
+    rng = np.random.default_rng(7)
+    rows, columns = np.indices((height, width))
+    wave = 2000 + 1500 * np.sin(rows / 30.0) * np.cos(columns / 20.0)
+    planes = [wave + rng.normal(0, 6, wave.shape) + 40 * k for k in range(components)]
+    return Picture(np.clip(np.stack(planes, -1), 0, 4095).astype(np.uint16), 12, False)
+
+
+PICTURE = smooth(70, 90)
+HEADER = plain_format(PICTURE)
+CODED = FrameCoder(HEADER).encode(PICTURE.frame, encode_otherwise)
+
+
+@pytest.mark.parametrize("steps", range(1, STEPS + 1))
+def test_each_step_doubles_what_is_exact(steps: int) -> None:
+    spacing = 1 << (STEPS - steps)
+    for span in tile_spans(HEADER):
+        tile = FrameCoder(HEADER).decode_tile(CODED, span, steps=steps)
+        whole = PICTURE.frame[span.rows, span.columns]
+        np.testing.assert_array_equal(tile, whole[::spacing, ::spacing])
+
+
+def test_a_tile_needs_no_payload_of_another() -> None:
+    spans = list(tile_spans(HEADER))
+    wanted = spans[4]
+    own = {place_of(HEADER, step, 0, wanted.number) for step in range(STEPS)}
+    payloads = tuple(p if k in own else b"gone" for k, p in enumerate(CODED.payloads))
+    alone = ExactFrame(CODED.kind, CODED.digest, CODED.checks, payloads)
+    tile = FrameCoder(HEADER).decode_tile(alone, wanted)
+    np.testing.assert_array_equal(tile, PICTURE.frame[wanted.rows, wanted.columns])
+    with pytest.raises(Corrupt):
+        FrameCoder(HEADER).decode_tile(alone, spans[0])
+
+
+def test_a_wrong_check_word_names_the_tile() -> None:
+    checks = (*CODED.checks[:5], CODED.checks[5] ^ 1, *CODED.checks[6:])
+    wrong = ExactFrame(CODED.kind, CODED.digest, checks, CODED.payloads)
+    with pytest.raises(Corrupt, match="tile 5 of component 0"):
+        FrameCoder(HEADER).decode(wrong)
+
+
+def test_the_hash_knows_shape_depth_and_sign() -> None:
+    frame = FrameCoder(HEADER).decode(CODED)
+    assert is_proven(HEADER, CODED, frame)
+    assert not is_proven(replace(HEADER, bits=13), CODED, frame)
+    assert not is_proven(replace(HEADER, signed=True), CODED, frame)
+    assert not is_proven(HEADER, CODED, frame.reshape(90, 70, 1))
+    changed = frame.copy()
+    changed[-1, -1, 0] ^= 1
+    assert not is_proven(HEADER, CODED, changed)
+
+
+def test_what_does_not_come_back_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = TileCoder.decode
+
+    def wrong(self: TileCoder, payload: bytes, samples: np.ndarray) -> None:
+        honest(self, payload, samples)
+        samples[0, 0] += 1
+
+    monkeypatch.setattr(TileCoder, "decode", wrong)
+    coded = FrameCoder(HEADER).encode(PICTURE.frame, encode_otherwise)
+    assert coded.kind != FrameKind.TILES
+    np.testing.assert_array_equal(decode_otherwise(HEADER, coded), PICTURE.frame)
+
+
+def test_a_decoder_that_differs_is_noticed_without_check_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = FrameCoder.decode
+    monkeypatch.setattr(FrameCoder, "decode", lambda self, coded: honest(self, coded) + 1)
+    coded = FrameCoder(HEADER).encode(PICTURE.frame, encode_otherwise)
+    assert coded.kind != FrameKind.TILES
+
+
+def test_without_imagecodecs_samples_are_kept_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    signed = Picture((PICTURE.frame.astype(np.int16) - 2048), 12, True)
+    header = plain_format(signed)
+    coded = encode_otherwise(header, signed.frame)
+    assert coded.kind == FrameKind.RAW
+    np.testing.assert_array_equal(decode_otherwise(header, coded), signed.frame, strict=True)
+    with pytest.raises(Corrupt, match="bytes are not"):
+        decode_otherwise(header, ExactFrame(FrameKind.RAW, bytes(32), (), (b"ab",)))
+    with pytest.raises(ConfigError, match=r"rtcodec\[medical\]"):
+        decode_otherwise(header, ExactFrame(FrameKind.JPEG_LS, bytes(32), (), (b"ab",)))
+
+
+def test_with_imagecodecs_they_become_jpeg_ls() -> None:
+    pytest.importorskip("imagecodecs", reason="the extra medical is not installed")
+    coded = encode_otherwise(HEADER, PICTURE.frame)
+    assert coded.kind == FrameKind.JPEG_LS
+    assert len(coded.payloads[0]) < PICTURE.frame.nbytes / 1.5
+    np.testing.assert_array_equal(decode_otherwise(HEADER, coded), PICTURE.frame, strict=True)
+    damaged = ExactFrame(coded.kind, coded.digest, (), (coded.payloads[0][:50],))
+    with pytest.raises(Corrupt, match="JPEG-LS image is damaged"):
+        decode_otherwise(HEADER, damaged)
+
+
+def test_a_plan_finds_padding_fits_and_differences() -> None:
+    frame = smooth(300, 280, 3).frame
+    rows, columns = np.indices(frame.shape[:2])
+    frame[np.hypot(rows - 150, columns - 140) > 130] = 77
+    header = plan_picture([frame], bits=12, signed=False)
+    assert header.differences
+    green = header.components[1]
+    assert (green.low, green.pad) == (77, 0)
+    assert green.fits != COMMON_FITS
+    coded = FrameCoder(header).encode(frame, encode_otherwise)
+    usual = plain_format(Picture(frame, 12, False))
+    assert sum(map(len, coded.payloads)) < 0.9 * sum(
+        map(len, FrameCoder(usual).encode(frame, encode_otherwise).payloads)
+    )
+
+
+def test_a_plan_covers_every_frame() -> None:
+    frames = [np.full((9, 9, 1), value, np.int16) for value in (-100, 5, 90)]
+    header = plan_picture(frames, bits=8, signed=True)
+    [component] = header.components
+    assert (component.low, component.high) == (-100, 190)
+    for frame in frames:
+        coded = FrameCoder(header).encode(frame, encode_otherwise)
+        assert coded.kind == FrameKind.TILES
+        assert is_proven(header, coded, FrameCoder(header).decode(coded))
+
+
+def test_a_frame_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="a frame of shape"):
+        FrameCoder(HEADER).encode(PICTURE.frame[:-1], encode_otherwise)
+
+
+MODEL = TileModel(255, None, 0, COMMON_FITS)
+
+
+def test_the_c_coder_takes_nothing_that_would_reach_outside() -> None:
+    coder = TileCoder(MODEL)
+    tile = np.zeros((8, 8), np.uint16)
+    for shape in ((0, 5), (5, 513)):
+        with pytest.raises(ValueError, match="a tile of"):
+            coder.begin(*shape)
+    coder.begin(8, 8)
+    signed: Any = tile.astype(np.int16)
+    for wrong in (tile[:7], signed, tile.T, np.zeros((8, 16), np.uint16)[:, ::2]):
+        with pytest.raises(ValueError, match="is no tile"):
+            coder.decode(b"", wrong)
+    with pytest.raises(ValueError, match="rows of a tile overlap"):
+        coder.decode(b"", np.lib.stride_tricks.as_strided(tile, (8, 8), (2, 2)))
+    with pytest.raises(ValueError, match="above 255"):
+        coder.encode(tile + 256)
+    for _ in range(STEPS - 1):
+        coder.encode(tile)
+    with pytest.raises(ValueError, match="no level is left"):
+        coder.encode(tile)
+
+
+def test_a_library_that_was_not_built_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    library.cache_clear()
+    monkeypatch.setattr("rtcodec.exact.native.EXACT_LIBRARY", Path("no.so"))
+    with pytest.raises(ConfigError, match=r"python -m rtcodec\.entropy\.build"):
+        library()
+    library.cache_clear()
+
+
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    library.cache_clear()
+    monkeypatch.setattr("rtcodec.exact.native.LIBRARY_VERSION", 99)
+    with pytest.raises(ConfigError, match="build it again"):
+        library()
+    library.cache_clear()
