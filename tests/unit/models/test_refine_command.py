@@ -29,7 +29,8 @@ def test_the_command_fits_a_refinement_into_a_model(
     assert capsys.readouterr().out == f"n64 {made.model_id.hex()[:16]}\n"
     assert made.model_id != before.model_id
     assert made.graph_sha256 == before.graph_sha256
-    assert made.card["refinement"]["clips"] == 1
+    assert made.card["refinement"]["delta"]["clips"] == 1
+    assert made.card["refinement"]["intra"]["pictures"] == 2
     kept = {name for name in before.tensors if not name.startswith("refine.")}
     assert all(np.array_equal(made.tensors[name], before.tensors[name]) for name in kept)
     assert np.abs(made.tensors["refine.intra.luma"]).max() > 100
