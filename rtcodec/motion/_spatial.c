@@ -66,28 +66,32 @@ INLINE uint32_t paint_large(tile_picture *t, uint32_t i, uint32_t j, const int16
     return coded ? 15 : 0;
 }
 
+/* The order of modes of part k of a block: of chroma, from the mode of its first quarter. */
+INLINE void order_part(const tile_picture *t, uint32_t i, uint32_t j, uint32_t k, uint8_t *order)
+{
+    if (k < QUARTERS)
+        order_luma(t, part_row(i, k), part_column(j, k), order);
+    else
+        order_modes(t->modes[2 * i][2 * j], PLANAR, order);
+}
+
 INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_t *own,
                            const int32_t *steps)
 {
     uint8_t order[MODES];
-    uint32_t coded = 0;
-    if (own[LARGE])
-        coded = paint_large(t, i, j, own, steps[0]);
-    else for (uint32_t q = 0; q < QUARTERS; q++) {
-        const uint32_t row = part_row(i, q), column = part_column(j, q);
-        order_luma(t, row, column, order);
-        const uint8_t mode = order[rank_of(own[LUMA_MODES[q]])];
-        t->modes[row][column] = mode;
-        uint16_t *at = t->y + row * SIDE * TILE_LUMA + column * SIDE;
-        coded |= (uint32_t)paint_part(at, TILE_LUMA, sides_of_luma(i, j, q), mode, own, q, steps[0],
-                                      own[SPLIT] != 0) << q;
-    }
-    order_modes(t->modes[2 * i][2 * j], PLANAR, order);
-    const uint8_t mode = order[rank_of(own[CHROMA_MODE])];
-    for (uint32_t k = QUARTERS; k < PARTS; k++) {
-        uint16_t *at = (k == QUARTERS ? t->u : t->v) + i * HALF * TILE_CHROMA + j * HALF;
-        coded |= (uint32_t)paint_part(at, TILE_CHROMA, sides_of_block(i, j), mode, own, k, steps[1],
-                                      0) << k;
+    uint32_t coded = own[LARGE] ? paint_large(t, i, j, own, steps[0]) : 0;
+    for (uint32_t k = own[LARGE] ? QUARTERS : 0; k < PARTS; k++) { /* one call: it is a lot of code */
+        const int is_luma = k < QUARTERS;
+        const uint32_t row = part_row(i, k), column = part_column(j, k);
+        uint16_t *at = is_luma ? t->y + row * SIDE * TILE_LUMA + column * SIDE
+                               : (k == QUARTERS ? t->u : t->v) + i * HALF * TILE_CHROMA + j * HALF;
+        order_part(t, i, j, k, order);
+        const uint8_t mode = order[rank_of(own[is_luma ? LUMA_MODES[k] : CHROMA_MODE])];
+        if (is_luma)
+            t->modes[row][column] = mode;
+        coded |= (uint32_t)paint_part(at, is_luma ? TILE_LUMA : TILE_CHROMA,
+                                      is_luma ? sides_of_luma(i, j, k) : sides_of_block(i, j), mode,
+                                      own, k, steps[!is_luma], is_luma && own[SPLIT] != 0) << k;
     }
     return (uint8_t)coded;
 }

@@ -103,11 +103,11 @@ def test_training_sees_latents_that_an_encoder_would_list() -> None:
     net = spatial_codec()
     x, prediction, motion, qp = sample()
     with torch.no_grad():
-        latents, split = net.latents(x, prediction, motion, qp)
-    assert torch.equal(split, (motion[:, -1:] > 0).to(split.dtype))
-    for picture, q, found in zip(to_blocks(x), QPS, latents, strict=True):
+        latents, forms = net.latents(x, prediction, motion, qp)
+    for picture, q, found, form in zip(to_blocks(x), QPS, latents, forms, strict=True):
         luma, chroma = (int(step) for step in step_table()[q])
         listed = within.choose(picture, (luma, chroma), thorough=True).latents
+        assert np.array_equal(form[0].numpy(), listed.split)
         dense = np.zeros((4, 4, BLOCK_SAMPLES), np.float32)
         dense.reshape(-1)[listed.at] = listed.values
         seen = found.permute(1, 2, 0).numpy()
