@@ -72,6 +72,9 @@ class StandInPort:
         self.pts.append(pts)
         on_left(True)
 
+    def close(self) -> None:
+        """Nothing is left to let go of."""
+
 
 def connected_sender() -> LatentSender:
     """Make a sender whose connection stands and that tells the stream what it did."""
