@@ -73,6 +73,9 @@ class StandInPort:
         self.sent.append(tuple(received.packets))
         on_left(True)
 
+    def close(self) -> None:
+        """Nothing is left to let go of."""
+
 
 class Decoder:
     """Takes frames as `LatentPictures` does; it is ready when a test says so."""

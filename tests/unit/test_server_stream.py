@@ -73,7 +73,7 @@ class StandInPort:
         on_left(True)
 
     def close(self) -> None:
-        """Do nothing: it holds nothing."""
+        """Nothing is left to let go of."""
 
 
 def connected_sender() -> LatentSender:
