@@ -63,18 +63,19 @@ static void fill_table(uint16_t *cdf, uint32_t size, uint32_t columns)
 static rtc_tables *make_tables(uint32_t hyper_channels, int with_contexts)
 {
     enum { COLUMNS = 257 };
-    uint16_t *y = block(sizeof *y * SCALES * COLUMNS);
+    const uint32_t rows = draw(2) ? SCALES : SCALES + SAID;
+    uint16_t *y = block(sizeof *y * rows * COLUMNS);
     uint16_t *z = block(sizeof *z * QPS * hyper_channels * Z_ROW);
     rtc_tables *tables = block(rtc_tables_size(hyper_channels));
     memset(y, 0, sizeof *y * COLUMNS);
-    for (uint32_t index = 1; index < SCALES; index++)
+    for (uint32_t index = 1; index < rows; index++)
         fill_table(y + index * COLUMNS, 2 * (1 + draw(index % 7 ? 8 : 128)), COLUMNS);
     for (uint32_t row = 0; row < QPS * hyper_channels; row++)
         fill_table(z + row * Z_ROW, Z_ROW - 1, Z_ROW);
     int8_t *contexts = block(KINDS * LEVELS);
     for (uint32_t k = 0; k < KINDS * LEVELS; k++)
         contexts[k] = (int8_t)((int32_t)draw(127) - 63);
-    rtc_tables_build(tables, y, COLUMNS, z, hyper_channels, with_contexts ? contexts : NULL);
+    rtc_tables_build(tables, y, rows, COLUMNS, z, hyper_channels, with_contexts ? contexts : NULL);
     free(contexts);
     free(y);
     free(z);
@@ -107,7 +108,7 @@ static void round_trip(const rtc_tables *tables, uint32_t n_tiles, uint32_t chan
     for (uint32_t j = 0; j < n_z; j++)
         z[j] = (int8_t)((int32_t)draw(31) - 15);
     for (uint32_t j = 0; j < count; j++) {
-        indices[j] = draw(100) < density ? (uint8_t)(1 + draw(63)) : 0;
+        indices[j] = draw(100) < density ? (uint8_t)(1 + draw(tables->rows - 1)) : 0;
         const int32_t symbol = draw(wild) ? (int32_t)draw(9) - 4 : (int32_t)draw(65535) - 32767;
         symbols[j] = indices[j] ? (int16_t)symbol : 0;
     }
@@ -119,9 +120,9 @@ static void round_trip(const rtc_tables *tables, uint32_t n_tiles, uint32_t chan
         for (uint32_t j = 0; j < count; j++)
             symbols[j] = moved[j] ? symbols[j] : 0;
     }
-    uint16_t *costs = block(2 * (size_t)SCALES * COST_ROW);
+    uint16_t *costs = block(2 * (size_t)tables->rows * COST_ROW);
     uint32_t *totals = block(4 * (size_t)n_tiles);
-    memset(costs, 1, 2 * (size_t)SCALES * COST_ROW);
+    memset(costs, 1, 2 * (size_t)tables->rows * COST_ROW);
     rtc_tile_costs(tables, costs, moved, symbols, n_tiles, channels * 16, totals);
     free(costs), free(totals);
     rtc_census census;
