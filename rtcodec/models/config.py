@@ -41,6 +41,9 @@ class TrainConfig:
     "Peak rate for the 1x1 weights of the float networks."
     adam_lr: float = 1e-3
     "Peak rate for the rest; the linear paths and gains get a fifth."
+    rate: float = 1.0
+    """Part of both peaks that this run has: 0.4 where trained weights are trained on, which the
+    full rates undo for hours."""
     warm_up_steps: int = 100
     clip: float = 1.0
     "Largest norm of the gradient."

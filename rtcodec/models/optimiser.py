@@ -65,7 +65,7 @@ def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Op
 
 
 def schedule(progress: float, step: int, config: TrainConfig) -> float:
-    """Part of the peak rate at *progress* 0..1 of the run: warm-up, then cosine."""
+    """Part of the peak rates at *progress* 0..1 of the run: warm-up, then cosine."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     part = config.final_lr + (1 - config.final_lr) * cosine
-    return part * min(1.0, (step + 1) / config.warm_up_steps)
+    return config.rate * part * min(1.0, (step + 1) / config.warm_up_steps)
