@@ -1,10 +1,11 @@
 """
 Frames predicted from themselves in plain Python: what `within.paint` must equal (SPEC.md 9.6).
 
-Each 8x8 part of a tile, or all 16x16 of a block's luma, is predicted from the samples around it
-that are painted already, by one of 35 modes: planar, their mean, and 33 directions (ITU-T H.265
-8.4.4.2, without its filters at edges). A mode is said by its rank among those that the parts on the
-left and above make likely. Nothing of another tile is looked at, so a lost one harms no other.
+Each 8x8 part, or all 16x16 of a block's luma, is predicted from the samples around it that are
+painted already, by one of 35 modes: planar, their mean, and 33 directions (ITU-T H.265 8.4.4.2,
+without its filters at edges). A mode is said by its rank among those that the parts on the left and
+above make likely. Nothing beyond an area is looked at. That is a tile, so that a lost one harms no
+other; or the frame, where it cannot be lost in part.
 """
 
 from typing import Final
@@ -30,23 +31,27 @@ Edge = NDArray[np.int64]
 "The corner beside a part, and twice its side of samples from there along one of its sides."
 
 
-def paint(symbols: NDArray[np.int16], steps: Steps) -> Fine:
+def paint(symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool = False) -> Fine:
     """As `within.paint`, the blocks alone."""
     h, w, _ = symbols.shape
+    if across_tiles:
+        return _paint_area(symbols.astype(np.int64), steps).astype(np.uint16)
     blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
     for top in range(0, h, 4):
         for left in range(0, w, 4):
             tile = slice(top, top + 4), slice(left, left + 4)
-            blocks[tile] = _paint_tile(symbols[tile].astype(np.int64), steps)
+            blocks[tile] = _paint_area(symbols[tile].astype(np.int64), steps)
     return blocks
 
 
-def _paint_tile(symbols: NDArray[np.int64], steps: Steps) -> NDArray[np.int64]:
-    luma, chroma = np.zeros((64, 64), np.int64), np.zeros((2, 32, 32), np.int64)
-    painted = np.zeros((8, 8), np.bool_)
-    modes = np.zeros((8, 8), np.int64)
-    blocks = np.empty((4, 4, BLOCK_SAMPLES), np.int64)
-    for i, j in np.ndindex(4, 4):
+def _paint_area(symbols: NDArray[np.int64], steps: Steps) -> NDArray[np.int64]:
+    h, w, _ = symbols.shape
+    luma = np.zeros((16 * h, 16 * w), np.int64)
+    chroma = np.zeros((2, 8 * h, 8 * w), np.int64)
+    painted = np.zeros((2 * h, 2 * w), np.bool_)
+    modes = np.zeros((2 * h, 2 * w), np.int64)
+    blocks = np.empty((h, w, BLOCK_SAMPLES), np.int64)
+    for i, j in np.ndindex(h, w):
         latents = symbols[i, j, :BLOCK_SAMPLES].reshape(-1, PARTS)
         said = symbols[i, j, BLOCK_SAMPLES:]
         for quarter in range(4):
@@ -84,7 +89,7 @@ def _paint_part(
     mode: int,
     added: NDArray[np.int64],
 ) -> None:
-    """Paint part (row, column) of a tile's plane; *painted* says which parts of it are there."""
+    """Paint part (row, column) of an area's plane; *painted* says which of its parts are there."""
     part = predict(*edges(plane, painted, row, column), mode) + added
     n = len(part)
     y, x = n * row, n * column
@@ -117,11 +122,11 @@ def edges(
     What is not painted is as the nearest before it on the way from below on the left, up, and to
     the right; before the first, as that; where there is none, grey.
     """
-    count = painted.shape[0]
-    n = plane.shape[0] // count
+    h, w = painted.shape
+    n = plane.shape[0] // h
 
     def has(r: int, c: int) -> bool:
-        return 0 <= r < count and 0 <= c < count and bool(painted[r, c])
+        return 0 <= r < h and 0 <= c < w and bool(painted[r, c])
 
     y, x = n * row, n * column
     line: list[int | None] = []

@@ -9,7 +9,7 @@ import pytest
 from rtcodec.bundle import WEIGHTS_DIR
 from rtcodec.conformance.model import CARRIED
 from rtcodec.conformance.vector import MODELS, find_vectors
-from support.spec_decoder import Model, decode
+from support.spec_decoder import SPATIAL, Model, decode
 
 ROOT = Path(__file__).parent
 VECTORS = find_vectors(ROOT)
@@ -43,7 +43,7 @@ def told(report: dict[str, Any]) -> dict[str, Any]:
 
 def is_spatial(unit: dict[str, Any]) -> bool:
     """Whether it is painted by the second decoder too, where its model can be."""
-    return any(packet["type"] == 3 and "error" not in packet for packet in unit["packets"])
+    return any(packet["type"] in SPATIAL and "error" not in packet for packet in unit["packets"])
 
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name not in LARGE])

@@ -20,8 +20,11 @@ from support.spec_contexts import Known, table_of
 
 Tensors = dict[str, Any]
 
-SLICES = (0, 3)
-"Section 4.1: types of packets that are slices; the second one of spatial frames."
+SLICES = (0, 3, 4)
+"Section 4.1: types of packets that are slices."
+
+SPATIAL = (3, 4)
+"Those of spatial frames; the second one across tiles."
 
 
 class Fault(Exception):
@@ -113,7 +116,7 @@ class Model:
 
     def part_for(self, packet: dict[str, Any]) -> "Model":
         """Sections 4.1 and 9.1: what a frame is coded with."""
-        if packet["type"] == 3:
+        if packet["type"] in SPATIAL:
             if self.spatial is None:
                 raise Fault("Unsupported", packet["offset"])
             return self.spatial
@@ -301,7 +304,7 @@ def read_unit(cursor: Bytes, sequence: dict[str, Any], model: Model) -> dict[str
     pts = zigzag // 2 if zigzag % 2 == 0 else -(zigzag + 1) // 2
     seen = [decode_packet(packet, body.data, sequence, model) for packet in packets]
     unit = {"offset": start, "pts": pts, "packets": seen}
-    if previous["type"] == 3 and model.spatial is not None:
+    if previous["type"] in SPATIAL and model.spatial is not None:
         unit["pixels"] = {"sha256": painted(packets, sequence, model)}
     return unit
 
@@ -319,7 +322,10 @@ def painted(packets: list[dict[str, Any]], sequence: dict[str, Any], model: Mode
     qp, t = slices[0]["qp"], model.tensors
     refinement = {name: t[f"refine.spatial.{name}"] for name in ("luma", "chroma")}
     refinement["steps"] = t["delta.steps"][qp]
-    planes = spec_spatial.paint(symbols, t["spatial.steps"][qp], refinement, qp)
+    across_tiles = slices[0]["type"] == 4
+    planes = spec_spatial.paint(
+        symbols, t["spatial.steps"][qp], refinement, qp, across_tiles=across_tiles
+    )
     described = slices[0]["described"]
     width, height, _ = described[1] if described else sequence["geometry"]
     digest = hashlib.sha256()
@@ -341,8 +347,8 @@ def read_packet(cursor: Bytes) -> dict[str, Any]:
         return packet
     flags_at = body.at
     flags = body.number(1)
-    alone = packet["type"] == 3 or flags & 1
-    if (alone and flags & 4) or flags & 0xC0 == 0x80:
+    alone = packet["type"] in SPATIAL or flags & 1
+    if (alone and flags & 4) or flags & 0xC0 == 0x80 or (packet["type"] == 4 and flags & 64):
         raise Fault("Corrupt", flags_at)
     lanes_qp = body.number(1)
     packet |= {

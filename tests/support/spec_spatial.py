@@ -60,7 +60,12 @@ INVERSES = {-2: 4096, -5: 1638, -9: 910, -13: 630, -17: 482, -21: 390, -26: 315,
 
 
 def paint(
-    symbols: NDArray[np.int64], steps: Sequence[int], refinement: dict[str, Any], qp: int
+    symbols: NDArray[np.int64],
+    steps: Sequence[int],
+    refinement: dict[str, Any],
+    qp: int,
+    *,
+    across_tiles: bool,
 ) -> list[Plane]:
     """
     The state that a spatial frame leaves: Y, U and V.
@@ -70,26 +75,29 @@ def paint(
         steps: `spatial.steps` at the frame's qp.
         refinement: `luma` and `chroma` of `refine.spatial`, and `steps`, those of delta frames.
         qp: Of the frame.
+        across_tiles: Whether it is one area.
     """
     _, h, w = symbols.shape
     planes = [np.zeros((n * h, n * w), np.int64) for n in (16, 8, 8)]
-    for row in range(0, h, 4):
-        for column in range(0, w, 4):
-            tile = [
-                plane[n * row : n * (row + 4), n * column : n * (column + 4)]
+    down, across = (h, w) if across_tiles else (4, 4)
+    for row in range(0, h, down):
+        for column in range(0, w, across):
+            area = [
+                plane[n * row : n * (row + down), n * column : n * (column + across)]
                 for plane, n in zip(planes, (16, 8, 8), strict=True)
             ]
-            paint_tile(tile, symbols[:, row : row + 4, column : column + 4], steps)
+            paint_area(area, symbols[:, row : row + down, column : column + across], steps)
     smooth(planes, symbols, steps)
     return refine(planes, refinement, qp)
 
 
-def paint_tile(tile: list[Plane], symbols: NDArray[np.int64], steps: Sequence[int]) -> None:
-    """Section 9.6: one tile, [64, 64] of luma, [32, 32] of u and v, in place."""
+def paint_area(area: list[Plane], symbols: NDArray[np.int64], steps: Sequence[int]) -> None:
+    """Section 9.6: luma, u and v of one area, in place."""
     modes: dict[tuple[int, int], int] = {}
     painted: list[set[tuple[int, int]]] = [set(), set(), set()]
-    for i in range(4):
-        for j in range(4):
+    _, rows, columns = symbols.shape
+    for i in range(rows):
+        for j in range(columns):
             large, m0, mc, m1, m2, m3, *_, split = symbols[384:, i, j].tolist()
             for q, m in enumerate((m0, m1, m2, m3)[: 1 if large else 4]):
                 at = (2 * i + q // 2, 2 * j + q % 2)
@@ -101,11 +109,11 @@ def paint_tile(tile: list[Plane], symbols: NDArray[np.int64], steps: Sequence[in
                 else:
                     added = residual(symbols[q:384:6, i, j], steps[0], split=split != 0)
                     modes[at] = mode
-                put(tile[0], painted[0], at, mode, added)
+                put(area[0], painted[0], at, mode, added)
             mode = order_of(modes[2 * i, 2 * j], 0)[rank_of(mc)]
             for p in (4, 5):
                 added = residual(symbols[p:384:6, i, j], steps[1], split=False)
-                put(tile[p - 3], painted[p - 3], (i, j), mode, added)
+                put(area[p - 3], painted[p - 3], (i, j), mode, added)
 
 
 def rank_of(m: int) -> int:

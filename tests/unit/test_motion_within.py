@@ -55,14 +55,18 @@ def symbol_of(rank: int) -> int:
     return next(symbol for symbol in range(-17, 18) if rank_of(symbol) == rank)
 
 
+@pytest.mark.parametrize("across_tiles", [False, True])
 @pytest.mark.parametrize(
     ("share", "most", "steps"),
     [(0.0, 0, (7, 6)), (0.02, 2, (115, 99)), (0.3, 40, (7, 6)), (0.05, 32767, (4096, 4096))],
 )
-def test_painting_equals_the_plain_form(share: float, most: int, steps: tuple[int, int]) -> None:
+def test_painting_equals_the_plain_form(
+    share: float, most: int, steps: tuple[int, int], across_tiles: bool
+) -> None:
     symbols = drawn(most, share=share, most=most)
-    blocks, coded = within.paint(symbols, steps)
-    assert np.array_equal(blocks, spatial.paint(symbols, steps))
+    blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles)
+    plain = spatial.paint(symbols, steps, across_tiles=across_tiles)
+    assert np.array_equal(blocks, plain)
     assert blocks.max() <= 255 * FINE
     by_part = np.asarray(symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6).any(2))
     large = symbols[..., LARGE] != 0
@@ -70,11 +74,26 @@ def test_painting_equals_the_plain_form(share: float, most: int, steps: tuple[in
     assert np.array_equal(coded, (by_part << np.arange(6)).sum(2))
 
 
-def test_any_numbers_are_painted() -> None:
+@pytest.mark.parametrize("across_tiles", [False, True])
+def test_any_numbers_are_painted(across_tiles: bool) -> None:
     for number in (-32768, 32767):
         symbols = np.full((ROWS, COLUMNS, SYMBOLS), number, np.int16)
-        blocks, _ = within.paint(symbols, (4096, 1))
-        assert np.array_equal(blocks, spatial.paint(symbols, (4096, 1)))
+        blocks, _ = within.paint(symbols, (4096, 1), across_tiles=across_tiles)
+        assert np.array_equal(blocks, spatial.paint(symbols, (4096, 1), across_tiles=across_tiles))
+
+
+@pytest.mark.parametrize("tiles", [(1, 1), (1, 3), (3, 1), (2, 2)])
+def test_a_frame_of_any_shape_is_painted_across_its_tiles(tiles: tuple[int, int]) -> None:
+    symbols = np.concatenate(
+        [
+            np.concatenate([drawn(7 * i + j, share=0.1, most=9)[:, :4] for j in range(tiles[1])], 1)
+            for i in range(tiles[0])
+        ]
+    )
+    blocks, _ = within.paint(symbols, (90, 80), across_tiles=True)
+    assert np.array_equal(blocks, spatial.paint(symbols, (90, 80), across_tiles=True))
+    is_alone = tiles == (1, 1)
+    assert np.array_equal(blocks, within.paint(symbols, (90, 80))[0]) == is_alone
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -114,6 +133,21 @@ def test_a_tile_is_painted_from_itself_alone() -> None:
     assert (one[:, :4] != two[:, :4]).any()
 
 
+def test_a_frame_across_its_tiles_is_painted_from_the_one_before() -> None:
+    symbols = drawn(3, share=0.1, most=9)
+    other = symbols.copy()
+    other[0, 3] = drawn(4, share=0.1, most=9)[0, 3]  # beside the next tile
+    one, two = (within.paint(each, (90, 80), across_tiles=True)[0] for each in (symbols, other))
+    assert np.array_equal(one[0, :3], two[0, :3])
+    assert (one[0, 4] != two[0, 4]).any()
+    last = symbols.copy()
+    last[3, 7] = drawn(4, share=0.1, most=9)[3, 7]
+    three, _ = within.paint(last, (90, 80), across_tiles=True)
+    changed = (one != three).any(2)
+    assert changed[3, 7]
+    assert changed.sum() == 1
+
+
 def test_symbols_that_stand_for_nothing_change_nothing() -> None:
     symbols = drawn(5, share=0.1, most=9)
     other = symbols.copy()
@@ -136,17 +170,18 @@ def test_modes_are_ordered_by_what_is_expected() -> None:
     assert rank_of(18) == rank_of(-18) == rank_of(32767) == rank_of(-32768) == MODES - 1
 
 
+@pytest.mark.parametrize("across_tiles", [False, True])
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("steps", [(20, 16), (160, 130)])
 def test_what_is_said_is_painted_as_the_encoder_thought(
-    steps: tuple[int, int], thorough: bool
+    steps: tuple[int, int], thorough: bool, across_tiles: bool
 ) -> None:
-    """Were parts predicted from anything but what is painted, errors would add up over a tile."""
+    """Were parts predicted from anything but what is painted, errors would add up over an area."""
     blocks = scene()
-    choice = within.choose(blocks, steps, thorough=thorough)
+    choice = within.choose(blocks, steps, thorough=thorough, across_tiles=across_tiles)
     indices = np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8)
     symbols = within.quantise(blocks, choice, indices, NEAREST, NO_CONTEXTS, steps)
-    painted, _ = within.paint(symbols, steps)
+    painted, _ = within.paint(symbols, steps, across_tiles=across_tiles)
     wrong = (painted.astype(np.float64) - blocks.astype(np.float64) * FINE) ** 2
     for part, step in ((slice(0, 256), steps[0]), (slice(256, 384), steps[1])):
         assert wrong[..., part].mean() < (step / 2) ** 2
@@ -198,6 +233,14 @@ def test_all_modes_are_tried_when_there_is_time() -> None:
     assert (quick.modes != thorough.modes).any()
 
 
+def test_a_choice_across_tiles_leaves_less_to_say() -> None:
+    blocks = scene()
+    alone, together = (within.choose(blocks, (60, 50), across_tiles=flag) for flag in (False, True))
+    less, more = (np.count_nonzero(np.abs(c.latents.values) > 0.7) for c in (together, alone))
+    assert less < more
+    assert (together.across_tiles, alone.across_tiles) == (True, False)
+
+
 def test_stripes_are_predicted_along_their_way() -> None:
     """Down and across, in rows of blocks: most parts but the first of a tile say so."""
     for axis, wanted in ((1, DOWN), (0, ACROSS)):
@@ -234,15 +277,17 @@ def modes_of(symbols: NDArray[np.int16]) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("across_tiles", [False, True])
 def test_every_build_chooses_and_paints_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, across_tiles: bool
 ) -> None:
     def coded() -> list[NDArray[np.generic]]:
         blocks, steps = scene(1), (100, 80)
-        choice = within.choose(blocks, steps, thorough=True)
+        choice = within.choose(blocks, steps, thorough=True, across_tiles=across_tiles)
         indices = np.full((ROWS, COLUMNS, SYMBOLS), 40, np.uint8)
         symbols = within.quantise(blocks, choice, indices, NEAREST, NO_CONTEXTS, steps)
-        wild = within.paint(drawn(8, share=0.1, most=300), steps)
+        drawn_ones = drawn(8, share=0.1, most=300)
+        wild = within.paint(drawn_ones, steps, across_tiles=across_tiles)
         latents = choice.latents
         return [
             choice.modes, choice.prediction, latents.at, latents.values, latents.ends,
