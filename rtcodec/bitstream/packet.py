@@ -33,7 +33,10 @@ TYPE_LOSSLESS_TAIL = 1
 "Reserved: residuals that make a picture exact; skipped by this version. # spec 4.6"
 
 TYPE_SPATIAL_SLICE = 3
-"A slice of a frame that is predicted from itself. # spec 4.2"
+"A slice of a frame that is predicted from itself. # spec 4.1"
+
+TYPE_WHOLE_SPATIAL = 4
+"A whole frame that is predicted from itself, across its tiles. # spec 4.1"
 
 _FLAG_KEYFRAME = 0x01
 _FLAG_LAST = 0x02
@@ -54,7 +57,11 @@ _FLAG_NAMES = {
     _FLAG_DISPERSED: "dispersed",
 }
 _MAX_TYPE = 31
-_TYPES = {TYPE_SLICE: "slice", TYPE_SPATIAL_SLICE: "slice of a spatial frame"}
+_SLICES = {
+    TYPE_SLICE: "slice",
+    TYPE_SPATIAL_SLICE: "slice of a spatial frame",
+    TYPE_WHOLE_SPATIAL: "whole spatial frame",
+}
 _LANES = (1, 2, 4, 8)
 
 
@@ -144,12 +151,15 @@ class PacketHeader:
     spatial: bool = False
     "Whether the frame is predicted from itself; it has no reference then. # spec 9.6"
 
+    across_tiles: bool = False
+    "Whether that is done across its tiles; it is one packet then, without *tiles*. # spec 9.6"
+
     def __post_init__(self) -> None:
         """
         Check every field against the range that the wire has for it.
 
         Raises:
-            ValueError: If one is out of range, or a keyframe has a reference.
+            ValueError: If one is out of range, or they contradict each other.
         """
         _check_range("frame number", self.frame_number, 0xFFFF)
         _check_range("qp", self.qp, QP_MAX)
@@ -163,6 +173,15 @@ class PacketHeader:
             raise ValueError(f"{self.lanes} lanes, not 1, 2, 4 or 8")
         if self.reference is not None and (self.keyframe or self.spatial):
             raise ValueError("a frame that stands alone, with a reference")
+        if self.across_tiles and (not self.spatial or self.tiles is not None):
+            raise ValueError("predicted across tiles, but not a whole spatial frame")
+
+    @property
+    def type(self) -> int:
+        """The type of a packet with this header: TYPE_SLICE and so on."""
+        if self.across_tiles:
+            return TYPE_WHOLE_SPATIAL
+        return TYPE_SPATIAL_SLICE if self.spatial else TYPE_SLICE
 
     def with_check(self, check: int) -> "PacketHeader":
         """
@@ -196,7 +215,7 @@ class Extension:
     """A packet of a type that this version only carries and skips."""
 
     type: int
-    "1 to 31 but 3; 1 is the lossless tail."
+    "1 to 31 but 3 and 4; 1 is the lossless tail."
 
     body: bytes
     "Everything after the size field."
@@ -208,7 +227,7 @@ class Extension:
         Raises:
             ValueError: If the type is that of a slice or out of range.
         """
-        if not 1 <= self.type <= _MAX_TYPE or self.type == TYPE_SPATIAL_SLICE:
+        if not 1 <= self.type <= _MAX_TYPE or self.type in _SLICES:
             raise ValueError(f"{self.type} is no type of an extension")
 
 
@@ -258,12 +277,12 @@ def read_packet_at(cursor: Cursor) -> Packet | Extension:
     version, packet_type = version_type >> 5, version_type & _MAX_TYPE
     if version != PACKET_VERSION:
         raise Unsupported(f"packet version {version}", offset=offset)
-    cursor.explain(lambda: f"version {version}, {_TYPES.get(packet_type, f'type {packet_type}')}")
+    cursor.explain(lambda: f"version {version}, {_SLICES.get(packet_type, f'type {packet_type}')}")
     size = cursor.varint("size", limit=MAX_PACKET_BYTES)
     body = cursor.inner("packet", size)
-    if packet_type not in (TYPE_SLICE, TYPE_SPATIAL_SLICE):
+    if packet_type not in _SLICES:
         return Extension(packet_type, body.raw("body", size))
-    header = _read_slice_header(body, spatial=packet_type == TYPE_SPATIAL_SLICE)
+    header = _read_slice_header(body, packet_type)
     return Packet(header, body.raw("payload", body.remaining))
 
 
@@ -317,8 +336,7 @@ def header_bytes(packet: Packet, *, check: int | None = None) -> bytes:
         out += write_geometry(header.description.geometry)
     if header.tiles is not None:
         out += write_varint(header.tiles.first) + write_varint(header.tiles.count - 1)
-    kind = TYPE_SPATIAL_SLICE if header.spatial else TYPE_SLICE
-    return _prefix(kind, len(out) + len(packet.payload)) + bytes(out)
+    return _prefix(header.type, len(out) + len(packet.payload)) + bytes(out)
 
 
 def read_geometry_at(cursor: Cursor) -> Geometry:
@@ -351,7 +369,9 @@ def _prefix(packet_type: int, size: int) -> bytes:
     return bytes((PACKET_VERSION << 5 | packet_type,)) + write_varint(size)
 
 
-def _read_slice_header(cursor: Cursor, *, spatial: bool) -> PacketHeader:
+def _read_slice_header(cursor: Cursor, packet_type: int) -> PacketHeader:
+    spatial = packet_type != TYPE_SLICE
+    across_tiles = packet_type == TYPE_WHOLE_SPATIAL
     flags_offset = cursor.offset
     flags = cursor.u8("flags")
     cursor.explain(lambda: ", ".join(name for flag, name in _FLAG_NAMES.items() if flags & flag))
@@ -359,6 +379,8 @@ def _read_slice_header(cursor: Cursor, *, spatial: bool) -> PacketHeader:
         raise Corrupt("a frame that stands alone, with a reference", offset=flags_offset)
     if flags & _FLAG_DISPERSED and not flags & _FLAG_TILES:
         raise Corrupt("dispersed order without tiles", offset=flags_offset)
+    if flags & _FLAG_TILES and across_tiles:
+        raise Corrupt("a frame predicted across its tiles, with some of them", offset=flags_offset)
     lanes_qp = cursor.u8("lanes_qp")
     lanes, qp = _LANES[lanes_qp >> 6], lanes_qp & QP_MAX
     cursor.explain(lambda: f"{lanes} lanes, qp {qp}")
@@ -375,6 +397,7 @@ def _read_slice_header(cursor: Cursor, *, spatial: bool) -> PacketHeader:
         description=_read_description(cursor) if flags & _FLAG_DESCRIBED else None,
         tiles=_read_tiles(cursor, flags) if flags & _FLAG_TILES else None,
         spatial=spatial,
+        across_tiles=across_tiles,
     )
 
 

@@ -20,13 +20,7 @@ from rtcodec.bitstream.access_unit import AccessUnit, frame_geometry
 from rtcodec.bitstream.check import verify_packet
 from rtcodec.bitstream.cursor import Field
 from rtcodec.bitstream.file import RtcReader
-from rtcodec.bitstream.packet import (
-    TYPE_SLICE,
-    TYPE_SPATIAL_SLICE,
-    Packet,
-    PacketHeader,
-    state_slot,
-)
+from rtcodec.bitstream.packet import Packet, PacketHeader, state_slot
 from rtcodec.bitstream.sequence import MAX_REFERENCES, SequenceHeader
 from rtcodec.bitstream.still import read_still_map
 from rtcodec.bitstream.tiles import tile_indices
@@ -216,7 +210,7 @@ class _Unit:
         tiles = tile_indices(header.tiles, *self._size).astype(np.uint32)
         run = header.tiles
         report: Report = {
-            "type": TYPE_SPATIAL_SLICE if header.spatial else TYPE_SLICE,
+            "type": header.type,
             "last": header.last,
             "lanes": header.lanes,
             "tiles": None if run is None else [run.first, run.count],

@@ -73,6 +73,13 @@ def test_a_spatial_frame_is_a_type_of_its_own(keyframe: bool) -> None:
     assert read_packet(wire) == Packet(header, b"\xff")
 
 
+def test_a_whole_spatial_frame_is_another_type() -> None:
+    header = replace(header_of(7, keyframe=True), spatial=True, across_tiles=True, check=0xBEEF)
+    wire = bytes.fromhex("24 07 03 14 0007 beef ff")
+    assert write_packet(Packet(header, b"\xff")) == wire
+    assert read_packet(wire) == Packet(header, b"\xff")
+
+
 def test_unknown_types_are_carried() -> None:
     wire = bytes.fromhex("3f 02 abcd")
     assert read_packet(wire) == Extension(31, b"\xab\xcd")
@@ -93,6 +100,9 @@ def test_unknown_types_are_carried() -> None:
         ("20 07 05 14 0007 beef 01", Corrupt, 2),
         ("23 07 04 14 0007 beef 01", Corrupt, 2),
         ("23 07 05 14 0007 beef 01", Corrupt, 2),
+        ("24 07 04 14 0007 beef 01", Corrupt, 2),
+        ("24 09 42 14 0007 beef 00 00 ff", Corrupt, 2),
+        ("24 07 82 14 0007 beef ff", Corrupt, 2),
         ("20 06 80 14 0007 beef", Corrupt, 2),
         ("20 07 04 14 0007 beef ff", Corrupt, 8),
         ("20 07 08 14 0007 beef 1f", Corrupt, 8),
@@ -124,6 +134,10 @@ def test_malformed_packets_say_where(wire: str, error: type[BitstreamError], off
         lambda: replace(header_of(), lanes=3),
         lambda: replace(header_of(keyframe=True), reference=0),
         lambda: replace(header_of(), spatial=True, reference=0),
+        lambda: replace(header_of(), across_tiles=True),
+        lambda: replace(
+            header_of(), spatial=True, across_tiles=True, tiles=TileRange(0, 1, dispersed=False)
+        ),
         lambda: Geometry(0, 1),
         lambda: Geometry(1, 16385),
         lambda: Geometry(1, 1, 7),
@@ -131,13 +145,14 @@ def test_malformed_packets_say_where(wire: str, error: type[BitstreamError], off
         lambda: Description(65536, Geometry(1, 1)),
         lambda: Extension(0, b""),
         lambda: Extension(3, b""),
+        lambda: Extension(4, b""),
         lambda: Extension(32, b""),
         lambda: write_packet(Extension(1, bytes(1 << 24))),
         lambda: write_packet(Packet(header_of(), bytes((1 << 24) - 1))),
     ],
 )
 def test_values_the_wire_has_no_room_for_are_refused(build: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match=r"outside|lanes|alone|exceeds|no type"):
+    with pytest.raises(ValueError, match=r"outside|lanes|alone|across|exceeds|no type"):
         build()
 
 
