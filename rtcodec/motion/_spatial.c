@@ -37,20 +37,20 @@ INLINE int paint_part(uint16_t *at, ptrdiff_t stride, sides s, int mode, const i
 }
 
 /* The same of a block's luma as one part; returns which of its parts say anything. */
-INLINE uint32_t paint_large(tile_picture *t, uint32_t i, uint32_t j, const int16_t *own, int32_t step)
+INLINE uint32_t paint_large(const area *t, uint32_t i, uint32_t j, const int16_t *own, int32_t step)
 {
     uint8_t order[MODES];
     edges sharp, soft;
     int32_t part[BLOCK * BLOCK], c[BLOCK][BLOCK];
-    uint16_t *at = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    uint16_t *at = luma_at(t, 2 * i, 2 * j);
     uint32_t rows = 0, coded = 0;
     order_luma(t, 2 * i, 2 * j, order);
     const uint8_t mode = order[rank_of(own[LUMA_MODES[0]])];
     set_modes(t, i, j, mode);
-    read_edges(at, TILE_LUMA, sides_of_block(i, j), BLOCK, &sharp);
+    read_edges(at, t->luma, sides_of_block(t, i, j), BLOCK, &sharp);
     soften(&sharp, BLOCK, &soft);
     predict_part(&sharp, &soft, mode, BLOCK, part);
-    place_part(part, BLOCK, at, TILE_LUMA);
+    place_part(part, BLOCK, at, t->luma);
     memset(c, 0, sizeof c);
     for (uint32_t f = 0; f < SIDE * SIDE; f++)
         for (uint32_t q = 0; q < QUARTERS; q++) {
@@ -62,20 +62,20 @@ INLINE uint32_t paint_large(tile_picture *t, uint32_t i, uint32_t j, const int16
             }
         }
     if (rows)
-        add_large(c, rows, at, TILE_LUMA);
+        add_large(c, rows, at, t->luma);
     return coded ? 15 : 0;
 }
 
 /* The order of modes of part k of a block: of chroma, from the mode of its first quarter. */
-INLINE void order_part(const tile_picture *t, uint32_t i, uint32_t j, uint32_t k, uint8_t *order)
+INLINE void order_part(const area *t, uint32_t i, uint32_t j, uint32_t k, uint8_t *order)
 {
     if (k < QUARTERS)
         order_luma(t, part_row(i, k), part_column(j, k), order);
     else
-        order_modes(t->modes[2 * i][2 * j], PLANAR, order);
+        order_modes(*mode_at(t, 2 * i, 2 * j), PLANAR, order);
 }
 
-INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_t *own,
+INLINE uint8_t paint_block(const area *t, uint32_t i, uint32_t j, const int16_t *own,
                            const int32_t *steps)
 {
     uint8_t order[MODES];
@@ -83,14 +83,14 @@ INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_
     for (uint32_t k = own[LARGE] ? QUARTERS : 0; k < PARTS; k++) { /* one call: it is a lot of code */
         const int is_luma = k < QUARTERS;
         const uint32_t row = part_row(i, k), column = part_column(j, k);
-        uint16_t *at = is_luma ? t->y + row * SIDE * TILE_LUMA + column * SIDE
-                               : (k == QUARTERS ? t->u : t->v) + i * HALF * TILE_CHROMA + j * HALF;
+        uint16_t *at = is_luma ? luma_at(t, row, column)
+                               : chroma_at(t, k - QUARTERS, i, j);
         order_part(t, i, j, k, order);
         const uint8_t mode = order[rank_of(own[is_luma ? LUMA_MODES[k] : CHROMA_MODE])];
         if (is_luma)
-            t->modes[row][column] = mode;
-        coded |= (uint32_t)paint_part(at, is_luma ? TILE_LUMA : TILE_CHROMA,
-                                      is_luma ? sides_of_luma(i, j, k) : sides_of_block(i, j), mode,
+            *mode_at(t, row, column) = mode;
+        coded |= (uint32_t)paint_part(at, is_luma ? t->luma : t->chroma,
+                                      is_luma ? sides_of_luma(t, i, j, k) : sides_of_block(t, i, j), mode,
                                       own, k, steps[!is_luma], is_luma && own[SPLIT] != 0) << k;
     }
     return (uint8_t)coded;
@@ -99,17 +99,20 @@ INLINE uint8_t paint_block(tile_picture *t, uint32_t i, uint32_t j, const int16_
 /*
  * Paint blocks [rows, columns, 384] from symbols [rows, columns, stride]: latents, and what is said of
  * each block. rows and columns are multiples of TILE. steps: of luma and of chroma, in units of samples.
- * coded: [rows, columns], bit k says whether part k has a symbol that is not 0.
+ * coded: [rows, columns], bit k says whether part k has a symbol that is not 0. room: NULL where tiles
+ * know nothing of each other, else AREA_SAMPLES for each block, to paint the frame as one area in.
  */
 CLONES EXPORT void rtc_spatial_paint(const int16_t *restrict symbols, uint32_t rows, uint32_t columns,
                                      uint32_t stride, const int32_t *steps, uint16_t *restrict blocks,
-                                     uint8_t *restrict coded)
+                                     uint8_t *restrict coded, uint16_t *restrict room)
 {
-    tile_picture t;
-    for (uint32_t top = 0; top < rows; top += TILE)
-        for (uint32_t left = 0; left < columns; left += TILE)
-            for (uint32_t i = 0; i < TILE; i++)
-                for (uint32_t j = 0; j < TILE; j++) {
+    uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
+    const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;
+    const area t = area_in(room ? room : of_tile, down, across);
+    for (uint32_t top = 0; top < rows; top += down)
+        for (uint32_t left = 0; left < columns; left += across)
+            for (uint32_t i = 0; i < down; i++)
+                for (uint32_t j = 0; j < across; j++) {
                     const size_t place = (size_t)(top + i) * columns + left + j;
                     coded[place] = paint_block(&t, i, j, symbols + place * stride, steps);
                     write_block(&t, i, j, blocks + place * SAMPLES);

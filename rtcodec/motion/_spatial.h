@@ -8,9 +8,7 @@
 #include "_motion.h"
 
 enum {
-    TILE_LUMA = TILE * BLOCK,
-    TILE_CHROMA = TILE * HALF,
-    PARTS_ACROSS = TILE_LUMA / SIDE, /* of a tile's luma */
+    AREA_SAMPLES = SAMPLES + 2, /* of 16 bits, that each block of an area takes */
     PLANAR = 0,
     MEAN = 1,
     FIRST_ANGLE = 2,
@@ -192,31 +190,55 @@ INLINE int16_t symbol_of(uint32_t rank)
     return (int16_t)(rank & 1 ? half : -half);
 }
 
-/* A tile that is being painted, and the modes of its parts of luma. */
+/* What is painted as one, a tile or a frame: its planes, and the modes of its parts of luma. */
 typedef struct {
-    uint16_t y[TILE_LUMA * TILE_LUMA], u[TILE_CHROMA * TILE_CHROMA], v[TILE_CHROMA * TILE_CHROMA];
-    uint8_t modes[PARTS_ACROSS][PARTS_ACROSS];
-} tile_picture;
+    uint32_t columns; /* of blocks */
+    ptrdiff_t luma, chroma, parts; /* across its planes and modes */
+    uint16_t *y, *u, *v;
+    uint8_t *modes;
+} area;
 
-/* Where quarter q of the block at (i, j) is among a tile's parts of luma. */
+INLINE area area_in(uint16_t *room, uint32_t rows, uint32_t columns)
+{
+    const size_t blocks = (size_t)rows * columns;
+    uint16_t *u = room + blocks * BLOCK * BLOCK, *v = u + blocks * HALF * HALF;
+    return (area){columns, (ptrdiff_t)columns * BLOCK, (ptrdiff_t)columns * HALF, (ptrdiff_t)columns * 2,
+                  room, u, v, (uint8_t *)(v + blocks * HALF * HALF)};
+}
+
+INLINE uint16_t *luma_at(const area *t, uint32_t row, uint32_t column)
+{
+    return t->y + (ptrdiff_t)row * SIDE * t->luma + column * SIDE;
+}
+INLINE uint16_t *chroma_at(const area *t, uint32_t k, uint32_t i, uint32_t j)
+{
+    return (k ? t->v : t->u) + (ptrdiff_t)i * HALF * t->chroma + j * HALF;
+}
+INLINE uint8_t *mode_at(const area *t, uint32_t row, uint32_t column)
+{
+    return t->modes + (ptrdiff_t)row * t->parts + column;
+}
+
+/* Where quarter q of the block at (i, j) is among an area's parts of luma. */
 INLINE uint32_t part_row(uint32_t i, uint32_t q) { return 2 * i + (q >> 1); }
 INLINE uint32_t part_column(uint32_t j, uint32_t q) { return 2 * j + (q & 1); }
 
-INLINE sides sides_of_luma(uint32_t i, uint32_t j, uint32_t q)
+INLINE sides sides_of_luma(const area *t, uint32_t i, uint32_t j, uint32_t q)
 {
     const uint32_t row = part_row(i, q), column = part_column(j, q);
-    return (sides){column > 0, row > 0, row > 0 && q != 3 && (q != 1 || j + 1 < TILE), q == 0 && j > 0};
+    return (sides){column > 0, row > 0, row > 0 && q != 3 && (q != 1 || j + 1 < t->columns),
+                   q == 0 && j > 0};
 }
 /* Of chroma, and of luma as one part. */
-INLINE sides sides_of_block(uint32_t i, uint32_t j)
+INLINE sides sides_of_block(const area *t, uint32_t i, uint32_t j)
 {
-    return (sides){j > 0, i > 0, i > 0 && j + 1 < TILE, 0};
+    return (sides){j > 0, i > 0, i > 0 && j + 1 < t->columns, 0};
 }
 
 /* The order of modes of a part of luma, from those beside it. */
-INLINE void order_luma(const tile_picture *t, uint32_t row, uint32_t column, uint8_t *order)
+INLINE void order_luma(const area *t, uint32_t row, uint32_t column, uint8_t *order)
 {
-    order_modes(column ? t->modes[row][column - 1] : PLANAR, row ? t->modes[row - 1][column] : PLANAR,
+    order_modes(column ? *mode_at(t, row, column - 1) : PLANAR, row ? *mode_at(t, row - 1, column) : PLANAR,
                 order);
 }
 
@@ -229,10 +251,10 @@ INLINE void place_part(const int32_t *part, int n, uint16_t *own, ptrdiff_t stri
 }
 
 /* Give all quarters of the block at (i, j) one mode. */
-INLINE void set_modes(tile_picture *t, uint32_t i, uint32_t j, uint8_t mode)
+INLINE void set_modes(const area *t, uint32_t i, uint32_t j, uint8_t mode)
 {
     for (uint32_t q = 0; q < QUARTERS; q++)
-        t->modes[part_row(i, q)][part_column(j, q)] = mode;
+        *mode_at(t, part_row(i, q), part_column(j, q)) = mode;
 }
 
 /*
@@ -269,15 +291,14 @@ INLINE void add_large(int32_t c[BLOCK][BLOCK], uint32_t rows, uint16_t *at, ptrd
 INLINE uint32_t large_row(uint32_t k, uint32_t q) { return 2u * (ORDER[k] / SIDE) + (q >> 1); }
 INLINE uint32_t large_column(uint32_t k, uint32_t q) { return 2u * (ORDER[k] % SIDE) + (q & 1); }
 
-/* Write the block at (i, j) of a tile as blocks have their samples. */
-INLINE void write_block(const tile_picture *t, uint32_t i, uint32_t j, uint16_t *block)
+/* Write the block at (i, j) of an area as blocks have their samples. */
+INLINE void write_block(const area *t, uint32_t i, uint32_t j, uint16_t *block)
 {
     for (uint32_t y = 0; y < BLOCK; y++)
-        memcpy(block + y * BLOCK, t->y + (i * BLOCK + y) * TILE_LUMA + j * BLOCK, BLOCK * sizeof *block);
+        memcpy(block + y * BLOCK, luma_at(t, 2 * i, 2 * j) + y * t->luma, BLOCK * sizeof *block);
     for (uint32_t y = 0; y < HALF; y++) {
-        const size_t from = (i * HALF + y) * TILE_CHROMA + j * HALF;
-        memcpy(block + 256 + y * HALF, t->u + from, HALF * sizeof *block);
-        memcpy(block + 320 + y * HALF, t->v + from, HALF * sizeof *block);
+        memcpy(block + 256 + y * HALF, chroma_at(t, 0, i, j) + y * t->chroma, HALF * sizeof *block);
+        memcpy(block + 320 + y * HALF, chroma_at(t, 1, i, j) + y * t->chroma, HALF * sizeof *block);
     }
 }
 

@@ -270,7 +270,7 @@ typedef struct {
  * Choose modes of a block's luma in one transform; returns what it costs. A quick search in 4x4 keeps
  * those that 8x8, `whole`, came to.
  */
-INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+INLINE float choose_luma(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                          const coded_block *whole, coded_block *out)
 {
     const int split = whole != NULL;
@@ -279,12 +279,12 @@ INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
     for (uint32_t q = 0; q < QUARTERS; q++) {
         const uint32_t row = part_row(i, q), column = part_column(j, q);
         const uint8_t *part = block + part_start(q);
-        uint16_t *at = t->y + row * SIDE * TILE_LUMA + column * SIDE;
+        uint16_t *at = luma_at(t, row, column);
         edges sharp, soft;
         sight seen;
         finds found;
         uint8_t order[MODES];
-        read_edges(at, TILE_LUMA, sides_of_luma(i, j, q), SIDE, &sharp);
+        read_edges(at, t->luma, sides_of_luma(t, i, j, q), SIDE, &sharp);
         soften(&sharp, SIDE, &soft);
         order_luma(t, row, column, order);
         if (whole && !how->thorough) {
@@ -304,10 +304,10 @@ INLINE float choose_luma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
                 least = now.cost;
                 out->parts[q] = now;
                 out->modes[q] = symbol_of(rank);
-                t->modes[row][column] = order[rank];
+                *mode_at(t, row, column) = order[rank];
             }
         }
-        settle_roughly(&out->parts[q], how->steps[0], split, at, TILE_LUMA);
+        settle_roughly(&out->parts[q], how->steps[0], split, at, t->luma);
         total += least;
     }
     return total;
@@ -356,16 +356,16 @@ INLINE void transform_block(const uint8_t *block, const int32_t *prediction, flo
 }
 
 /* Choose a mode of a block's luma as one part; returns what it costs. */
-INLINE float choose_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+INLINE float choose_large(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                           coded_block *out)
 {
     const float step = (float)how->steps[0];
-    uint16_t *at = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    uint16_t *at = luma_at(t, 2 * i, 2 * j);
     edges sharp, soft;
     sight seen;
     finds found;
     uint8_t order[MODES];
-    read_edges(at, TILE_LUMA, sides_of_block(i, j), BLOCK, &sharp);
+    read_edges(at, t->luma, sides_of_block(t, i, j), BLOCK, &sharp);
     soften(&sharp, BLOCK, &soft);
     look(&seen, block, BLOCK, BLOCK, &sharp, &soft);
     order_luma(t, 2 * i, 2 * j, order);
@@ -392,16 +392,16 @@ INLINE float choose_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t
 }
 
 /* Paint a block's luma as one part. */
-INLINE void settle_large(tile_picture *t, uint32_t i, uint32_t j, const coded_block *b, int32_t step)
+INLINE void settle_large(const area *t, uint32_t i, uint32_t j, const coded_block *b, int32_t step)
 {
-    uint16_t *at = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    uint16_t *at = luma_at(t, 2 * i, 2 * j);
     int32_t c[BLOCK][BLOCK];
     uint32_t rows = 0;
     uint8_t order[MODES];
     order_luma(t, 2 * i, 2 * j, order);
     set_modes(t, i, j, order[rank_of(b->modes[0])]);
     for (uint32_t q = 0; q < QUARTERS; q++) {
-        place_part(b->parts[q].prediction, SIDE, at + (q >> 1) * SIDE * TILE_LUMA + (q & 1) * SIDE, TILE_LUMA);
+        place_part(b->parts[q].prediction, SIDE, at + (q >> 1) * SIDE * t->luma + (q & 1) * SIDE, t->luma);
         for (uint32_t h = 0; h < SIDE; h++)
             for (uint32_t v = 0; v < SIDE; v++) {
                 const int32_t x = clamp(b->parts[q].symbols[h][v] * step, -65535, 65535);
@@ -410,10 +410,10 @@ INLINE void settle_large(tile_picture *t, uint32_t i, uint32_t j, const coded_bl
             }
     }
     if (rows)
-        add_large(c, rows, at, TILE_LUMA);
+        add_large(c, rows, at, t->luma);
 }
 
-INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+INLINE void choose_chroma(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                           coded_block *out)
 {
     const float step = (float)how->steps[1];
@@ -421,31 +421,31 @@ INLINE void choose_chroma(tile_picture *t, uint32_t i, uint32_t j, const uint8_t
     sight seen[2];
     finds found;
     uint8_t order[MODES];
-    uint16_t *at[] = {t->u + i * HALF * TILE_CHROMA + j * HALF, t->v + i * HALF * TILE_CHROMA + j * HALF};
+    uint16_t *at[] = {chroma_at(t, 0, i, j), chroma_at(t, 1, i, j)};
     for (uint32_t k = 0; k < 2; k++) {
-        read_edges(at[k], TILE_CHROMA, sides_of_block(i, j), SIDE, &sharp[k]);
+        read_edges(at[k], t->chroma, sides_of_block(t, i, j), SIDE, &sharp[k]);
         soften(&sharp[k], SIDE, &soft[k]);
         look(&seen[k], block + part_start(QUARTERS + k), HALF, SIDE, &sharp[k], &soft[k]);
     }
-    order_modes(t->modes[2 * i][2 * j], PLANAR, order);
+    order_modes(*mode_at(t, 2 * i, 2 * j), PLANAR, order);
     search_modes(&found, seen, 2, SIDE, order, MODE_SHARE * step / FINE, how->thorough);
     out->modes[QUARTERS] = symbol_of(found.ranks[0]);
     for (uint32_t k = 0; k < 2; k++) {
         rough_part *part = &out->parts[QUARTERS + k];
         predict_part(&sharp[k], &soft[k], order[found.ranks[0]], SIDE, part->prediction);
         cut_roughly(block + part_start(QUARTERS + k), HALF, step, 0, part);
-        settle_roughly(part, how->steps[1], 0, at[k], TILE_CHROMA);
+        settle_roughly(part, how->steps[1], 0, at[k], t->chroma);
     }
 }
 
 /* Choose everything of a block, and paint it. */
-INLINE void choose_block(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+INLINE void choose_block(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                          coded_block *out)
 {
     coded_block other;
     uint16_t painted[BLOCK][BLOCK];
     uint8_t modes[QUARTERS];
-    uint16_t *own = t->y + i * BLOCK * TILE_LUMA + j * BLOCK;
+    uint16_t *own = luma_at(t, 2 * i, 2 * j);
     const float large = how->no_large ? 3e38f : choose_large(t, i, j, block, how, &other);
     float least = choose_luma(t, i, j, block, how, NULL, out);
     out->split = out->large = 0;
@@ -455,9 +455,9 @@ INLINE void choose_block(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
     if (is_said && !(large < least && !how->thorough)) { /* nobody asks for a transform where luma says nothing */
         coded_block small;
         for (uint32_t y = 0; y < BLOCK; y++)
-            memcpy(painted[y], own + y * TILE_LUMA, sizeof painted[y]);
+            memcpy(painted[y], own + y * t->luma, sizeof painted[y]);
         for (uint32_t q = 0; q < QUARTERS; q++)
-            modes[q] = t->modes[part_row(i, q)][part_column(j, q)];
+            modes[q] = *mode_at(t, part_row(i, q), part_column(j, q));
         const float cost = choose_luma(t, i, j, block, how, out, &small);
         if (cost < least) {
             least = cost;
@@ -466,9 +466,9 @@ INLINE void choose_block(tile_picture *t, uint32_t i, uint32_t j, const uint8_t 
             out->split = 1;
         } else {
             for (uint32_t y = 0; y < BLOCK; y++)
-                memcpy(own + y * TILE_LUMA, painted[y], sizeof painted[y]);
+                memcpy(own + y * t->luma, painted[y], sizeof painted[y]);
             for (uint32_t q = 0; q < QUARTERS; q++)
-                t->modes[part_row(i, q)][part_column(j, q)] = modes[q];
+                *mode_at(t, part_row(i, q), part_column(j, q)) = modes[q];
         }
     }
     if (large < least) {
@@ -503,24 +503,26 @@ INLINE uint32_t list_block(const coded_block *block, uint32_t place, const uint8
  * Choose modes and transforms of blocks [rows, columns, 384], multiples of TILE, and list the latents
  * that follow whose modulus is LEAST or more, as `rtc_transform` does. modes: [rows, columns, 5], symbols
  * of the quarters and of chroma. steps: of luma and of chroma. thorough: whether all modes are looked at.
- * prediction: what the latents are beside, as blocks are.
+ * prediction: what the latents are beside, as blocks are. room: as for `rtc_spatial_paint`.
  */
 CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32_t rows,
                                           uint32_t columns, const int32_t *steps, uint32_t thorough,
                                           int16_t *restrict modes, uint8_t *restrict split,
                                           uint32_t *restrict at, float *restrict values,
                                           uint32_t *restrict ends,
-                                          uint16_t *restrict prediction)
+                                          uint16_t *restrict prediction, uint16_t *restrict room)
 {
     uint8_t rank[SIDE * SIDE];
     rank_frequencies(rank);
     const task how = {{steps[0], steps[1]}, (thorough & 1) != 0, (thorough & 2) != 0};
-    tile_picture t;
+    uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
+    const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;
+    const area t = area_in(room ? room : of_tile, down, across);
     coded_block block;
-    for (uint32_t top = 0; top < rows; top += TILE)
-        for (uint32_t left = 0; left < columns; left += TILE)
-            for (uint32_t n = 0; n < TILE * TILE; n++) {
-                const uint32_t i = n / TILE, j = n % TILE;
+    for (uint32_t top = 0; top < rows; top += down)
+        for (uint32_t left = 0; left < columns; left += across)
+            for (uint32_t n = 0; n < down * across; n++) {
+                const uint32_t i = n / across, j = n % across;
                 const size_t place = (size_t)(top + i) * columns + left + j;
                 choose_block(&t, i, j, blocks + place * SAMPLES, &how, &block);
                 memcpy(modes + place * (QUARTERS + 1), block.modes, sizeof block.modes);
@@ -578,25 +580,24 @@ INLINE int cut_part(const float *latents, const cutting *how, int16_t *symbols)
 }
 
 /* Cut part p of a block and paint it. */
-INLINE void cut_small(tile_picture *t, uint32_t i, uint32_t j, uint32_t p, const uint8_t *block,
+INLINE void cut_small(const area *t, uint32_t i, uint32_t j, uint32_t p, const uint8_t *block,
                       const int16_t *modes, const int32_t *steps, int is_split, const uint8_t *rank,
                       const cutting *of_block, int16_t *symbols)
 {
     const int is_luma = p < QUARTERS;
-    uint16_t *at = p == QUARTERS ? t->u : t->v;
-    ptrdiff_t across = TILE_CHROMA;
-    sides there = sides_of_block(i, j);
+    uint16_t *at = chroma_at(t, p == QUARTERS + 1, i, j);
+    ptrdiff_t across = t->chroma;
+    sides there = sides_of_block(t, i, j);
     uint8_t order[MODES];
     if (is_luma) {
         const uint32_t row = part_row(i, p), column = part_column(j, p);
         order_luma(t, row, column, order);
-        t->modes[row][column] = order[rank_of(modes[p])];
-        at = t->y + row * SIDE * TILE_LUMA + column * SIDE;
-        across = TILE_LUMA;
-        there = sides_of_luma(i, j, p);
+        *mode_at(t, row, column) = order[rank_of(modes[p])];
+        at = luma_at(t, row, column);
+        across = t->luma;
+        there = sides_of_luma(t, i, j, p);
     } else {
-        order_modes(t->modes[2 * i][2 * j], PLANAR, order);
-        at += i * HALF * TILE_CHROMA + j * HALF;
+        order_modes(*mode_at(t, 2 * i, 2 * j), PLANAR, order);
     }
     edges sharp, soft;
     rough_part part;
@@ -621,7 +622,7 @@ INLINE void cut_small(tile_picture *t, uint32_t i, uint32_t j, uint32_t p, const
 }
 
 /* Cut a block's luma as one part and paint it. */
-INLINE void cut_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *block, int16_t mode,
+INLINE void cut_large(const area *t, uint32_t i, uint32_t j, const uint8_t *block, int16_t mode,
                       int32_t step, const uint8_t *rank, const cutting *of_block, int16_t *symbols)
 {
     coded_block b;
@@ -630,7 +631,7 @@ INLINE void cut_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *bl
     uint8_t order[MODES];
     b.modes[0] = mode;
     order_luma(t, 2 * i, 2 * j, order);
-    read_edges(t->y + i * BLOCK * TILE_LUMA + j * BLOCK, TILE_LUMA, sides_of_block(i, j), BLOCK, &sharp);
+    read_edges(luma_at(t, 2 * i, 2 * j), t->luma, sides_of_block(t, i, j), BLOCK, &sharp);
     soften(&sharp, BLOCK, &soft);
     predict_part(&sharp, &soft, order[rank_of(mode)], BLOCK, prediction);
     transform_block(block, prediction, (float)step, b.parts);
@@ -651,23 +652,26 @@ INLINE void cut_large(tile_picture *t, uint32_t i, uint32_t j, const uint8_t *bl
 
 /*
  * Cut the latents that follow from chosen modes to symbols [rows, columns, stride], of which the latents
- * are written, all of them. indices: [rows, columns, stride]; contexts: [30][LEVELS]; rounding: [64].
+ * are written, all of them. indices: [rows, columns, stride]; contexts: [30][LEVELS]; rounding: [64];
+ * room: as for `rtc_spatial_paint`, and as the modes were chosen.
  */
 CLONES EXPORT void rtc_spatial_quantise(const uint8_t *restrict blocks, uint32_t rows, uint32_t columns,
                                         const int32_t *steps, const int16_t *restrict modes,
                                         const uint8_t *restrict split, const uint8_t *restrict indices,
                                         const float *rounding, const int8_t *contexts, uint32_t stride,
-                                        int16_t *restrict symbols)
+                                        int16_t *restrict symbols, uint16_t *restrict room)
 {
     uint8_t rank[SIDE * SIDE], diagonal[SIDE * SIDE];
     rank_frequencies(rank);
     for (uint32_t k = 0; k < SIDE * SIDE; k++)
         diagonal[k] = (uint8_t)(ORDER[k] / SIDE + ORDER[k] % SIDE);
-    tile_picture t;
-    for (uint32_t top = 0; top < rows; top += TILE)
-        for (uint32_t left = 0; left < columns; left += TILE)
-            for (uint32_t n = 0; n < TILE * TILE; n++) {
-                const uint32_t i = n / TILE, j = n % TILE;
+    uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
+    const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;
+    const area t = area_in(room ? room : of_tile, down, across);
+    for (uint32_t top = 0; top < rows; top += down)
+        for (uint32_t left = 0; left < columns; left += across)
+            for (uint32_t n = 0; n < down * across; n++) {
+                const uint32_t i = n / across, j = n % across;
                 const size_t place = (size_t)(top + i) * columns + left + j;
                 const cutting how = {diagonal, indices + place * stride, contexts, rounding};
                 const int is_large = split[place] >> 1;

@@ -4,9 +4,9 @@ Frames predicted from themselves, in C: which modes, which symbols, and the pict
     blocks --choose--> modes, latents --hyper-analysis, scale network--> indices
     blocks, modes, indices --quantise--> symbols --paint--> blocks
 
-Each 8x8 part is predicted from what is painted beside it in its tile, so symbols and samples are
-made together, twice: `choose` cuts symbols roughly, to learn what there will be to say. `spatial`
-has the plain form of `paint`.
+Each 8x8 part is predicted from what is painted beside it, in its tile or, where the frame travels
+whole, across tiles; so symbols and samples are made together, twice: `choose` cuts symbols roughly,
+to learn what there will be to say. `spatial` has the plain form of `paint`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ LARGE_CHANNEL: Final = 0
 "Whether luma of a block is one part."
 
 _TILE_BLOCKS = 4
+_ROOM = BLOCK_SAMPLES + 2  # for each block: its samples, and four modes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +51,13 @@ class Choice:
     latents: Latents
     "Of the blocks less that prediction, with the choice of transforms."
 
+    across_tiles: bool = False
+    "Whether parts are predicted from other tiles, too."
 
-def choose(blocks: NDArray[np.uint8], steps: Steps, *, thorough: bool = False) -> Choice:
+
+def choose(
+    blocks: NDArray[np.uint8], steps: Steps, *, thorough: bool = False, across_tiles: bool = False
+) -> Choice:
     """
     Choose how each part is predicted.
 
@@ -59,20 +65,21 @@ def choose(blocks: NDArray[np.uint8], steps: Steps, *, thorough: bool = False) -
         blocks: The picture, uint8 [h16, w16, 384], whole tiles.
         steps: Of luma and of chroma.
         thorough: Whether all modes are tried: a few times the time, 2 % fewer bits.
-
+        across_tiles: Whether parts are predicted from other tiles, too: of a frame in one packet.
     """
     h, w = _check(blocks)
     modes = np.empty((h, w, len(MODE_CHANNELS)), np.int16)
     prediction = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
     at, values = np.empty(blocks.size, np.uint32), np.empty(blocks.size, np.float32)
     ends, split = np.empty((h, w), np.uint32), np.empty((h, w), np.uint8)
-    as_integers = np.asarray(steps, np.int32)
+    as_integers, room = np.asarray(steps, np.int32), _room(h, w, across_tiles=across_tiles)
     count = library().rtc_spatial_choose(
         address(blocks), h, w, address(as_integers), thorough,
         address(modes), address(split), address(at), address(values), address(ends),
-        address(prediction),
+        address(prediction), None if room is None else address(room),
     )  # fmt: skip
-    return Choice(modes, prediction, Latents(at[:count], values[:count], ends, split))
+    latents = Latents(at[:count], values[:count], ends, split)
+    return Choice(modes, prediction, latents, across_tiles)
 
 
 def quantise(
@@ -110,9 +117,11 @@ def quantise(
             raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
     symbols = np.zeros((h, w, stride), np.int16)
     as_integers = np.asarray(steps, np.int32)
+    room = _room(h, w, across_tiles=choice.across_tiles)
     library().rtc_spatial_quantise(
         address(blocks), h, w, address(as_integers), address(modes), address(split),
         address(indices), address(rounding), address(offsets), stride, address(symbols),
+        None if room is None else address(room),
     )  # fmt: skip
     said = mode_symbols(modes, split)
     by_part = symbols[..., :BLOCK_SAMPLES].reshape(h, w, -1, 6)
@@ -130,7 +139,9 @@ def mode_symbols(modes: NDArray[np.int16], split: NDArray[np.uint8]) -> NDArray[
     return said
 
 
-def paint(symbols: NDArray[np.int16], steps: Steps) -> tuple[Fine, NDArray[np.uint8]]:
+def paint(
+    symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool = False
+) -> tuple[Fine, NDArray[np.uint8]]:
     """
     Return the blocks of symbols before smoothing, and which parts have any symbol.
 
@@ -140,17 +151,24 @@ def paint(symbols: NDArray[np.int16], steps: Steps) -> tuple[Fine, NDArray[np.ui
     Args:
         symbols: int16 [h16, w16, 394], any numbers; whole tiles.
         steps: Of luma and of chroma.
+        across_tiles: As for `choose`.
     """
     h, w, stride = symbols.shape
     fits = symbols.dtype == np.int16 and symbols.flags.c_contiguous
     if not fits or stride != BLOCK_SAMPLES + CHANNELS or h % _TILE_BLOCKS or w % _TILE_BLOCKS:
         raise ValueError(f"{symbols.dtype} {symbols.shape} are no symbols of whole tiles")
     blocks, coded = np.empty((h, w, BLOCK_SAMPLES), np.uint16), np.empty((h, w), np.uint8)
-    as_integers = np.asarray(steps, np.int32)
+    as_integers, room = np.asarray(steps, np.int32), _room(h, w, across_tiles=across_tiles)
     library().rtc_spatial_paint(
-        address(symbols), h, w, stride, address(as_integers), address(blocks), address(coded)
-    )
+        address(symbols), h, w, stride, address(as_integers), address(blocks), address(coded),
+        None if room is None else address(room),
+    )  # fmt: skip
     return blocks, coded
+
+
+def _room(h: int, w: int, *, across_tiles: bool) -> NDArray[np.uint16] | None:
+    """Where C paints a frame as one area; none where it paints tile by tile."""
+    return np.empty(h * w * _ROOM, np.uint16) if across_tiles else None
 
 
 def _check(blocks: NDArray[np.uint8]) -> tuple[int, int]:
