@@ -214,6 +214,8 @@ class _Client:
                 store=entry.store,
                 reconstruct=entry.reconstruct,
                 neural=entry.neural,
+                across_tiles=entry.across_tiles,
+                thorough=entry.thorough,
             )
             for entry, slot in zip(entries, slots, strict=True)
         ]
@@ -235,6 +237,7 @@ class _Client:
                 reference=entry.reference,
                 store=entry.store,
                 spatial=entry.spatial,
+                across_tiles=entry.across_tiles,
             )
             for entry, slot in zip(entries, slots, strict=True)
         ]

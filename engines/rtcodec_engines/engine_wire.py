@@ -67,6 +67,8 @@ class EncodeEntry:
     store: int | None
     reconstruct: bool
     neural: bool
+    across_tiles: bool
+    thorough: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class DecodeEntry:
     channels: int
     channels_last: bool
     spatial: bool
+    across_tiles: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class CodedEntry:
     is_delta: bool
     has_picture: bool
     is_spatial: bool
+    across_tiles: bool
 
     @classmethod
     def of(cls, output: EncodeOutput) -> "CodedEntry":
@@ -106,6 +110,7 @@ class CodedEntry:
             output.is_delta,
             output.reconstruction is not None,
             output.is_spatial,
+            output.across_tiles,
         )
 
 
@@ -144,12 +149,12 @@ def read_request(data: bytes) -> Request:
         raise RemoteProtocolError("a request is malformed") from None
     if kind == _ENCODE:
         return [
-            EncodeEntry(state, qp, _read_slot(reference), _read_slot(store), *_bits(flags, 2))
+            EncodeEntry(state, qp, _read_slot(reference), _read_slot(store), *_bits(flags, 4))
             for state, qp, reference, store, flags in entries
         ]
     return [
         DecodeEntry(
-            state, qp, _read_slot(reference), _read_slot(store), z, channels, *_bits(flags, 2)
+            state, qp, _read_slot(reference), _read_slot(store), z, channels, *_bits(flags, 3)
         )
         for state, qp, reference, store, z, channels, flags in entries
     ]
@@ -175,7 +180,8 @@ def write_coded(outputs: Sequence[CodedEntry]) -> bytes:
             | entry.indices_last << 1
             | entry.is_delta << 2
             | entry.has_picture << 3
-            | entry.is_spatial << 4,
+            | entry.is_spatial << 4
+            | entry.across_tiles << 5,
         )
         for entry in outputs
     )
@@ -215,7 +221,7 @@ def read_coded(rest: bytes, n_frames: int) -> list[CodedEntry]:
     if len(rest) != n_frames * _OUTPUT.size:
         raise RemoteProtocolError(f"an answer for {n_frames} frames in {len(rest)} bytes")
     return [
-        CodedEntry(z, channels, *_bits(flags, 5))
+        CodedEntry(z, channels, *_bits(flags, 6))
         for z, channels, flags in _OUTPUT.iter_unpack(rest)
     ]
 
@@ -255,8 +261,9 @@ def read_info(about: Mapping[str, Any]) -> EngineInfo:
 def _write_entry(entry: EncodeEntry | DecodeEntry) -> bytes:
     head = (entry.state, entry.qp, _write_slot(entry.reference), _write_slot(entry.store))
     if isinstance(entry, EncodeEntry):
-        return _ENCODE_JOB.pack(*head, entry.reconstruct | entry.neural << 1)
-    flags = entry.channels_last | entry.spatial << 1
+        flags = entry.reconstruct | entry.neural << 1
+        return _ENCODE_JOB.pack(*head, flags | entry.across_tiles << 2 | entry.thorough << 3)
+    flags = entry.channels_last | entry.spatial << 1 | entry.across_tiles << 2
     return _DECODE_JOB.pack(*head, entry.z_channels, entry.channels, flags)
 
 

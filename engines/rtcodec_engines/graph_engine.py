@@ -178,8 +178,8 @@ class GraphEngine(ABC):
             reference = _picture(stream, job.reference)
             coded = self._encode_delta(stream, reference, blocks, job.qp, painted)
         if coded is None and self._spatial.exist and not job.neural:
-            output = self._spatial.encode(blocks, job.qp)
-            coded = _Coded(output, self._spatial.paint(output.symbols, job.qp) if painted else None)
+            output = self._spatial.encode(blocks, job)
+            coded = _Coded(output, self._painted(output, job.qp) if painted else None)
         if coded is None:
             coded = self._encode_intra(stream, blocks, job.qp, painted)
         if coded.painted is None:
@@ -191,6 +191,9 @@ class GraphEngine(ABC):
         if not job.reconstruct:
             return coded.output
         return replace(coded.output, reconstruction=cropped(finished, planes.width, planes.height))
+
+    def _painted(self, output: EncodeOutput, qp: int) -> Fine:
+        return self._spatial.paint(output.symbols, qp, across_tiles=output.across_tiles)
 
     def _encode_intra(
         self, stream: _Stream, blocks: NDArray[np.uint8], qp: int, painted: bool
@@ -243,7 +246,7 @@ class GraphEngine(ABC):
         stream = self._stream(job.state, job.width, job.height)
         past = None
         if job.spatial:
-            blocks: Blocks = self._spatial.paint(job.symbols, job.qp)
+            blocks: Blocks = self._spatial.paint(job.symbols, job.qp, across_tiles=job.across_tiles)
         elif job.reference is not None:
             blocks, past = self._decode_delta(_picture(stream, job.reference), job)
         else:

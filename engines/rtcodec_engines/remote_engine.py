@@ -239,7 +239,14 @@ class RemoteEngine:
             reference = None if _is_gone(stream, job.reference) else job.reference
             entries.append(
                 EncodeEntry(
-                    stream.remote, job.qp, reference, job.store, job.reconstruct, job.neural
+                    stream.remote,
+                    job.qp,
+                    reference,
+                    job.store,
+                    job.reconstruct,
+                    job.neural,
+                    job.across_tiles,
+                    job.thorough,
                 )
             )
         coded = read_coded(link.call(entries), len(entries))
@@ -257,7 +264,7 @@ class RemoteEngine:
         np.copyto(stream.slot.symbols(len(job.symbols), channels_last=last), job.symbols)
         entry = DecodeEntry(
             stream.remote, job.qp, job.reference, job.store,
-            len(job.z), len(job.symbols), last, job.spatial,
+            len(job.z), len(job.symbols), last, job.spatial, job.across_tiles,
         )  # fmt: skip
         link.call([entry])
         _note_stored(stream, job.store)
@@ -304,6 +311,7 @@ def _output(slot: FrameSlot, how: CodedEntry) -> EncodeOutput:
         _copied(slot.picture) if how.has_picture else None,
         how.is_delta,
         how.is_spatial,
+        how.across_tiles,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
-from rtcodec.engine.api import EncodeOutput
+from rtcodec.engine.api import EncodeJob, EncodeOutput
 from rtcodec.errors import LocalProtocolError
 from rtcodec.motion import within
 from rtcodec.motion.hyper import HyperAnalysis
@@ -36,22 +36,25 @@ class SpatialFrames:
         """Whether the model has any."""
         return self._part is not None
 
-    def encode(self, blocks: NDArray[np.uint8], qp: int) -> EncodeOutput:
-        """Return the integers of a frame, uint8 [4 Th, 4 Tw, 384], without a picture."""
+    def encode(self, blocks: NDArray[np.uint8], job: EncodeJob) -> EncodeOutput:
+        """Return the integers of a job's frame, uint8 [4 Th, 4 Tw, 384], without a picture."""
         assert self._part is not None
         assert self._hyper is not None
-        part, steps = self._part, steps_of(self._part, qp)
-        choice = within.choose(blocks, steps)
+        part, steps = self._part, steps_of(self._part, job.qp)
+        choice = within.choose(blocks, steps, thorough=job.thorough, across_tiles=job.across_tiles)
         said = within.mode_symbols(choice.modes, choice.latents.split)
         tiles, z_of_tiles = self._hyper.describe(choice.latents, said)
-        z, indices = scales_of(part, tiles, z_of_tiles, qp, said.shape[:2])
+        z, indices = scales_of(part, tiles, z_of_tiles, job.qp, said.shape[:2])
         symbols = within.quantise(
             blocks, choice, indices, part.tensor("rounding"), part.tensor("contexts"), steps
         )
         last = (2, 0, 1)
-        return EncodeOutput(z, symbols.transpose(last), indices.transpose(last), is_spatial=True)
+        return EncodeOutput(
+            z, symbols.transpose(last), indices.transpose(last),
+            is_spatial=True, across_tiles=job.across_tiles,
+        )  # fmt: skip
 
-    def paint(self, symbols: NDArray[np.int16], qp: int) -> Fine:
+    def paint(self, symbols: NDArray[np.int16], qp: int, *, across_tiles: bool) -> Fine:
         """
         Return the blocks of symbols int16 [394, 4 Th, 4 Tw], the same on every machine.
 
@@ -61,12 +64,12 @@ class SpatialFrames:
         if self._part is None:
             raise LocalProtocolError(f"model {self._name} predicts no frame from itself")
         in_order = np.ascontiguousarray(symbols.transpose(1, 2, 0))
-        return paint(in_order, steps_of(self._part, qp))
+        return paint(in_order, steps_of(self._part, qp), across_tiles=across_tiles)
 
 
-def paint(symbols: NDArray[np.int16], steps: Steps) -> Fine:
+def paint(symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool) -> Fine:
     """As `SpatialFrames.paint`, of symbols [4 Th, 4 Tw, 394]."""
-    blocks, coded = within.paint(symbols, steps)
+    blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles)
     places = coded.shape
     vectors = np.zeros((*places, QUARTERS, 2), np.int16)
     large = symbols[..., BLOCK_SAMPLES + within.LARGE_CHANNEL] != 0

@@ -303,7 +303,7 @@ class TorchEngine:
             reference = None if job.reference in stream.lost else row
         is_spatial = self._spatial.exist and not job.neural
         if is_spatial and reference is None:
-            output = self._spatial.encode(blocks_of(planes), job.qp)
+            output = self._spatial.encode(blocks_of(planes), job)
             return self._keeping(job, stream, output.symbols, partial(_with_picture, output, job))
         store = stream.row_to_store(job.store, self._references)
 
@@ -367,7 +367,7 @@ class TorchEngine:
         result: Callable[[Blocks], Any],
     ) -> Request:
         """Paint a spatial frame here; what stores it there, and what comes of its picture."""
-        painted = self._spatial.paint(symbols, job.qp)
+        painted = self._spatial.paint(symbols, job.qp, across_tiles=job.across_tiles)
         blocks = self._finish({}, None, painted, job.qp, None, is_spatial=True)
         planes = planes_of(blocks)
         store = stream.row_to_store(job.store, self._references)

@@ -36,7 +36,9 @@ from rtcodec.types import Planes, tile_grid
 _GROUP_TILES = 32
 "The scale network takes tiles by the dozen; a slice of a packet's size has a handful."
 
-_SAME_IN_A_FRAME = ("frame_number", "qp", "keyframe", "reference", "store", "layer", "spatial")
+_SAME_IN_A_FRAME = (
+    "frame_number", "qp", "keyframe", "reference", "store", "layer", "spatial", "across_tiles"
+)  # fmt: skip
 _what_they_share = attrgetter(*_SAME_IN_A_FRAME)
 
 
@@ -273,6 +275,7 @@ class FrameDecoder:
             reference=self._slot_of(header.reference),
             store=None if header.store is None else state_slot(header.store),
             spatial=header.spatial,
+            across_tiles=header.across_tiles,
         )
         planes = self._engine.decode([job])[0]
         self._references.decoded(

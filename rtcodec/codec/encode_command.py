@@ -193,7 +193,7 @@ class _Job:
         chain = NewestReference() if self.leans else None
         encoder = FrameEncoder(
             self.engine, self.packer, reader.width, reader.height, references=chain,
-            neural=self.intra == NEURAL,
+            neural=self.intra == NEURAL, thorough=True,
         )  # fmt: skip
         total = _least(reader.expected_frames, args.frames)
         frames = iter(reader.frames())

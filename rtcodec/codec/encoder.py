@@ -93,7 +93,7 @@ class FramePacker:
             spatial_tables: Those of its frames predicted from themselves, if it has any.
             parallel_map: Runs the entropy coder on several packets of a frame.
         """
-        self._slicing = slicing
+        self.slicing = slicing
         self._intra = (tables, TileCosts(tables))
         self._delta = None if delta_tables is None else (delta_tables, TileCosts(delta_tables))
         self._spatial = (
@@ -129,6 +129,7 @@ class FramePacker:
             layer=label.layer,
             description=label.description,
             spatial=output.is_spatial,
+            across_tiles=output.across_tiles,
         )
         tables, costs = self._tables_of(header)
         has_map = self._delta is not None and tables is self._delta[0]
@@ -141,7 +142,7 @@ class FramePacker:
         tile_bytes = np.full(output.z[0].size, 0.0 if coded is None else 1 / 8)
         tile_bytes[tiles] += self._tile_bytes(costs, z, symbols, indices, label.qp)
         frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables, coded)
-        runs = self._slicing.plan(tile_bytes, width, height, frame.header_bytes)
+        runs = self.slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
         firsts = accumulate((frame.n_coded(run) for run in runs), initial=0)
 
@@ -177,7 +178,7 @@ class FramePacker:
         qp: int,
     ) -> NDArray[np.float64]:
         """Return what each tile costs; roughly, where only the number of lanes depends on it."""
-        if self._slicing.target_bytes is None:
+        if self.slicing.target_bytes is None:
             not_zero = np.count_nonzero(symbols, axis=(1, 2))
             rough: NDArray[np.float64] = not_zero * _BYTES_PER_SYMBOL
             return rough
@@ -199,7 +200,7 @@ class FramePacker:
         lanes = lanes_for(float(frame.tile_bytes[tiles].sum())) if count else 1
         still_map = b"" if frame.coded is None else write_still_map(frame.coded[tiles])
         payload = still_map + (coder.encode(first, count, lanes) if count else b"")
-        if self._slicing.too_large(frame.header_bytes + len(payload), run):
+        if self.slicing.too_large(frame.header_bytes + len(payload), run):
             parts = halves(run)  # their tiles need not follow each other in the run's order
             return [
                 p
@@ -238,6 +239,7 @@ class FrameEncoder:
         layer: LayerId | None = None,
         references: ReferenceChoice | None = None,
         neural: bool = False,
+        thorough: bool = False,
     ) -> None:
         """
         Args:
@@ -249,6 +251,7 @@ class FrameEncoder:
             layer: Of the stream, the only one by default.
             references: Says what frames are predicted from; None for intra frames only.
             neural: Whether frames alone are always coded by the networks.
+            thorough: Whether time matters less than bits: for files.
         """
         self._engine = engine
         self._packer = packer
@@ -258,6 +261,7 @@ class FrameEncoder:
         self._references = references
         self.neural = neural
         "Whether frames alone are coded by the networks; may be set between frames."
+        self._thorough = thorough
         self._state = engine.open_state(width, height)
         self._frame_number = 0
 
@@ -293,6 +297,8 @@ class FrameEncoder:
             store=None if store is None else state_slot(store),
             reconstruct=reconstruct,
             neural=self.neural,
+            across_tiles=self._packer.slicing.keeps_whole,
+            thorough=self._thorough,
         )
         return self._engine.encode([job])[0]
 

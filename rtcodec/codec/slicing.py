@@ -41,6 +41,11 @@ class Slicing:
         if self.slices < 1:
             raise ValueError(f"{self.slices} slices")
 
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether every frame is one packet."""
+        return self.target_bytes is None and self.slices == 1
+
     def plan(
         self, tile_bytes: NDArray[np.float64], width: int, height: int, header_bytes: int
     ) -> list[TileRange]:

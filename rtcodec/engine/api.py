@@ -85,6 +85,12 @@ class EncodeJob:
     neural: bool = False
     "Whether a frame alone is coded by the networks, where it could be predicted from itself."
 
+    across_tiles: bool = False
+    "Whether a frame predicted from itself may be so across tiles: where it travels as one packet."
+
+    thorough: bool = False
+    "Whether time matters less than bits: for files."
+
     def __post_init__(self) -> None:
         """Refuse a qp outside 0..63."""
         _check_qp(self.qp)
@@ -115,6 +121,9 @@ class EncodeOutput:
     is_spatial: bool = False
     "Whether it is predicted from itself, part by part; else a frame alone is a network's."
 
+    across_tiles: bool = False
+    "Whether it is so across tiles, and whole or nothing."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:
@@ -140,7 +149,8 @@ class DecodeJob:
     "As in `EncodeJob`."
 
     spatial: bool = False
-    "As `EncodeOutput.is_spatial`."
+    across_tiles: bool = False
+    "As `EncodeOutput.is_spatial` and `across_tiles`."
 
     def __post_init__(self) -> None:
         """Refuse a qp outside 0..63."""

@@ -17,6 +17,7 @@ from rtcodec.bitstream.sequence import MODEL_ID_BYTES, ColorRange, SequenceHeade
 from rtcodec.bundle import SUFFIX, Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.intra_choice import CHEAPER, intra_kind, is_neural_cheaper
 from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import Engine
@@ -81,7 +82,11 @@ class Latent:
         )
         leans = self._is_inter(clip) and self._keyframe_interval != 1
         chain = NewestReference() if leans else None
-        encoder = FrameEncoder(self._engine, packer, clip.width, clip.height, references=chain)
+        is_image = clip.kind == "image"
+        encoder = FrameEncoder(
+            self._engine, packer, clip.width, clip.height, references=chain, thorough=is_image
+        )
+        kind = intra_kind(None, self._bundle, is_video=not is_image)
         out = io.BytesIO()
         sizes_bytes: list[int] = []
         interval = self._keyframe_interval or len(clip.frames)
@@ -90,6 +95,8 @@ class Latent:
                 for number, planes in enumerate(clip.frames):
                     keyframe = number % interval == 0
                     qp = intra_qp(setting) if keyframe and chain is not None else setting
+                    if kind == CHEAPER:
+                        encoder.neural = is_neural_cheaper(encoder, self._bundle, planes, qp)
                     frame = encoder.encode(planes, qp=qp, pts=number, keyframe=keyframe)
                     sizes_bytes.append(writer.write(frame.unit))
         finally:

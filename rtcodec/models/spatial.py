@@ -65,13 +65,15 @@ class SpatialSupply:
     def _sample(self) -> Sample:
         blocks = to_blocks(pack_planes(*self._crops.batch(self._batch)))
         qps = self._random.integers(0, QP_COUNT, self._batch)
-        return spatial_sample(blocks, qps.tolist())
+        return spatial_sample(blocks, qps.tolist(), across_tiles=bool(self._random.integers(2)))
 
 
-def spatial_sample(pictures: Sequence[Blocks], qps: Sequence[int]) -> Sample:
+def spatial_sample(
+    pictures: Sequence[Blocks], qps: Sequence[int], *, across_tiles: bool = False
+) -> Sample:
     """What `SpatialCodec` takes of some pictures of one size."""
     choices = [
-        within.choose(blocks, _steps(qp), thorough=True)
+        within.choose(blocks, _steps(qp), thorough=True, across_tiles=across_tiles)
         for blocks, qp in zip(pictures, qps, strict=True)
     ]
     fine = torch.from_numpy(np.stack([choice.prediction for choice in choices]).astype(np.float32))

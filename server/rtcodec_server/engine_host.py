@@ -317,7 +317,8 @@ class EngineHost:
             if decoded is None:
                 job = DecodeJob(
                     request.state, output.z, output.symbols, request.qp,
-                    planes.width, planes.height, spatial=output.is_spatial,
+                    planes.width, planes.height,
+                    spatial=output.is_spatial, across_tiles=output.across_tiles,
                 )  # fmt: skip
                 (decoded,) = self._engine.decode([job])
             psnr = picture_psnr(planes, decoded)
