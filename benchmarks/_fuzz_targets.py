@@ -55,7 +55,12 @@ from rtcodec.codec.decoder import FrameDecoder, unpack_frame
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.slicing import Slicing
 from rtcodec.conformance.exact import EXACT, ExactPainter, exact_bundle
-from rtcodec.conformance.spatial import spatial_header, spatial_packets, spatial_stream
+from rtcodec.conformance.spatial import (
+    spatial_header,
+    spatial_packets,
+    spatial_stream,
+    whole_header,
+)
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.errors import BitstreamError, ConfigError, RemoteProtocolError, RtcodecError
 from rtcodec.packet.depacketizer import Depacketizer
@@ -193,7 +198,8 @@ def _run_fragment(data: bytes) -> None:
 @cache
 def _streams() -> list[bytes]:
     names = ("smallest", "odd_size", "described", "extensions", "references", "random_escapes",
-             "times_and_color", "neural_n64_delta", "missing_slices", "spatial_delta")  # fmt: skip
+             "times_and_color", "neural_n64_delta", "missing_slices", "spatial_delta",
+             "across_delta")  # fmt: skip
     return [(VECTORS / name / "input.rtc").read_bytes() for name in names]
 
 
@@ -430,6 +436,9 @@ def _spatial_slices() -> list[bytes]:
         header = spatial_header(number, qp=number * 20, lanes=1 << number)
         packets = spatial_packets(f"fuzz {number}", maker, header, 2, one_in=200, most=9)
         made += [write_packet(packet) for packet in packets]
+        header = whole_header(number, qp=number * 20, lanes=1 << number)
+        (whole,) = spatial_packets(f"fuzz whole {number}", maker, header, one_in=200, most=9)
+        made.append(write_packet(whole))
     return made
 
 

@@ -166,7 +166,11 @@ class ExactPainter:
         qps = np.full((rows, columns), job.qp, np.uint8)
         symbols = np.ascontiguousarray(job.symbols.transpose(1, 2, 0))
         if job.spatial:
-            picture.fill(_paint_spatial(symbols, _steps(self._spatial_steps, job.qp)))
+            picture.fill(
+                _paint_spatial(
+                    symbols, _steps(self._spatial_steps, job.qp), across_tiles=job.across_tiles
+                )
+            )
             refined = self._refine_spatial(picture, qps)
             picture.fill(refined)
             picture.qps = np.full_like(qps, NO_QP)
@@ -189,8 +193,8 @@ def _steps(table: NDArray[np.int32], qp: int) -> Steps:
     return luma, chroma
 
 
-def _paint_spatial(symbols: NDArray[np.int16], steps: Steps) -> Fine:
-    blocks, coded = within.paint(symbols, steps)
+def _paint_spatial(symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool) -> Fine:
+    blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles)
     places = coded.shape
     vectors = np.zeros((*places, QUARTERS, 2), np.int16)
     large = symbols[..., DELTA_LATENTS + within.LARGE_CHANNEL] != 0

@@ -30,7 +30,12 @@ from rtcodec.conformance.recipes import (
     random_model,
     sequence_of,
 )
-from rtcodec.conformance.spatial import spatial_header, spatial_packets, spatial_stream
+from rtcodec.conformance.spatial import (
+    spatial_header,
+    spatial_packets,
+    spatial_stream,
+    whole_header,
+)
 from rtcodec.types import LayerId
 
 _END_BYTES = 5
@@ -154,6 +159,22 @@ def _spatial_payload(change: Callable[[bytes], bytes]) -> Callable[[], bytes]:
             if number == 1:
                 second = Packet(second.header, change(second.payload))
             maker.add(number, (first, second))
+        return maker.stream()
+
+    return make
+
+
+def _across_payload(change: Callable[[bytes], bytes]) -> Callable[[], bytes]:
+    """Damage the second of three frames that are predicted across their tiles."""
+
+    def make() -> bytes:
+        maker = spatial_stream(97, 70)
+        for number in range(3):
+            header = whole_header(number, qp=30)
+            (packet,) = spatial_packets(f"damaged across {number}", maker, header)
+            if number == 1:
+                packet = Packet(packet.header, change(packet.payload))
+            maker.add(number, (packet,))
         return maker.stream()
 
     return make
@@ -305,6 +326,24 @@ MALFORMED_RECIPES = (
                _spatial_payload(lambda payload: payload[:-2]), EXACT),
     _malformed("spatial_payload_changed", "a spatial payload with one bit changed (spec 7)",
                _spatial_payload(lambda payload: bytes((payload[0] ^ 1,)) + payload[1:]), EXACT),
+    _malformed("across_with_tiles", "a frame across its tiles that names some (spec 4.2)",
+               lambda: _unit_of(bytes.fromhex("02 24 09 42 18 0001 0000 00 05 00"))),
+    _malformed("across_dispersed", "a frame across its tiles in dispersed order (spec 4.2)",
+               lambda: _unit_of(bytes.fromhex("02 24 09 c2 18 0001 0000 00 05 00"))),
+    _malformed("across_with_reference", "a frame across its tiles with a reference (spec 4.2)",
+               lambda: _unit_of(bytes.fromhex("02 24 08 06 18 0001 0000 00 00"))),
+    _malformed("across_keyframe_with_reference", "the same that a decoder may start at (spec 4.2)",
+               lambda: _unit_of(bytes.fromhex("02 24 08 07 18 0001 0000 00 00"))),
+    _malformed("across_header_cut", "a frame across its tiles that ends in its header (spec 4.2)",
+               lambda: _unit_of(bytes.fromhex("02 24 04 02 18 0001"))),
+    _malformed("across_without_part", "a frame across tiles of a model without (spec 4.1)",
+               _whole(lambda packet: _with(packet, spatial=True, across_tiles=True))),
+    _malformed("across_beside_slice", "a spatial slice, then the frame across tiles (spec 5.1)",
+               _spatial_slices(lambda packet: _with(packet, across_tiles=True, tiles=None)), EXACT),
+    _malformed("across_payload_cut", "a frame across tiles without its last word (spec 7)",
+               _across_payload(lambda payload: payload[:-2]), EXACT),
+    _malformed("across_payload_changed", "a frame across tiles with one bit changed (spec 7)",
+               _across_payload(lambda payload: bytes((payload[0] ^ 1,)) + payload[1:]), EXACT),
     _malformed("check_word", "right symbols under a changed check word (spec 4.5)",
                _whole(lambda packet: _with(packet, check=packet.header.check ^ 1))),
     _malformed("changed_qp", "a qp that the symbols were not coded with (spec 4.5)",

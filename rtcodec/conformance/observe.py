@@ -148,6 +148,7 @@ class _Painter:
             else references.nearest(header.reference),
             store=None if store is None else state_slot(store),
             spatial=header.spatial,
+            across_tiles=header.across_tiles,
         )
         planes = engine.decode([job])[0]
         references.decoded(keyframe=header.keyframe, store=store, complete=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.bitstream.packet import Packet, PacketHeader, state_id
+from rtcodec.bitstream.packet import Description, Geometry, Packet, PacketHeader, state_id
 from rtcodec.bitstream.tiles import split_tiles
 from rtcodec.bundle import DELTA_LATENTS, Bundle
 from rtcodec.conformance.dice import Dice
@@ -27,7 +27,9 @@ from rtcodec.entropy.contexts import STAGES, adjusted_stage
 from rtcodec.entropy.native import gather_tiles, scatter_tiles
 from rtcodec.motion.vectors import CHANNELS, INTRA_CHANNEL, SPLIT_CHANNEL
 from rtcodec.motion.within import LARGE_CHANNEL
-from rtcodec.types import tile_grid
+from rtcodec.types import LayerId, tile_grid
+
+_SIZES = ((64, 64), (200, 40), (30, 200), (1, 1), (65, 65), (320, 192))
 
 
 @lru_cache(maxsize=1)
@@ -39,6 +41,11 @@ def exact_model() -> Bundle:
 def spatial_header(number: int = 0, *, qp: int = 24, lanes: int = 1) -> PacketHeader:
     """Return the header of a spatial frame; number 0 is a keyframe."""
     return replace(header_of(number, qp=qp, lanes=lanes), spatial=True)
+
+
+def whole_header(number: int = 0, *, qp: int = 24, lanes: int = 1) -> PacketHeader:
+    """As `spatial_header`, of a frame that is predicted across its tiles."""
+    return replace(spatial_header(number, qp=qp, lanes=lanes), across_tiles=True)
 
 
 def spatial_stream(width: int, height: int, *, references: int = 0) -> StreamMaker:
@@ -174,6 +181,60 @@ def _delta() -> bytes:
     return maker.stream()
 
 
+def _across_tiles() -> bytes:
+    """Frames that say much or little, among them one tile by tile with the integers of another."""
+    maker = spatial_stream(150, 135)
+    for number, (qp, lanes) in enumerate(((0, 1), (24, 2), (40, 8), (63, 4))):
+        header = whole_header(number, qp=qp, lanes=lanes)
+        drawn = drawn_frame(f"across {number}", 150, 135, header, one_in=40 - 10 * number)
+        maker.add(number, maker.code(drawn, header))
+        if number == 1:
+            maker.add(number, maker.code(drawn, replace(header, across_tiles=False)))
+    return maker.stream()
+
+
+def _across_sizes() -> bytes:
+    """Rungs of one tile, of one row and of one column of them, of a pixel and a little more."""
+    maker = spatial_stream(64, 64)
+    maker.sequence = replace(maker.sequence, rungs=len(_SIZES))
+    for rung, (width, height) in enumerate(_SIZES):
+        description = Description(maker.sequence.model_tag, Geometry(width, height))
+        header = replace(whole_header(qp=20), layer=LayerId(rung), description=description)
+        drawn = drawn_frame(f"across {width}x{height}", width, height, header)
+        maker.add(0, maker.code(drawn, header))
+    return maker.stream()
+
+
+def _across_extremes() -> bytes:
+    maker = spatial_stream(100, 66)
+    for number, (qp, most) in enumerate(((63, 32767), (0, 32767), (40, 300))):
+        header = whole_header(number, qp=qp, lanes=8)
+        extreme = {"one_in": 4, "most": most, "rank_most": most}
+        maker.add(number, spatial_packets(f"across extremes {number}", maker, header, **extreme))
+    return maker.stream()
+
+
+def _across_delta() -> bytes:
+    """Delta frames in slices, from frames that were predicted across their tiles."""
+    maker = spatial_stream(130, 70, references=2)
+    plan = [  # reference, store, one tile in so many at rest
+        (None, state_id(0, 0), 0),
+        (state_id(0, 0), state_id(1, 0), 2),
+        (None, state_id(0, 1), 0),
+        (state_id(0, 1), state_id(1, 1), 2),
+        (state_id(1, 1), None, 0),
+    ]
+    for number, (reference, store, at_rest) in enumerate(plan):
+        header = header_of(number, qp=18 + 4 * number)
+        if reference is None:
+            header = whole_header(number, qp=header.qp)
+        header = replace(header, reference=reference, store=store)
+        drawn = {"one_in": 25, "at_rest": at_rest}
+        slices = 1 if header.spatial else 2
+        maker.add(number, spatial_packets(f"across delta {number}", maker, header, slices, **drawn))
+    return maker.stream()
+
+
 SPATIAL_RECIPES = (
     Recipe("spatial_smallest", "one pixel, predicted from nothing (spec 9.6)", EXACT, _smallest),
     Recipe("spatial_modes", "all modes, finest to coarsest qp, 1 to 8 lanes (spec 7.3, 9.6)",
@@ -184,4 +245,12 @@ SPATIAL_RECIPES = (
            EXACT, _extremes),
     Recipe("spatial_delta", "delta frames from spatial ones, refined (spec 9.2, 9.4, 9.5, 9.6)",
            EXACT, _delta),
+    Recipe("across_tiles", "spatial frames across tiles, beside one tile by tile (spec 4.1, 9.6)",
+           EXACT, _across_tiles),
+    Recipe("across_sizes", "spatial frames across tiles, of many shapes (spec 4.3, 9.6)", EXACT,
+           _across_sizes),
+    Recipe("across_extremes", "modes and latents across tiles, as far out as they go (spec 9.6)",
+           EXACT, _across_extremes),
+    Recipe("across_delta", "delta frames from spatial ones across tiles (spec 9.2, 9.4, 9.6)",
+           EXACT, _across_delta),
 )  # fmt: skip

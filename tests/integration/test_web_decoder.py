@@ -217,17 +217,25 @@ def test_any_symbols_make_the_same_picture(
     with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
         assert pair.decode(units[0]) is not None
         state = 0  # where the first frame is kept
-        for number in range(1, 5):
+        for number in range(1, 7):
             is_alone = bundle.spatial is not None and number % 2
             reference, state = None if is_alone else state, state_id(number % 2, number)
-            packets = made_up(bundle, rng, number, reference=reference, store=state)
+            packets = made_up(
+                bundle, rng, number, reference=reference, store=state, across_tiles=number == 5
+            )
             seen = pair.decode(packets)
             assert seen is not None
             assert same_picture(*seen[:2])
 
 
 def made_up(
-    bundle: Bundle, rng: np.random.Generator, number: int, *, reference: int | None, store: int
+    bundle: Bundle,
+    rng: np.random.Generator,
+    number: int,
+    *,
+    reference: int | None,
+    store: int,
+    across_tiles: bool,
 ) -> Unit:
     """A delta frame, or a spatial one, that says anything, in whatever it may say."""
     part = bundle.spatial if reference is None else bundle.delta
@@ -256,9 +264,12 @@ def made_up(
         store=store,
         description=Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT)),
     )
-    packer = packer_of(bundle, Slicing(slices=3))
     is_delta = reference is not None
-    output = EncodeOutput(z, symbols, indices, is_delta=is_delta, is_spatial=not is_delta)
+    is_whole = across_tiles and not is_delta
+    packer = packer_of(bundle, Slicing(slices=1 if is_whole else 3))
+    output = EncodeOutput(
+        z, symbols, indices, is_delta=is_delta, is_spatial=not is_delta, across_tiles=is_whole
+    )
     return [write_packet(packet) for packet in packer.pack(output, label, WIDTH, HEIGHT)]
 
 
@@ -284,18 +295,30 @@ def every_kind() -> tuple[Bundle, list[Unit]]:
     bundle = with_shifted_spatial(find_bundle("n64"))
     engine = open_engine("onnxruntime", bundle)
     packer = packer_of(bundle, Slicing(slices=3, dispersed=True))
+    one_packet = packer_of(bundle, Slicing())
     description = Description(model_tag(bundle.model_id), Geometry(WIDTH, HEIGHT))
     state = engine.open_state(WIDTH, HEIGHT)
     units = []
-    kinds = ("spatial", "delta", "neural", "delta", "spatial", "neural", "spatial", "spatial")
+    kinds = (
+        *("spatial", "delta", "neural", "delta", "spatial", "neural", "spatial", "spatial"),
+        *("whole", "delta", "whole", "neural", "whole", "spatial"),
+    )
     for number, (kind, planes) in enumerate(zip(kinds, clip(), strict=False)):
         old, new = (number - 1) % 3, number % 3
-        is_delta, is_neural = kind == "delta", kind == "neural"
+        is_delta, is_neural, is_whole = kind == "delta", kind == "neural", kind == "whole"
         job = EncodeJob(
-            state, planes, 24, reference=old if is_delta else None, store=new, neural=is_neural
+            state,
+            planes,
+            24,
+            reference=old if is_delta else None,
+            store=new,
+            neural=is_neural,
+            across_tiles=is_whole,
         )
         output = engine.encode([job])[0]
-        assert (output.is_delta, output.is_spatial) == (is_delta, kind == "spatial")
+        is_spatial = is_whole or kind == "spatial"
+        assert (output.is_delta, output.is_spatial) == (is_delta, is_spatial)
+        assert output.across_tiles == is_whole
         label = FrameLabel(
             frame_number=number,
             qp=24,
@@ -304,7 +327,7 @@ def every_kind() -> tuple[Bundle, list[Unit]]:
             store=state_id(new, number),
             description=description,
         )
-        packets = packer.pack(output, label, WIDTH, HEIGHT)
+        packets = (one_packet if is_whole else packer).pack(output, label, WIDTH, HEIGHT)
         units.append([write_packet(packet) for packet in packets])
     engine.close()
     return bundle, units
@@ -348,7 +371,7 @@ def test_a_spatial_frame_with_a_reference_is_refused(
 ) -> None:
     bundle, units = every_kind
     with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
-        for packet in units[0] + units[4]:
+        for packet in units[0] + units[4] + units[8]:
             flags = 1 + next(i for i, byte in enumerate(packet) if i and byte < 0x80)
             wrong = packet[:flags] + bytes([packet[flags] | 0x04]) + packet[flags + 1 :]
             with pytest.raises(Corrupt, match="alone"):
@@ -365,6 +388,8 @@ def test_a_model_without_a_part_for_them_refuses_spatial_frames(
         assert pair.decode(units[2]) is not None
         with pytest.raises(Unsupported):
             pair.web.decode(units[4])
+        with pytest.raises(Unsupported):
+            pair.web.decode(units[8])
         assert pair.decode(units[3]) is not None
 
 

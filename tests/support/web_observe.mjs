@@ -192,6 +192,7 @@ class Symbols {
 class ExactPainter {
   constructor(machine, model) {
     Object.assign(this, { machine, model });
+    this.painters = {}; // by rung and size
     this.refinements = { intra: null };
     for (const kind of ["delta", "spatial"]) {
       this.refinements[kind] = new Refinement(machine, model, kind);
@@ -206,17 +207,19 @@ class ExactPainter {
   /** Planes, and the state that they leave, of symbols as they came. */
   paint({ part, isDelta, width, height, slices }, header) {
     const { machine, model, networks, refinements } = this;
-    this.painter ??= new Painter(machine, model, networks, refinements, width, height);
-    this.painter.prepare(header.store);
+    const key = `${header.rung} ${width}x${height}`;
+    this.painters[key] ??= new Painter(machine, model, networks, refinements, width, height);
+    const painter = this.painters[key];
+    painter.prepare(header.store);
     const { mark } = machine;
     const kind = isDelta ? "delta" : header.isSpatial ? "spatial" : "intra";
     const there = slices.map(({ coded, symbols }) => ({ coded, symbols: machine.put(symbols) }));
-    const present = new Uint8Array(this.painter.nTiles).fill(1);
+    const present = new Uint8Array(painter.nTiles).fill(1);
     const from = header.reference === null ? null : slotOf(header.reference);
     const to = header.store === null ? null : slotOf(header.store);
-    this.painter.paint({ header, kind, part, slices: there, present }, from, to, () => {});
+    painter.paint({ header, kind, part, slices: there, present }, from, to, () => {});
     machine.release(mark);
-    const { y, u, v } = this.painter.planes();
+    const { y, u, v } = painter.planes();
     return [y, u, v];
   }
 }

@@ -6,6 +6,7 @@ import { Corrupt, Unsupported } from "./errors.js";
 const VERSION = 1;
 const SLICE = 0;
 const SPATIAL_SLICE = 3;
+const WHOLE_SPATIAL = 4;
 const MAX_PACKET_BYTES = 2 ** 24 - 1;
 const MAX_TILES = 65536;
 const MAX_SLOTS = 15;
@@ -39,7 +40,8 @@ const FLAG = {
  * @property {number} temporal
  * @property {?{ modelTag: number, geometry: Geometry }} description
  * @property {?TileRange} tiles null: the whole frame.
- * @property {boolean} isSpatial Whether the frame is predicted from itself, SPEC.md 9.6.
+ * @property {boolean} isSpatial Whether the frame is predicted from itself, SPEC.md 9.6, ...
+ * @property {boolean} acrossTiles ... and across its tiles, none of which it names then.
  *
  * @typedef {object} Packet
  * @property {number} type
@@ -82,8 +84,8 @@ export function readPacketAt(cursor, bytes, origin) {
   const size = cursor.varint(MAX_PACKET_BYTES);
   const bodyStart = cursor.offset;
   const body = cursor.inner(size);
-  const isSpatial = type === SPATIAL_SLICE;
-  const header = type === SLICE || isSpatial ? readHeader(body, isSpatial) : undefined;
+  const isSlice = [SLICE, SPATIAL_SLICE, WHOLE_SPATIAL].includes(type);
+  const header = isSlice ? readHeader(body, type) : undefined;
   const payloadOffset = body.offset - start;
   const payload = body.raw(body.remaining);
   const head = Uint8Array.from(bytes.subarray(start - origin, start - origin + payloadOffset));
@@ -92,7 +94,9 @@ export function readPacketAt(cursor, bytes, origin) {
   return { type, header, head, checkOffset, payload, payloadOffset };
 }
 
-function readHeader(cursor, isSpatial) {
+function readHeader(cursor, type) {
+  const isSpatial = type !== SLICE;
+  const acrossTiles = type === WHOLE_SPATIAL;
   const start = cursor.offset;
   const flags = cursor.u8();
   const has = (flag) => (flags & flag) !== 0;
@@ -101,6 +105,9 @@ function readHeader(cursor, isSpatial) {
   }
   if (has(FLAG.dispersed) && !has(FLAG.tiles)) {
     throw new Corrupt("dispersed order without tiles", start);
+  }
+  if (has(FLAG.tiles) && acrossTiles) {
+    throw new Corrupt("a frame predicted across its tiles, with some of them", start);
   }
   const lanesQp = cursor.u8();
   const frameNumber = cursor.u16();
@@ -126,6 +133,7 @@ function readHeader(cursor, isSpatial) {
     description,
     tiles,
     isSpatial,
+    acrossTiles,
   };
 }
 

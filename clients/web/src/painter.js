@@ -4,6 +4,7 @@
 import { slotOf, tileGrid } from "./packet.js";
 
 const BLOCK_SAMPLES = 384;
+const AREA_SAMPLES = BLOCK_SAMPLES + 2; // that each place of an area takes: _spatial.h
 const MOTION = 10;
 const NO_QP = 255;
 const LARGE = BLOCK_SAMPLES; // the channel that says whether the luma of a place is one part
@@ -109,7 +110,7 @@ export class Painter {
       intra: room(places),
       vectors: room(16 * places),
       blocks: room(2 * places * BLOCK_SAMPLES),
-      refined: room(2 * places * BLOCK_SAMPLES),
+      refined: room(2 * places * AREA_SAMPLES),
       planes: [room(width * height), room(half), room(half)],
       scratch: networks.allocate(this.#rows, this.#columns),
     };
@@ -149,7 +150,7 @@ export class Painter {
       this.#finishDelta(to);
     } else {
       const { symbols, z, blocks, scratch } = this.#at;
-      if (kind === "spatial") this.#paintSpatial(frame.part.latentChannels, qp);
+      if (kind === "spatial") this.#paintSpatial(frame.part.latentChannels, frame.header);
       else this.#networks.synthesise(symbols, z, qp, blocks, scratch);
       lap("paint");
       this.#finishAlone(kind, qp, to);
@@ -213,9 +214,9 @@ export class Painter {
     });
   }
 
-  #paintSpatial(stride, qp) {
+  #paintSpatial(stride, { qp, acrossTiles }) {
     const { call } = this.#machine;
-    const { symbols, vectors, intra, blocks, still, coded } = this.#at;
+    const { symbols, vectors, intra, blocks, refined, still, coded } = this.#at;
     const [rows, columns] = [this.#rows, this.#columns];
     const places = rows * columns;
     const said = this.#machine.view(Int16Array, symbols, places * stride);
@@ -224,7 +225,8 @@ export class Painter {
     this.#machine.view(Uint8Array, vectors, 16 * places).fill(0);
     this.#machine.view(Uint8Array, still, places).fill(0);
     this.#withSteps("spatial", qp, (steps, limits) => {
-      call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded);
+      const area = acrossTiles ? refined : 0; // nothing is refined yet
+      call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded, area);
       call.rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
     });
   }

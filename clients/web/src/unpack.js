@@ -5,7 +5,17 @@ import { BitstreamError, Corrupt, Truncated, Unsupported } from "./errors.js";
 import { tileIndices } from "./packet.js";
 
 const PLACES = 16;
-const SAME = ["frameNumber", "qp", "isKey", "reference", "store", "rung", "temporal", "isSpatial"];
+const SAME = [
+  "frameNumber",
+  "qp",
+  "isKey",
+  "reference",
+  "store",
+  "rung",
+  "temporal",
+  "isSpatial",
+  "acrossTiles",
+];
 
 /**
  * @typedef {"intra" | "delta" | "spatial"} Kind What a frame is read and painted by.
