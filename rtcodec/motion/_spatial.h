@@ -156,8 +156,11 @@ INLINE void predict_part(const edges *sharp, const edges *soft, int mode, int n,
     }
 }
 
-/* The modes in the order of what is expected where those on the left and above are a and b. */
-INLINE void order_modes(int a, int b, uint8_t *order)
+/*
+ * The modes in the order of what is expected where those on the left and above are a and b. Called: in
+ * line it would be a kilobyte of what a page loads.
+ */
+static void order_modes(int a, int b, uint8_t *order)
 {
     uint64_t seen = 0;
     uint32_t count = 0;
