@@ -76,16 +76,7 @@ def encode(engine: Engine, bundle: Bundle, *, slices: int = 1) -> list[EncodedFr
 
 
 def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
-    return FrameDecoder(
-        engine,
-        bundle.entropy_tables,
-        bundle.scale_net,
-        WIDTH,
-        HEIGHT,
-        references=NewestReference.SLOTS,
-        delta=bundle.delta,
-        spatial=bundle.spatial,
-    )
+    return FrameDecoder(engine, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
 
 
 def test_the_default_model_has_delta_frames() -> None:
@@ -233,15 +224,7 @@ def test_engines_stay_together_over_300_frames() -> None:
     )
     encoder = FrameEncoder(writer, packer, *size, references=NewestReference())
     decoders = {
-        name: FrameDecoder(
-            engine,
-            bundle.entropy_tables,
-            bundle.scale_net,
-            *size,
-            references=NewestReference.SLOTS,
-            delta=bundle.delta,
-            spatial=bundle.spatial,
-        )
+        name: FrameDecoder(engine, bundle, *size, references=NewestReference.SLOTS)
         for name, engine in others.items()
     }
     worst = dict.fromkeys(others, 0.0)

@@ -66,16 +66,7 @@ def encode(
 
 
 def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
-    return FrameDecoder(
-        engine,
-        bundle.entropy_tables,
-        bundle.scale_net,
-        WIDTH,
-        HEIGHT,
-        references=NewestReference.SLOTS,
-        delta=bundle.delta,
-        spatial=bundle.spatial,
-    )
+    return FrameDecoder(engine, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
 
 
 def test_a_stream_that_begins_with_one_is_the_same_everywhere(

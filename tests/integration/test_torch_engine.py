@@ -129,10 +129,7 @@ def test_streams_of_every_engine_are_read_by_every_other(
     encoder.close()
     assert [frame.output.is_delta for frame in frames] == [False] + [True] * (FRAMES - 1)
     for name, reader in every.items():
-        decoder = FrameDecoder(
-            reader, bundle.entropy_tables, bundle.scale_net, WIDTH, HEIGHT,
-            references=NewestReference.SLOTS, delta=bundle.delta, spatial=bundle.spatial,
-        )  # fmt: skip
+        decoder = FrameDecoder(reader, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
         for frame, source in zip(frames, clip(), strict=True):
             decoded = decoder.decode(frame.unit.packets)
             assert np.array_equal(decoded.frame.symbols, frame.output.symbols)
