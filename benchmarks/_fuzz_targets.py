@@ -387,14 +387,7 @@ def _exact_decoder() -> FrameDecoder:
     """Of the model whose frames need no networks; it keeps what it painted."""
     bundle = _bundle(EXACT)
     painter: Any = ExactPainter(bundle)  # the half of an engine that a decoder asks for
-    return FrameDecoder(
-        painter,
-        bundle.entropy_tables,
-        bundle.scale_net,
-        *_SIZES[EXACT],
-        delta=bundle.delta,
-        spatial=bundle.spatial,
-    )
+    return FrameDecoder(painter, bundle, *_SIZES[EXACT])
 
 
 def _run_spatial(data: bytes) -> None:

@@ -33,7 +33,8 @@ from benchmarks.entropy import machine
 from benchmarks.signalling import quantiles
 from rtcodec.webrtc import accept_answer, add_video_track, create_offer, new_connection
 from rtcodec_server.app import RunningServer, running_server
-from rtcodec_server.config import RequestLimits, ServerConfig
+from rtcodec_server.client_limits import RequestLimits
+from rtcodec_server.config import ServerConfig
 from rtcodec_server.publisher_peer import PublisherPeer
 
 PATIENCE_S: Final = 15.0

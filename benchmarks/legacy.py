@@ -39,7 +39,7 @@ from rtcodec.webrtc import (
 from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_client.scene import Scene
 from rtcodec_client.source import parse_size
-from rtcodec_server.config import ORDINARY_CODECS, LegacyConfig
+from rtcodec_server.edge_config import ORDINARY_CODECS, LegacyConfig
 from rtcodec_server.legacy import LegacyAudience
 
 ROOT = Path(__file__).parents[1]

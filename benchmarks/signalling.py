@@ -26,7 +26,8 @@ from benchmarks.entropy import machine
 from rtcodec.webrtc import add_video_track, create_offer, new_connection
 from rtcodec_server.access import Grant, Keyring
 from rtcodec_server.app import running_server
-from rtcodec_server.config import RequestLimits, ServerConfig
+from rtcodec_server.client_limits import RequestLimits
+from rtcodec_server.config import ServerConfig
 
 KEYS = {"main": "0123456789abcdef" * 4}
 ROOM = "/whip/room"

@@ -77,15 +77,7 @@ def encoded(bundle: Bundle, frames: list[Planes], qp: int, runs: int, *, kind: s
 def native_ms(bundle: Bundle, units: list[Unit]) -> dict[str, Any]:
     """Times of this machine's own decoder, by stage."""
     engine = open_engine(AUTO, bundle, threads=1)
-    decoder = FrameDecoder(
-        engine,
-        bundle.entropy_tables,
-        bundle.scale_net,
-        *SIZE,
-        references=NewestReference.SLOTS,
-        delta=bundle.delta,
-        spatial=bundle.spatial,
-    )
+    decoder = FrameDecoder(engine, bundle, *SIZE, references=NewestReference.SLOTS)
     stages = Stages()
     for unit in units:
         frame = stages.run("read", lambda unit=unit: decoder.unpack(unit))  # type: ignore[misc]

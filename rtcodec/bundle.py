@@ -240,7 +240,7 @@ class Bundle:
             raise ConfigError(f"model {self.name}: scale_net.shifts is not int32 [3]")
         arrays = {key: self.tensor(f"scale_net.{key}") for key in _SCALE_NET_ARRAYS}
         s1, s2, s3 = map(int, shifts)
-        always = self.dims.get("motion", 0) if "motion" in self.dims else 0
+        always = self.dims.get("motion", 0)
         net = ScaleNet(**arrays, s1=s1, s2=s2, s3=s3, always_coded=always)
         if (net.latent_channels, net.hyper_channels) != (self.dims["M"], self.dims["Cz"]):
             raise ConfigError(f"model {self.name}: the scale network does not fit M and Cz")

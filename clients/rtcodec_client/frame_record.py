@@ -39,8 +39,6 @@ relay; `deliver`: from there until the subscriber has the last packet;
 publisher's encoder to decoded planes, the sum of all.
 """
 
-RELAY_STAGES = STAGES[1:7]
-
 _WINDOW_US = 2_000_000
 "Live figures are of the last two seconds."
 
@@ -164,11 +162,6 @@ class WatchFigures:
     def n_lost(self) -> int:
         """Frames lost for any reason."""
         return sum(self.lost.values())
-
-    @property
-    def first_decoded_us(self) -> int | None:
-        """When the first picture was there, monotonic."""
-        return self._first.decoded_us if self._first is not None else None
 
     def report(self) -> dict[str, Any]:
         """Return latency, quality and rates of the whole time, as JSON values."""

@@ -2,18 +2,14 @@
 Watches a room over WHEP: receives latents, decodes them, keeps the figures.
 
     aiortc -> LatentReceiver (newest wins) -> decode thread -> figures, outputs
-
-With the taps of a relay and a publisher on this machine, every decoded frame
-is compared with what went in and timed from the publisher's hands on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +17,19 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
-from rtcodec.media.scale import PlanesScaler
 from rtcodec.packet.feedback import FrameReporter, write_report
-from rtcodec.quality import PlanePsnr, picture_psnr
-from rtcodec.timebase import RTP_TIME_BASE, ticks_to_us, unwrap
 from rtcodec.types import Planes
-from rtcodec.webrtc.clock import monotonic_us, unix_us
+from rtcodec.webrtc.clock import monotonic_us
 from rtcodec.webrtc.connection import add_latent_receiver
 from rtcodec.webrtc.latent_receiver import LatentFrame, LatentReceiver
 from rtcodec.webrtc.sdp import is_same_model
-from rtcodec.webrtc.tap import FrameTapReader, TappedFrame
-from rtcodec_client.barcode import read_barcode
 from rtcodec_client.connection import RelayClosed, RelayConnection, Session
-from rtcodec_client.frame_record import FrameRecord, WatchFigures
+from rtcodec_client.measure import FrameMeasurer, TimedPicture
 from rtcodec_client.output import OutputThread
-from rtcodec_client.sample import FrameSample, SampleKeeper
 
 _QUEUE_FRAMES = 2
 _OPENING_FRAMES = 60
 "While a decoder is opened: as long as a dozen frames last, and later ones lean on every one."
-_PTS_START = 1 << 32
-"Unwrapped time stamps start near here, so that reordering never makes them negative."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +61,6 @@ class WatchOptions:
     "Frames to keep for a contact sheet."
 
 
-@dataclass(slots=True)
-class WatchTimeline:
-    """Figures of every frame, for a chart."""
-
-    psnr_db: list[float] = field(default_factory=list)
-    size_bytes: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """A decoded frame and when that began and ended, monotonic."""
-
-    picture: DecodedPicture
-    started_us: int
-    decoded_us: int
-
-
 class Watcher:
     """
     One subscriber.
@@ -113,20 +84,17 @@ class Watcher:
         outputs: OutputThread,
         show: Callable[[Planes], None] = lambda _planes: None,
     ) -> None:
-        self.figures = WatchFigures()
-        self.timeline = WatchTimeline()
-        self.samples = SampleKeeper(options.samples)
-        self.rungs: Counter[int] = Counter()
-        "Rung -> pictures decoded of it."
+        self.measured = FrameMeasurer(
+            relay_tap=options.relay_tap,
+            source_tap=options.source_tap,
+            barcode=options.barcode,
+            samples=options.samples,
+        )
+        "What was found out about decoded frames."
 
+        self.figures = self.measured.figures
         self.prepared = asyncio.Event()
         "Set when pictures of every size that the relay tells of can be decoded at once."
-
-        self.barcodes_checked = 0
-        "Pictures whose barcode could be compared with what the taps say of them."
-
-        self.barcodes_wrong = 0
-        "Of those, pictures that are not the frame that they were taken for."
 
         self._connection = connection
         self._model_id = engine.info.model_id.hex()
@@ -134,15 +102,10 @@ class Watcher:
         self._options = options
         self._outputs = outputs
         self._show = show
-        self._relay_tap = _reader(options.relay_tap)
-        self._source_tap = _reader(options.source_tap)
-        self._pts = _PTS_START
-        self._first_pts: int | None = None
         self._started = asyncio.Event()
         self._enough = asyncio.Event()
         self._receiver: LatentReceiver | None = None
         self._reporter = FrameReporter()
-        self._scaler = PlanesScaler()  # of the measuring thread
 
     @property
     def bytes_received(self) -> int:
@@ -190,9 +153,7 @@ class Watcher:
         finally:
             pool.shutdown()
             self._decoder.close()
-            for tap in (self._relay_tap, self._source_tap):
-                if tap is not None:
-                    tap.close()
+            self.measured.close()
 
     async def _prepare(self, session: Session) -> None:
         """Get ready for the sizes that the stream may change to, while its first frames come."""
@@ -262,7 +223,7 @@ class Watcher:
                 self._report(receiver, frame, timed.picture)
                 if measuring is not None:
                     await measuring
-                measuring = loop.run_in_executor(measure_pool, self._measure, frame, timed)
+                measuring = loop.run_in_executor(measure_pool, self._follow_up, frame, timed)
                 decoded += 1
                 self._started.set()
                 if decoded == self._options.frames:
@@ -286,92 +247,20 @@ class Watcher:
         if report is not None:
             receiver.send_feedback(write_report(report))
 
-    def _decode(self, frame: LatentFrame) -> _Timed | None:
+    def _decode(self, frame: LatentFrame) -> TimedPicture | None:
         """Decode one frame, or return None if nothing of it can be; on the decode thread."""
         started_us = monotonic_us()
         try:
             picture = self._decoder.decode(frame.packets)
         except BitstreamError:
             return None
-        return _Timed(picture, started_us, monotonic_us())
+        return TimedPicture(picture, started_us, monotonic_us())
 
-    def _measure(self, frame: LatentFrame, timed: _Timed) -> None:
+    def _follow_up(self, frame: LatentFrame, timed: TimedPicture) -> None:
         """Do everything that follows from a decoded frame; on the measuring thread."""
-        picture = timed.picture
-        self.rungs[picture.rung] += 1
-        pts = self._unwrap(frame)
-        relay_frame, source_frame = self._tapped(picture)
-        record = FrameRecord(
-            number=frame.number,
-            pts=pts,
-            decoded_us=timed.decoded_us,
-            n_bytes=sum(map(len, frame.packets)),
-            stages_ms=_stages_ms(frame, timed, source_frame),
-            is_complete=picture.is_complete and frame.is_complete,
-            psnr_db=self._compare(relay_frame, picture),
-            source_psnr_db=self._compare(source_frame, picture),
-            source_index=source_frame.frame_number if source_frame is not None else None,
-        )
-        self._sample(record, picture, source_frame or relay_frame)
-        self.figures.add(record)
-        if self._options.barcode:
-            self._check_barcode(record, picture)
-        self._outputs.write(pts - self._zero_pts(pts), picture)
-        self._show(picture.planes)
-
-    def _compare(self, tapped: TappedFrame | None, picture: DecodedPicture) -> PlanePsnr | None:
-        """Compare a picture with what it was made from, which a lower rung first makes smaller."""
-        if tapped is None:
-            return None
-        planes = picture.planes
-        original = self._scaler.scale(tapped.planes, planes.width, planes.height)
-        return picture_psnr(original, planes)
-
-    def _check_barcode(self, record: FrameRecord, picture: DecodedPicture) -> None:
-        barcode = read_barcode(picture.planes)
-        if barcode is not None and record.source_index is not None:
-            self.barcodes_checked += 1
-            self.barcodes_wrong += barcode & 0xFFFF != record.source_index
-
-    def _unwrap(self, frame: LatentFrame) -> int:
-        low = frame.timing.pts if frame.timing is not None else None
-        if low is None:  # its first payload was lost: a frame later than the last
-            return self._pts + 1
-        self._pts = unwrap(low, near=self._pts, bits=32)
-        return self._pts
-
-    def _zero_pts(self, pts: int) -> int:
-        if self._first_pts is None:
-            self._first_pts = pts
-        return self._first_pts
-
-    def _tapped(self, picture: DecodedPicture) -> tuple[TappedFrame | None, TappedFrame | None]:
-        """Find the frame as the relay had it, and through its time stamp as it was published."""
-        relay = source = None
-        if self._relay_tap is not None:
-            relay = self._relay_tap.by_frame_number(picture.frame_number)
-        if self._source_tap is not None and relay is not None:
-            source = self._source_tap.by_rtp_timestamp(relay.rtp_timestamp)
-        return relay, source
-
-    def _sample(
-        self, record: FrameRecord, picture: DecodedPicture, original: TappedFrame | None
-    ) -> None:
-        psnr_db = record.source_psnr_db or record.psnr_db
-        if psnr_db is None or original is None:
-            return
-        is_smaller = original.planes.y.shape != picture.planes.y.shape  # of a lower rung
-        if len(self.timeline.psnr_db) < 1_000_000:
-            self.timeline.psnr_db.append(psnr_db.yuv)
-            self.timeline.size_bytes.append(record.n_bytes)
-        number = self.figures.decoded
-        if self._options.samples and self.samples.wants(number) and not is_smaller:
-            time_us = ticks_to_us(record.pts - self._zero_pts(record.pts), RTP_TIME_BASE)
-            self.samples.keep(
-                FrameSample(
-                    number, time_us, original.planes, picture.planes, record.n_bytes, psnr_db
-                )
-            )
+        time_ticks = self.measured.measure(frame, timed)
+        self._outputs.write(time_ticks, timed.picture)
+        self._show(timed.picture.planes)
 
     def _check_model(self, session: Session) -> None:
         video: Sequence[Any] = session.description.of_kind("video")
@@ -384,10 +273,6 @@ class Watcher:
             )
 
 
-def _reader(path: Path | None) -> FrameTapReader | None:
-    return FrameTapReader(path) if path is not None else None
-
-
 def _settle(ended: asyncio.Future[None], task: asyncio.Future[None]) -> None:
     """Let the first task that ends, well or badly, settle *ended*."""
     if ended.done() or task.cancelled():
@@ -397,34 +282,3 @@ def _settle(ended: asyncio.Future[None], task: asyncio.Future[None]) -> None:
         ended.set_exception(error)
     else:
         ended.set_result(None)
-
-
-def _stages_ms(frame: LatentFrame, timed: _Timed, source: TappedFrame | None) -> dict[str, float]:
-    """
-    Split the frame's way.
-
-    The relay writes the time of day into its frames; it is brought to this
-    machine's monotonic clock, which is exact on one machine and as good as
-    the clocks agree between two.
-    """
-    stages = {
-        "peer_queue": (timed.started_us - frame.released_us) / 1000,
-        "peer_decode": (timed.decoded_us - timed.started_us) / 1000,
-    }
-    timing = frame.timing
-    if timing is None:
-        return stages
-    offset_us = monotonic_us() - unix_us()
-    received_us = timing.received_us + offset_us
-    for stage in ("receive", "decode", "queue", "batch", "engine", "entropy"):
-        stages[stage] = getattr(timing, f"{stage}_us") / 1000
-    stages["deliver"] = (frame.released_us - timing.coded_us - offset_us) / 1000
-    if source is not None:
-        captured_us = source.received_us
-    elif timing.capture_us is not None:
-        captured_us = timing.capture_us + offset_us
-    else:
-        return stages
-    stages["publish"] = (received_us - captured_us) / 1000
-    stages["total"] = (timed.decoded_us - captured_us) / 1000
-    return stages

@@ -232,7 +232,7 @@ class _WatchCommand:
             },
             **figures.report(),
             **self._barcodes(),
-            "rungs": {str(rung): n for rung, n in sorted(self.watcher.rungs.items())},
+            "rungs": {str(rung): n for rung, n in sorted(self.watcher.measured.rungs.items())},
             "bytes_received": self.watcher.bytes_received,
             "bytes_sent": status.bytes_sent,
             "relay_latency_ms": status.latency_ms,
@@ -247,18 +247,20 @@ class _WatchCommand:
     def _barcodes(self) -> dict[str, Any]:
         if not self._args.barcode or self.watcher is None:
             return {}
-        checked, wrong = self.watcher.barcodes_checked, self.watcher.barcodes_wrong
-        return {"barcodes": {"checked": checked, "wrong": wrong}}
+        measured = self.watcher.measured
+        return {
+            "barcodes": {"checked": measured.barcodes_checked, "wrong": measured.barcodes_wrong}
+        }
 
     def draw_sheet(self, path: Path) -> None:
         """Draw the contact sheet, if there was anything to compare."""
         assert self.watcher is not None
-        samples = self.watcher.samples.pick()
+        samples = self.watcher.measured.samples.pick()
         if not samples:
             say("no contact sheet: no frame could be compared with its source")
             return
         report = self.report()
-        timeline = self.watcher.timeline
+        timeline = self.watcher.measured.timeline
         write_contact_sheet(
             path, samples, Timeline(timeline.psnr_db, timeline.size_bytes), sheet_text(report)
         )

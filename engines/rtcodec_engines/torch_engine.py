@@ -194,11 +194,10 @@ class TorchEngine:
 
     def close_state(self, state: StateId) -> None:
         """Forget a stream."""
-        stream = self._streams.pop(state, None)
-        if stream is None:
-            return
         with self._lock:
-            stream.close()
+            stream = self._streams.pop(state, None)
+            if stream is not None:
+                stream.close()
 
     def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
         """Turn frames into symbols, together with those of other callers."""
@@ -276,20 +275,23 @@ class TorchEngine:
     # ---- requests -------------------------------------------------------------------------
 
     def _run(self, jobs: Sequence[_Job], request_of: Callable[[_Job], Request]) -> list[Any]:
-        requests = [request_of(job) for job in jobs]
-        used = [(self._streams.get(job.state), job.store) for job in jobs]
-        with self._lock:
-            for stream, _ in used:
+        with self._lock:  # before requests are made: those name rows
+            held = [self._streams.get(job.state) for job in jobs]
+            for stream in held:
                 if stream is not None:
                     stream.n_running += 1
+        is_asked = False
         results: list[Any] = [None] * len(jobs)
         try:
+            requests = [request_of(job) for job in jobs]
+            is_asked = True
             results = self.batching.run(requests)
             return results
         finally:
             with self._lock:
-                for (stream, slot), result in zip(used, results, strict=True):
+                for job, stream, result in zip(jobs, held, results, strict=True):
                     if stream is not None:
+                        slot = job.store if is_asked else None
                         stream.let_go(slot, has_run=result is not None)
 
     def _encoding(self, job: EncodeJob) -> Request:

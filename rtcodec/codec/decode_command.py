@@ -122,13 +122,10 @@ class _Job:
         sequence = self.reader.sequence
         decoder = FrameDecoder(
             self.engine,
-            self.bundle.entropy_tables,
-            self.bundle.scale_net,
+            self.bundle,
             sequence.width,
             sequence.height,
             references=sequence.references,
-            delta=self.bundle.delta,
-            spatial=self.bundle.spatial,
             parallel_map=pool.map,
         )
         last: Planes | None = None

@@ -189,33 +189,25 @@ class FrameDecoder:
     def __init__(
         self,
         engine: Engine,
-        tables: EntropyTables,
-        net: ScaleNet,
+        bundle: Bundle,
         width: int,
         height: int,
         *,
         references: int = 0,
-        delta: Bundle | None = None,
-        spatial: Bundle | None = None,
         parallel_map: ParallelMap = map,
     ) -> None:
         """
         Args:
             engine: Runs the stream's model.
-            tables: Of that model.
-            net: Scale network of that model.
+            bundle: That model.
             width: Of every frame, in pixels.
             height: Of every frame, in pixels.
             references: States that the stream may ask for, 0 to 15.
-            delta: What the model has for delta frames: `Bundle.delta`.
-            spatial: The same for frames predicted from themselves.
             parallel_map: Runs the entropy coder on several packets of a frame.
         """
-        self._delta = delta
-        self._spatial = spatial
         self._engine = engine
-        self._tables = tables
-        self._net = net
+        self._tables, self._net = bundle.entropy_tables, bundle.scale_net
+        self._delta, self._spatial = bundle.delta, bundle.spatial
         self._size = (width, height)
         self._references = ReceiverReferences(references)
         self._map = parallel_map

@@ -133,9 +133,7 @@ def _round_trip(name: str, bundle: Bundle) -> bool:
     ramp = np.add.outer(np.arange(_SIDE_PX), np.arange(_SIDE_PX)).astype(np.uint8)
     chroma = np.ascontiguousarray(ramp[::2, ::2])
     packer = FramePacker(bundle.entropy_tables, Slicing(), spatial_tables=bundle.spatial_tables)
-    decoder = FrameDecoder(
-        engine, bundle.entropy_tables, bundle.scale_net, _SIDE_PX, _SIDE_PX, spatial=bundle.spatial
-    )
+    decoder = FrameDecoder(engine, bundle, _SIDE_PX, _SIDE_PX)
     came_back = []
     for neural in (True, False):
         encoder = FrameEncoder(engine, packer, _SIDE_PX, _SIDE_PX, neural=neural)

@@ -64,10 +64,7 @@ class PictureDecoder:
         self, engine: Engine, bundle: Bundle, *, pixels_max: int = DECODED_PIXELS_MAX
     ) -> None:
         self._engine = engine
-        self._tables = bundle.entropy_tables
-        self._net = bundle.scale_net
-        self._delta = bundle.delta
-        self._spatial = bundle.spatial
+        self._bundle = bundle
         self._pixels_max = pixels_max
         self._opened: tuple[int, int, int] | None = None  # width, height, rung
         self._decoder: FrameDecoder | None = None
@@ -134,14 +131,7 @@ class PictureDecoder:
                 raise Corrupt(f"a frame of {width}x{height} is more than we take", offset=0)
             self.close()
             self._decoder = FrameDecoder(
-                self._engine,
-                self._tables,
-                self._net,
-                width,
-                height,
-                references=MAX_REFERENCES,
-                delta=self._delta,
-                spatial=self._spatial,
+                self._engine, self._bundle, width, height, references=MAX_REFERENCES
             )
             self._opened = wanted
         return self._decoder

@@ -93,12 +93,9 @@ class _SelfTest:
         )
         self._decoder = FrameDecoder(
             engine,
-            bundle.entropy_tables,
-            bundle.scale_net,
+            bundle,
             *size,
             references=NewestReference.SLOTS if self._is_delta else 0,
-            delta=bundle.delta,
-            spatial=bundle.spatial,
         )
         self._states: list[StateId] = []
 

@@ -200,7 +200,6 @@ class Call:
         size = len(rtp.payload) + RTP_HEADER_BYTES
         self.outcome.sent_bytes += size
         self.outcome.resent_bytes += size * again
-        self.outcome.packets_sent += 1
         self._there.send(rtp, now_us=now_us)
 
     def _advance(self, *, until_us: int) -> None:

@@ -135,13 +135,10 @@ class _LatentReceiver:
     def __init__(self, codec: LatentCall, clip: Clip) -> None:
         self._decoder = FrameDecoder(
             codec.engine,
-            codec.bundle.entropy_tables,
-            codec.bundle.scale_net,
+            codec.bundle,
             clip.width,
             clip.height,
             references=codec.engine.info.references,
-            delta=codec.bundle.delta,
-            spatial=codec.bundle.spatial,
         )
         self._reporter = FrameReporter()
         self._damage = DamageTracker()

@@ -39,7 +39,6 @@ class CallOutcome:
     back_bytes: int = 0
     "NACKs, reports and key frame requests."
 
-    packets_sent: int = 0
     keyframes: int = 0
     frames_lost: int = 0
     "Frames of which nothing came in time."

@@ -109,13 +109,10 @@ class Latent:
         sequence = reader.sequence
         decoder = FrameDecoder(
             self._engine,
-            self._bundle.entropy_tables,
-            self._bundle.scale_net,
+            self._bundle,
             sequence.width,
             sequence.height,
             references=sequence.references,
-            delta=self._bundle.delta,
-            spatial=self._bundle.spatial,
         )
         try:
             for unit in reader:

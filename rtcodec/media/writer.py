@@ -79,7 +79,7 @@ def open_writer(path: Path, media: MediaFormat) -> MediaWriter:
     if kind not in _WRITERS:
         known = " ".join(sorted(_WRITERS))
         if kind == ".dcm":
-            raise ConfigError(f"{path}: DICOM output is not there yet; use one of {known}")
+            raise ConfigError(f"{path}: only exact pictures become DICOM; use one of {known}")
         raise ConfigError(f"{path}: unknown kind of output {kind!r}; use one of {known}")
     return _WRITERS[kind](path, media)
 

@@ -146,9 +146,9 @@ def export_part(
     weights = float_weights(net)
     parts |= {"steps": step_table(), "rounding": net.rounding.cpu().numpy(), **weights}
     name, dims = intra.name, {**intra.dims, "motion": MOTION_CHANNELS}
-    if net.tier.dims != {key: intra.dims[key] for key in net.tier.dims}:
-        raise ConfigError(f"delta frames of tier {net.tier.name} do not fit model {name}")
     kind = SPATIAL if isinstance(net, SpatialCodec) else DELTA
+    if net.tier.dims != {key: intra.dims[key] for key in net.tier.dims}:
+        raise ConfigError(f"{kind} frames of tier {net.tier.name} do not fit model {name}")
     graphs = {graph: intra.read_graph(graph) for graph in intra.graphs}
     if kind == DELTA:
         graphs |= build_delta_graphs(weights, dims)
@@ -182,7 +182,7 @@ def load_run(
     if not run.is_dir():
         raise InputError(f"{run}: no such folder")
     weights, facts = read_averages(run / AVERAGES)
-    net = build_networks(facts["tier"], facts.get("kind", "intra"))
+    net = build_networks(facts["tier"], facts["kind"])
     net.load_state_dict(weights)
     card: dict[str, Any] = {
         "licence": LICENCE,

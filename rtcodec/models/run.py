@@ -68,7 +68,7 @@ class Run:
         self.net = build_networks(config.tier, config.kind)
         self.step, self.elapsed_s = 0, 0.0
         checkpoint = out / CHECKPOINT
-        saved = read_tensors(checkpoint, config.tier) if checkpoint.exists() else None
+        saved = read_tensors(checkpoint, config.tier, config.kind) if checkpoint.exists() else None
         if saved is None:
             self._begin(crops, init)
             if config.int8 and isinstance(self.net, Codec) and not is_int8(self.net):
@@ -181,12 +181,15 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def read_tensors(path: Path, tier: str | None = None) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_tensors(
+    path: Path, tier: str | None = None, kind: str | None = None
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
-    The facts (`step`, `elapsed_s`, `tier`) and tensors of a file that `Run.save` wrote.
+    The facts (`step`, `elapsed_s`, `tier`, `kind`) and tensors of a file that `Run.save` wrote.
 
     Raises:
-        InputError: If the file is missing, is not one, or is of another tier than *tier*.
+        InputError: If the file is missing, is not one, or is of another tier than *tier* or of
+            another kind of frames than *kind*.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -200,6 +203,9 @@ def read_tensors(path: Path, tier: str | None = None) -> tuple[dict[str, str], d
         raise InputError(f"{path}: not written by rtcodec train")
     if tier is not None and facts["tier"] != tier:
         raise InputError(f"{path}: of tier {facts['tier']}, not {tier}")
+    own = facts.setdefault("kind", "intra")
+    if kind is not None and own != kind:
+        raise InputError(f"{path}: of {own} frames, not {kind}")
     return facts, state
 
 
@@ -212,7 +218,7 @@ def read_averages(path: Path, tier: str | None = None) -> tuple[dict[str, Tensor
     """
     facts, state = read_tensors(path, tier)
     try:
-        build_networks(facts["tier"], facts.get("kind", "intra")).load_state_dict(state)
+        build_networks(facts["tier"], facts["kind"]).load_state_dict(state)
     except (KeyError, RuntimeError):
         raise InputError(f"{path}: its weights do not fit tier {facts['tier']}") from None
     return state, facts

@@ -106,7 +106,7 @@ def train(
     if validate:
         validation = ClipValidation(validate) if config.delta else Validation(validate)
     out.mkdir(parents=True, exist_ok=True)
-    steps = resumed_steps(out, config.tier)
+    steps = resumed_steps(out, config.tier, config.kind)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
     # Crops and noise go on where a resumed run is: each start draws others, yet known ones.
     torch.manual_seed(config.seed + steps)
@@ -139,10 +139,10 @@ def train(
     return run
 
 
-def resumed_steps(out: Path, tier: str) -> int:
+def resumed_steps(out: Path, tier: str, kind: str | None = None) -> int:
     """Steps that the checkpoint in *out* has behind it; 0 without one."""
     checkpoint = out / CHECKPOINT
-    return int(read_tensors(checkpoint, tier)[0]["step"]) if checkpoint.exists() else 0
+    return int(read_tensors(checkpoint, tier, kind)[0]["step"]) if checkpoint.exists() else 0
 
 
 def resumed_seconds(out: Path) -> float:

@@ -67,11 +67,6 @@ class Outlet:
         self.n_parities = 0
         "Parities sent so far."
 
-    @property
-    def n_waiting(self) -> int:
-        """Packets that wait for their turn."""
-        return len(self._pacer)
-
     def send(self, frame: CutFrame, *, delivery: int, pts: int, on_left: OnLeft) -> None:
         """
         Send a frame, its first packets now.

@@ -22,8 +22,6 @@ MAX_REPEATS: Final = 128
 "Lines of one attribute in one section; there are as many payload types."
 
 _MAX_REPEATS: Final = {"a=rtcp-fb": 512}  # browsers send half a dozen for each codec
-MIN_MODEL_DIGITS: Final = 16
-"Hex digits of a model id that must be given: the 8 bytes that sequence headers carry."
 
 # Nothing that str.splitlines, which aiortc reads with, takes for the end of a line: what is
 # looked for here at the start of lines would be there for aiortc and not for us.

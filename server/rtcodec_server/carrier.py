@@ -15,7 +15,7 @@ from rtcodec.errors import ProtocolError
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentReceiver, LatentSender
-from rtcodec_server.config import ForwardConfig, LegacyConfig
+from rtcodec_server.edge_config import ForwardConfig, LegacyConfig
 from rtcodec_server.forward import MAX_PAUSE_S, backoff_s
 from rtcodec_server.latent_pictures import LatentPictures
 from rtcodec_server.latent_stream import LatentStream

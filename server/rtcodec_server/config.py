@@ -1,8 +1,8 @@
 """
 The relay's settings: what there is, the defaults, and what each may be.
 
-Where they come from is `settings`' business. Secrets are kept out of `repr`. Over 300 lines, so
-that all keys are in one place.
+Where they come from is `settings`' business. Secrets are kept out of `repr`. Sections of the file
+have modules of their own.
 """
 
 import ipaddress
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError, RemoteProtocolError
@@ -19,9 +18,13 @@ from rtcodec.session.ladder import RungSpec, check_rungs
 from rtcodec.session.lobby import Limits
 from rtcodec.session.message import check_room_name
 from rtcodec.types import MAX_SIDE_PX, QP_MAX
-from rtcodec_server.access import SECRET_MIN_BYTES, check_keys
+from rtcodec_server.access import check_keys
 from rtcodec_server.admission_config import AdmissionConfig
+from rtcodec_server.client_limits import PublisherLimits, RequestLimits
+from rtcodec_server.config_check import check, is_http, is_loopback, is_origin
+from rtcodec_server.edge_config import ForwardConfig, LegacyConfig
 from rtcodec_server.record_config import RecordConfig
+from rtcodec_server.webhook_config import WebhookConfig
 from rtcodec_server.workers.limits import (
     ENGINE_PLACES,
     MAX_ENGINES,
@@ -34,117 +37,6 @@ PSNR_MODES: Final = ("auto", "all", "off")
 ENGINES: Final = (*ENGINE_NAMES, "null")
 LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-ORDINARY_CODECS: Final = ("VP8", "H264")
-"What can be made for subscribers that lack our codec."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLimits:
-    """How many POST and PATCH one client address may send."""
-
-    per_s: float = 20.0
-    "On average; 0 switches the limit off."
-
-    burst: int = 100
-    "At once, after a pause."
-
-    max_clients: int = 4096
-    "Addresses remembered; beyond that the one not heard of for longest is forgotten."
-
-    def __post_init__(self) -> None:
-        _check(self.per_s >= 0, f"{self.per_s} requests a second")
-        _check(self.burst >= 1, f"a burst of {self.burst} requests")
-        _check(self.max_clients >= 1, f"{self.max_clients} clients remembered")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublisherLimits:
-    """How much one publisher may send."""
-
-    max_size: tuple[int, int] = (3840, 2160)
-    "Largest picture, lying or standing; a larger one ends the session."
-
-    max_fps: int = 60
-    "Frames beyond this rate are dropped, evenly."
-
-    def __post_init__(self) -> None:
-        width, height = self.max_size
-        _check(
-            1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX,
-            f"max_size {width}x{height} is outside 1x1 to {MAX_SIDE_PX}x{MAX_SIDE_PX}",
-        )
-        _check(self.max_fps >= 1, f"at most {self.max_fps} frames per second")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LegacyConfig:
-    """What subscribers without our codec get."""
-
-    codecs: tuple[str, ...] = ORDINARY_CODECS
-    "VP8, H264 or both; with none such subscribers are refused."
-
-    bitrate_kbps: int = 1500
-    "Most that one of them is sent."
-
-    follow_remb: bool = True
-    "Whether the narrowest way among those who share an encoder lowers its rate."
-
-    keyframe_interval_ms: int = 500
-    "Least time between two key frames that they ask for."
-
-    def __post_init__(self) -> None:
-        for codec in self.codecs:
-            _check(codec in ORDINARY_CODECS, f"{codec!r} is none of {', '.join(ORDINARY_CODECS)}")
-        kbps = self.bitrate_kbps
-        _check(100 <= kbps <= 10**5, f"{kbps} kb/s of ordinary video is outside 100 to 100000")
-        _check(self.keyframe_interval_ms >= 0, f"a key frame each {self.keyframe_interval_ms} ms")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardConfig:
-    """Where a room's latents come from, instead of a publisher."""
-
-    url: str
-    "WHEP endpoint of another relay."
-
-    token: str | None = field(default=None, repr=False)
-    "Bearer token for it."
-
-    def __post_init__(self) -> None:
-        _check(_is_http(self.url), "what is forwarded is not at an http or https URL")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookConfig:
-    """Where rooms' and peers' events are sent."""
-
-    url: str | None = None
-    "Gets a POST for each event; none sends nothing."
-
-    secret: str | None = field(default=None, repr=False)
-    "Signs every request, so that the receiver knows it is ours; at least 32 bytes."
-
-    timeout_s: float = 5.0
-    "Longest wait for an answer."
-
-    attempts: int = 5
-    "How often an event is sent before it is given up; pauses double from half a second."
-
-    max_queue: int = 256
-    "Events that may wait; beyond that the oldest is dropped."
-
-    def __post_init__(self) -> None:
-        if self.url is not None:
-            _check(_is_http(self.url), "the webhook's url is not an http or https URL")
-            _check(self.secret is not None, "a webhook needs a secret to sign with")
-        n_bytes = len((self.secret or "").encode())
-        _check(
-            self.secret is None or n_bytes >= SECRET_MIN_BYTES,
-            f"the webhook's secret is shorter than {SECRET_MIN_BYTES} bytes",
-        )
-        _check(self.timeout_s > 0, f"a webhook's timeout of {self.timeout_s} s")
-        _check(self.attempts >= 1, f"{self.attempts} attempts at a webhook")
-        _check(self.max_queue >= 1, f"a queue of {self.max_queue} webhooks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,28 +165,28 @@ class ServerConfig:
         Raises:
             ConfigError: If one is out of range.
         """
-        _check(0 <= self.port <= 65535, f"port {self.port} is outside 0 to 65535")
-        _check(0 <= self.qp <= QP_MAX, f"qp {self.qp} is outside 0 to {QP_MAX}")
+        check(0 <= self.port <= 65535, f"port {self.port} is outside 0 to 65535")
+        check(0 <= self.qp <= QP_MAX, f"qp {self.qp} is outside 0 to {QP_MAX}")
         kbps = self.bitrate_kbps
-        _check(kbps is None or 1 <= kbps <= 10**6, f"{kbps} kb/s is outside 1 to 1000000")
+        check(kbps is None or 1 <= kbps <= 10**6, f"{kbps} kb/s is outside 1 to 1000000")
         least = self.min_bitrate_kbps
-        _check(
+        check(
             least is None or kbps is None or 1 <= least <= kbps,
             f"a floor of {least} kb/s for a target of {kbps} kb/s",
         )
-        _check(self.max_frame_factor > 1, f"a frame of at most {self.max_frame_factor} shares")
-        _check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
-        _check(
+        check(self.max_frame_factor > 1, f"a frame of at most {self.max_frame_factor} shares")
+        check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
+        check(
             self.engine_fallback in (*ENGINES, "off"),
             f"engine_fallback {self.engine_fallback!r} is none of {', '.join(ENGINES)}, off",
         )
-        _check(self.psnr in PSNR_MODES, f"psnr {self.psnr!r} is none of {', '.join(PSNR_MODES)}")
-        _check(self.threads >= 0, f"{self.threads} threads")
+        check(self.psnr in PSNR_MODES, f"psnr {self.psnr!r} is none of {', '.join(PSNR_MODES)}")
+        check(self.threads >= 0, f"{self.threads} threads")
         self._check_processes()
-        _check(self.frame_deadline_ms >= 1, f"a deadline of {self.frame_deadline_ms} ms")
-        _check(self.max_batch >= 1, f"a batch of at most {self.max_batch} frames")
+        check(self.frame_deadline_ms >= 1, f"a deadline of {self.frame_deadline_ms} ms")
+        check(self.max_batch >= 1, f"a batch of at most {self.max_batch} frames")
         check_rungs(self.rungs)
-        _check(
+        check(
             not self.rungs or kbps is None,
             "bitrate_kbps and rungs: say the rate of each rung instead, such as 360p@800",
         )
@@ -305,27 +197,27 @@ class ServerConfig:
             except RemoteProtocolError as error:
                 raise ConfigError(f"forward {room!r}: {error}") from None
         for width, height in self.warm:
-            _check(
+            check(
                 1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX,
                 f"{width}x{height} is outside 1x1 to {MAX_SIDE_PX}x{MAX_SIDE_PX}",
             )
 
     def _check_processes(self) -> None:
         most = MAX_WORKERS
-        _check(0 <= self.workers <= most, f"{self.workers} workers are outside 0 to {most}")
+        check(0 <= self.workers <= most, f"{self.workers} workers are outside 0 to {most}")
         places = ENGINE_PLACES
-        _check(self.engine_in in places, f"engine_in {self.engine_in!r}: {' or '.join(places)}")
+        check(self.engine_in in places, f"engine_in {self.engine_in!r}: {' or '.join(places)}")
         n_engines = self.engine_processes
-        _check(
+        check(
             1 <= n_engines <= MAX_ENGINES,
             f"{n_engines} engine processes are outside 1 to {MAX_ENGINES}",
         )
-        _check(
+        check(
             n_engines == 1 or self.engine_in == "process",
             "engine_processes: only with engine_in = 'process'",
         )
         n_rooms = self.limits.max_rooms
-        _check(
+        check(
             not self.is_supervised or n_rooms <= MAX_WORKER_ROOMS,
             f"max_rooms {n_rooms}: at most {MAX_WORKER_ROOMS} with worker processes",
         )
@@ -333,27 +225,27 @@ class ServerConfig:
     def _check_access(self) -> None:
         check_keys(self.keys)
         has_cert, has_key = self.tls_cert is not None, self.tls_key is not None
-        _check(has_cert == has_key, "tls_cert and tls_key: both or none of them")
-        _check(
+        check(has_cert == has_key, "tls_cert and tls_key: both or none of them")
+        check(
             self.log_format in LOG_FORMATS,
             f"log format {self.log_format!r} is none of {', '.join(LOG_FORMATS)}",
         )
-        _check(
+        check(
             self.log_level in LOG_LEVELS,
             f"log level {self.log_level!r} is none of {', '.join(LOG_LEVELS)}",
         )
-        _check(0 <= self.drain_s <= 86_400, f"{self.drain_s:g} s to drain")
+        check(0 <= self.drain_s <= 86_400, f"{self.drain_s:g} s to drain")
         for network in (*self.trusted_proxies, *self.allow_candidates):
             try:
                 ipaddress.ip_network(network)
             except ValueError:
                 raise ConfigError(f"{network!r} is not a network such as 10.0.0.0/8") from None
-        _check(
-            not self.grafana_url or _is_http(self.grafana_url),
+        check(
+            not self.grafana_url or is_http(self.grafana_url),
             "grafana_url is not an http or https URL",
         )
         for origin in self.cors_origins or ():
-            _check(_is_origin(origin), f"{origin!r} is neither '*' nor such as https://example.org")
+            check(is_origin(origin), f"{origin!r} is neither '*' nor such as https://example.org")
 
     @property
     def is_supervised(self) -> bool:
@@ -378,7 +270,7 @@ class ServerConfig:
             ConfigError: If it is not.
         """
         is_there = self.tap is None or self.tap.is_dir()
-        _check(is_there, f"{self.tap}: no such directory for the frame tap")
+        check(is_there, f"{self.tap}: no such directory for the frame tap")
 
     def check_reachable(self) -> None:
         """
@@ -387,35 +279,8 @@ class ServerConfig:
         Raises:
             ConfigError: If everybody could come in by accident.
         """
-        _check(
+        check(
             bool(self.keys) or self.open or self.loopback_only,
             f"listening on {self.host} without keys would let everybody in: set RTCODEC_KEYS or "
             "[keys] in the file, or say --open",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine and nothing else, by its name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # 127.example.org is anybody's
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _is_origin(text: str) -> bool:
-    return text == "*" or (_is_http(text) and text.count("/") == 2)
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)

@@ -12,7 +12,8 @@ from typing import Final
 
 from aiohttp import web
 
-from rtcodec_server.config import ServerConfig, is_loopback
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.config_check import is_loopback
 from rtcodec_server.gate import host_of
 from rtcodec_server.problem import Handler
 

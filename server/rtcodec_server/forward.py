@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rtcodec.errors import ProtocolError
 from rtcodec.webrtc import LatentFrame, LatentReceiver
-from rtcodec_server.config import ForwardConfig
+from rtcodec_server.edge_config import ForwardConfig
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.latent_stream import LatentStream
 from rtcodec_server.logs import log_event

@@ -16,7 +16,8 @@ from rtcodec.bundle import find_bundle
 from rtcodec.engine.null import NullEngine
 from rtcodec.webrtc import install
 from rtcodec_server.carrier import Carrier
-from rtcodec_server.config import LOG_FORMATS, LOG_LEVELS, ForwardConfig
+from rtcodec_server.config import LOG_FORMATS, LOG_LEVELS
+from rtcodec_server.edge_config import ForwardConfig
 from rtcodec_server.logs import set_up_logging
 
 TOKEN_VARIABLE: Final = "RTCODEC_TOKEN"

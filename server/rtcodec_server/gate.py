@@ -19,7 +19,8 @@ from rtcodec.session.lobby import Role
 from rtcodec.session.rate_limit import RateLimiter
 from rtcodec.webrtc import monotonic_us
 from rtcodec_server.access import BadToken, Grant, Keyring
-from rtcodec_server.config import ServerConfig, is_loopback
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.config_check import is_loopback
 from rtcodec_server.problem import Problem
 
 _REALM: Final = 'Bearer realm="rtcodec"'

@@ -15,7 +15,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rtcodec.errors import ConfigError
-from rtcodec_server.config import ORDINARY_CODECS, ForwardConfig, ServerConfig
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.edge_config import ORDINARY_CODECS, ForwardConfig
 from rtcodec_server.logs import set_up_logging
 from rtcodec_server.relay_options import add_shared, given, option_adder
 from rtcodec_server.serve_command import run_loop

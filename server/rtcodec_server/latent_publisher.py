@@ -8,7 +8,7 @@ from aiortc import RTCRtpReceiver
 
 from rtcodec.packet.video_size import fits
 from rtcodec.webrtc import LATENT_CODEC_NAME, LatentReceiver
-from rtcodec_server.config import PublisherLimits
+from rtcodec_server.client_limits import PublisherLimits
 from rtcodec_server.latent_stream import LatentStream
 from rtcodec_server.peer import PeerSetup
 from rtcodec_server.publisher_peer import PublishingPeer

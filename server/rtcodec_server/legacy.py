@@ -16,7 +16,7 @@ from rtcodec.types import Planes
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec.webrtc.transcoder import TranscodeCounters, Transcoder
 from rtcodec.webrtc.video_sender import VideoFrame, VideoSender
-from rtcodec_server.config import LegacyConfig
+from rtcodec_server.edge_config import LegacyConfig
 
 _REMB_PART: Final = 0.85  # of the narrowest way; the rest is for headers and for asking again
 _RAISE_EVERY_US: Final = 5_000_000

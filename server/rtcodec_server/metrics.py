@@ -1,11 +1,12 @@
 """
 The relay's figures in Prometheus' text format.
 
-The only importer of prometheus_client. Nothing is counted here: a collector
-reads the cores' stats when it is asked. No label names a peer or a room.
+Nothing is counted here: a collector reads the cores' stats when it is asked.
+No label names a peer or a room. Families of frames are in `stream_metrics`,
+those of other codecs and other relays in `edge_metrics`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -15,21 +16,15 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
-    UnknownMetricFamily,
 )
 from prometheus_client.registry import Collector
 
-from rtcodec.stats import Histogram, StreamStats
-from rtcodec_server.edge_metrics import Edge, sample_edge
+from rtcodec.stats import Histogram
+from rtcodec_server.edge_metrics import edge_families
 from rtcodec_server.relay import Relay
+from rtcodec_server.stream_metrics import exported_buckets, stream_families
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-_LATENCY_BOUNDS_MS: Final = (
-    0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2500,
-)  # fmt: skip
-_PSNR_BOUNDS_DB: Final = (20, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 45, 50, 60)
-_BPP_BOUNDS: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
 class RelayCollector(Collector):
@@ -44,10 +39,7 @@ class RelayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, those without values too."""
-        stats = self._relay.stats
-        yield from _latencies(stats)
-        yield from _quality(stats)
-        yield from _frames(stats)
+        yield from stream_families(self._relay.stats)
         yield from self._requests()
         yield from self._engine()
         yield from self._load()
@@ -57,9 +49,7 @@ class RelayCollector(Collector):
         yield from self._people()
         yield from signalling(self._refused, self._webhooks)
         yield from self._recordings()
-        edge = sample_edge(self._relay)
-        yield from _legacy(edge)
-        yield from _forwards(edge)
+        yield from edge_families(self._relay)
 
     def _requests(self) -> Iterator[Metric]:
         relay = self._relay
@@ -80,7 +70,7 @@ class RelayCollector(Collector):
         host = self._relay.host
         family = HistogramMetricFamily("rtcodec_batch_size", "Frames that ran together.")
         batch_size = host.batch_size if host is not None else Histogram((1.0,))
-        family.add_metric([], _buckets(batch_size, batch_size.bounds, 1), batch_size.total)
+        family.add_metric([], exported_buckets(batch_size, batch_size.bounds, 1), batch_size.total)
         yield family
         failures = CounterMetricFamily("rtcodec_engine_failures", "Calls that the engine failed.")
         failures.add_metric([], host.failures if host is not None else 0)
@@ -314,140 +304,3 @@ def signalling(refused: Mapping[int, int], webhooks: Mapping[str, int]) -> Itera
     for outcome, n_events in sorted(webhooks.items()):
         events.add_metric([outcome], n_events)
     yield events
-
-
-def _latencies(stats: StreamStats) -> Iterator[Metric]:
-    family = HistogramMetricFamily(
-        "rtcodec_frame_latency_seconds",
-        "Time that frames spend in the relay, by stage.",
-        labels=["stage"],
-    )
-    for stage, histogram in stats.latency_ms.items():
-        buckets = _buckets(histogram, _LATENCY_BOUNDS_MS, 1000)
-        family.add_metric([stage], buckets, histogram.total / 1000)
-    yield family
-
-
-def _quality(stats: StreamStats) -> Iterator[Metric]:
-    family = HistogramMetricFamily(
-        "rtcodec_frame_psnr_db",
-        "PSNR of what a subscriber decodes against what the publisher sent.",
-        labels=["plane"],
-    )
-    # histograms would call it rtcodec_frame_psnr_db_sum; webrtc-stats has psnrSum
-    sums = UnknownMetricFamily(
-        "rtcodec_psnr_db_sum", "Sum of the PSNR of measured frames.", labels=["plane"]
-    )
-    for plane, histogram in stats.psnr_db.items():
-        family.add_metric([plane], _buckets(histogram, _PSNR_BOUNDS_DB, 1), histogram.total)
-        sums.add_metric([plane], histogram.total)
-    yield family
-    yield sums
-    measured = CounterMetricFamily("rtcodec_psnr_measurements", "Frames whose PSNR was measured.")
-    measured.add_metric([], stats.psnr_db["y"].count)
-    yield measured
-    skipped = CounterMetricFamily(
-        "rtcodec_psnr_skipped", "Frames whose PSNR there was no time to measure."
-    )
-    skipped.add_metric([], stats.psnr_skipped)
-    yield skipped
-
-
-def _frames(stats: StreamStats) -> Iterator[Metric]:
-    frames = stats.frames
-    family = CounterMetricFamily(
-        "rtcodec_frames",
-        "Frames by what became of them: received = encoded + dropped, but for those in flight.",
-        labels=["event", "reason"],
-    )
-    family.add_metric(["received", ""], frames.received)
-    family.add_metric(["encoded", ""], frames.encoded)
-    for reason, n_frames in sorted({"superseded": 0, **frames.dropped}.items()):
-        family.add_metric(["dropped", reason], n_frames)
-    family.add_metric(["sent", ""], frames.sent)
-    family.add_metric(["unsent", ""], frames.unsent)
-    yield family
-    size = CounterMetricFamily("rtcodec_bitstream_bytes", "Bytes of bitstream packets made.")
-    size.add_metric([], stats.bitstream_bytes)
-    yield size
-    bpp = HistogramMetricFamily("rtcodec_bits_per_pixel", "Bits per luma pixel of coded frames.")
-    bpp.add_metric([], _buckets(stats.bits_per_pixel, _BPP_BOUNDS, 1), stats.bits_per_pixel.total)
-    yield bpp
-    misses = CounterMetricFamily(
-        "rtcodec_deadline_misses", "Frames that were too late for the engine or out of it."
-    )
-    misses.add_metric([], stats.deadline_misses)
-    yield misses
-
-
-def _legacy(edge: Edge) -> Iterator[Metric]:
-    viewers = GaugeMetricFamily(
-        "rtcodec_legacy_subscribers", "Subscribers without our codec.", labels=["codec"]
-    )
-    encoders = GaugeMetricFamily(
-        "rtcodec_legacy_encoders", "Encoders that run for them.", labels=["codec"]
-    )
-    frames = CounterMetricFamily(
-        "rtcodec_legacy_frames",
-        "Pictures to be encoded for them, by what became of them.",
-        labels=["codec", "event"],
-    )
-    sent = CounterMetricFamily(
-        "rtcodec_legacy_encoded_bytes", "RTP payloads made for them.", labels=["codec"]
-    )
-    keyframes = CounterMetricFamily(
-        "rtcodec_legacy_keyframes", "Key frames made for them.", labels=["codec"]
-    )
-    seconds = CounterMetricFamily(
-        "rtcodec_legacy_encode_seconds", "Time spent on that.", labels=["codec"]
-    )
-    for codec, (n_viewers, n_encoders, counters) in edge.codecs.items():
-        viewers.add_metric([codec], n_viewers)
-        encoders.add_metric([codec], n_encoders)
-        for event in ("received", "encoded", "superseded", "failed"):
-            frames.add_metric([codec, event], getattr(counters, event))
-        sent.add_metric([codec], counters.payload_bytes)
-        keyframes.add_metric([codec], counters.keyframes)
-        seconds.add_metric([codec], counters.encode_us / 1e6)
-    yield from (viewers, encoders, frames, sent, keyframes, seconds)
-
-
-def _forwards(edge: Edge) -> Iterator[Metric]:
-    rooms = GaugeMetricFamily(
-        "rtcodec_forward_rooms", "Rooms that come from another relay, by state.", labels=["state"]
-    )
-    for state, n_rooms in edge.forwards_by_state.items():
-        rooms.add_metric([state], n_rooms)
-    yield rooms
-    for name, about, value in (
-        ("frames", "Frames that came from other relays.", edge.frames),
-        ("frames_lost", "Frames of which nothing came.", edge.frames_lost),
-        ("bitstream_bytes", "Bytes of bitstream packets that came.", edge.bitstream_bytes),
-        ("connections", "Times that another relay let us in.", edge.connections),
-        ("failures", "Times that it did not, or went away.", edge.failures),
-    ):
-        yield CounterMetricFamily(f"rtcodec_forward_{name}", about, value=value)
-
-
-def _buckets(
-    histogram: Histogram, bounds: Sequence[float], units: float
-) -> list[tuple[str, float]]:
-    """
-    Return cumulative buckets with the given bounds; each counts what is surely below it.
-
-    Args:
-        histogram: With bounds at least as fine.
-        bounds: In the histogram's unit.
-        units: How many of that unit make one of the exported unit.
-    """
-    counts = list(histogram.counts)
-    buckets = []
-    index = 0
-    below = 0
-    for bound in bounds:
-        while index < len(histogram.bounds) and histogram.bounds[index] <= bound:
-            below += counts[index]
-            index += 1
-        buckets.append((repr(bound / units), float(below)))
-    buckets.append(("+Inf", float(sum(counts))))
-    return buckets

@@ -30,6 +30,7 @@ MIN_SPEED: Final = 0.1
 MAX_SPEED: Final = 10.0
 _BEHIND_US: Final = 1_000_000
 _MIN_STEP_US: Final = 4_000  # between two frames, whatever their time stamps say
+_ALONE_US: Final = 1_000_000  # how long the only frame of a recording stays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ class Player:
     async def _play(self) -> None:
         """Play once from where the source stands; the first frame is due a step after the last."""
         start_us = max(self._due_us, monotonic_us())
-        step_us = 0
+        step_us = _ALONE_US
         first: StoredFrame | None = None
         while (frame := await self._in_thread(self._source.next)) is not None:
             first = first or frame
@@ -148,7 +149,9 @@ class Player:
             behind_us = monotonic_us() - due_us
             if behind_us > _BEHIND_US:
                 start_us, due_us = start_us + behind_us, due_us + behind_us
-            step_us, self._due_us = due_us - self._due_us, due_us
+            if frame is not first:
+                step_us = due_us - self._due_us
+            self._due_us = due_us
             await asyncio.sleep((due_us - monotonic_us()) / 1e6)
             self._deliver(frame)
         self._due_us += min(step_us, _BEHIND_US)  # the last frame stays for as long as the others

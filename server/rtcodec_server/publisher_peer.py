@@ -17,7 +17,7 @@ from rtcodec.webrtc import DecodedFrame, QueueClosed, VideoReceiver, to_unix_us
 from rtcodec.webrtc.intake import Intake
 from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_receiver import VIDEO_CODECS
-from rtcodec_server.config import PublisherLimits
+from rtcodec_server.client_limits import PublisherLimits
 from rtcodec_server.peer import Peer, PeerSetup
 from rtcodec_server.report import report_frames
 from rtcodec_server.stream import Stream

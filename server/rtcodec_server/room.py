@@ -14,7 +14,8 @@ from rtcodec.session.ladder import RungSpec
 from rtcodec.session.lobby import Limits, Role
 from rtcodec.stats import StreamStats
 from rtcodec_server.admission_config import AdmissionConfig
-from rtcodec_server.config import ForwardConfig, LegacyConfig, PublisherLimits
+from rtcodec_server.client_limits import PublisherLimits
+from rtcodec_server.edge_config import ForwardConfig, LegacyConfig
 from rtcodec_server.latent_publisher import LatentPublisherPeer
 from rtcodec_server.latent_stream import LatentStream
 from rtcodec_server.legacy import LegacyAudience

@@ -14,7 +14,8 @@ from typing import Any, Final, get_args, get_type_hints
 from rtcodec.errors import ConfigError
 from rtcodec.session.ladder import RungSpec, read_rung
 from rtcodec_server.access import read_keys
-from rtcodec_server.config import ForwardConfig, ServerConfig
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.edge_config import ForwardConfig
 
 PREFIX: Final = "RTCODEC_"
 

@@ -25,7 +25,8 @@ from rtcodec.webrtc import (
     monotonic_us,
     new_connection,
 )
-from rtcodec_server.config import ForwardConfig, is_loopback
+from rtcodec_server.config_check import is_loopback
+from rtcodec_server.edge_config import ForwardConfig
 from rtcodec_server.via import VIA_HEADER, write_via
 
 _SDP: Final = {"Content-Type": "application/sdp"}

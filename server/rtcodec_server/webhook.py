@@ -21,9 +21,9 @@ from typing import Final
 
 import aiohttp
 
-from rtcodec_server.config import WebhookConfig
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.logs import log_event
+from rtcodec_server.webhook_config import WebhookConfig
 
 _log = logging.getLogger(__name__)
 

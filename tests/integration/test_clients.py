@@ -143,8 +143,8 @@ async def test_every_frame_is_accounted_for_and_is_the_one_it_is_taken_for(
     assert room.bytes_sent == watch.bytes_received
     assert figures.decoded >= 10  # a slow machine drops many, and says so
     # Pictures say themselves which frame they are; the time stamps agree.
-    assert watch.barcodes_checked >= figures.decoded * 0.9
-    assert watch.barcodes_wrong == 0
+    assert watch.measured.barcodes_checked >= figures.decoded * 0.9
+    assert watch.measured.barcodes_wrong == 0
     report = figures.report()
     assert report["psnr_measurements"] >= figures.decoded * 0.9
     assert 20 < report["psnr_db"]["yuv"] < 60

@@ -20,6 +20,7 @@ from rtcodec_engines.engine_server import EngineServer
 from rtcodec_engines.engine_wire import write_info
 from support.pictures import picture, same_picture
 from support.spatial_model import with_spatial, without_spatial
+from support.streams import coded_stream
 
 WIDTH, HEIGHT, FRAMES = 200, 136, 6
 
@@ -60,32 +61,11 @@ def clip() -> list[Planes]:
 
 
 def encode(engine: Engine, bundle: Bundle, *, slices: int = 1) -> list[EncodedFrame]:
-    packer = FramePacker(
-        bundle.entropy_tables,
-        Slicing(slices=slices, dispersed=slices > 1),
-        delta_tables=bundle.delta_tables,
-        spatial_tables=bundle.spatial_tables,
-    )
-    encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
-    coded = [
-        encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
-        for t, planes in enumerate(clip())
-    ]
-    encoder.close()
-    return coded
+    return coded_stream(engine, bundle, clip(), slices=slices)
 
 
 def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
-    return FrameDecoder(
-        engine,
-        bundle.entropy_tables,
-        bundle.scale_net,
-        WIDTH,
-        HEIGHT,
-        references=NewestReference.SLOTS,
-        delta=bundle.delta,
-        spatial=bundle.spatial,
-    )
+    return FrameDecoder(engine, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
 
 
 def test_the_default_model_has_delta_frames() -> None:
@@ -233,15 +213,7 @@ def test_engines_stay_together_over_300_frames() -> None:
     )
     encoder = FrameEncoder(writer, packer, *size, references=NewestReference())
     decoders = {
-        name: FrameDecoder(
-            engine,
-            bundle.entropy_tables,
-            bundle.scale_net,
-            *size,
-            references=NewestReference.SLOTS,
-            delta=bundle.delta,
-            spatial=bundle.spatial,
-        )
+        name: FrameDecoder(engine, bundle, *size, references=NewestReference.SLOTS)
         for name, engine in others.items()
     }
     worst = dict.fromkeys(others, 0.0)

@@ -99,7 +99,7 @@ def test_engines_agree_closely(engines: dict[str, Engine]) -> None:
 def test_symbols_of_one_engine_parse_on_every_other(
     bundle: Bundle, engines: dict[str, Engine]
 ) -> None:
-    tables, net = bundle.entropy_tables, bundle.scale_net
+    tables = bundle.entropy_tables
     for engine in engines.values():
         packer = FramePacker(tables, Slicing(slices=2), spatial_tables=bundle.spatial_tables)
         encoder = FrameEncoder(engine, packer, 200, 136)
@@ -107,7 +107,7 @@ def test_symbols_of_one_engine_parse_on_every_other(
         encoder.close()
         pictures = []
         for other in engines.values():
-            decoder = FrameDecoder(other, tables, net, 200, 136, spatial=bundle.spatial)
+            decoder = FrameDecoder(other, bundle, 200, 136)
             decoded = decoder.decode(frame.unit.packets)
             decoder.close()
             assert np.array_equal(decoded.frame.symbols, frame.output.symbols)
@@ -279,10 +279,7 @@ cursor = Cursor(Path(source).read_bytes())
 packets = []
 while cursor.remaining:
     packets.append(read_packet_at(cursor))
-decoder = FrameDecoder(
-    open_engine(name, bundle), bundle.entropy_tables, bundle.scale_net, 150, 90,
-    spatial=bundle.spatial,
-)
+decoder = FrameDecoder(open_engine(name, bundle), bundle, 150, 90)
 frame = decoder.decode(packets).frame
 print(json.dumps([len(packets), hashlib.sha256(frame.symbols.tobytes()).hexdigest()]))
 """

@@ -347,7 +347,7 @@ def coded(tmp_path: Path, run: Run, frames: int = 3) -> bytes:
         (["one.rtc", "x.y4m"], 1, "one.rtc: not an rtcodec stream"),
         (["clip.y4m", "x.y4m"], 1, "clip.y4m: not an rtcodec stream"),
         (["good.rtc", "x.avi"], 2, "unknown kind of output"),
-        (["good.rtc", "x.dcm"], 2, "DICOM output is not there yet"),
+        (["good.rtc", "x.dcm"], 2, "only exact pictures become DICOM"),
         (["good.rtc", "no/x.y4m"], 1, "its folder does not exist"),
         (["good.rtc", "x.y4m", "--head", "perceptual"], 2, "not there yet"),
         (["good.rtc", "x.y4m", "--quality", "preview"], 2, "not there yet"),
@@ -375,18 +375,15 @@ def test_decode_refuses_in_one_line_and_leaves_nothing(
     assert sorted(os.listdir()) == before
 
 
-def test_a_stream_of_an_unknown_model_is_named(tmp_path: Path, run: Run) -> None:
-    from rtcodec.bitstream.file import RtcWriter
-    from rtcodec.bitstream.packet import Geometry
-    from rtcodec.bitstream.sequence import SequenceHeader
+def write_empty(path: Path, geometry: Geometry) -> None:
+    """Write a stream without frames, of a model that nobody has."""
+    header = SequenceHeader(model_id=b"\xee" * 8, geometry=geometry, time_base=Fraction(1, 25))
+    with path.open("wb") as file:
+        RtcWriter(file, header).close()
 
-    with (tmp_path / "a.rtc").open("wb") as file:
-        RtcWriter(
-            file,
-            SequenceHeader(
-                model_id=b"\xee" * 8, geometry=Geometry(16, 16), time_base=Fraction(1, 25)
-            ),
-        ).close()
+
+def test_a_stream_of_an_unknown_model_is_named(tmp_path: Path, run: Run) -> None:
+    write_empty(tmp_path / "a.rtc", Geometry(16, 16))
     code, _, err = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")
     assert code == 1
     assert "no installed model has the id eeeeeeeeeeeeeeee" in err
@@ -397,17 +394,7 @@ def test_a_stream_of_an_unknown_model_is_named(tmp_path: Path, run: Run) -> None
 
 
 def test_a_frame_beyond_the_limit_is_refused_unread(tmp_path: Path, run: Run) -> None:
-    from rtcodec.bitstream.file import RtcWriter
-    from rtcodec.bitstream.packet import Geometry
-    from rtcodec.bitstream.sequence import SequenceHeader
-
-    with (tmp_path / "a.rtc").open("wb") as file:
-        RtcWriter(
-            file,
-            SequenceHeader(
-                model_id=b"\xee" * 8, geometry=Geometry(16384, 16384), time_base=Fraction(1, 25)
-            ),
-        ).close()
+    write_empty(tmp_path / "a.rtc", Geometry(16384, 16384))
     code, _, err = run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")
     assert code == 1
     assert "16384x16384 is more than" in err

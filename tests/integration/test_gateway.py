@@ -18,7 +18,8 @@ from rtcodec.bitstream.file import RtcReader
 from rtcodec.bitstream.packet import Packet, write_packet
 from rtcodec.engine.loader import ENGINES, probe_engine
 from rtcodec_server.app import RunningServer, running_server
-from rtcodec_server.config import ForwardConfig, ServerConfig
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.edge_config import ForwardConfig
 from rtcodec_server.stream import Stream
 from support import command
 from support.ordinary import Viewer, WaveTrack, view

@@ -22,8 +22,10 @@ from rtcodec.engine.loader import open_engine
 from rtcodec.errors import Truncated
 from rtcodec.webrtc import LatentFrame
 from rtcodec_server.app import RunningServer, running_server
-from rtcodec_server.config import PublisherLimits, ServerConfig, WebhookConfig
+from rtcodec_server.client_limits import PublisherLimits
+from rtcodec_server.config import ServerConfig
 from rtcodec_server.record_config import RecordConfig
+from rtcodec_server.webhook_config import WebhookConfig
 from support.command import outcome, relay_process, run, said, start
 from support.ordinary import WaveTrack, view
 from support.pictures import same_picture

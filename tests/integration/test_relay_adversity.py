@@ -22,7 +22,7 @@ from rtcodec.session.lobby import Limits
 from rtcodec_client.load.impairment import Impairment
 from rtcodec_client.load.link import Link, LinkSettings
 from rtcodec_server.app import RunningServer
-from rtcodec_server.config import RequestLimits
+from rtcodec_server.client_limits import RequestLimits
 from support.relay import MovingTrack, RelayClient, Watch, relay, until
 
 NOTHING = LinkSettings(Impairment(), Impairment(), seed=1)

@@ -16,7 +16,8 @@ from rtcodec.webrtc import LatentFrame
 from rtcodec_server import forward as forward_module
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.carrier import Carrier
-from rtcodec_server.config import ForwardConfig, ServerConfig
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.edge_config import ForwardConfig
 from support import command
 from support.ordinary import WaveTrack, best_psnr_db, view
 from support.relay import KEYS, RelayClient, Watch, relay, token_for, until

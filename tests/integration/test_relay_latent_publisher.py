@@ -7,7 +7,7 @@ import pytest
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.webrtc import LatentSender, OutgoingFrame, accept_answer, create_offer, unix_us
-from rtcodec_server.config import PublisherLimits
+from rtcodec_server.client_limits import PublisherLimits
 from support.ordinary import WaveTrack, view
 from support.relay import SDP, RelayClient, Watch, relay, until
 

@@ -8,7 +8,7 @@ import pytest
 
 from rtcodec.session.ladder import read_rung
 from rtcodec_server.app import RunningServer
-from rtcodec_server.config import LegacyConfig
+from rtcodec_server.edge_config import LegacyConfig
 from support.ordinary import Viewer, WaveTrack, view
 from support.relay import RelayClient, relay, until
 

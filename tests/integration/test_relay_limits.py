@@ -20,7 +20,7 @@ from rtcodec.webrtc.aiortc_patch import new_decoder
 from rtcodec_client.connection import RelayConnection
 from rtcodec_client.signalling import SignallingClient
 from rtcodec_server.app import RunningServer
-from rtcodec_server.config import PublisherLimits, RequestLimits
+from rtcodec_server.client_limits import PublisherLimits, RequestLimits
 from support.relay import SDP, MovingTrack, RelayClient, relay, until
 
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}

@@ -30,7 +30,7 @@ WIDTH, HEIGHT = 160, 96
 def decode(frame: LatentFrame, width: int = WIDTH, height: int = HEIGHT) -> Planes:
     engine = NullEngine()
     bundle = engine.bundle
-    decoder = FrameDecoder(engine, bundle.entropy_tables, bundle.scale_net, width, height)
+    decoder = FrameDecoder(engine, bundle, width, height)
     return decoder.decode([read_packet(packet) for packet in frame.packets]).planes
 
 

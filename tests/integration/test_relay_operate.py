@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtcodec_server.config import WebhookConfig
+from rtcodec_server.webhook_config import WebhookConfig
 from support.relay import KEYS, SDP, MovingTrack, RelayClient, relay, token_for, until
 from support.webhook import SECRET, receiver
 

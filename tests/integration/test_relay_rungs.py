@@ -316,8 +316,8 @@ async def test_the_picture_stays_whole_while_a_watcher_moves(tmp_path: Path) -> 
     if not figures.lost["late"]:  # or the machine was too busy to decode every frame
         assert figures.damaged == 0
         assert figures.lost["undecodable"] == 0
-        assert min(watcher.timeline.psnr_db) > 30
-    psnr_db = watcher.timeline.psnr_db
+        assert min(watcher.measured.timeline.psnr_db) > 30
+    psnr_db = watcher.measured.timeline.psnr_db
     assert len(psnr_db) >= 0.9 * figures.decoded
     assert median(psnr_db) > 30
 

@@ -7,9 +7,8 @@ import pytest
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.decoder import FrameDecoder
-from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.encoder import EncodedFrame
 from rtcodec.codec.reference import NewestReference
-from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import DecodeJob, Engine
 from rtcodec.engine.loader import ENGINES, open_engine
 from rtcodec.errors import LocalProtocolError, Unsupported
@@ -17,6 +16,7 @@ from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from support.pictures import picture, same_picture
 from support.spatial_model import with_spatial, without_spatial
+from support.streams import coded_stream
 
 WIDTH, HEIGHT = 200, 136
 SLICES = 4
@@ -47,35 +47,11 @@ def clip() -> list[Planes]:
 def encode(
     engine: Engine, bundle: Bundle, *, slices: int = 1, neural: bool = False
 ) -> list[EncodedFrame]:
-    """A key frame, and frames that follow from it."""
-    packer = FramePacker(
-        bundle.entropy_tables,
-        Slicing(slices=slices, dispersed=slices > 1),
-        delta_tables=bundle.delta_tables,
-        spatial_tables=bundle.spatial_tables,
-    )
-    encoder = FrameEncoder(
-        engine, packer, WIDTH, HEIGHT, references=NewestReference(), neural=neural
-    )
-    coded = [
-        encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
-        for t, planes in enumerate(clip())
-    ]
-    encoder.close()
-    return coded
+    return coded_stream(engine, bundle, clip(), slices=slices, neural=neural)
 
 
 def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
-    return FrameDecoder(
-        engine,
-        bundle.entropy_tables,
-        bundle.scale_net,
-        WIDTH,
-        HEIGHT,
-        references=NewestReference.SLOTS,
-        delta=bundle.delta,
-        spatial=bundle.spatial,
-    )
+    return FrameDecoder(engine, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
 
 
 def test_a_stream_that_begins_with_one_is_the_same_everywhere(

@@ -129,10 +129,7 @@ def test_streams_of_every_engine_are_read_by_every_other(
     encoder.close()
     assert [frame.output.is_delta for frame in frames] == [False] + [True] * (FRAMES - 1)
     for name, reader in every.items():
-        decoder = FrameDecoder(
-            reader, bundle.entropy_tables, bundle.scale_net, WIDTH, HEIGHT,
-            references=NewestReference.SLOTS, delta=bundle.delta, spatial=bundle.spatial,
-        )  # fmt: skip
+        decoder = FrameDecoder(reader, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
         for frame, source in zip(frames, clip(), strict=True):
             decoded = decoder.decode(frame.unit.packets)
             assert np.array_equal(decoded.frame.symbols, frame.output.symbols)
@@ -347,6 +344,30 @@ def test_there_is_room_for_so_many_streams(monkeypatch: pytest.MonkeyPatch) -> N
     assert engine.closed
     with pytest.raises(LocalProtocolError, match="the engine is closed"):
         engine.open_state(64, 64)
+
+
+def test_a_stream_closed_meanwhile_keeps_its_rows_until_its_jobs_are_done() -> None:
+    engine = CpuTorchEngine(find_bundle("n64"), states=1)
+    state = engine.open_state(64, 64)
+
+    class Closing(Planes):
+        """Closes the stream while it is looked at, as another thread might."""
+
+        @property
+        def width(self) -> int:
+            engine.close_state(state)
+            with pytest.raises(Overloaded):
+                engine.open_state(64, 64)  # the job before this one may be running
+            return 64
+
+    still = noise(64, 64)
+    jobs = [EncodeJob(state, planes, 30) for planes in (still, Closing(still.y, still.u, still.v))]
+    with pytest.raises(LocalProtocolError, match="was not opened"):
+        engine.encode(jobs)
+    engine.open_state(64, 64)
+    with pytest.raises(Overloaded):  # they were given back once
+        engine.open_state(64, 64)
+    engine.close()
 
 
 def test_all_batches_may_be_made_ready_at_once() -> None:

@@ -21,9 +21,10 @@ import pytest
 import yaml
 
 import rtcodec
-from rtcodec_server.config import ServerConfig, WebhookConfig
+from rtcodec_server.config import ServerConfig
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.settings import read_settings
+from rtcodec_server.webhook_config import WebhookConfig
 from support.relay import MovingTrack, RelayClient, relay, until
 from support.webhook import SECRET
 

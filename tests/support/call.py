@@ -108,7 +108,7 @@ class Call:
             HEIGHT,
             description=Description(0, Geometry(WIDTH, HEIGHT)),
         )
-        self._decoder = FrameDecoder(engine, tables, engine.bundle.scale_net, WIDTH, HEIGHT)
+        self._decoder = FrameDecoder(engine, engine.bundle, WIDTH, HEIGHT)
         self._packetizer = Packetizer()
         self._depacketizer = Depacketizer()
         self.buffer: JitterBuffer[Payload] = JitterBuffer(config)

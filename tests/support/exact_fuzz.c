@@ -9,26 +9,7 @@
 #include "../../rtcodec/exact/_decode.c"
 #include "../../rtcodec/exact/_encode.c"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-static uint64_t seed;
-
-static uint32_t draw(uint32_t below)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 32) * below >> 32);
-}
-
-static void *block(size_t size) /* exact: malloc(0) gives no byte at all */
-{
-    void *memory = malloc(size);
-    if (!memory)
-        abort();
-    return memory;
-}
+#include "fuzz.h"
 
 static void fill_fit(rtc_exact_fit *fit)
 {
@@ -66,9 +47,8 @@ static void fill_samples(const rtc_exact_tile *tile, uint16_t *samples, size_t c
 int main(int argc, char **argv)
 {
     uint32_t decoded = 0, refused = 0;
-    if (argc != 3)
-        return 2;
-    seed = strtoull(argv[1], 0, 10) * 2 + 1;
+    check(argc == 3, "usage: exact_fuzz SEED ROUNDS");
+    begin_drawing(argv[1]);
     rtc_exact_state *state = block(rtc_exact_state_bytes());
     for (uint32_t round = (uint32_t)atoi(argv[2]); round--;) {
         rtc_exact_tile *tile = block(sizeof *tile);
@@ -88,11 +68,10 @@ int main(int argc, char **argv)
         }
         rtc_exact_begin(state);
         for (uint32_t step = 0; step <= LEVELS; step++)
-            if (rtc_exact_decode(tile, state, payload[step], size[step], twin, tile->width))
-                return 1;
+            check(!rtc_exact_decode(tile, state, payload[step], size[step], twin, tile->width),
+                  "what was coded is refused");
         for (size_t k = 0; k < count; k++)
-            if (samples[k] != twin[k])
-                return 1;
+            check(samples[k] == twin[k], "a sample came back as another");
         const uint32_t damaged = draw(LEVELS + 1);
         if (size[damaged])
             payload[damaged][draw(size[damaged])] ^= (uint8_t)(1 + draw(255));
@@ -106,8 +85,7 @@ int main(int argc, char **argv)
             free(payload[step]);
         }
         for (size_t k = 0; k < count; k++)
-            if (twin[k] > tile->high)
-                return 1;
+            check(twin[k] <= tile->high, "a sample is too large");
         free(buffer), free(items), free(twin), free(samples), free(tile);
     }
     free(state);

@@ -13,34 +13,7 @@
 #include "../../rtcodec/entropy/_tiles.c"
 #include "../../rtcodec/entropy/_scale_net.c"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-static uint64_t seed;
-
-static uint32_t draw(uint32_t below)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 32) * below >> 32);
-}
-
-static void *block(size_t size) /* exact: malloc(0) gives no byte at all */
-{
-    void *memory = malloc(size);
-    if (!memory)
-        abort();
-    return memory;
-}
-
-static void check(int good, const char *what)
-{
-    if (!good) {
-        fprintf(stderr, "%s\n", what);
-        exit(1);
-    }
-}
+#include "fuzz.h"
 
 /* A random cumulative table of *size* symbols in *columns* numbers. */
 static void fill_table(uint16_t *cdf, uint32_t size, uint32_t columns)
@@ -224,9 +197,7 @@ int main(int argc, char **argv)
 {
     uint32_t counts[2] = {0, 0};
     check(argc == 3, "usage: rans_fuzz SEED ROUNDS");
-    seed = strtoull(argv[1], NULL, 10) * 2 + 1;
-    for (int k = 0; k < 20; k++)
-        draw(2);
+    begin_drawing(argv[1]);
     for (long rounds = strtol(argv[2], NULL, 10); rounds > 0; rounds--) {
         rtc_tables *tables = make_tables(1 + draw(6), 0);
         for (uint32_t k = 0; k < 12; k++)

@@ -25,3 +25,25 @@ def sanitized(source: Path, output: Path, *flags: str) -> Path:
         check=True,
     )
     return output
+
+
+def fuzz(name: str, folder: Path, *flags: str, rounds: int) -> list[int]:
+    """
+    Compile a fuzzing program and run it; fail if it accesses what it must not.
+
+    Args:
+        name: Of a C file beside this one.
+        folder: For the program.
+        flags: Of the compiler, or more C files.
+        rounds: How long it runs.
+
+    Returns:
+        The numbers that it prints, in order.
+    """
+    source = Path(__file__).with_name(name)
+    program = sanitized(source, folder / source.stem, *flags)
+    done = subprocess.run(
+        [program, "1", str(rounds)], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split() if word.isdigit()]

@@ -1,12 +1,15 @@
-"""A short stream as a relay would send it, from the stand-in engine."""
+"""Short streams: of any engine, and as a relay would send one of the stand-in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtcodec.bitstream.packet import Description, Geometry, Packet, write_packet
 from rtcodec.bitstream.sequence import model_tag
-from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.bundle import Bundle
+from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
+from rtcodec.engine.api import Engine
 from rtcodec.engine.null import NullEngine
 from rtcodec.types import LayerId, Planes
 from support.pictures import picture
@@ -41,3 +44,28 @@ def coded_frames(
         frames.append(CodedFrame(packets, coded.output.reconstruction))
     encoder.close()
     return frames
+
+
+def coded_stream(
+    engine: Engine,
+    bundle: Bundle,
+    frames: Sequence[Planes],
+    *,
+    slices: int = 1,
+    neural: bool = False,
+) -> list[EncodedFrame]:
+    """Encode a key frame, and frames that follow from it, all of one size."""
+    packer = FramePacker(
+        bundle.entropy_tables,
+        Slicing(slices=slices, dispersed=slices > 1),
+        delta_tables=bundle.delta_tables,
+        spatial_tables=bundle.spatial_tables,
+    )
+    size = frames[0].width, frames[0].height
+    encoder = FrameEncoder(engine, packer, *size, references=NewestReference(), neural=neural)
+    coded = [
+        encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
+        for t, planes in enumerate(frames)
+    ]
+    encoder.close()
+    return coded

@@ -140,7 +140,7 @@ def test_the_bitstream_is_kept_as_it_came(tmp_path: Path, engine: NullEngine) ->
         units = list(reader)
     assert (reader.sequence.width, reader.sequence.height) == SIZE
     assert [unit.pts for unit in units] == [0, 3600, 7200, 10800]
-    decoder = FrameDecoder(engine, engine.bundle.entropy_tables, engine.bundle.scale_net, *SIZE)
+    decoder = FrameDecoder(engine, engine.bundle, *SIZE)
     for unit, frame in zip(units, frames, strict=True):
         assert unit.packets == frame.packets
         assert same_picture(decoder.decode(unit.packets).planes, frame.planes)

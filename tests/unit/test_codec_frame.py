@@ -30,7 +30,7 @@ def encoder(slicing: Slicing, width: int = WIDTH, height: int = HEIGHT) -> Frame
 
 
 def decoder(width: int = WIDTH, height: int = HEIGHT, references: int = 0) -> FrameDecoder:
-    return FrameDecoder(NullEngine(), TABLES, NET, width, height, references=references)
+    return FrameDecoder(NullEngine(), MODEL, width, height, references=references)
 
 
 def encoded(slicing: Slicing, *, qp: int = 20) -> EncodedFrame:

@@ -100,7 +100,11 @@ def test_npy_holds_rgb_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("x.dcm", "DICOM output is not there yet"), ("x.avi", "unknown kind"), ("x", "unknown kind")],
+    [
+        ("x.dcm", "only exact pictures become DICOM"),
+        ("x.avi", "unknown kind"),
+        ("x", "unknown kind"),
+    ],
 )
 def test_other_kinds_of_output_are_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -7,9 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec.engine.blocks import fill_blocks, planes_of
-from rtcodec.entropy import build
 from rtcodec.entropy.contexts import KINDS, LEVELS, READ_FROM
-from rtcodec.motion import layout, native, smoothing
+from rtcodec.motion import layout, smoothing
 from rtcodec.motion import transform as plain
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import LEAST, Latents, quantise, transform
@@ -38,6 +37,7 @@ from rtcodec.motion.vectors import (
     vectors_of,
 )
 from rtcodec.types import Planes
+from support.portable import portable_motion
 
 ROWS, COLUMNS = 8, 12
 CALM_STEP = 8.0
@@ -447,9 +447,7 @@ def test_missing_tiles_move_with_their_neighbours() -> None:
     assert np.array_equal(symbols, untouched)
 
 
-def test_every_build_finds_and_codes_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_build_finds_and_codes_the_same(tmp_path: Path) -> None:
     before = np.clip(waves(0, 0) + noise(3) // 16 - 8.0, 0, 255).astype(np.uint8)
     now = np.clip(waves(5, 2.25) + noise(4) // 16 - 8.0, 0, 255).astype(np.uint8)
 
@@ -476,16 +474,9 @@ def test_every_build_finds_and_codes_the_same(
         return [vectors, intra, latents.at, latents.values, latents.split, prediction, tiles, z]
 
     here = coded()
-    portable = tmp_path / "portable.so"
-    flags = ["-O1", "-DRTC_PORTABLE"]
-    build.compile_coder(portable, build.inherited_environment(), flags, build.MOTION_SOURCES)
-    monkeypatch.setattr(native, "MOTION_LIBRARY", portable)
-    native.library.cache_clear()
-    try:
+    with portable_motion(tmp_path):
         for one, other in zip(here, coded(), strict=True):
             assert np.array_equal(one, other)
-    finally:
-        native.library.cache_clear()
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtcodec.entropy import build
 from rtcodec.errors import ConfigError
 from rtcodec.motion import native
 from rtcodec.motion.native import Fine, Reference
@@ -30,6 +29,7 @@ from rtcodec.motion.refinement import (
     Refinement,
 )
 from rtcodec.motion.steps import step_table
+from support.portable import portable_motion
 
 ROWS, COLUMNS = 4, 8
 QPS = (0, 1, 22, 40, 63)
@@ -147,21 +147,13 @@ def test_each_qp_takes_the_nearest_weights() -> None:
     assert SETS == 9
 
 
-def test_every_build_refines_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_build_refines_the_same(tmp_path: Path) -> None:
     planes = textures(6, 60.0)
     how = Refinement(*random_weights(7), 20)
     here = [how(picture_of(planes), at(qp)) for qp in QPS]
-    portable = tmp_path / "portable.so"
-    build.compile_coder(
-        portable, build.inherited_environment(), ["-O1", "-DRTC_PORTABLE"], build.MOTION_SOURCES
-    )
-    monkeypatch.setattr(native, "MOTION_LIBRARY", portable)
-    native.library.cache_clear()
-    try:
+    with portable_motion(tmp_path):
         for qp, expected in zip(QPS, here, strict=True):
             assert np.array_equal(how(picture_of(planes), at(qp)), expected)
-    finally:
-        native.library.cache_clear()
 
 
 def test_weights_of_another_kind_are_refused() -> None:

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec.engine.blocks import fill_blocks, planes_of
-from rtcodec.entropy import build
 from rtcodec.entropy.contexts import KINDS, LEVELS
 from rtcodec.motion import native, spatial, within
 from rtcodec.motion.latents import LEAST
 from rtcodec.motion.native import BLOCK_SAMPLES, FINE
 from rtcodec.motion.spatial import ACROSS, DOWN, GREY, MEAN, MODES, PLANAR, mode_order, rank_of
 from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
+from support.portable import portable_motion
 
 ROWS, COLUMNS = 4, 8
 SYMBOLS = BLOCK_SAMPLES + CHANNELS
@@ -278,9 +278,7 @@ def modes_of(symbols: NDArray[np.int16]) -> list[int]:
 
 
 @pytest.mark.parametrize("across_tiles", [False, True])
-def test_every_build_chooses_and_paints_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, across_tiles: bool
-) -> None:
+def test_every_build_chooses_and_paints_the_same(tmp_path: Path, across_tiles: bool) -> None:
     def coded() -> list[NDArray[np.generic]]:
         blocks, steps = scene(1), (100, 80)
         choice = within.choose(blocks, steps, thorough=True, across_tiles=across_tiles)
@@ -295,16 +293,9 @@ def test_every_build_chooses_and_paints_the_same(
         ]  # fmt: skip
 
     here = coded()
-    portable = tmp_path / "portable.so"
-    flags = ["-O1", "-DRTC_PORTABLE"]
-    build.compile_coder(portable, build.inherited_environment(), flags, build.MOTION_SOURCES)
-    monkeypatch.setattr(native, "MOTION_LIBRARY", portable)
-    native.library.cache_clear()
-    try:
+    with portable_motion(tmp_path):
         for one, other in zip(here, coded(), strict=True):
             assert np.array_equal(one, other)
-    finally:
-        native.library.cache_clear()
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:

@@ -15,14 +15,9 @@ from rtcodec.errors import ConfigError
 from rtcodec.session.ladder import RungSpec, read_rung
 from rtcodec.session.lobby import Limits
 from rtcodec_server.admission_config import AdmissionConfig
-from rtcodec_server.config import (
-    ForwardConfig,
-    LegacyConfig,
-    PublisherLimits,
-    RequestLimits,
-    ServerConfig,
-    WebhookConfig,
-)
+from rtcodec_server.client_limits import PublisherLimits, RequestLimits
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.edge_config import ForwardConfig, LegacyConfig
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.serve_command import add_arguments, settings
 from rtcodec_server.settings import (
@@ -32,6 +27,7 @@ from rtcodec_server.settings import (
     read_settings,
     take_settings,
 )
+from rtcodec_server.webhook_config import WebhookConfig
 from rtcodec_server.workers.limits import ProcessLimits
 
 TABLES = ("limits", "requests", "publisher", "webhook", "legacy", "processes", "admission")

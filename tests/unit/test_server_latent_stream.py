@@ -11,7 +11,7 @@ from rtcodec.packet.feedback import FrameReport, read_report
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.stats import StreamStats
 from rtcodec.webrtc import LatentFrame, LatentSender, OutgoingFrame, monotonic_us
-from rtcodec_server.config import LegacyConfig
+from rtcodec_server.edge_config import LegacyConfig
 from rtcodec_server.latent_pictures import LatentPictures
 from rtcodec_server.latent_stream import LatentStream
 from rtcodec_server.legacy import LegacyAudience

@@ -6,7 +6,7 @@ import pytest
 
 from rtcodec.webrtc.sdp import Media, read_sdp
 from rtcodec.webrtc.video_sender import VideoSender
-from rtcodec_server.config import ORDINARY_CODECS, LegacyConfig
+from rtcodec_server.edge_config import ORDINARY_CODECS, LegacyConfig
 from rtcodec_server.legacy import LegacyAudience, Timeline
 from rtcodec_server.video_format import can_decode, choose_codec
 

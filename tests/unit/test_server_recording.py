@@ -228,7 +228,7 @@ async def test_what_is_written_plays_at_every_byte_where_it_may_be_cut(tmp_path:
     ends = [0, *unit_ends(data)]
     assert ends[-1] == size_open  # all but the end mark was there before the end
     bundle = ENGINE.bundle
-    decoder = FrameDecoder(ENGINE, bundle.entropy_tables, bundle.scale_net, 64, 48)
+    decoder = FrameDecoder(ENGINE, bundle, 64, 48)
     for cut in range(ends[1], len(data)):
         part = read_recording(data[:cut])
         n_whole = sum(end <= cut for end in ends[1:])

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rtcodec_server.config import WebhookConfig
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.webhook import WebhookSender, is_signed, pause_s, sign
+from rtcodec_server.webhook_config import WebhookConfig
 from support.relay import until
 from support.webhook import SECRET, receiver
 

@@ -136,7 +136,7 @@ def test_lines_that_are_no_samples_are_left_out() -> None:
 
 
 def test_a_report_is_read_as_it_was_written_and_nothing_else_is() -> None:
-    report = WorkerReport({"a": True, "b": False}, 3, 17, 0.5, 1)
+    report = WorkerReport({"a": True, "b": False}, 3, 17, 0.5)
     written = json.loads(json.dumps(report.write()))
     assert WorkerReport.read(written) == report
     for name, value in (("rooms", ["a", "b"]), ("sessions", "x"), ("at_us", None)):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from rtcodec.errors import ConfigError
+from rtcodec_server.config_check import check
 
 ENGINE_PLACES: Final = ("workers", "process")
 MAX_WORKERS: Final = 64
@@ -34,12 +34,7 @@ class ProcessLimits:
     "See `max_restarts`."
 
     def __post_init__(self) -> None:
-        _check(0 <= self.spares <= 8, f"{self.spares} spare processes are outside 0 to 8")
-        _check(self.hang_s >= 1, f"hung after {self.hang_s:g} s; at least 1")
-        _check(self.max_restarts >= 0, f"at most {self.max_restarts} restarts")
-        _check(self.window_s > 0, f"restarts within {self.window_s:g} s")
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
+        check(0 <= self.spares <= 8, f"{self.spares} spare processes are outside 0 to 8")
+        check(self.hang_s >= 1, f"hung after {self.hang_s:g} s; at least 1")
+        check(self.max_restarts >= 0, f"at most {self.max_restarts} restarts")
+        check(self.window_s > 0, f"restarts within {self.window_s:g} s")

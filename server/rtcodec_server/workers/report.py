@@ -21,9 +21,6 @@ class WorkerReport:
     lag_s: float = 0.0
     "Longest delay of its event loop within the last second."
 
-    engine_restarts: int = 0
-    "Engine processes that it saw die."
-
     def write(self) -> dict[str, Any]:
         """Return it as the fields of a message."""
         return asdict(self)
@@ -45,7 +42,6 @@ class WorkerReport:
                 int(fields["sessions"]),
                 int(fields["at_us"]),
                 float(fields["lag_s"]),
-                int(fields["engine_restarts"]),
             )
         except (KeyError, TypeError, ValueError):
             raise RemoteProtocolError("a worker's report is malformed") from None

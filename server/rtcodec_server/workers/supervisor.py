@@ -18,11 +18,13 @@ from rtcodec.engine.loader import ENGINE_PROCESS
 from rtcodec.errors import ConfigError, EngineError, RemoteProtocolError
 from rtcodec.process import Message
 from rtcodec.stats import StreamStats
-from rtcodec_server.config import RequestLimits, ServerConfig, WebhookConfig
+from rtcodec_server.client_limits import RequestLimits
+from rtcodec_server.config import ServerConfig
 from rtcodec_server.event import RelayEvent
 from rtcodec_server.happening import log_happening
 from rtcodec_server.logs import log_event
 from rtcodec_server.settings import give_settings
+from rtcodec_server.webhook_config import WebhookConfig
 from rtcodec_server.workers.cores import devices, engine_share, worker_share
 from rtcodec_server.workers.directory import Directory
 from rtcodec_server.workers.limits import CALL_PATIENCE

@@ -122,7 +122,6 @@ class WorkerProcess:
                 relay.n_sessions,
                 monotonic_us(),
                 relay.loop_lag_s,
-                sum(engine.restarts for engine in self._engines),
             )
             self._channel.send("report", **report.write())
             if n_reports % FIGURES_EVERY == 0:

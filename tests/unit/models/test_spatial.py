@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,14 @@ def test_a_run_trains_and_resumes(tmp_path: Path, supply: SpatialSupply) -> None
     assert again.step == 1
     for name, value in run.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[name]), name
+
+
+def test_a_run_of_other_frames_is_not_resumed(tmp_path: Path, supply: SpatialSupply) -> None:
+    """Their weights have the same names and shapes."""
+    Run(CONFIG, tmp_path, supply, CPU).save()
+    delta = replace(CONFIG, spatial=False, delta=True)
+    with pytest.raises(InputError, match="of spatial frames, not delta"):
+        Run(delta, tmp_path, supply, CPU)
 
 
 def test_the_command_trains_and_exports(
