@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from pathlib import Path
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from rtcodec.entropy.build import LIBRARY
 from rtcodec.entropy.cdf import QP_COUNT, SCALE_COUNT, SYMBOL_MAX, EntropyTables
+from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.entropy.rans import (
     LANES,
     check_arguments,
@@ -30,7 +30,7 @@ from rtcodec.entropy.rans import (
 )
 from rtcodec.entropy.scale_net import Layer, ScaleNet
 from rtcodec.entropy.tile import Latent, check_plane, check_values, empty_plane
-from rtcodec.errors import ConfigError, Corrupt, LocalProtocolError, Truncated
+from rtcodec.errors import Corrupt, LocalProtocolError, Truncated
 
 LIBRARY_VERSION = 4
 "What rtc_version of a library built from this source returns."
@@ -38,7 +38,7 @@ LIBRARY_VERSION = 4
 _Number = TypeVar("_Number", bound=np.generic)
 _PTR = ctypes.c_void_p
 _U32 = ctypes.c_uint32
-_SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
+_SIGNATURES: Signatures = {
     "rtc_version": (_U32, ()),
     "rtc_tables_size": (ctypes.c_size_t, (_U32,)),
     "rtc_tables_build": (None, (_PTR, _PTR, _U32, _U32, _PTR, _U32, _PTR)),
@@ -96,32 +96,9 @@ class _ScaleNet(ctypes.Structure):
     )
 
 
-def load_library(path: Path) -> ctypes.CDLL:
-    """
-    Load the compiled library and declare its functions.
-
-    Raises:
-        ConfigError: If it is missing, not loadable or of another version.
-    """
-    advice = "run: python -m rtcodec.entropy.build"
-    try:
-        library = ctypes.CDLL(str(path))
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-        version = library.rtc_version()
-    except (OSError, AttributeError) as error:
-        raise ConfigError(
-            f"the compiled entropy coder cannot be loaded ({error}); {advice}"
-        ) from None
-    if version != LIBRARY_VERSION:
-        raise ConfigError(f"the compiled entropy coder is version {version}; {advice}")
-    return library
-
-
 @cache
 def _library() -> ctypes.CDLL:
-    return load_library(LIBRARY)
+    return load_library(LIBRARY, _SIGNATURES, LIBRARY_VERSION)
 
 
 # ---- slices -------------------------------------------------------------------------------

@@ -50,10 +50,12 @@ static const uint16_t FALL[16] = {
     35074, 38032, 40503, 44370, 47236, 49434,
 };
 
-/* The table of a scale before anything was seen. */
-static void first_table(uint32_t scale, table *to)
+/* A table before anything was seen; that of a scale is number `first_of` it. */
+INLINE uint32_t first_of(uint32_t scale) { return scale < 12 ? scale : 12 + (scale & 3); }
+
+static void first_table(uint32_t number, table *to)
 {
-    const uint64_t fall = FALL[scale < 12 ? scale : 12 + (scale & 3)];
+    const uint64_t fall = FALL[number];
     uint64_t share[SYMBOLS] = {0}, sum = 0, left = 1u << 24, start = 0;
     for (uint32_t step = 0, tail = 0; step < BEYOND; step++) {
         if (step <= LINEAR) {
@@ -124,8 +126,11 @@ INLINE uint32_t tail_step(uint32_t n_bits) { return LINEAR - 1 + (1u << n_bits);
 
 static inline void begin_model(rtc_exact_state *state)
 {
+    table first[sizeof FALL / sizeof *FALL];
+    for (uint32_t number = 0; number < sizeof FALL / sizeof *FALL; number++)
+        first_table(number, first + number);
     for (uint32_t scale = 0; scale < SCALES; scale++) {
-        first_table(scale, state->by_scale + scale);
+        state->by_scale[scale] = first[first_of(scale)];
         if (scale % 2)
             for (uint32_t sight = 0; sight < SIGHTS; sight++)
                 state->by_sight[scale / 2 * SIGHTS + sight] = state->by_scale[scale];

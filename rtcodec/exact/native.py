@@ -24,7 +24,8 @@ from rtcodec.bitstream.exact_format import (
     TileModel,
 )
 from rtcodec.entropy.build import EXACT_LIBRARY
-from rtcodec.errors import ConfigError, Corrupt
+from rtcodec.entropy.library import Signatures, load_library
+from rtcodec.errors import Corrupt
 from rtcodec.exact.layout import LEVELS, TILE_MAX
 
 LIBRARY_VERSION: Final = 1
@@ -36,6 +37,13 @@ Samples = NDArray[np.uint16]
 _NO_PAD: Final = 0xFFFFFFFF
 _ITEMS: Final = 5  # of one sample, in _encode.c
 _PTR, _U32 = ctypes.c_void_p, ctypes.c_uint32
+_SIGNATURES: Final[Signatures] = {
+    "rtc_exact_version": (_U32, ()),
+    "rtc_exact_state_bytes": (_U32, ()),
+    "rtc_exact_begin": (None, (_PTR,)),
+    "rtc_exact_decode": (ctypes.c_int32, (_PTR, _PTR, _PTR, _U32, _PTR, _U32)),
+    "rtc_exact_encode": (_U32, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR, _U32)),
+}
 _FAULTS: Final = {
     1: "payload ends too early",
     2: "state is too small",
@@ -71,23 +79,9 @@ def library() -> ctypes.CDLL:
     Load the compiled library.
 
     Raises:
-        ConfigError: If it was not built, or from another source.
+        ConfigError: As `load_library`.
     """
-    try:
-        library = ctypes.CDLL(str(EXACT_LIBRARY))
-    except OSError as error:
-        raise ConfigError(
-            f"{EXACT_LIBRARY.name} is missing: python -m rtcodec.entropy.build ({error})"
-        ) from None
-    library.rtc_exact_begin.argtypes = (_PTR,)
-    library.rtc_exact_begin.restype = None
-    library.rtc_exact_decode.argtypes = (_PTR, _PTR, _PTR, _U32, _PTR, _U32)
-    library.rtc_exact_decode.restype = ctypes.c_int32
-    library.rtc_exact_encode.argtypes = (_PTR, _PTR, _PTR, _U32, _PTR, _PTR, _U32)
-    library.rtc_exact_encode.restype = _U32
-    if library.rtc_exact_version() != LIBRARY_VERSION:
-        raise ConfigError(f"{EXACT_LIBRARY.name} is of another version: build it again")
-    return library
+    return load_library(EXACT_LIBRARY, _SIGNATURES, LIBRARY_VERSION)
 
 
 class TileCoder:
@@ -108,7 +102,7 @@ class TileCoder:
         for row, fits in zip(self._tile.fit, model.fits, strict=True):
             for place, fit in zip(row, fits, strict=True):
                 _fill(place, fit)
-        self._exact = model.max_error == 0
+        self._at = ctypes.addressof(self._tile), _address(self._state)
         self._left = 0
         self._items = np.empty(0, np.uint32)
         self._buffer = np.empty(0, np.uint8)
@@ -119,7 +113,7 @@ class TileCoder:
             raise ValueError(f"a tile of {width}x{height}")
         self._tile.width, self._tile.height = width, height
         self._left = LEVELS + 1
-        self._library.rtc_exact_begin(_address(self._state))
+        self._library.rtc_exact_begin(self._at[1])
 
     def decode(self, payload: bytes, samples: Samples) -> None:
         """
@@ -130,8 +124,8 @@ class TileCoder:
         """
         self._take(samples)
         status = self._library.rtc_exact_decode(
-            ctypes.addressof(self._tile), _address(self._state), payload, len(payload),
-            _address(samples), samples.strides[0] // samples.itemsize,
+            *self._at, payload, len(payload), _address(samples),
+            samples.strides[0] // samples.itemsize,
         )  # fmt: skip
         if status:
             self._left = 0
@@ -146,9 +140,8 @@ class TileCoder:
             self._items = np.empty(_ITEMS * samples.size, np.uint32)
             self._buffer = np.empty(4 + 2 * _ITEMS * samples.size, np.uint8)
         size = self._library.rtc_exact_encode(
-            ctypes.addressof(self._tile), _address(self._state), _address(samples),
-            samples.strides[0] // samples.itemsize, _address(self._items), _address(self._buffer),
-            self._buffer.size,
+            *self._at, _address(samples), samples.strides[0] // samples.itemsize,
+            _address(self._items), _address(self._buffer), self._buffer.size,
         )  # fmt: skip
         return self._buffer[self._buffer.size - size :].tobytes()
 
@@ -173,4 +166,5 @@ def _fill(place: _Fit, fit: Fit) -> None:
 
 
 def _address(array: NDArray[np.generic]) -> int:
-    return array.ctypes.data
+    at: int = array.__array_interface__["data"][0]  # a fifth of what array.ctypes takes
+    return at

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.build import MOTION_LIBRARY
-from rtcodec.errors import ConfigError
+from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.types import QP_MAX
 
 LIBRARY_VERSION = 10
@@ -66,7 +66,7 @@ class _Sights(ctypes.Structure):
     _fields_ = (("reference", _PTR), ("planes", _PTR * 4))
 
 
-_SIGNATURES: dict[str, tuple[type[ctypes._SimpleCData[int]] | None, tuple[type, ...]]] = {
+_SIGNATURES: Signatures = {
     "rtc_motion_version": (_U32, ()),
     "rtc_reference_fill": (None, (_PTR, _PTR)),
     "rtc_predict": (None, (_PTR, _PTR, _PTR, _PTR)),
@@ -96,20 +96,9 @@ def library() -> ctypes.CDLL:
     Load the compiled library.
 
     Raises:
-        ConfigError: If it was not built, or from another source.
+        ConfigError: As `load_library`.
     """
-    try:
-        library = ctypes.CDLL(str(MOTION_LIBRARY))
-    except OSError as error:
-        raise ConfigError(
-            f"{MOTION_LIBRARY.name} is missing: python -m rtcodec.entropy.build ({error})"
-        ) from None
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    if library.rtc_motion_version() != LIBRARY_VERSION:
-        raise ConfigError(f"{MOTION_LIBRARY.name} is of another version: build it again")
-    return library
+    return load_library(MOTION_LIBRARY, _SIGNATURES, LIBRARY_VERSION)
 
 
 class Reference:

@@ -1,14 +1,12 @@
 """The compiled library: found, checked, and its scale network exact."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rtcodec.entropy import build, native
+from rtcodec.entropy import native
 from rtcodec.entropy.cdf import example_tables
 from rtcodec.entropy.tile import gather_hyper, gather_tiles
-from rtcodec.errors import ConfigError
 from support.latents import make_hyper_latents, make_scale_net
 
 
@@ -78,34 +76,3 @@ def test_tile_costs_are_sums_of_the_costs_given_and_of_raw_bits() -> None:
     assert native.tile_costs(tables, costs, symbols, indices).tolist() == expected
     with pytest.raises(ValueError, match="are not costs"):
         native.tile_costs(tables, costs[:63], symbols, indices)
-
-
-def test_a_missing_library_says_how_to_build_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"python -m rtcodec\.entropy\.build"):
-        native.load_library(tmp_path / "_rans.so")
-
-
-def test_a_library_without_our_functions_is_refused(tmp_path: Path) -> None:
-    source = tmp_path / "other.c"
-    source.write_text("int other(void) { return 1; }\n")
-    library = compile_files([source])
-    with pytest.raises(ConfigError, match="cannot be loaded"):
-        native.load_library(library)
-
-
-def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
-    for part in build.SOURCES[0].parent.glob("_*.[ch]"):
-        (tmp_path / part.name).write_text(part.read_text())
-    source = tmp_path / "_tables.c"
-    text = source.read_text()
-    now, newer = f"LIBRARY_VERSION {native.LIBRARY_VERSION}\n", "LIBRARY_VERSION 12345\n"
-    assert text.count(now) == 1
-    source.write_text(text.replace(now, newer))
-    with pytest.raises(ConfigError, match="version 12345"):
-        native.load_library(compile_files([tmp_path / part.name for part in build.SOURCES]))
-
-
-def compile_files(sources: list[Path]) -> Path:
-    library = sources[0].with_suffix(build.SUFFIX)
-    build.compile_coder(library, build.inherited_environment(), ["-O0"], sources)
-    return library

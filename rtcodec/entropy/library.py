@@ -1,0 +1,44 @@
+"""
+Load a shared library that `build` compiled, and declare its functions.
+
+Only the `native` modules call what is in it, and they check every argument before they do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rtcodec.errors import ConfigError
+
+Result = type["ctypes._SimpleCData[Any]"] | None
+Signatures = Mapping[str, tuple[Result, tuple[type, ...]]]
+"Name: what a function returns, and the types of its arguments."
+
+
+def load_library(path: Path, signatures: Signatures, version: int) -> ctypes.CDLL:
+    """
+    Load the library at *path*.
+
+    Args:
+        path: Of the shared library.
+        signatures: Of its functions; the first one returns its version.
+        version: That a library built from this source has.
+
+    Raises:
+        ConfigError: If it is missing, not loadable or of another version.
+    """
+    advice = "run: python -m rtcodec.entropy.build"
+    try:
+        library = ctypes.CDLL(str(path))
+        for name, (result, arguments) in signatures.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        found = getattr(library, next(iter(signatures)))()
+    except (OSError, AttributeError) as error:
+        raise ConfigError(f"compiled {path.name} cannot be loaded ({error}); {advice}") from None
+    if found != version:
+        raise ConfigError(f"compiled {path.name} is version {found}, not {version}; {advice}")
+    return library
