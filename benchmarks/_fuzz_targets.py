@@ -46,7 +46,7 @@ from aiortc.rtp import (
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 from av import VideoFrame
 
-from benchmarks import _mutate
+from benchmarks import _fuzz_pictures, _mutate
 from benchmarks._web_decoder import MISSING, WebDecoder
 from rtcodec.bitstream import RtcReader, read_packet, write_packet
 from rtcodec.bitstream.packet import Packet
@@ -62,7 +62,13 @@ from rtcodec.conformance.spatial import (
     whole_header,
 )
 from rtcodec.engine.null import NullEngine, null_bundle
-from rtcodec.errors import BitstreamError, ConfigError, RemoteProtocolError, RtcodecError
+from rtcodec.errors import (
+    BitstreamError,
+    ConfigError,
+    InputError,
+    RemoteProtocolError,
+    RtcodecError,
+)
 from rtcodec.packet.depacketizer import Depacketizer
 from rtcodec.packet.feedback import FrameReport, read_report, write_report
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterBuffer
@@ -587,7 +593,20 @@ TARGETS: tuple[Target, ...] = (
            lambda data: reason_of(_text(data)), (), _mutate.mutate_document),
     Target("metrics", "a relay's metrics, as the load test reads them", lambda: _METRICS,
            lambda data: read_metrics(_text(data)), (RtcodecError,), _mutate.mutate_text),
+    Target("exact", ".rtc files of exact pictures, decoded", _fuzz_pictures.exact_files,
+           _fuzz_pictures.run_exact, (BitstreamError, InputError), _fuzz_pictures.mutate_exact),
 )  # fmt: skip
+if _fuzz_pictures.HAS_DICOM:
+    TARGETS += (
+        Target(
+            "dicom",
+            "DICOM files, decoded",
+            _fuzz_pictures.dicom_files,
+            _fuzz_pictures.run_dicom,
+            (InputError, ConfigError),
+            _fuzz_pictures.mutate_dicom,
+        ),
+    )
 if MISSING is None:
     TARGETS += (
         Target(

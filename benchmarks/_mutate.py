@@ -17,7 +17,7 @@ from typing import Any, Final
 MAX_BYTES: Final = 1 << 17
 "A case does not grow beyond this: every parser is given less."
 
-_EDGES: Final = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+EDGES: Final = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 _WORDS: Final = (
     "", "-1", "0", "1e999", "99999999999999999999", "x", "*/*", "\u00e9", "\u2028", "\x00", "%s",
     "[" * 3000,
@@ -49,7 +49,7 @@ def mutate_bytes(sample: bytes, others: Sequence[bytes], rng: random.Random) -> 
             data[at:at] = data[at : at + rng.randrange(1, 65)]
         elif what == 6:  # a number: the places where sizes and counts may be
             size = rng.choice((1, 2, 4))
-            data[at : at + size] = (rng.choice(_EDGES) & ((1 << 8 * size) - 1)).to_bytes(size)
+            data[at : at + size] = (rng.choice(EDGES) & ((1 << 8 * size) - 1)).to_bytes(size)
         elif what == 7:
             data += rng.randbytes(rng.choice((1, 4, 64, 2000)))
         else:
@@ -78,7 +78,7 @@ def mutate_text(sample: bytes, others: Sequence[bytes], rng: random.Random) -> b
             parts[rng.randrange(len(parts))] = rng.choice(_WORDS)
             lines[at] = "".join(parts)
         elif what == 4:
-            lines[at] = re.sub(r"\d+", lambda _: str(rng.choice(_EDGES)), lines[at])
+            lines[at] = re.sub(r"\d+", lambda _: str(rng.choice(EDGES)), lines[at])
         elif what == 5:
             other = rng.randrange(len(lines))
             lines[at], lines[other] = lines[other], lines[at]

@@ -83,10 +83,10 @@ def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
     with tidy_on_terminate():
         try:
             with times.stage("decode and prove"):
-                header, frames, size_bytes = _decode_frames(file)
+                header, frames, size_bytes = decode_frames(file)
         except BitstreamError as error:
             raise type(error)(f"{args.input}: {error.message}", offset=error.offset) from None
-        picture = Picture(frames, header.bits, header.signed, _read_notes(header))
+        picture = Picture(frames, header.bits, header.signed, read_notes(header))
         with times.stage("write"), atomic_file(args.output) as partial:
             _write_picture(partial, args.output, picture, header, size_bytes)
     claim = _claim(header)
@@ -139,7 +139,14 @@ def read_picture(path: Path, *, keep_identity: bool, allow_burned_in: bool) -> P
     raise InputError(f"{path}: exact are DICOM (.dcm), NumPy, PNG and TIFF files only")
 
 
-def _decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
+def decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
+    """
+    Return the header, all frames, proven, and how many bytes they took.
+
+    Raises:
+        BitstreamError: If *file* is damaged, or a frame is not what was encoded.
+        InputError: If it is too large.
+    """
     reader = ExactReader(file)
     header = reader.header
     check_size(header.frames, header.height, header.width, len(header.components))
@@ -194,7 +201,8 @@ def _note(picture: Picture, max_error: int) -> bytes:
     return zlib.compress(data, 9)
 
 
-def _read_notes(header: ExactFormat) -> dict[str, Any]:
+def read_notes(header: ExactFormat) -> dict[str, Any]:
+    """Return what belongs to a picture beside its samples; nothing, if that is damaged."""
     inflater = zlib.decompressobj()
     try:
         notes = json.loads(inflater.decompress(header.notes, NOTES_MAX_BYTES))

@@ -5,27 +5,30 @@ Sizes are checked against limits and against what is there before anything is de
 pydicom are not passed on: they may quote what a file says of a patient.
 """
 
+import io
 import logging
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.dicom import codecs
 from rtcodec.dicom.picture import Picture, check_size
-from rtcodec.dicom.tags import DISPLAY, OFTEN_BURNED_IN, SAMPLES
+from rtcodec.dicom.privacy import NewUids, check_burned_in, kept_tags, uids_of
 from rtcodec.errors import ConfigError, InputError
 
 INFLATED_MAX_BYTES: Final = 1 << 30
 "Of a data set that is stored deflated."
 
 
-def read_dicom(path: Path, *, keep_identity: bool, allow_burned_in: bool) -> Picture:
+def read_dicom(
+    path: Path, *, keep_identity: bool, allow_burned_in: bool, uids: NewUids | None = None
+) -> Picture:
     """
     Read a DICOM file.
 
@@ -33,30 +36,75 @@ def read_dicom(path: Path, *, keep_identity: bool, allow_burned_in: bool) -> Pic
         path: Of the file.
         keep_identity: Whether everything goes along, not only what is needed to show it.
         allow_burned_in: Whether pictures that may have a name in their samples are taken.
+        uids: Gives out new identifiers, the same ones for the files of a study; default: its own.
 
     Raises:
         InputError: If it is none, damaged, too large, without samples of 8 to 16 bits, or refused.
         ConfigError: If pydicom or what decodes its samples is not installed.
     """
+    try:
+        with path.open("rb") as file:
+            return _guarded(file, keep_identity, allow_burned_in, uids or NewUids())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def parse_dicom(
+    data: bytes, *, keep_identity: bool, allow_burned_in: bool, uids: NewUids | None = None
+) -> Picture:
+    """
+    Return the picture of a DICOM file that is in memory.
+
+    Args:
+        data: The whole file.
+        keep_identity: As `read_dicom`, like the others.
+        allow_burned_in: See there.
+        uids: See there.
+
+    Raises:
+        InputError: As `read_dicom`, but names no file.
+        ConfigError: As `read_dicom`.
+    """
+    return _guarded(io.BytesIO(data), keep_identity, allow_burned_in, uids or NewUids())
+
+
+class BoundedFile:
+    """A file that is never asked for more than it has: lengths in it may claim gigabytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._file.tell())
+        return self._file.read(left if size < 0 else min(size, left))
+
+
+def _guarded(file: BinaryIO, keep_identity: bool, allow_burned_in: bool, uids: NewUids) -> Picture:
     pydicom = _pydicom()
     try:
         with _silenced():
-            return _read(pydicom, path, keep_identity, allow_burned_in)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (ConfigError, OSError, MemoryError):
+            return _read(pydicom, BoundedFile(file), keep_identity, allow_burned_in, uids)
+    except (InputError, ConfigError, MemoryError):
         raise
     except Exception as error:  # pydicom raises what its depths raise
-        raise InputError(f"{path}: not DICOM that can be read ({type(error).__name__})") from None
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; pydicom's own have no number
+        raise InputError(f"not DICOM that can be read ({type(error).__name__})") from None
 
 
-def _read(pydicom: Any, path: Path, keep_identity: bool, allow_burned_in: bool) -> Picture:
-    _check_inflated(pydicom, path)
-    dataset = pydicom.dcmread(path, force=True)
+def _read(
+    pydicom: Any, file: BoundedFile, keep_identity: bool, allow_burned_in: bool, uids: NewUids
+) -> Picture:
+    _check_inflated(pydicom, file)
+    file.seek(0)
+    dataset = pydicom.dcmread(file, force=True)
     if "PixelData" not in dataset:
         raise InputError("has no samples of integers" if len(dataset) else "not DICOM")
     if not keep_identity and not allow_burned_in:
-        _check_burned_in(dataset)
+        check_burned_in(dataset)
     rows, columns, components = (
         _number(dataset, name, 0, 65535) for name in ("Rows", "Columns", "SamplesPerPixel")
     )
@@ -80,38 +128,29 @@ def _read(pydicom: Any, path: Path, keep_identity: bool, allow_burned_in: bool) 
         "kind": "dicom",
         "identity": keep_identity,
         "photometric": decoded.photometric,
-        "tags": _kept_tags(dataset, keep_identity),
-        "uids": _uids(pydicom, dataset, keep_identity),
+        "tags": kept_tags(dataset, syntax, keep_identity=keep_identity),
+        "uids": uids_of(dataset, uids, keep_identity=keep_identity),
     }
     return Picture(frames, bits, signed, notes)
 
 
-def _check_inflated(pydicom: Any, path: Path) -> None:
+def _check_inflated(pydicom: Any, file: BoundedFile) -> None:
     """Refuse a deflated data set that would fill memory; pydicom inflates without a limit."""
-    with path.open("rb") as file:
-        if not file.read(132).endswith(b"DICM"):
-            return
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
-            return
-        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        left = INFLATED_MAX_BYTES
-        while not inflater.eof and (part := file.read(1 << 16)):
-            while part and not inflater.eof:
-                left -= len(inflater.decompress(part, 1 << 20))
-                part = inflater.unconsumed_tail
-                if left < 0:
-                    raise InputError(f"inflates to more than {INFLATED_MAX_BYTES} bytes")
-
-
-def _check_burned_in(dataset: Any) -> None:
-    said = str(dataset.get("BurnedInAnnotation", "")).strip().upper()
-    modality = str(dataset.get("Modality", "")).strip().upper()
-    if said == "YES" or (said != "NO" and modality in OFTEN_BURNED_IN):
-        raise InputError(
-            "may have a name burnt into its samples; --allow-burned-in takes it all the same"
-        )
+    if not file.read(132).endswith(b"DICM"):
+        return
+    read = pydicom.filereader.read_dataset  # as pydicom does, to begin where it will
+    meta = read(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return
+    read(file, True, True, stop_when=lambda tag, *_: tag.group != 0)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    left = INFLATED_MAX_BYTES
+    while not inflater.eof and (part := file.read(1 << 16)):
+        while part and not inflater.eof:
+            left -= len(inflater.decompress(part, 1 << 20))
+            part = inflater.unconsumed_tail
+            if left < 0:
+                raise InputError(f"inflates to more than {INFLATED_MAX_BYTES} bytes")
 
 
 def _number(dataset: Any, name: str, least: int, most: int, default: int | None = None) -> int:
@@ -145,33 +184,6 @@ def _integers(frame: NDArray[Any], signed: bool) -> NDArray[np.integer]:
 def _holds(frame: NDArray[np.integer], bits: int, signed: bool) -> bool:
     least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     return least <= int(frame.min()) and int(frame.max()) <= most
-
-
-def _kept_tags(dataset: Any, keep_identity: bool) -> dict[str, Any]:
-    """Return what goes along, in DICOM's JSON model (PS3.18 F)."""
-    import pydicom
-
-    def strip(part: Any) -> Any:
-        kept = pydicom.Dataset()
-        for element in part:
-            keyword = element.keyword
-            if keyword in SAMPLES or not (keep_identity or keyword in DISPLAY):
-                continue
-            if element.VR == "SQ":
-                kept.add_new(element.tag, "SQ", [strip(item) for item in element.value])
-            else:
-                kept.add(element)
-        return kept
-
-    return dict(strip(dataset).to_json_dict())
-
-
-def _uids(pydicom: Any, dataset: Any, keep_identity: bool) -> dict[str, str]:
-    """Return the identifiers of the picture; new ones where it is to have no identity."""
-    names = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-    own = {name: str(dataset.get(name) or pydicom.uid.generate_uid()) for name in names}
-    new = {name: str(pydicom.uid.generate_uid()) for name in names}
-    return own if keep_identity else new
 
 
 @contextmanager

@@ -23,6 +23,9 @@ DISPLAY: Final = frozenset({
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
     "FrameTime", "FrameTimeVector", "FrameIncrementPointer", "CineRate",
     "RecommendedDisplayFrameRate", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelMeasuresSequence",
+    "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 })  # fmt: skip
 "Keywords that are kept, in sequences too."
@@ -35,3 +38,25 @@ SAMPLES: Final = frozenset({
 
 OFTEN_BURNED_IN: Final = frozenset({"US", "SC", "OT", "XC", "ES", "GM", "SM", "OP", "IVUS"})
 "Modalities whose pictures often have a name in their samples, unless the file says they do not."
+
+OFTEN_BURNED_IN_CLASSES: Final = (
+    "1.2.840.10008.5.1.4.1.1.7",  # secondary capture: screens of whatever modality
+    "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.6.",  # ultrasound
+)  # fmt: skip
+"SOP classes of which the same holds, by how they begin."
+
+TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT"})
+"Value representations that may be any words."
+
+LOSSY_METHODS: Final = {
+    "1.2.840.10008.1.2.4.50": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.51": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1",
+    "1.2.840.10008.1.2.4.91": "ISO_15444_1",
+    "1.2.840.10008.1.2.4.203": "ISO_15444_15",
+    "1.2.840.10008.1.2.4.112": "ISO_18181_1",
+}
+"Transfer syntaxes that may lose something, and the method (0028,2114)."
+
+MAYBE_LOSSY: Final = frozenset(LOSSY_METHODS) - {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
+"Those of which a file may say that it lost nothing."

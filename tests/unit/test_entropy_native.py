@@ -1,6 +1,5 @@
 """The compiled library: found, checked, and its scale network exact."""
 
-
 import numpy as np
 import pytest
 
