@@ -80,6 +80,9 @@ COMMANDS: dict[str, Entry] = {
         "rtcodec_client.loadtest_command", "many synthetic peers at a relay, measured and judged"
     ),
     "encode": Entry("rtcodec.codec.encode_command", "compress a video or an image to .rtc"),
+    "receive": Entry(
+        "rtcodec_server.receive_command", "take what DICOM nodes send and keep it exactly"
+    ),
     "decode": Entry("rtcodec.codec.decode_command", "turn a .rtc back into video or images"),
     "inspect": Entry(
         "rtcodec.bitstream.inspect_command", "show every field of a .rtc with its offset"
@@ -108,6 +111,7 @@ _EXTRA_OF = {
     "openvino": "cpu",
     "onnxruntime": "cpu",
     "pydicom": "medical",
+    "pynetdicom": "medical",
     "imagecodecs": "medical",
     "tifffile": "medical",
 }

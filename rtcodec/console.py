@@ -4,12 +4,13 @@ What commands share: a progress bar where there is a terminal, stage times, a li
 Talk goes to stderr, data to stdout. Only shells import this: it reads the clock.
 """
 
+import argparse
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -114,6 +115,19 @@ def tidy_on_terminate() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def integer_between(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads an argument that is an integer from *least* to *most*."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
+        return value
+
+    parse.__name__ = "integer"
+    return parse
 
 
 def available_cores() -> int:

@@ -1,6 +1,7 @@
 """`rtcodec encode`: a video or an image to a `.rtc` file. A shell around `FrameEncoder`."""
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from rtcodec.console import (
     Progress,
     StageTimes,
     available_cores,
+    integer_between,
     print_json,
     say,
     tidy_on_terminate,
@@ -44,6 +46,7 @@ from rtcodec.rate_control import RateController
 from rtcodec.types import QP_MAX, Planes
 
 DEFAULT_MODEL: Final = "s128"
+TOKEN_VARIABLE: Final = "RTCODEC_DICOMWEB_TOKEN"
 DEFAULT_QP: Final = 32
 MAX_PIXELS: Final = 1 << 25
 "Of one frame, 8K video included; a larger one would take more memory than most machines have."
@@ -54,11 +57,22 @@ SLICE_PIXELS: Final = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `rtcodec encode`."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="any video or image")
-    parser.add_argument("output", type=Path, metavar="OUT.rtc", help="the file to write")
+    parser.add_argument(
+        "input",
+        type=_source,
+        metavar="INPUT",
+        help="any video or image; with --lossless also a folder of DICOM files, or a DICOMweb "
+        "address such as https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101",
+    )
+    parser.add_argument(
+        "output", type=Path, metavar="OUT.rtc", help="the file to write; of many, their folder"
+    )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
-        "--qp", type=_integer(0, QP_MAX), default=DEFAULT_QP, help="0 (finest) to 63 (coarsest)"
+        "--qp",
+        type=integer_between(0, QP_MAX),
+        default=DEFAULT_QP,
+        help="0 (finest) to 63 (coarsest)",
     )
     rate.add_argument(
         "--bitrate", type=_positive_number, metavar="KBPS", help="aim at this rate instead of a qp"
@@ -68,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-error",
-        type=_integer(0, 65535),
+        type=integer_between(0, 65535),
         default=0,
         metavar="N",
         help="like --lossless, but samples may be off by up to N (default: 0)",
@@ -86,10 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="installed model, or path of a .rtcm file"
     )
-    parser.add_argument("--frames", type=_integer(1, 1 << 31), metavar="N", help="only the first N")
+    parser.add_argument(
+        "--frames", type=integer_between(1, 1 << 31), metavar="N", help="only the first N"
+    )
     parser.add_argument(
         "--keyframe-interval",
-        type=_integer(1, 1 << 31),
+        type=integer_between(1, 1 << 31),
         metavar="N",
         help="mark every Nth frame as a place to start (default: only the first)",
     )
@@ -103,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
     )
     parser.add_argument(
-        "--threads", type=_integer(1, 1024), metavar="N", help="cores to use (default: all)"
+        "--threads", type=integer_between(1, 1024), metavar="N", help="cores to use (default: all)"
     )
     parser.add_argument(
         "--psnr",
@@ -116,8 +132,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec encode`."""
+    is_exact = args.lossless or args.max_error
+    if isinstance(args.input, str) or (is_exact and args.input.is_dir()):
+        if not is_exact:
+            raise ConfigError("pictures of a DICOMweb server are coded with --lossless")
+        from rtcodec.codec.exact_study import encode_study  # HTTP and TLS, for nobody else
+
+        return encode_study(args, token=os.environ.get(TOKEN_VARIABLE))
     _check_paths(args.input, args.output)
-    if args.lossless or args.max_error:
+    if is_exact:
         return encode_exact(args)
     if args.input.suffix.lower() in DICOM_SUFFIXES:
         raise ConfigError(f"{args.input}: DICOM pictures are coded with --lossless or --max-error")
@@ -304,6 +327,10 @@ class _Job:
         }
 
 
+def _source(text: str) -> Path | str:
+    return text if text.lower().startswith(("http://", "https://")) else Path(text)
+
+
 def _kind_of(output: EncodeOutput) -> str:
     return "delta" if output.is_delta else SPATIAL if output.is_spatial else NEURAL
 
@@ -362,17 +389,6 @@ def _summary(output: Path, report: Mapping[str, Any]) -> str:
 def _least(*values: int | None) -> int | None:
     known = [value for value in values if value is not None]
     return min(known) if known else None
-
-
-def _integer(least: int, most: int) -> Any:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
-        return value
-
-    parse.__name__ = "integer"
-    return parse
 
 
 def _positive_number(text: str) -> float:

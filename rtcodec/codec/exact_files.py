@@ -30,7 +30,7 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 def encode_exact(args: argparse.Namespace) -> int:
     """
-    Run `rtcodec encode --lossless` or `--max-error`.
+    Run `rtcodec encode --lossless` or `--max-error` of one file.
 
     Raises:
         InputError: If the input is no picture that can be kept exactly.
@@ -41,32 +41,61 @@ def encode_exact(args: argparse.Namespace) -> int:
             picture = read_picture(
                 args.input, keep_identity=args.keep_identity, allow_burned_in=args.allow_burned_in
             )
-        notes = _note(picture, args.max_error)
-        with times.stage("fit"):
-            header = plan_picture(
-                picture.frames,
-                bits=picture.bits,
-                signed=picture.signed,
-                max_error=args.max_error,
-                notes=notes,
-            )
-        kinds = []
-        with atomic_file(args.output) as partial, partial.open("wb") as file:
-            writer, coder = ExactWriter(file, header), FrameCoder(header)
-            with Progress(f"encoding {args.input.name}", header.frames) as progress:
-                for frame in picture.frames:
-                    with times.stage("code and prove"):
-                        coded = coder.encode(frame, encode_otherwise)
-                    writer.write(coded)
-                    kinds.append(coded.kind)
-                    progress.step()
-            writer.close()
-    report = _encode_report(args, header, picture, kinds, writer.size_bytes, times)
+        report = encode_picture(
+            picture, args.output, max_error=args.max_error, times=times, title=args.input.name
+        )
+    report["stages"] = times.quantiles()
     if args.json:
         print_json(report)
     else:
-        say(_encode_summary(args.output, report))
+        say(summary(report))
     return 0
+
+
+def encode_picture(
+    picture: Picture, output: Path, *, max_error: int, times: StageTimes, title: str
+) -> dict[str, Any]:
+    """
+    Write a picture to a file, every frame decoded again and compared; return what to say of it.
+
+    Args:
+        picture: What to write.
+        output: The file; appears whole or not at all.
+        max_error: Most by which a decoded sample may differ; 0: exact.
+        times: Where stages are counted.
+        title: What progress is shown of.
+
+    Raises:
+        InputError: If what belongs to the picture is too large, or *output* is in no folder.
+    """
+    notes = _note(picture, max_error)
+    with times.stage("fit"):
+        header = plan_picture(
+            picture.frames,
+            bits=picture.bits,
+            signed=picture.signed,
+            max_error=max_error,
+            notes=notes,
+        )
+    n_otherwise = 0
+    with atomic_file(output) as partial, partial.open("wb") as file:
+        writer, coder = ExactWriter(file, header), FrameCoder(header)
+        with Progress(f"encoding {title}", header.frames) as progress:
+            for frame in picture.frames:
+                with times.stage("code and prove"):
+                    coded = coder.encode(frame, encode_otherwise)
+                writer.write(coded)
+                n_otherwise += coded.kind != FrameKind.TILES
+                progress.step()
+        writer.close()
+    raw = sum(frame.nbytes for frame in picture.frames)
+    return {
+        **_described(output, header),
+        "frames_otherwise": n_otherwise,
+        "size_bytes": writer.size_bytes,
+        "ratio": raw / writer.size_bytes,
+        "identity_kept": bool(picture.notes.get("identity", False)),
+    }
 
 
 def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
@@ -89,25 +118,11 @@ def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
         picture = Picture(frames, header.bits, header.signed, read_notes(header))
         with times.stage("write"), atomic_file(args.output) as partial:
             _write_picture(partial, args.output, picture, header, size_bytes)
-    claim = _claim(header)
-    report = {
-        "output": str(args.output),
-        "frames": header.frames,
-        "width": header.width,
-        "height": header.height,
-        "components": len(header.components),
-        "bits": header.bits,
-        "signed": header.signed,
-        "max_error": header.max_error,
-        "verified": True,
-        "lossless": header.max_error == 0,
-        "stages": times.quantiles(),
-    }
     if args.json:
-        print_json(report)
+        print_json({**_described(args.output, header), "stages": times.quantiles()})
     else:
         size = f"{header.frames} frames {header.width}x{header.height}"
-        say(f"{args.output}: {size}, {header.bits} bits, {claim}")
+        say(f"{args.output}: {size}, {header.bits} bits, {_claim(header)}")
     return 0
 
 
@@ -217,17 +232,10 @@ def _claim(header: ExactFormat) -> str:
     return "lossless, verified"
 
 
-def _encode_report(
-    args: argparse.Namespace,
-    header: ExactFormat,
-    picture: Picture,
-    kinds: list[FrameKind],
-    size_bytes: int,
-    times: StageTimes,
-) -> dict[str, Any]:
-    raw = sum(frame.nbytes for frame in picture.frames)
+def _described(output: Path, header: ExactFormat) -> dict[str, Any]:
+    """Return what `--json` prints of a picture that was proven."""
     return {
-        "output": str(args.output),
+        "output": str(output),
         "frames": header.frames,
         "width": header.width,
         "height": header.height,
@@ -237,18 +245,14 @@ def _encode_report(
         "max_error": header.max_error,
         "lossless": header.max_error == 0,
         "verified": True,
-        "frames_otherwise": sum(kind != FrameKind.TILES for kind in kinds),
-        "size_bytes": size_bytes,
-        "ratio": raw / size_bytes,
-        "identity_kept": bool(picture.notes.get("identity", False)),
-        "stages": times.quantiles(),
     }
 
 
-def _encode_summary(output: Path, report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
+    """Say what `encode_picture` returned in one line."""
     loss = f"within {report['max_error']}" if report["max_error"] else "lossless"
     words = (
-        f"{output}: {report['frames']} frames {report['width']}x{report['height']}, "
+        f"{report['output']}: {report['frames']} frames {report['width']}x{report['height']}, "
         f"{report['size_bytes']} bytes, {report['ratio']:.2f}:1, {loss}, verified"
     )
     if report["frames_otherwise"]:

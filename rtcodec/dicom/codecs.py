@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.dicom.codestream import check_stream
 from rtcodec.errors import ConfigError, InputError
 
 FUNCTIONS: Final = {
@@ -28,6 +29,10 @@ FUNCTIONS: Final = {
     "1.2.840.10008.1.2.4.203": "htj2k_decode",
 }
 "Transfer syntaxes (PS3.6 A) and what of imagecodecs decodes a frame of them."
+
+_JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+_RLE: Final = "1.2.840.10008.1.2.5"
+_RLE_MOST: Final = 64  # bytes of one: two say that one comes 128 times, PS3.5 G.3.1
 
 _UNDONE_TRANSFORMS: Final = ("YBR_RCT", "YBR_ICT")  # decoders of JPEG 2000 give RGB
 
@@ -68,6 +73,7 @@ def decode_frames(
     elif str(syntax) in FUNCTIONS:
         decoded = _by_imagecodecs(dataset, FUNCTIONS[str(syntax)], count, shape)
     else:
+        _check_encapsulated(dataset, syntax, count, shape)
         decoded = _by_pydicom(dataset, syntax)
     if len(decoded.frames) != count:
         raise InputError(f"says {count} frames, has {len(decoded.frames)}")
@@ -89,6 +95,19 @@ def _check_native(dataset: Any, count: int, shape: tuple[int, int, int]) -> None
         raise InputError(f"says {count} frames of {needed // count} bytes, has {have} in all")
     if have >= needed + needed // count:
         raise InputError(f"has {have} bytes of samples, says {count} frames of {needed // count}")
+
+
+def _check_encapsulated(dataset: Any, syntax: Any, count: int, shape: tuple[int, int, int]) -> None:
+    """Refuse frames that pydicom's decoders would set up more memory for than they should have."""
+    from pydicom.encaps import generate_frames
+
+    if str(syntax) == _RLE:
+        needed = count * shape[0] * shape[1] * shape[2] * int(dataset.BitsAllocated) // 8
+        if len(dataset.PixelData) * _RLE_MOST < needed:
+            raise InputError(f"says {count} frames, has too few bytes for them")
+    elif str(syntax) == _JPEG_BASELINE:
+        for data in generate_frames(dataset.PixelData, number_of_frames=count):
+            check_stream(data, shape)
 
 
 def _is_plain(dataset: Any, syntax: Any) -> bool:
@@ -148,6 +167,7 @@ def _by_imagecodecs(
     signed, bits = int(dataset.PixelRepresentation), int(dataset.BitsStored)
     frames = []
     for data in generate_frames(dataset.PixelData, number_of_frames=count):
+        check_stream(data, shape)
         frame = _decoded(decode, data + end, out_shape, kind.itemsize)
         if signed and frame.dtype.kind == "u":  # a code stream may not say that it is
             wide = frame.astype(np.int32) & ((1 << bits) - 1)
@@ -161,8 +181,7 @@ def _decoded(decode: Any, data: bytes, shape: tuple[int, ...], size: int) -> NDA
     """
     Decode one frame into memory of the size that the data set says.
 
-    A code stream has a header of its own, which could claim gigabytes: decoders that are given
-    where to write refuse another size before they set anything up.
+    Decoders that are given where to write refuse another depth, too.
     """
     for kind in (f"u{size}", f"i{size}", "u1"):
         try:

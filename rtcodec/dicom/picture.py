@@ -14,6 +14,10 @@ PICTURE_SAMPLES_MAX: Final = 1 << 31
 "Of all frames: four gigabytes in 16 bits."
 
 
+class NoSamplesError(InputError):
+    """A data set is no picture: a report, a document, a plan."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """Frames of one size, depth and sign."""

@@ -18,6 +18,9 @@ from rtcodec.dicom.tags import (
 )
 from rtcodec.errors import InputError
 
+UIDS_MAX: Final = 1 << 17
+"Remembered: a few dozen megabytes."
+
 _OVERLAYS: Final = range(0x6000, 0x6020, 2)
 
 
@@ -25,7 +28,8 @@ class NewUids:
     """
     New identifiers for those that are not to be told.
 
-    The same one always gets the same new one, so that the pictures of a study stay together.
+    The same one gets the same new one, so that the pictures of a study stay together, until
+    UIDS_MAX others came after it.
     """
 
     def __init__(self) -> None:
@@ -35,10 +39,13 @@ class NewUids:
         """Return what stands for *uid*; for an empty one, something else each time."""
         import pydicom.uid
 
-        new = self._new.get(uid) or str(pydicom.uid.generate_uid())
-        if uid:
-            self._new[uid] = new
-        return new
+        known = self._new.get(uid)
+        new = known or str(pydicom.uid.generate_uid())
+        if known or not uid:
+            return new
+        while len(self._new) >= UIDS_MAX:
+            del self._new[next(iter(self._new))]
+        return self._new.setdefault(uid, new)
 
 
 def check_burned_in(dataset: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.dicom import codecs
-from rtcodec.dicom.picture import Picture, check_size
+from rtcodec.dicom.picture import NoSamplesError, Picture, check_size
 from rtcodec.dicom.privacy import NewUids, check_burned_in, kept_tags, uids_of
 from rtcodec.errors import ConfigError, InputError
 
@@ -46,7 +46,7 @@ def read_dicom(
         with path.open("rb") as file:
             return _guarded(file, keep_identity, allow_burned_in, uids or NewUids())
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def parse_dicom(
@@ -102,7 +102,10 @@ def _read(
     file.seek(0)
     dataset = pydicom.dcmread(file, force=True)
     if "PixelData" not in dataset:
-        raise InputError("has no samples of integers" if len(dataset) else "not DICOM")
+        if not len(dataset):
+            raise InputError("not DICOM")
+        kind = InputError if "Rows" in dataset else NoSamplesError  # cut, or of floats
+        raise kind("has no samples of integers")
     if not keep_identity and not allow_burned_in:
         check_burned_in(dataset)
     rows, columns, components = (

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtcodec.dicom import reader
+from rtcodec.dicom import privacy, reader
+from rtcodec.dicom.codestream import check_stream
 from rtcodec.dicom.privacy import NewUids
 from rtcodec.dicom.reader import parse_dicom, read_dicom
 from rtcodec.errors import InputError
@@ -21,6 +22,7 @@ imagecodecs = pytest.importorskip("imagecodecs", reason="the extra medical is no
 
 SAMPLES = np.random.default_rng(7).integers(0, 256, (1, 12, 10)).astype(np.uint8)
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+RLE = "1.2.840.10008.1.2.5"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -141,6 +143,61 @@ def test_what_a_header_claims_is_not_set_up(size: tuple[int, int], frames: int) 
             parse_dicom(file_of(claims), keep_identity=False, allow_burned_in=False)
 
 
+def jpeg_2000(**options: Any) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(SAMPLES[0], level=0, codecformat="j2k", **options))
+
+
+def with_words(data: bytes, at: int, *words: int) -> bytes:
+    """Put 32-bit words in place of those of SIZ, the first that of Xsiz."""
+    place = data.index(b"\xff\x51") + 6 + 4 * at
+    return data[:place] + struct.pack(f">{len(words)}I", *words) + data[place + 4 * len(words) :]
+
+
+ROWS, COLUMNS = SAMPLES.shape[1:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_words(jpeg_2000(), 0, 1 << 30),
+        with_words(jpeg_2000(), 0, COLUMNS + (1 << 25), ROWS, 1 << 25, 0),
+        with_words(jpeg_2000(), 4, 0),
+        jpeg_2000()[:40],
+        b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 65500, 65500, 1) + bytes(40),
+        b"\xff\xd8" + b"\xff" * 60,
+        b"\xff\xd8\xff\xe0\0\0" * 20,
+        b"",
+        b"neither",
+    ],
+    ids=["large", "far away", "tiles of 0", "cut", "large JPEG", "fill", "no end", "empty", "text"],
+)
+def test_frames_of_another_size_are_refused_before_they_are_decoded(data: bytes) -> None:
+    with pytest.raises(InputError):
+        check_stream(data, (ROWS, COLUMNS, 1))
+
+
+def test_what_encoders_write_is_of_its_size() -> None:
+    shape = (ROWS, COLUMNS, 1)
+    check_stream(jpeg_2000(), shape)
+    check_stream(bytes(imagecodecs.jpeg2k_encode(SAMPLES[0], codecformat="jp2")), shape)
+    check_stream(bytes(imagecodecs.htj2k_encode(SAMPLES[0])), shape)
+    check_stream(bytes(imagecodecs.jpegls_encode(SAMPLES[0])), shape)
+    check_stream(bytes(imagecodecs.ljpeg_encode(SAMPLES[0])), shape)
+    colors = np.stack([SAMPLES[0]] * 3, -1)
+    check_stream(bytes(imagecodecs.jpeg8_encode(colors)), (ROWS, COLUMNS, 3))
+    check_stream(bytes(imagecodecs.jpegls_encode(colors)), (ROWS, COLUMNS, 3))
+
+
+def test_runs_that_cannot_fill_a_frame_are_refused() -> None:
+    dataset = encapsulated(
+        dicom_dataset(SAMPLES, Rows=16384, Columns=8192),
+        RLE,
+        [struct.pack("<16I", 1, 64, *[0] * 14)],
+    )
+    with pytest.raises(InputError, match="too few bytes"):
+        parse_dicom(file_of(dataset), keep_identity=False, allow_burned_in=False)
+
+
 # ---- privacy (PS3.15)
 
 
@@ -231,6 +288,17 @@ def test_pictures_of_a_study_stay_together_without_its_name() -> None:
     assert len({one["StudyInstanceUID"] for one in told}) == 1
     assert told[0]["StudyInstanceUID"] != "1.2.3.4"
     assert uids.of("") != uids.of("")
+
+
+def test_what_stands_for_what_is_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privacy, "UIDS_MAX", 3)
+    uids = NewUids()
+    first = uids.of("1.1")
+    uids.of("1.2")
+    uids.of("1.3")
+    assert uids.of("1.1") == first
+    uids.of("1.4")
+    assert uids.of("1.1") != first
 
 
 # ---- honesty about loss (PS3.3 C.7.6.1.1.5)
