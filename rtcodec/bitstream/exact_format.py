@@ -32,6 +32,9 @@ WEIGHT_MAX: Final = 32767
 ENERGY_MAX: Final = 65535
 THRESHOLD_MAX: Final = (1 << 24) - 1
 
+GREEN: Final = 1
+"The component that differences are from."
+
 _SIGNED, _DIFFERENCES = 0x10, 0x20
 
 
@@ -115,7 +118,7 @@ class ExactFormat:
     signed: bool
     differences: bool
     """Whether the first and the third of three unsigned components are coded as differences from
-    the second, modulo 2**bits."""
+    the second: modulo 2**bits, or within a bound from what the second is decoded to."""
 
     tile_bits: int
     "Tiles are 2**tile_bits along a side."
@@ -196,12 +199,13 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
     if width * height * n_components > SAMPLES_MAX:
         raise Corrupt(f"a frame of {width}x{height} is too large", offset=at + 1)
     max_error = cursor.varint("max_error", limit=SIDE_MAX)
-    if max_error and differences:
-        raise Corrupt("differences are exact only", offset=at)
     components = []
     for number in range(n_components):
+        is_apart = differences and max_error > 0 and number != GREEN
+        least = 1 - (1 << bits) if is_apart else -(1 << bits - 1) if signed else 0
+        most = least + (1 << bits + is_apart) - 1 - is_apart
         with cursor.within(f"component[{number}]"):
-            components.append(_read_component(cursor, bits, signed=signed))
+            components.append(_read_component(cursor, least, most))
     notes = cursor.raw("notes", cursor.varint("notes_size", limit=NOTES_MAX_BYTES))
     at = cursor.offset
     crc = cursor.u32("crc")
@@ -213,13 +217,12 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
     )  # fmt: skip
 
 
-def _read_component(cursor: Cursor, bits: int, *, signed: bool) -> Component:
-    least = -(1 << bits - 1) if signed else 0
+def _read_component(cursor: Cursor, least: int, most: int) -> Component:
     at = cursor.offset
     low = _unfolded(cursor.varint("low", limit=2 * SIDE_MAX + 1))
     high = cursor.varint("high", limit=SIDE_MAX)
-    if low < least or low + high >= least + (1 << bits):
-        raise Corrupt(f"samples from {low} to {low + high} are not of {bits} bits", offset=at)
+    if low < least or low + high > most:
+        raise Corrupt(f"{low} to {low + high} are not within {least} to {most}", offset=at)
     pad = cursor.varint("pad + 1", limit=high + 1)
     return Component(low, high, pad - 1 if pad else None, _read_fits(cursor))
 

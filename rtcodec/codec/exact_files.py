@@ -68,7 +68,7 @@ def encode_picture(
     Raises:
         InputError: If what belongs to the picture is too large, or *output* is in no folder.
     """
-    notes = _note(picture, max_error)
+    notes = write_notes(picture, max_error)
     with times.stage("fit"):
         header = plan_picture(
             picture.frames,
@@ -115,9 +115,8 @@ def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
                 header, frames, size_bytes = decode_frames(file)
         except BitstreamError as error:
             raise type(error)(f"{args.input}: {error.message}", offset=error.offset) from None
-        picture = Picture(frames, header.bits, header.signed, read_notes(header))
-        with times.stage("write"), atomic_file(args.output) as partial:
-            _write_picture(partial, args.output, picture, header, size_bytes)
+        with times.stage("write"):
+            save_picture(args.output, header, frames, size_bytes)
     if args.json:
         print_json({**_described(args.output, header), "stages": times.quantiles()})
     else:
@@ -152,6 +151,24 @@ def read_picture(path: Path, *, keep_identity: bool, allow_burned_in: bool) -> P
     if head.startswith((b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return plain.read_image(path)
     raise InputError(f"{path}: exact are DICOM (.dcm), NumPy, PNG and TIFF files only")
+
+
+def save_picture(output: Path, header: ExactFormat, frames: list[Samples], size_bytes: int) -> None:
+    """
+    Write frames that were decoded to a file of the kind that its name says.
+
+    Args:
+        output: .dcm, .npy, .png or .tif; appears whole or not at all.
+        header: Of the file that they are from.
+        frames: All of them.
+        size_bytes: Of that file.
+
+    Raises:
+        InputError: If such a file cannot hold it.
+    """
+    picture = Picture(frames, header.bits, header.signed, read_notes(header))
+    with atomic_file(output) as partial:
+        _write_picture(partial, output, picture, header, size_bytes)
 
 
 def decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
@@ -204,7 +221,13 @@ def _write_picture(
         raise InputError(f"{output}: an exact picture becomes .dcm, .npy, .png or .tif")
 
 
-def _note(picture: Picture, max_error: int) -> bytes:
+def write_notes(picture: Picture, max_error: int) -> bytes:
+    """
+    Return a picture's notes as a header holds them.
+
+    Raises:
+        InputError: If there is too much of them.
+    """
     notes = dict(picture.notes)
     if max_error and notes["kind"] == "dicom":
         import pydicom.uid
@@ -217,7 +240,7 @@ def _note(picture: Picture, max_error: int) -> bytes:
 
 
 def read_notes(header: ExactFormat) -> dict[str, Any]:
-    """Return what belongs to a picture beside its samples; nothing, if that is damaged."""
+    """Return the notes of a header; nothing if they are damaged."""
     inflater = zlib.decompressobj()
     try:
         notes = json.loads(inflater.decompress(header.notes, NOTES_MAX_BYTES))

@@ -8,13 +8,12 @@ Whatever `FrameCoder.encode` returns was decoded again and compared. No I/O.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.exact_file import STEPS, ExactFrame, FrameKind, place_of
-from rtcodec.bitstream.exact_format import ExactFormat
+from rtcodec.bitstream.exact_format import GREEN, ExactFormat
 from rtcodec.errors import Corrupt
 from rtcodec.exact.native import TileCoder
 from rtcodec.exact.proof import frame_digest, tile_check
@@ -24,9 +23,6 @@ Samples = NDArray[np.integer]
 
 Fallback = Callable[[ExactFormat, Samples], ExactFrame]
 "What codes a frame that did not come back as it must, see `rtcodec.exact.fallback`."
-
-GREEN: Final = 1
-"The component that differences are from."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +49,43 @@ def tile_spans(header: ExactFormat) -> Iterator[TileSpan]:
         yield TileSpan(number, slice(top, bottom), slice(left, right))
 
 
+def coding_order(header: ExactFormat) -> tuple[int, ...]:
+    """Return the components in the order in which an encoder can code them."""
+    is_green_first = header.differences and header.max_error > 0
+    return (GREEN, 0, 2) if is_green_first else tuple(range(len(header.components)))
+
+
 def split_tile(header: ExactFormat, block: Samples) -> list[NDArray[np.uint16]]:
-    """Return what is coded of each component of *block*; `join_tile` is the inverse."""
-    planes = [block[..., k].astype(np.int32) for k in range(len(header.components))]
-    if header.differences:
-        modulus = 1 << header.bits
-        for k in (0, 2):
-            planes[k] = (planes[k] - planes[GREEN] + modulus // 2) % modulus
-    return [
-        (plane - component.low).astype(np.uint16)
-        for plane, component in zip(planes, header.components, strict=True)
-    ]
+    """
+    Return what is coded of each component of *block*; `join_tile` is the inverse.
+
+    Within a bound and with differences, that of all but the second one is as if it were exact.
+    """
+    n = len(header.components)
+    green = block[..., GREEN] if header.differences else None
+    return [split_component(header, block, k, green) for k in range(n)]
+
+
+def split_component(
+    header: ExactFormat, block: Samples, number: int, green: NDArray[np.integer] | None
+) -> NDArray[np.uint16]:
+    """
+    Return what is coded of one component.
+
+    Args:
+        header: Of the picture.
+        block: [rows, columns, components].
+        number: Of the component.
+        green: What the second one is decoded to, where there are differences.
+    """
+    plane = block[..., number].astype(np.int32)
+    if green is not None and number != GREEN:
+        plane = plane - green
+        if not header.max_error:
+            modulus = 1 << header.bits
+            plane = (plane + modulus // 2) % modulus
+    moved: NDArray[np.uint16] = (plane - header.components[number].low).astype(np.uint16)
+    return moved
 
 
 def join_tile(header: ExactFormat, planes: Sequence[NDArray[np.uint16]]) -> Samples:
@@ -75,7 +97,10 @@ def join_tile(header: ExactFormat, planes: Sequence[NDArray[np.uint16]]) -> Samp
     if header.differences:
         modulus = 1 << header.bits
         for k in (0, 2):
-            moved[k] = (moved[k] + moved[GREEN] - modulus // 2) % modulus
+            if header.max_error:
+                moved[k] = np.clip(moved[k] + moved[GREEN], 0, modulus - 1)
+            else:
+                moved[k] = (moved[k] + moved[GREEN] - modulus // 2) % modulus
     return np.stack(moved, -1).astype(sample_type(header.bits, signed=header.signed))
 
 
@@ -155,12 +180,18 @@ class FrameCoder:
         payloads = [b""] * (STEPS * len(self._coders) * n_tiles)
         checks = [0] * (len(self._coders) * n_tiles)
         for span in tile_spans(header):
-            for k, samples in enumerate(split_tile(header, frame[span.rows, span.columns])):
+            block, green = frame[span.rows, span.columns], None
+            for k in coding_order(header):
+                if header.differences and not header.max_error:
+                    green = block[..., GREEN]
+                samples = split_component(header, block, k, green)
                 coder = self._coders[k]
                 coder.begin(*samples.shape)
                 for step in range(STEPS):
                     payloads[place_of(header, step, k, span.number)] = coder.encode(samples)
                 checks[k * n_tiles + span.number] = tile_check(samples)
+                if header.max_error and header.differences and k == GREEN:
+                    green = samples.astype(np.int32) + header.components[GREEN].low
         return ExactFrame(FrameKind.TILES, b"", tuple(checks), tuple(payloads))
 
 

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from rtcodec.bitstream.exact_file import STEPS
 from rtcodec.bitstream.exact_format import (
     COMMON_FITS,
+    GREEN,
     Component,
     ExactFormat,
     TileModel,
     write_exact_header,
 )
 from rtcodec.exact.fit import fit_tiles
-from rtcodec.exact.frame import Samples, split_tile, tile_spans
+from rtcodec.exact.frame import Samples, coding_order, split_component, split_tile, tile_spans
 from rtcodec.exact.native import TileCoder
 
 TILE_BITS: Final = 8
@@ -54,17 +55,25 @@ def plan_picture(
         width, height, len(frames), bits, signed, False, TILE_BITS, max_error,
         (whole,) * n_components, notes,
     )  # fmt: skip
-    can_differ = n_components == 3 and not signed and not max_error
+    can_differ = n_components == 3 and not signed and (not max_error or bits < 16)
     differing = replace(plain, differences=True)
+    if can_differ:
+        differing = replace(differing, components=_ranges(differing, frames[:1]))
     if can_differ and _roughness(differing, frames[0]) < _roughness(plain, frames[0]):
-        plain = differing
+        plain = replace(plain, differences=True)
     ranged = replace(plain, components=_ranges(plain, frames))
-    tried = _tried_tiles(ranged, frames)
-    components = tuple(
-        _choose(component, [tiles[k] for tiles in tried], max_error, ranged)
-        for k, component in enumerate(ranged.components)
-    )
-    return replace(ranged, components=components)
+    blocks = _tried_blocks(ranged, frames)
+    greens = [block[..., GREEN] for block in blocks] if ranged.differences else [None] * len(blocks)
+    components = list(ranged.components)
+    for k in coding_order(ranged):
+        tiles = [
+            split_component(ranged, block, k, green)
+            for block, green in zip(blocks, greens, strict=True)
+        ]
+        components[k] = _choose(components[k], tiles, max_error, ranged)
+        if k == GREEN and ranged.differences and max_error:
+            greens = [_decoded(components[k], tile, max_error) for tile in tiles]
+    return replace(ranged, components=tuple(components))
 
 
 def _roughness(header: ExactFormat, frame: Samples) -> int:
@@ -76,31 +85,36 @@ def _roughness(header: ExactFormat, frame: Samples) -> int:
 
 def _ranges(header: ExactFormat, frames: Sequence[Samples]) -> tuple[Component, ...]:
     """Return components with the least and the largest sample of all frames."""
+    most = (1 << header.bits) - 1
     lows = [1 << 16] * len(header.components)
     highs = [-(1 << 16)] * len(lows)
     for frame in frames:
         for k in range(len(lows)):
-            if not header.differences or k == 1:  # the others take all values: modulo
-                lows[k] = min(lows[k], int(frame[..., k].min()))
-                highs[k] = max(highs[k], int(frame[..., k].max()))
-            else:
-                lows[k], highs[k] = 0, (1 << header.bits) - 1
+            is_apart = header.differences and k != GREEN
+            if is_apart and not header.max_error:  # they take all values: modulo
+                lows[k], highs[k] = 0, most
+                continue
+            plane = frame[..., k].astype(np.int32)
+            if is_apart:  # from a component that is decoded to something else
+                plane = plane - frame[..., GREEN]
+            spare = header.max_error if is_apart else 0
+            lows[k] = min(lows[k], max(int(plane.min()) - spare, -most))
+            highs[k] = max(highs[k], min(int(plane.max()) + spare, most))
     return tuple(
         Component(low, high - low, None, COMMON_FITS) for low, high in zip(lows, highs, strict=True)
     )
 
 
-def _tried_tiles(header: ExactFormat, frames: Sequence[Samples]) -> list[list[NDArray[np.uint16]]]:
-    """Return what is coded of some tiles, spread over frames and places."""
+def _tried_blocks(header: ExactFormat, frames: Sequence[Samples]) -> list[Samples]:
+    """Return some tiles, spread over frames and places."""
     spans = list(tile_spans(header))
     count = min(TRIED_TILES, len(spans) * len(frames))
     places = (number * (len(spans) * len(frames)) // count for number in range(count))
-    tiles = []
-    for place in places:
-        span = spans[place % len(spans)]
-        block = frames[place // len(spans)][span.rows, span.columns]
-        tiles.append(split_tile(header, block))
-    return tiles
+    return [
+        frames[place // len(spans)][span.rows, span.columns]
+        for place in places
+        for span in (spans[place % len(spans)],)
+    ]
 
 
 def _choose(
@@ -130,10 +144,19 @@ def _choose(
 
 def _size(component: Component, tiles: Sequence[NDArray[np.uint16]], max_error: int) -> int:
     """Return how many bytes *tiles* take."""
+    return sum(_code(component, tile, max_error)[0] for tile in tiles)
+
+
+def _decoded(component: Component, tile: NDArray[np.uint16], max_error: int) -> NDArray[np.integer]:
+    """Return the samples that a tile is decoded to."""
+    return _code(component, tile, max_error)[1].astype(np.int32) + component.low
+
+
+def _code(
+    component: Component, tile: NDArray[np.uint16], max_error: int
+) -> tuple[int, NDArray[np.uint16]]:
+    """Return how many bytes a tile takes, and what a decoder has of it."""
     coder = TileCoder(TileModel(component.high, component.pad, max_error, component.fits))
-    total = 0
-    for tile in tiles:
-        samples = tile.copy()
-        coder.begin(*samples.shape)
-        total += sum(len(coder.encode(samples)) for _ in range(STEPS))
-    return total
+    samples = tile.copy()
+    coder.begin(*samples.shape)
+    return sum(len(coder.encode(samples)) for _ in range(STEPS)), samples

@@ -74,8 +74,8 @@ def test_the_model_of_a_component_is_its_own() -> None:
         ({"shape": 0x45}, "5 components"),
         ({"shape": 0x04}, r"tiles of 2\*\*4"),
         ({"size": b"\xfe\xff\x03\xfe\xff\x03"}, "too large"),
-        ({"low": b"\x01"}, "are not of 12 bits"),
-        ({"high": b"\x80\x20"}, "are not of 12 bits"),
+        ({"low": b"\x01"}, "are not within 0 to 4095"),
+        ({"high": b"\x80\x20"}, "are not within 0 to 4095"),
         ({"pad": b"\x81\x20"}, "pad . 1 exceeds"),
         ({"fits": b"\x02"}, "fits of form 2"),
         ({"fits": b"\x01\x08"}, "9 classes"),
@@ -94,10 +94,29 @@ def test_a_header_out_of_range_is_corrupt(change: dict[str, bytes | int], messag
         read_header(sealed(data))
 
 
-def test_differences_are_exact_only() -> None:
-    wrong = replace(GRAY, components=GRAY.components * 3, differences=True, max_error=1)
-    with pytest.raises(Corrupt, match="exact only"):
-        read_header(write_exact_header(wrong))
+APART = Component(-4095, 8190, None, COMMON_FITS)
+BOUND = replace(GRAY, components=(APART, GRAY.components[0], APART), differences=True, max_error=1)
+
+
+def test_differences_within_a_bound_reach_both_ways() -> None:
+    assert read_header(write_exact_header(BOUND)) == BOUND
+
+
+@pytest.mark.parametrize(
+    "components",
+    [
+        (replace(APART, high=8191), GRAY.components[0], APART),
+        (replace(APART, low=-4096), GRAY.components[0], APART),
+        (APART, APART, APART),
+    ],
+)
+def test_differences_further_apart_than_samples_can_be_are_corrupt(
+    components: tuple[Component, ...],
+) -> None:
+    with pytest.raises(Corrupt, match="are not within"):
+        read_header(write_exact_header(replace(BOUND, components=components)))
+    with pytest.raises(Corrupt, match="are not within"):
+        read_header(write_exact_header(replace(BOUND, max_error=0)))
 
 
 def test_another_version_is_unsupported() -> None:

@@ -132,6 +132,36 @@ def test_a_plan_finds_padding_fits_and_differences() -> None:
     )
 
 
+@pytest.mark.parametrize("bits", [8, 15])
+@pytest.mark.parametrize("max_error", [1, 4])
+def test_colours_within_a_bound_keep_it_and_gray_ones_cost_little(
+    bits: int, max_error: int
+) -> None:
+    """The others are coded as what they differ from the second one as it is decoded."""
+    gray = smooth(200, 180).frame
+    gray = (gray >> 4).astype(np.uint8) if bits == 8 else gray << 3
+    tinted = np.concatenate([gray, gray, gray], -1)
+    tinted[50:53, 70:74, 0] //= 2
+    header = plan_picture([tinted], bits=bits, signed=False, max_error=max_error)
+    assert header.differences
+    coded = FrameCoder(header).encode(tinted, encode_otherwise)
+    assert coded.kind == FrameKind.TILES
+    decoded = FrameCoder(header).decode(coded)
+    assert 0 < np.abs(decoded.astype(np.int64) - tinted).max() <= max_error
+    alone = plan_picture([gray], bits=bits, signed=False, max_error=max_error)
+    size = sum(map(len, FrameCoder(alone).encode(gray, encode_otherwise).payloads))
+    assert sum(map(len, coded.payloads)) < 0.8 * 3 * size  # one by one
+
+
+def test_colours_of_16_bits_within_a_bound_are_coded_one_by_one() -> None:
+    frame = np.concatenate([smooth(60, 50).frame << 4] * 3, -1)
+    header = plan_picture([frame], bits=16, signed=False, max_error=2)
+    assert not header.differences
+    coded = FrameCoder(header).encode(frame, encode_otherwise)
+    decoded = FrameCoder(header).decode(coded)
+    assert np.abs(decoded.astype(np.int64) - frame).max() <= 2
+
+
 def test_a_plan_covers_every_frame() -> None:
     frames = [np.full((9, 9, 1), value, np.int16) for value in (-100, 5, 90)]
     header = plan_picture(frames, bits=8, signed=True)
