@@ -90,19 +90,25 @@ def _ranges(header: ExactFormat, frames: Sequence[Samples]) -> tuple[Component, 
     highs = [-(1 << 16)] * len(lows)
     for frame in frames:
         for k in range(len(lows)):
-            is_apart = header.differences and k != GREEN
-            if is_apart and not header.max_error:  # they take all values: modulo
-                lows[k], highs[k] = 0, most
-                continue
-            plane = frame[..., k].astype(np.int32)
-            if is_apart:  # from a component that is decoded to something else
-                plane = plane - frame[..., GREEN]
-            spare = header.max_error if is_apart else 0
-            lows[k] = min(lows[k], max(int(plane.min()) - spare, -most))
-            highs[k] = max(highs[k], min(int(plane.max()) + spare, most))
+            if not header.differences or k == GREEN:
+                low, high = int(frame[..., k].min()), int(frame[..., k].max())
+            elif header.max_error:
+                low, high = _apart(frame, k, header.max_error, most)
+            else:  # they take all values: modulo
+                low, high = 0, most
+            lows[k], highs[k] = min(lows[k], low), max(highs[k], high)
     return tuple(
         Component(low, high - low, None, COMMON_FITS) for low, high in zip(lows, highs, strict=True)
     )
+
+
+def _apart(frame: Samples, number: int, max_error: int, most: int) -> tuple[int, int]:
+    """Return the least and the largest difference from GREEN, which may be off by *max_error*."""
+    low, high = most, -most
+    for row in frame:  # one at a time: no second copy of a large frame
+        apart = row[:, number].astype(np.int32) - row[:, GREEN]
+        low, high = min(low, int(apart.min())), max(high, int(apart.max()))
+    return max(low - max_error, -most), min(high + max_error, most)
 
 
 def _tried_blocks(header: ExactFormat, frames: Sequence[Samples]) -> list[Samples]:
