@@ -7,7 +7,7 @@ from typing import Final
 
 from rtcodec.console import integer_between, print_json, say, tidy_on_terminate
 from rtcodec.errors import ConfigError
-from rtcodec_server.config import is_loopback
+from rtcodec_server.config_check import is_loopback
 from rtcodec_server.dicom_receiver import DicomReceiver, ReceiverOptions
 
 PORT: Final = 11112  # IANA: dicom
