@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_source,
         metavar="INPUT",
         help="any video or image; with --lossless also a folder of DICOM files, or a DICOMweb "
-        "address such as https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101",
+        "address such as https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101 "
+        f"(token: {TOKEN_VARIABLE})",
     )
     parser.add_argument(
         "output", type=Path, metavar="OUT.rtc", help="the file to write; of many, their folder"
