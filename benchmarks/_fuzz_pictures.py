@@ -25,6 +25,7 @@ from benchmarks import _mutate
 from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind
 from rtcodec.bitstream.exact_format import write_exact_header
 from rtcodec.codec.exact_files import decode_frames, read_notes
+from rtcodec.dicom.multipart import read_boundary, read_parts
 from rtcodec.dicom.reader import parse_dicom
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder
@@ -182,6 +183,23 @@ def _drawn_file(samples: np.ndarray[Any, Any], bits: int, signed: int) -> bytes:
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def web_answers() -> list[bytes]:
+    """Return multipart answers, each after the line that says how they are parted."""
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n"
+    return [
+        b"multipart/related; type=application/dicom; boundary=b\n" + part + b"x\r\n--b--\r\n",
+        b'multipart/related; boundary="b"\n' + 3 * (part + bytes(300) + b"\r\n") + b"--b--",
+    ]
+
+
+def run_web_answer(data: bytes) -> None:
+    """Take an answer apart as the DICOMweb client does."""
+    kind, _, body = data.partition(b"\n")
+    boundary = read_boundary(kind.decode("latin-1"))
+    for _ in read_parts(io.BytesIO(body).read, boundary, part_max_bytes=1000):
+        pass
 
 
 # ---------------------------------------------------------------------- exact pictures
