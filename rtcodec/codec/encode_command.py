@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--intra",
         choices=INTRA_KINDS,
         help="how frames that stand alone are coded: predicted from themselves, by the networks, "
-        "or as the first one is cheaper (default: auto for images, spatial for videos)",
+        "or as the first one is cheaper (default: auto for images, neural for videos)",
     )
     parser.add_argument(
         "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"

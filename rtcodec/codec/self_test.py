@@ -90,6 +90,7 @@ class _SelfTest:
             ),
             *size,
             references=NewestReference() if self._is_delta else None,
+            neural=True,
         )
         self._decoder = FrameDecoder(
             engine,
@@ -161,12 +162,14 @@ class _SelfTest:
             state = self._engine.open_state(*self._size)
             self._states.append(state)
             store = 0 if self._is_delta else None
-            self._engine.encode([EncodeJob(state, self._frames[0], QP, store=store)])
+            self._engine.encode([EncodeJob(state, self._frames[0], QP, store=store, neural=True)])
         kept = (0, 0) if self._is_delta else (None, None)
         took_us = []
         for number in (1, 2, 1, 2):
             planes = self._frames[number]
             started_us = self._clocks.wall_us()
-            self._engine.encode([EncodeJob(s, planes, QP, *kept) for s in self._states[:size]])
+            self._engine.encode(
+                [EncodeJob(s, planes, QP, *kept, neural=True) for s in self._states[:size]]
+            )
             took_us.append(self._clocks.wall_us() - started_us)
         return min(took_us)

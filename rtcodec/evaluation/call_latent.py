@@ -114,7 +114,8 @@ class _LatentSender:
         qp = self._qp
         if leans and plan.reference is None:
             qp = live_intra_qp(qp, first=plan.frame_number == 0)
-        job = EncodeJob(self._state, planes, qp, _slot(plan.reference), _slot(plan.store))
+        slots = _slot(plan.reference), _slot(plan.store)
+        job = EncodeJob(self._state, planes, qp, *slots, neural=True)
         label = FrameLabel(
             frame_number=plan.frame_number & 0xFFFF,
             qp=qp,

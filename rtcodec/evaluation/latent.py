@@ -17,7 +17,7 @@ from rtcodec.bitstream.sequence import MODEL_ID_BYTES, ColorRange, SequenceHeade
 from rtcodec.bundle import SUFFIX, Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
-from rtcodec.codec.intra_choice import CHEAPER, intra_kind, is_neural_cheaper
+from rtcodec.codec.intra_choice import CHEAPER, NEURAL, intra_kind, is_neural_cheaper
 from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import Engine
@@ -87,6 +87,7 @@ class Latent:
             self._engine, packer, clip.width, clip.height, references=chain, thorough=is_image
         )
         kind = intra_kind(None, self._bundle, is_video=not is_image)
+        encoder.neural = kind == NEURAL
         out = io.BytesIO()
         sizes_bytes: list[int] = []
         interval = self._keyframe_interval or len(clip.frames)
