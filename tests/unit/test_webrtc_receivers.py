@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 
@@ -163,6 +165,26 @@ async def test_a_frame_that_cannot_be_decoded_is_dropped_and_a_key_frame_asked_f
     await until(lambda: video.drops == ["decode_error"])
     await until(lambda: video.stand_in.plis == 1)
     assert (await video.video.recv()).pts == 0
+
+
+def test_vp8_comes_out_as_from_the_reference_decoder() -> None:
+    encoder = av.CodecContext.create("libvpx", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = 80, 56, "yuv420p"
+    encoder.bit_rate, encoder.gop_size = 150_000, 8
+    encoder.options = {"deadline": "realtime", "lag-in-frames": "0"}
+    random = np.random.default_rng(1)
+    scene = random.integers(0, 256, (84, 200), np.uint8)
+    ours = new_decoder(RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000))
+    reference = av.CodecContext.create("libvpx", "r")
+    for n in range(20):
+        picture = av.VideoFrame.from_ndarray(np.roll(scene, 3 * n)[:, :80].copy(), "yuv420p")
+        picture.pts = n
+        for coded in encoder.encode(picture):
+            (made,) = ours.decode(JitterFrame(bytes(coded), n))
+            (expected,) = reference.decode(av.Packet(bytes(coded)))
+            assert isinstance(expected, av.VideoFrame)
+            np.testing.assert_array_equal(made.to_ndarray(), expected.to_ndarray())
 
 
 async def test_a_codec_that_does_not_start_costs_its_frames_only(
