@@ -24,7 +24,7 @@ from rtcodec.packet.rtp_stream import (
     RtpStream,
 )
 from rtcodec.webrtc.aiortc_private import PORT, SENDER, TRANSPORT
-from rtcodec.webrtc.aiortc_transport import run_now
+from rtcodec.webrtc.aiortc_srtp import QuickSession
 from rtcodec.webrtc.clock import unix_us, unix_us_to_ntp
 from rtcodec.webrtc.header_extensions import extension_block
 from rtcodec.webrtc.outlet import OnLeft, Outlet
@@ -168,6 +168,7 @@ class DirectSenderPort(SenderPort):
         self._on_start = on_start
         self._state = vars(sender)
         self._outlet: Outlet | None = None
+        self._srtp: QuickSession | None = None
         sender._run_rtp = self._run  # type: ignore[method-assign]
         sender._retransmit = self._retransmit  # type: ignore[method-assign]
 
@@ -222,11 +223,14 @@ class DirectSenderPort(SenderPort):
             raise ConnectionError("not connected")
         if _unsent_bytes(pair.protocol.transport) > MAX_UNSENT_BYTES:
             raise ConnectionError("the socket takes no more")
-        protect, protocol, address = transport._tx_srtp.protect, pair.protocol, pair.remote_addr
+        if self._srtp is None or self._srtp.session is not transport._tx_srtp:
+            self._srtp = QuickSession(transport._tx_srtp)
+        protect, address = self._srtp.protect, pair.remote_addr
+        sendto = pair.protocol.transport.sendto  # all that its `send_data` does
         n_bytes = 0
         for packet in packets:
             data = protect(packet)
-            run_now(protocol.send_data(data, address))
+            sendto(data, address)
             n_bytes += len(data)
         counters = vars(transport)
         counters[f"{TRANSPORT}__tx_bytes"] += n_bytes

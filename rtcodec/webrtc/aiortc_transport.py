@@ -27,6 +27,7 @@ from rtcodec.packet.rtcp import (
 from rtcodec.packet.rtp_packet import RtpPacket as MediaPacket
 from rtcodec.packet.rtp_packet import read_rtp
 from rtcodec.webrtc.aiortc_private import PORT, TAKE, TRANSPORT
+from rtcodec.webrtc.aiortc_srtp import QuickSession
 
 _IDS: Final = "_HeaderExtensionsMap__ids"
 _PORT_FORMATS: Final = (APPLICATION_FORMAT, TRANSPORT_WIDE_FORMAT)
@@ -84,7 +85,7 @@ class MediaIntake:
         """
         self._transport = transport
         self._counters = vars(transport)
-        self._srtp = transport._rx_srtp
+        self._srtp = QuickSession(transport._rx_srtp)
         self._router = transport._rtp_router
         self._extensions = transport._rtp_header_extensions_map
         self._ids = vars(self._extensions)[_IDS]  # filled in when receivers are registered
