@@ -13,8 +13,10 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 
+from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.rtcp import PAYLOAD_FEEDBACK, TRANSPORT_FEEDBACK, read_rtcp
 from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.webrtc import LatentReceiver, QueueClosed, VideoReceiver, unix_us
 from rtcodec.webrtc.aiortc_patch import new_decoder
@@ -312,6 +314,35 @@ async def test_latents_come_out_as_packets() -> None:
     assert frame.timing is not None
     assert frame.timing.pts == 0
     assert bench.latents.bitstream_bytes == 3001
+
+
+async def test_what_arrived_is_told_along_with_reports_of_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(us=1_000_000)
+    for module in ("aiortc_receiver", "transport_feedback"):
+        monkeypatch.setattr(f"rtcodec.webrtc.{module}.monotonic_us", lambda: clock.us)
+    datagrams: list[list[int]] = []
+
+    async def send(data: bytes) -> None:
+        datagrams.append([part.type for part in read_rtcp(data)])
+
+    bench = LatentBench()
+    bench.stand_in.transport._send_rtp = send
+    bench.stand_in._RTCRtpReceiver__rtcp_ssrc = 5  # type: ignore[assignment]
+    report = write_report(FrameReport(1, held=1))
+    for number in range(2):
+        (one,) = bench.frame(b"a")
+        one.number = number
+        bench.feed([one])
+        bench.latents.send_feedback(report)  # of what arrived there is time to speak
+        clock.us += 50_000
+        bench.latents.send_feedback(report)
+        bench.latents.send_feedback(report)  # all is said
+        clock.us += 50_000
+    bench.latents.close()
+    alone, together = [PAYLOAD_FEEDBACK], [TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK]
+    assert datagrams == [alone, together, alone] * 2
 
 
 async def test_what_is_no_payload_of_ours_is_counted_and_left_out() -> None:
