@@ -34,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,11 @@ def bench_relay(engine: str, *, cores: str = "") -> Iterator[tuple[str, Path]]:
 
 
 @contextmanager
-def relay_process(command: list[str]) -> Iterator[tuple[int, str]]:
+def relay_process(
+    command: list[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, str]]:
     """Run a relay, whose first line says where it is; yield its process id and its address."""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd, env=env)
     try:
         assert process.stderr is not None
         match = re.search(r"http://\S+?:\d+", process.stderr.readline())
