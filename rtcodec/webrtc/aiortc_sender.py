@@ -25,6 +25,7 @@ from rtcodec.packet.rtp_stream import (
 )
 from rtcodec.webrtc.aiortc_private import PORT, SENDER, TRANSPORT
 from rtcodec.webrtc.aiortc_srtp import QuickSession
+from rtcodec.webrtc.aiortc_transport import run_now
 from rtcodec.webrtc.header_extensions import extension_block
 from rtcodec.webrtc.outlet import OnLeft, Outlet
 from rtcodec.webrtc.transport_feedback import SendSide
@@ -232,12 +233,11 @@ class DirectSenderPort(SenderPort):
             raise ConnectionError("the socket takes no more")
         if self._srtp is None or self._srtp.session is not transport._tx_srtp:
             self._srtp = QuickSession(transport._tx_srtp)
-        protect, address = self._srtp.protect, pair.remote_addr
-        sendto = pair.protocol.transport.sendto  # all that its `send_data` does
+        protect, protocol, address = self._srtp.protect, pair.protocol, pair.remote_addr
         n_bytes = 0
         for packet in packets:
             data = protect(packet)
-            sendto(data, address)
+            run_now(protocol.send_data(data, address))
             n_bytes += len(data)
         counters = vars(transport)
         counters[_SENT_BYTES] += n_bytes
