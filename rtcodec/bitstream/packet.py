@@ -63,6 +63,7 @@ _SLICES = {
     TYPE_WHOLE_SPATIAL: "whole spatial frame",
 }
 _LANES = (1, 2, 4, 8)
+_BASE_LAYER = LayerId()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,12 +311,13 @@ def header_bytes(packet: Packet, *, check: int | None = None) -> bytes:
         ValueError: If the packet is larger than a packet may be.
     """
     header = packet.header
+    has_layer = header.layer != _BASE_LAYER
     flags = (
         _FLAG_KEYFRAME * header.keyframe
         | _FLAG_LAST * header.last
         | _FLAG_REFERENCE * (header.reference is not None)
         | _FLAG_STORE * (header.store is not None)
-        | _FLAG_LAYER * (header.layer != LayerId())
+        | _FLAG_LAYER * has_layer
         | _FLAG_DESCRIBED * (header.description is not None)
     )
     out = bytearray()
@@ -329,7 +331,7 @@ def header_bytes(packet: Packet, *, check: int | None = None) -> bytes:
         out.append(header.reference)
     if header.store is not None:
         out.append(header.store)
-    if header.layer != LayerId():
+    if has_layer:
         out.append(header.layer.rung << 4 | header.layer.temporal)
     if header.description is not None:
         out += header.description.model_tag.to_bytes(2, "big")
@@ -393,7 +395,7 @@ def _read_slice_header(cursor: Cursor, packet_type: int) -> PacketHeader:
         check=cursor.u16("check"),
         reference=_read_state(cursor, "reference") if flags & _FLAG_REFERENCE else None,
         store=_read_state(cursor, "store") if flags & _FLAG_STORE else None,
-        layer=_read_layer(cursor) if flags & _FLAG_LAYER else LayerId(),
+        layer=_read_layer(cursor) if flags & _FLAG_LAYER else _BASE_LAYER,
         description=_read_description(cursor) if flags & _FLAG_DESCRIBED else None,
         tiles=_read_tiles(cursor, flags) if flags & _FLAG_TILES else None,
         spatial=spatial,

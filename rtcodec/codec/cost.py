@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rtcodec.engine.api import EncodeOutput
 from rtcodec.entropy.cdf import PROB_BITS, Z_MAX, EntropyTables
-from rtcodec.entropy.native import gather_tiles, tile_costs
+from rtcodec.entropy.native import SliceEncoder, gather_tiles, tile_costs
 from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
 from rtcodec.entropy.tile import gather_hyper
 
@@ -86,6 +86,11 @@ class TileCosts:
         """
         y_units = tile_costs(self._tables, self._y_costs, symbols, indices, moved=moved)
         return self._hyper_bits(z, qp) + y_units / _UNITS
+
+    def bits_of(self, coder: SliceEncoder) -> NDArray[np.float64]:
+        """Return the bits of each tile that a coder of this model's tables has: `bits`."""
+        z, _ = coder.coded(0, len(coder))
+        return self._hyper_bits(z, coder.qp) + coder.costs(self._y_costs) / _UNITS
 
     def bits_reference(
         self,

@@ -11,7 +11,7 @@ threads of its own: a parallel `map` may be given, and the entropy coder runs wi
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -134,14 +134,17 @@ class FramePacker:
         tables, costs = self._tables_of(header)
         has_map = self._delta is not None and tables is self._delta[0]
         coded = coded_tiles(output.symbols) if has_map else None
-        everything = np.ones(output.z[0].size, np.bool_)
-        tiles = np.flatnonzero(everything if coded is None else coded).astype(np.uint32)
-        z = gather_hyper(output.z, tiles)
+        n_tiles = output.z[0].size
+        tiles = _all_tiles(n_tiles) if coded is None else np.flatnonzero(coded).astype(np.uint32)
         symbols = gather_tiles(output.symbols, tiles)
         indices = context_indices(tables, gather_tiles(output.indices, tiles), symbols)
-        tile_bytes = np.full(output.z[0].size, 0.0 if coded is None else 1 / 8)
-        tile_bytes[tiles] += self._tile_bytes(costs, z, symbols, indices, label.qp)
-        frame = _CodedFrame(z, symbols, indices, header, tile_bytes, (width, height), tables, coded)
+        z = gather_hyper(output.z, tiles)
+        said = SliceEncoder(tables, z, symbols, indices, label.qp, moved=True)
+        tile_bytes = self._tile_bytes(costs, said)
+        if coded is not None:
+            of_coded, tile_bytes = tile_bytes, np.full(n_tiles, 1 / 8)
+            tile_bytes[tiles] += of_coded
+        frame = _CodedFrame(said, header, tile_bytes, (width, height), coded)
         runs = self.slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
         firsts = accumulate((frame.n_coded(run) for run in runs), initial=0)
@@ -162,27 +165,19 @@ class FramePacker:
 
     def _coder(self, frame: "_CodedFrame", runs: Sequence[TileRange]) -> SliceEncoder:
         """Return a coder of the tiles of *runs*, one run after the other."""
-        z, symbols, indices = frame.z, frame.symbols, frame.indices
-        if runs[0].count < len(frame.tile_bytes):  # a run of all tiles takes them as they are
-            rows = np.concatenate([frame.rows(run) for run in runs])
-            if not np.array_equal(rows, np.arange(len(frame.z))):  # without a copy
-                z, symbols, indices = z[rows], symbols[rows], indices[rows]
-        return SliceEncoder(frame.tables, z, symbols, indices, frame.header.qp, moved=True)
+        if runs[0].count == len(frame.tile_bytes):  # a run of all tiles takes them as they are
+            return frame.said
+        rows = np.concatenate([frame.rows(run) for run in runs])
+        in_order = np.array_equal(rows, np.arange(len(frame.said)))
+        return frame.said if in_order else frame.said.picked(rows)
 
-    def _tile_bytes(
-        self,
-        costs: TileCosts,
-        z: NDArray[np.int8],
-        symbols: NDArray[np.int16],
-        indices: NDArray[np.uint8],
-        qp: int,
-    ) -> NDArray[np.float64]:
+    def _tile_bytes(self, costs: TileCosts, said: SliceEncoder) -> NDArray[np.float64]:
         """Return what each tile costs; roughly, where only the number of lanes depends on it."""
         if self.slicing.target_bytes is None:
-            not_zero = np.count_nonzero(symbols, axis=(1, 2))
-            rough: NDArray[np.float64] = not_zero * _BYTES_PER_SYMBOL
+            _, symbols = said.coded(0, len(said))
+            rough: NDArray[np.float64] = np.count_nonzero(symbols, axis=(1, 2)) * _BYTES_PER_SYMBOL
             return rough
-        return costs.bits(z, symbols, indices, qp, moved=True) / 8
+        return costs.bits_of(said) / 8
 
     def _encode_run(
         self, frame: "_CodedFrame", run: TileRange, coder: SliceEncoder, first: int
@@ -344,17 +339,21 @@ def coded_tiles(symbols: NDArray[np.int16]) -> NDArray[np.bool_]:
     return Said.of(np.ascontiguousarray(symbols.transpose(1, 2, 0))).count() > 0
 
 
+@lru_cache(maxsize=64)
+def _all_tiles(n_tiles: int) -> NDArray[np.uint32]:
+    tiles = np.arange(n_tiles, dtype=np.uint32)
+    tiles.flags.writeable = False
+    return tiles
+
+
 @dataclass(frozen=True)
 class _CodedFrame:
     """The integers of a frame's coded tiles, and what its packets have in common."""
 
-    z: NDArray[np.int8]  # [T, Cz]
-    symbols: NDArray[np.int16]  # [T, M, 16]
-    indices: NDArray[np.uint8]  # [T, M, 16], of tables
+    said: SliceEncoder  # has all of them, by tile index
     header: PacketHeader
     tile_bytes: NDArray[np.float64]  # [Th * Tw]
     size: tuple[int, int]  # width, height in pixels
-    tables: EntropyTables
     coded: NDArray[np.bool_] | None  # [Th * Tw], which tiles are; None for all
 
     def rows(self, run: TileRange) -> NDArray[np.int64]:

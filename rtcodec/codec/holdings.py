@@ -5,7 +5,7 @@ A frame is held if it came whole and so did everything it was predicted from. Fo
 report has spoken of yet, the frames that it stands on are asked instead. Bookkeeping only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,6 +71,16 @@ class Receiver:
     since: int = 0
     "What it says of earlier frames is about those of another rung."
 
+    told: int = 0
+    "Frames that its last report held: bit i is frame `told_newest - i`."
+
+    told_newest: int = 0
+
+    def forget(self) -> None:
+        """Hold nothing any more, whatever was told."""
+        self.held.clear()
+        self.told = 0
+
 
 class Holdings:
     """The frames sent lately, and who holds which of them."""
@@ -99,7 +109,7 @@ class Holdings:
         newest = unwrap(report.newest, near=near, bits=16)
         if newest not in self._sent:
             return
-        for back in reversed(range(report.n_frames)):
+        for back in _news(receiver, report, newest):
             frame = self._sent.get(newest - back)
             if frame is None or frame.number < receiver.since:
                 continue
@@ -108,6 +118,7 @@ class Holdings:
             if report.holds(back):
                 _note_held(receiver, frame)
         receiver.newest = max(receiver.newest, newest)
+        receiver.told, receiver.told_newest = report.held, newest
 
     def may_hold(self, receiver: Receiver, frame: SentFrame) -> bool:
         """Say whether the receiver holds a kept frame, or will if nothing on its way gets lost."""
@@ -126,6 +137,25 @@ class Holdings:
                 return False
             number = on_the_way.reference
         return True
+
+
+def _news(receiver: Receiver, report: FrameReport, newest: int) -> Iterator[int]:
+    """
+    Yield how far back those frames are that a report says something new of, the oldest first.
+
+    Every report says all again, of 64 frames as a rule: of one or two it is the first.
+    """
+    later = newest - receiver.told_newest
+    if abs(later) >= report.n_frames:
+        known = 0
+    else:
+        known = receiver.told << later if later >= 0 else receiver.told >> -later
+    n_first = min(max(newest - receiver.newest, 0), report.n_frames)
+    news = report.held & ~known | (1 << n_first) - 1
+    while news:
+        back = news.bit_length() - 1
+        news ^= 1 << back
+        yield back
 
 
 def _note_held(receiver: Receiver, frame: SentFrame) -> None:

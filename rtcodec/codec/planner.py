@@ -93,6 +93,7 @@ class ReferencePlanner:
         self._long_term: SentFrame | None = None
         self._wants_keyframe = True
         self._is_cautious = False
+        self._has_news = False
         self._was_discardable = False
 
     @property
@@ -103,6 +104,7 @@ class ReferencePlanner:
     @property
     def is_cautious(self) -> bool:
         """Whether loss is such that only acknowledged frames are predicted from."""
+        self._judge(self._counted())
         return self._is_cautious
 
     # ---- receivers
@@ -131,7 +133,7 @@ class ReferencePlanner:
         is_on_its_way = them.refreshed > them.newest
         if self._was_refreshed(them) and (is_on_its_way or len(self._receivers) > 1):
             return
-        them.held.clear()
+        them.forget()
         them.newest = self._next - 1
         self._wants_keyframe = True
 
@@ -141,12 +143,7 @@ class ReferencePlanner:
         if them is None:
             return
         self._holdings.report(them, report, near=self._next - 1)
-        counted = self._counted()
-        broken = max(each.loss * (self._next - each.newest) for each in counted)
-        policy = self._policy
-        limit = policy.optimistic_below if self._is_cautious else policy.cautious_above
-        self._is_cautious = broken > limit
-        self._renew_long_term(counted)
+        self._has_news = True
 
     def loss_of(self, receiver: Hashable) -> float:
         """Return the share of frames lately that a receiver did not get whole, 0 to 1."""
@@ -161,7 +158,7 @@ class ReferencePlanner:
 
     def plan(self, *, half_rate: bool = False) -> FramePlan:
         """
-        Say how to code the next frame; changes nothing until `sent`.
+        Say how to code the next frame; the same until `sent`, unless there is news.
 
         Args:
             half_rate: Whether receivers that want half the frame rate are there: every other
@@ -170,6 +167,7 @@ class ReferencePlanner:
         if not self._slots:
             return FramePlan(self._next, None, None, keyframe=True)
         counted = self._counted()
+        self._judge(counted)
         chosen = None if self._wants_keyframe else self._newest_for(counted)
         if half_rate and not self._was_discardable and chosen is not None:
             return FramePlan(
@@ -195,8 +193,9 @@ class ReferencePlanner:
         if plan.frame_number != self._next:
             raise ValueError(f"frame {plan.frame_number} is not the next one, {self._next}")
         if plan.reference is None:
+            kept = self._kept()
             for them in self._receivers.values():
-                if not self._stands_on_any(them):
+                if not self._stands_on_any(them, kept):
                     them.refreshed = self._next
         emptied: tuple[int, ...] = ()
         if plan.keyframe:
@@ -231,12 +230,28 @@ class ReferencePlanner:
         everyone = self._receivers.values()
         least = self._next - 1 - self._policy.lag_frames
         present = [them for them in everyone if them.newest >= least] or everyone
+        kept = self._kept()
         return [
-            r for r in present if self._stands_on_any(r) or not self._was_refreshed(r)
+            r for r in present if self._stands_on_any(r, kept) or not self._was_refreshed(r)
         ] or present
 
-    def _stands_on_any(self, receiver: Receiver) -> bool:
-        return any(self._holdings.may_hold(receiver, kept) for kept in self._kept())
+    def _judge(self, counted: Collection[Receiver]) -> None:
+        """
+        Take in what was reported since the last frame.
+
+        Once for a frame, not for each report: every receiver is looked at.
+        """
+        if not self._has_news or not counted:
+            return
+        self._has_news = False
+        broken = max(each.loss * (self._next - each.newest) for each in counted)
+        policy = self._policy
+        limit = policy.optimistic_below if self._is_cautious else policy.cautious_above
+        self._is_cautious = broken > limit
+        self._renew_long_term(counted)
+
+    def _stands_on_any(self, receiver: Receiver, kept: Collection[SentFrame]) -> bool:
+        return any(self._holdings.may_hold(receiver, frame) for frame in kept)
 
     def _was_refreshed(self, receiver: Receiver) -> bool:
         """Say whether it got an intra frame so lately that others need not pay for another."""

@@ -148,16 +148,49 @@ class SliceEncoder:
         check_symbols_form(symbols, indices)
         if not moved:
             indices = context_indices(tables, indices, symbols)
-        self._qp = qp
+        self._hold(tables, qp, z, symbols, indices)
+
+    def _hold(
+        self,
+        tables: EntropyTables,
+        qp: int,
+        z: NDArray[np.int8],
+        symbols: NDArray[np.int16],
+        indices: NDArray[np.uint8],
+    ) -> None:
+        self.tables = tables
+        "Of the model."
+        self.qp = qp
+        "Of all tiles."
         # C reads all of these as long as this lives.
-        self._arrays = tuple(map(np.ascontiguousarray, (z, symbols, indices)))
+        self._arrays = (
+            np.ascontiguousarray(z),
+            np.ascontiguousarray(symbols),
+            np.ascontiguousarray(indices),
+        )
         self._blob = _tables_blob(tables)
-        self._at = tuple(map(_at, (self._blob, *self._arrays)))
+        self._at = tuple(_at(array) for array in (self._blob, *self._arrays))
+
+    def __len__(self) -> int:
+        """Return how many tiles there are."""
+        return len(self._arrays[0])
+
+    def picked(self, rows: NDArray[np.int64]) -> SliceEncoder:
+        """Return a coder of the tiles at *rows* [R], in that order, which is not checked again."""
+        other = object.__new__(SliceEncoder)
+        z, symbols, indices = self._arrays
+        other._hold(self.tables, self.qp, z[rows], symbols[rows], indices[rows])
+        return other
 
     def coded(self, first: int, count: int) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
         """Return the hyper-latents and symbols of *count* tiles from *first* on, as views."""
         z, symbols, _ = self._arrays
         return z[first : first + count], symbols[first : first + count]
+
+    def costs(self, costs: NDArray[np.uint16]) -> NDArray[np.uint32]:
+        """Return what the latents of each tile cost: `tile_costs`."""
+        _, symbols, indices = self._arrays
+        return _tile_costs(self.tables, costs, symbols, indices)
 
     def encode(self, first: int, count: int, lanes: int) -> bytes:
         """
@@ -188,7 +221,7 @@ class SliceEncoder:
         capacity = 4 * lanes + 2 * (count * channels + census.n_coded + 2 * census.n_escaped)
         buffer = np.empty(capacity, np.uint8)
         size = library.rtc_encode(
-            blob, self._qp, at_z + first * channels, count, at_list, census.n_coded, lanes,
+            blob, self.qp, at_z + first * channels, count, at_list, census.n_coded, lanes,
             _at(buffer), capacity,
         )  # fmt: skip
         return buffer[capacity - size :].tobytes()
@@ -247,13 +280,22 @@ def tile_costs(
     check_indices(indices, indices.shape[0], len(tables.y_cdf) if moved else SCALE_COUNT)
     check_channels(tables, indices)
     check_symbols_form(symbols, indices)
-    if costs.dtype != np.uint16 or costs.shape != (len(tables.y_cdf), 256):
-        raise ValueError(f"{costs.dtype} {costs.shape} are not costs of {len(tables.y_cdf)} tables")
-    costs = np.ascontiguousarray(costs)
     symbols = np.ascontiguousarray(symbols)
     if not moved:
         indices = context_indices(tables, indices, symbols)
-    indices = np.ascontiguousarray(indices)
+    return _tile_costs(tables, costs, symbols, np.ascontiguousarray(indices))
+
+
+def _tile_costs(
+    tables: EntropyTables,
+    costs: NDArray[np.uint16],
+    symbols: NDArray[np.int16],
+    indices: NDArray[np.uint8],
+) -> NDArray[np.uint32]:
+    """Do `tile_costs` for contiguous arrays that were checked, *indices* moved."""
+    if costs.dtype != np.uint16 or costs.shape != (len(tables.y_cdf), 256):
+        raise ValueError(f"{costs.dtype} {costs.shape} are not costs of {len(tables.y_cdf)} tables")
+    costs = np.ascontiguousarray(costs)
     totals = np.empty(indices.shape[0], np.uint32)
     blob = _tables_blob(tables)  # a name holds it while C reads it
     _library().rtc_tile_costs(

@@ -61,9 +61,15 @@ class ArrivalLog:
         if self._due_us is None:
             self._due_us = now_us + self._interval_us
 
-    def take_due(self, *, now_us: int) -> list[TransportFeedback]:
-        """Return the feedback to send now: none, one, or more where one does not hold it all."""
-        if self._due_us is None or now_us < self._due_us:
+    def take_due(self, *, now_us: int, ahead_us: int = 0) -> list[TransportFeedback]:
+        """
+        Return the feedback to send now: none, one, or more where one does not hold it all.
+
+        Args:
+            now_us: Increasing.
+            ahead_us: How much before its time it may be taken.
+        """
+        if self._due_us is None or now_us < self._due_us - ahead_us:
             return []
         self._due_us = None
         assert self._high is not None

@@ -7,7 +7,7 @@ for all its receivers: only the delivery number, two bytes, differs between them
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rtcodec.errors import LocalProtocolError
 from rtcodec.packet.payload import (
@@ -19,6 +19,9 @@ from rtcodec.packet.payload import (
     Payload,
     write_payload,
 )
+
+OVERHEAD_BYTES = 12 + 16 + 3 + 10
+"What is sent with the rest of a payload: RTP, SRTP, payload head, extensions as a rule."
 
 _MAX_COUNT = 0xFFFF
 _MIN_ROOM_BYTES = 16
@@ -50,6 +53,14 @@ class CutFrame:
 
     takes_parities: bool = False
     "Whether whoever reads the payloads knows what a parity is."
+
+    sizes_bytes: tuple[int, ...] = field(init=False)
+    "Of all that is sent for each payload, about."
+
+    def __post_init__(self) -> None:
+        """Add up the sizes, for all receivers."""
+        sizes = tuple(OVERHEAD_BYTES + len(payload.rest) for payload in self.payloads)
+        object.__setattr__(self, "sizes_bytes", sizes)
 
 
 def write_payload_head(payload: CutPayload, delivery: int) -> bytes:

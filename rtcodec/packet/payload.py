@@ -19,7 +19,7 @@ Bytes in, values out: no clock, no state.
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from rtcodec.errors import Corrupt, Truncated, Unsupported
 
@@ -51,8 +51,7 @@ _STAGE_MAX: Final = 0xFFFF
 _AGE_UNKNOWN: Final = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class FrameTiming:
+class FrameTiming(NamedTuple):
     """When a frame was taken and how long the relay worked on it."""
 
     pts: int

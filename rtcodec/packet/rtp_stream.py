@@ -15,7 +15,12 @@ import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from rtcodec.packet.packetizer import CutFrame, CutPayload, write_payload_head
+from rtcodec.packet.packetizer import (
+    OVERHEAD_BYTES,
+    CutFrame,
+    CutPayload,
+    write_payload_head,
+)
 
 _HEADER: Final = struct.Struct("!BBHLL")
 _SEQ: Final = struct.Struct("!H")
@@ -25,7 +30,6 @@ _MARKER: Final = 1 << 7
 RESEND_BURST_PACKETS: Final = 256
 "Packets that may be sent again beyond as many as were sent since."
 
-_OVERHEAD_BYTES: Final = 12 + 16 + 3 + 10  # RTP, SRTP, payload head, extensions as a rule
 _ABS_SEND_TIME_BITS: Final = 18  # fraction of the 24 bits: 64 s in steps of 3.8 us
 
 
@@ -75,7 +79,7 @@ class Outgoing(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Of all that is sent, about."""
-        return _OVERHEAD_BYTES + len(self.payload.rest)
+        return OVERHEAD_BYTES + len(self.payload.rest)
 
     @property
     def ends_frame(self) -> bool:

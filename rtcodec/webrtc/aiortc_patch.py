@@ -25,6 +25,7 @@ from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtcsctptransport import RTCSctpTransport
 from aiortc.rtp import HeaderExtensionsMap
+from pylibsrtp import Session
 
 from rtcodec.webrtc import transport_feedback
 from rtcodec.webrtc.aiortc_certificate import create_ssl_context, stock_create_ssl_context
@@ -224,6 +225,7 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
         HeaderExtensionsMap.configure,
         ("_HeaderExtensionsMap__ids", "abs_send_time", "transport_sequence_number"),
     ),
+    (vars(Session)["_Session__process"], ("_srtp", "_cdata", "len_p")),
     (StreamStatistics.add, ("sequence_number", "timestamp")),
     (RtpRouter.route_rtp, ("ssrc_table", "ssrc", "payload_type")),
     (RtpRouter.route_rtcp, ("unpack_remb_fci", "senders", "media_ssrc")),

@@ -136,13 +136,13 @@ class ReceiverPort:
         run_now(self._receiver._send_rtcp_pli(ssrc))
 
     def send_feedback(self, ssrc: int, data: bytes) -> None:
-        """Send application layer feedback on a stream (RFC 4585 6.4)."""
+        """Send application layer feedback on a stream (RFC 4585 6.4), and of arrivals with it."""
         own_ssrc: int | None = self._state[f"{RECEIVER}__rtcp_ssrc"]
         if own_ssrc is not None:
             rtcp = write_feedback(
                 PAYLOAD_FEEDBACK, APPLICATION_FORMAT, ssrc=own_ssrc, media_ssrc=ssrc, control=data
             )
-            send_rtcp(self._receiver.transport, rtcp)
+            send_rtcp(self._receiver.transport, self._arrivals.take_along() + rtcp)
 
     def _kind_of(self, payload_type: int) -> _PayloadType | None:
         """Look a payload type up, once they are negotiated."""

@@ -24,8 +24,8 @@ from rtcodec.packet.rtp_stream import (
     RtpStream,
 )
 from rtcodec.webrtc.aiortc_private import PORT, SENDER, TRANSPORT
+from rtcodec.webrtc.aiortc_srtp import QuickSession
 from rtcodec.webrtc.aiortc_transport import run_now
-from rtcodec.webrtc.clock import unix_us, unix_us_to_ntp
 from rtcodec.webrtc.header_extensions import extension_block
 from rtcodec.webrtc.outlet import OnLeft, Outlet
 from rtcodec.webrtc.transport_feedback import SendSide
@@ -36,6 +36,13 @@ MAX_UNSENT_BYTES: Final = 64 * 1024
 RTP_HISTORY_PACKETS: Final = 1024
 "Packets kept for retransmission; aiortc's 128 are a quarter of a second at 500 packets/s."
 
+
+_NTP_TIMESTAMP: Final = f"{SENDER}__ntp_timestamp"
+_RTP_TIMESTAMP: Final = f"{SENDER}__rtp_timestamp"
+_PACKET_COUNT: Final = f"{SENDER}__packet_count"
+_SENT_BYTES: Final = f"{TRANSPORT}__tx_bytes"
+_SENT_PACKETS: Final = f"{TRANSPORT}__tx_packets"
+_OCTET_COUNT: Final = f"{SENDER}__octet_count"
 
 _stock_unpack_remb_fci = aiortc.rtp.unpack_remb_fci
 
@@ -168,6 +175,7 @@ class DirectSenderPort(SenderPort):
         self._on_start = on_start
         self._state = vars(sender)
         self._outlet: Outlet | None = None
+        self._srtp: QuickSession | None = None
         sender._run_rtp = self._run  # type: ignore[method-assign]
         sender._retransmit = self._retransmit  # type: ignore[method-assign]
 
@@ -209,10 +217,11 @@ class DirectSenderPort(SenderPort):
         if outlet is None or not self._sender._enabled:
             raise ConnectionError("the sender does not run")
         outlet.send(frame, delivery=delivery, pts=pts, on_left=on_left)
-        self._state[f"{SENDER}__ntp_timestamp"] = unix_us_to_ntp(unix_us())
-        self._state[f"{SENDER}__rtp_timestamp"] = outlet.stream.timestamp
-        self._state[f"{SENDER}__packet_count"] = outlet.stream.n_packets
-        self._state[f"{SENDER}__octet_count"] = outlet.stream.n_bytes
+        state, stream = self._state, outlet.stream
+        state[_NTP_TIMESTAMP] = outlet.ntp
+        state[_RTP_TIMESTAMP] = stream.timestamp
+        state[_PACKET_COUNT] = stream.n_packets
+        state[_OCTET_COUNT] = stream.n_bytes
 
     def _transmit(self, packets: Sequence[bytes]) -> None:
         """Do what `RTCDtlsTransport._send_rtp` and all that it calls do, without coroutines."""
@@ -222,15 +231,17 @@ class DirectSenderPort(SenderPort):
             raise ConnectionError("not connected")
         if _unsent_bytes(pair.protocol.transport) > MAX_UNSENT_BYTES:
             raise ConnectionError("the socket takes no more")
-        protect, protocol, address = transport._tx_srtp.protect, pair.protocol, pair.remote_addr
+        if self._srtp is None or self._srtp.session is not transport._tx_srtp:
+            self._srtp = QuickSession(transport._tx_srtp)
+        protect, protocol, address = self._srtp.protect, pair.protocol, pair.remote_addr
         n_bytes = 0
         for packet in packets:
             data = protect(packet)
             run_now(protocol.send_data(data, address))
             n_bytes += len(data)
         counters = vars(transport)
-        counters[f"{TRANSPORT}__tx_bytes"] += n_bytes
-        counters[f"{TRANSPORT}__tx_packets"] += len(packets)
+        counters[_SENT_BYTES] += n_bytes
+        counters[_SENT_PACKETS] += len(packets)
 
     async def _retransmit(self, sequence_number: int) -> None:
         if self._outlet is not None:

@@ -14,6 +14,7 @@ from aiortc import RTCPeerConnection
 
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import KEYFRAME_REQUEST, REPORT_NAME, FrameReport, read_report
+from rtcodec.packet.packetizer import CutFrame
 from rtcodec.session.carrier import Carrier
 from rtcodec.webrtc.aiortc_data import MessageChannel
 from rtcodec.webrtc.aiortc_patch import LATENT_CODEC_NAME, DirectSenderPort
@@ -165,11 +166,12 @@ class LatentSender(PushedTrack):
         delivery = self._n_deliveries
         self._n_deliveries += 1  # before `send`, which may say that the frame has left
         try:
+            cut = frame.cut_for(self.carrier)
             port.send(
-                frame.cut_for(self.carrier),
+                cut,
                 delivery=delivery & 0xFFFF,
                 pts=frame.pts,
-                on_left=lambda has_left: self._note_left(frame, has_left),
+                on_left=lambda has_left: self._note_left(frame, cut, has_left),
             )
         except ConnectionError:
             self._n_deliveries = delivery
@@ -179,11 +181,11 @@ class LatentSender(PushedTrack):
             self._drop(frame)
             self.close()
 
-    def _note_left(self, frame: OutgoingFrame, has_left: bool) -> None:
+    def _note_left(self, frame: OutgoingFrame, cut: CutFrame, has_left: bool) -> None:
         if not has_left:
             self._drop(frame)
             return
-        counters, cut = self.counters, frame.cut_for(self.carrier)
+        counters = self.counters
         counters.frames_sent += 1
         counters.bitstream_bytes += cut.bitstream_bytes
         counters.payload_bytes += cut.payload_bytes

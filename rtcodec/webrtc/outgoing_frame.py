@@ -16,9 +16,13 @@ MAX_MESSAGE_BYTES: Final = 1160
 bitstream packet is much longer, and a fragment is no use without the other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class OutgoingFrame:
-    """One coded frame on its way to its receivers, cut into payloads once for all of them."""
+    """
+    One coded frame on its way to its receivers, cut into payloads once for all of them.
+
+    Nobody changes it; freezing it would cost as much as cutting it.
+    """
 
     packets: Sequence[bytes]
     "Bitstream packets in sending order."
@@ -41,8 +45,7 @@ class OutgoingFrame:
 
     def __post_init__(self) -> None:
         """Cut the packets; raises as `cut_frame`."""
-        cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
-        object.__setattr__(self, "cut", cut)
+        self.cut = cut_frame(self.packets, timing=self.timing, is_keyframe=self.is_keyframe)
 
     def cut_for(self, carrier: Carrier) -> CutFrame:
         """Return the packets as payloads of a carrier, which are made once, when first needed."""

@@ -55,13 +55,17 @@ class Outlet:
             transmit: Encrypts packets and hands them to the socket; raises ConnectionError.
         """
         self.stream = stream
+        self.ntp = 0
+        "When the last frame was given, 64 bits."
         self._way = way
+        self._number = way.number if stream.has_numbers else _no_number
         self._transmit = transmit
         self._pacer: Pacer[tuple[Outgoing, bool]] = Pacer()
         self._leaving: deque[OnLeft] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._last_pts: int | None = None
         self._interval_us = _INTERVAL_US
+        self._interval_ticks: int | None = None
         self._gate = RetransmitGate()
         self._parity = ParityPolicy()
         self.n_parities = 0
@@ -81,17 +85,23 @@ class Outlet:
             ConnectionError: If the connection is gone; *on_left* is not called then.
         """
         self._note_interval(pts)
-        now_us = monotonic_us()
+        now_us, self.ntp = monotonic_us(), unix_us_to_ntp(unix_us())
         packets = self.stream.lay_out(frame, delivery=delivery, pts=pts)
-        parities = self._parities(packets, now_us) if frame.takes_parities else []
-        sizes = [packet.size_bytes for packet in packets]
+        self._pacer.estimate_bps = bps = self._way.bps
+        may_protect = frame.takes_parities and bps is not None and self.stream.has_rtx
+        parities = self._parities(packets, now_us) if may_protect else []
+        sizes = frame.sizes_bytes
         self._gate.note_sent(sum(sizes))
-        self._pacer.estimate_bps = self._way.bps
         if not parities and self._pacer.pass_frame(
             sizes, interval_us=self._interval_us, now_us=now_us
         ):
-            write = self.stream.write
-            self._put_out([(packet, write) for packet in packets], now_us)
+            write, number, ntp = self.stream.write, self._number, self.ntp
+            self._transmit(
+                [
+                    write(packet, ntp=ntp, number=number(size, now_us=now_us))
+                    for packet, size in zip(packets, sizes, strict=True)
+                ]
+            )
             on_left(True)
             return
         waiting = [((packet, False), size) for packet, size in zip(packets, sizes, strict=True)]
@@ -149,11 +159,9 @@ class Outlet:
     def _parities(self, packets: list[Outgoing], now_us: int) -> list[Outgoing]:
         """Return what protects a frame: in the stream of retransmissions, in place of one."""
         estimator = self._way.estimator
-        groups = 0
-        if self.stream.has_rtx and self._way.bps is not None:
-            groups = self._parity.groups(
-                len(packets), loss=estimator.loss, rtt_us=estimator.rtt_us, now_us=now_us
-            )
+        groups = self._parity.groups(
+            len(packets), loss=estimator.loss, rtt_us=estimator.rtt_us, now_us=now_us
+        )
         if not groups:
             return []
         first = packets[0]
@@ -190,10 +198,9 @@ class Outlet:
     def _put_out(self, packets: Sequence[tuple[Outgoing, Write]], now_us: int) -> None:
         """Number packets, write them and hand them to the socket."""
         ntp = unix_us_to_ntp(unix_us())
-        number = self._way.number if self.stream.has_numbers else _no_number
         self._transmit(
             [
-                write(packet, ntp=ntp, number=number(packet.size_bytes, now_us=now_us))
+                write(packet, ntp=ntp, number=self._number(packet.size_bytes, now_us=now_us))
                 for packet, write in packets
             ]
         )
@@ -219,7 +226,8 @@ class Outlet:
 
     def _note_interval(self, pts: int) -> None:
         last, self._last_pts = self._last_pts, pts
-        if last is not None:
+        if last is not None and pts - last != self._interval_ticks:
+            self._interval_ticks = pts - last
             least_us, most_us = _INTERVAL_RANGE_US
-            interval_us = ticks_to_us(pts - last, RTP_TIME_BASE)
+            interval_us = ticks_to_us(self._interval_ticks, RTP_TIME_BASE)
             self._interval_us = min(max(interval_us, least_us), most_us)

@@ -44,6 +44,7 @@ FRESH_US: Final = 5_000_000
 
 _EXTENSION_ID: Final = 5  # aiortc itself offers 1, 2 and 3
 _OVERHEAD_BYTES: Final = 12 + 16 + 10  # RTP, its extensions, SRTP
+_AHEAD_US: Final = 50_000  # half of what it waits; reports of frames come as often
 
 RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (RTCRtpReceiver._handle_rtp_packet, ("abs_send_time", f"{RECEIVER}__rtx_ssrc")),
@@ -202,7 +203,10 @@ class ArrivalWatch:
         own_ssrc = self._own_ssrc()
         if bps is not None and own_ssrc is not None:
             control = pack_remb_fci(bps, list(self._remb_ssrcs))
-            self._send(PAYLOAD_FEEDBACK, APPLICATION_FORMAT, own_ssrc, 0, control)
+            remb = write_feedback(
+                PAYLOAD_FEEDBACK, APPLICATION_FORMAT, ssrc=own_ssrc, media_ssrc=0, control=control
+            )
+            send_rtcp(self._receiver.transport, remb)
 
     def _own_ssrc(self) -> int | None:
         ssrc: int | None = getattr(self._receiver, f"{RECEIVER}__rtcp_ssrc")
@@ -212,14 +216,38 @@ class ArrivalWatch:
         known: dict[int, int] = getattr(self._receiver, f"{RECEIVER}__rtx_ssrc")
         return ssrc in known
 
+    def take_along(self) -> bytes:
+        """
+        Return the RTCP that would be told soon, to go along with something else, or nothing.
+
+        A datagram takes its receiver longer to open than to read.
+        """
+        written = self._due(ahead_us=_AHEAD_US)
+        if written and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while len(written) > 1:  # too much for one
+            send_rtcp(self._receiver.transport, written.pop(0))
+        return b"".join(written)
+
     def _tell(self) -> None:
         self._timer = None
-        own_ssrc = self._own_ssrc()
-        for feedback in self._log.take_due(now_us=monotonic_us()):
-            if own_ssrc is not None:
-                control = write_transport_feedback(feedback)
-                self._send(TRANSPORT_FEEDBACK, TRANSPORT_WIDE_FORMAT, own_ssrc, self._ssrc, control)
+        for data in self._due():
+            send_rtcp(self._receiver.transport, data)
 
-    def _send(self, kind: int, fmt: int, ssrc: int, media_ssrc: int, control: bytes) -> None:
-        data = write_feedback(kind, fmt, ssrc=ssrc, media_ssrc=media_ssrc, control=control)
-        send_rtcp(self._receiver.transport, data)
+    def _due(self, *, ahead_us: int = 0) -> list[bytes]:
+        """Take what is to be told now, each in a packet of RTCP."""
+        own_ssrc = self._own_ssrc()
+        due = self._log.take_due(now_us=monotonic_us(), ahead_us=ahead_us)
+        if own_ssrc is None:
+            return []
+        return [
+            write_feedback(
+                TRANSPORT_FEEDBACK,
+                TRANSPORT_WIDE_FORMAT,
+                ssrc=own_ssrc,
+                media_ssrc=self._ssrc,
+                control=write_transport_feedback(feedback),
+            )
+            for feedback in due
+        ]

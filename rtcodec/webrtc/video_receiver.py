@@ -8,11 +8,11 @@ one of: read by `recv`, or dropped with a reason.
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple
 
 import av
 from aiortc import RTCRtpReceiver
@@ -39,8 +39,7 @@ FREEZE_LIMIT_US: Final = 1_000_000
 VIDEO_CODECS: Final = ("VP8", "H264")
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
+class DecodedFrame(NamedTuple):
     """A picture and when it went by."""
 
     picture: av.VideoFrame
@@ -63,8 +62,7 @@ class DecodedFrame:
     "When the picture was there."
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoded:
+class _Encoded(NamedTuple):
     codec: RTCRtpCodecParameters
     data: bytes
     pts: int
@@ -75,7 +73,7 @@ class _Encoded:
 
 
 class _DecoderThread:
-    """The queue and the loop of one decoder thread."""
+    """The queue and the loop of one decoder thread; all but `run` is for the event loop's."""
 
     def __init__(
         self,
@@ -87,8 +85,7 @@ class _DecoderThread:
         self._on_frame = on_frame
         self._on_drop = on_drop
         self._on_end = on_end
-        self._tasks: deque[_Encoded | None] = deque()
-        self._ready = threading.Condition()
+        self._tasks: SimpleQueue[_Encoded | None] = SimpleQueue()
         self._pending: deque[_Encoded] = deque()
         self._has_ended = False
         self._decoder: Any = None
@@ -97,44 +94,36 @@ class _DecoderThread:
 
     def put(self, task: _Encoded | None) -> None:
         """Queue a frame, or the end: what still waits, or comes later, is then dropped."""
-        with self._ready:
-            if self._has_ended:
-                if task is not None:
-                    self._on_drop("closing")
-                return
-            if task is None:
-                self._has_ended = True
-                n_left = len(self._tasks)
-                self._tasks.clear()
-                for _ in range(n_left):
-                    self._on_drop("closing")
-            self._tasks.append(task)
-            self._ready.notify()
+        if self._has_ended:
+            if task is not None:
+                self._on_drop("closing")
+            return
+        if task is None:
+            self._has_ended = True
+            for _ in range(self.clear()):
+                self._on_drop("closing")
+        self._tasks.put(task)
 
     def clear(self) -> int:
         """Drop what waits; return how many frames that was."""
-        with self._ready:
-            n_dropped = len(self._tasks)
-            self._tasks.clear()
+        n_dropped = 0
+        with suppress(Empty):
+            while True:
+                self._tasks.get_nowait()
+                n_dropped += 1
         return n_dropped
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return self._tasks.qsize()
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Decode until the end."""
         self._loop = loop
-        while (task := self._take()) is not None:
+        while (task := self._tasks.get()) is not None:
             self._decode(task)
         for _ in self._pending:
             self._call(self._on_drop, "no_picture")
         self._call(self._on_end)
-
-    def _take(self) -> _Encoded | None:
-        with self._ready:
-            while not self._tasks:
-                self._ready.wait()
-            return self._tasks.popleft()
 
     def _decode(self, task: _Encoded) -> None:
         try:

@@ -34,6 +34,7 @@ from rtcodec_server.frame_coder import Coded, FrameCoder
 from rtcodec_server.frame_request import FrameRequest
 from rtcodec_server.loop_calls import LoopCalls
 from rtcodec_server.measure import MeasureGate
+from rtcodec_server.pack_thread import PackThread
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class EngineHost:
         self.calls = LoopCalls(self._loop)
         "What its threads have for the event loop."
         # A stream has one pack thread: its frames leave in order.
-        self._pack_pools = [ThreadPoolExecutor(1, "pack") for _ in self._coders]
+        self._pack_threads = [PackThread("pack") for _ in self._coders]
         self._state_pool = ThreadPoolExecutor(1, "state")
         self._lanes = [
             threading.Thread(target=self._run, args=(coder,), name="engine", daemon=True)
@@ -299,7 +300,7 @@ class EngineHost:
             self._packing[request.stream] += 1
             if not self._gate.is_off:
                 self._queue_measurement(_Measurement(request, output))
-        self._pack_pools[place].submit(self._pack, self._coders[place], coded)
+        self._pack_threads[place].submit(self._pack, self._coders[place], coded)
 
     def _queue_measurement(self, measurement: _Measurement) -> None:
         coding = measurement.request.stream, measurement.request.rung
@@ -379,8 +380,8 @@ class EngineHost:
     def _shut_down(self) -> None:
         for lane in self._lanes:
             lane.join()
-        for pool in self._pack_pools:
-            pool.shutdown()
+        for thread in self._pack_threads:
+            thread.close()
         self._engine.close()
 
 

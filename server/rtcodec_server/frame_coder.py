@@ -9,7 +9,7 @@ packs on one thread, which may be two.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rtcodec.bitstream.packet import Description, Geometry, state_slot, write_packet
 from rtcodec.bundle import Bundle
@@ -122,7 +122,7 @@ class FrameCoder:
     def _scaled(self, request: FrameRequest) -> FrameRequest:
         if request.size is None:
             return request
-        return replace(request, planes=self._scaler.scale(request.planes, *request.size))
+        return request._replace(planes=self._scaler.scale(request.planes, *request.size))
 
     def _run_engine(
         self, requests: Sequence[FrameRequest], plans: Sequence[FramePlan]
@@ -164,7 +164,7 @@ class FrameCoder:
                 continue  # what it was predicted from is gone
             tried = Try(request.qp, self._costs.frame_bits(output, request.qp))
             if (qp := request.retry([tried])) is not None:
-                again[place] = replace(request, qp=qp, rejected=(tried,))
+                again[place] = request._replace(qp=qp, rejected=(tried,))
         if not again:
             return
         better = self._run_engine(list(again.values()), [plans[place] for place in again])
@@ -192,7 +192,7 @@ def _finer(request: FrameRequest, plan: FramePlan) -> FrameRequest:
     """Code a frame finer that others will lean on, unless a rate decides on qp."""
     if request.prediction is None or plan.reference is not None or request.retry is not None:
         return request
-    return replace(request, qp=live_intra_qp(request.qp, first=plan.frame_number == 0))
+    return request._replace(qp=live_intra_qp(request.qp, first=plan.frame_number == 0))
 
 
 def _slot(state: int | None) -> int | None:

@@ -21,6 +21,7 @@ from rtcodec_server.api import OperatorApi
 from rtcodec_server.body import read_text
 from rtcodec_server.config import ServerConfig
 from rtcodec_server.cors import PREFLIGHT, Cors
+from rtcodec_server.entrance import Entrance
 from rtcodec_server.gate import Gate
 from rtcodec_server.layers import LayerApi, layer_links
 from rtcodec_server.metrics import MetricsPage
@@ -71,6 +72,7 @@ class Signalling:
 
     def __init__(self, relay: Relay, gate: Gate) -> None:
         self._relay = relay
+        self._entrance = Entrance(relay)
         self._gate = gate
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -99,9 +101,9 @@ class Signalling:
         room, role = self._enter(request)
         offer = await read_text(request, SDP_TYPE, MAX_SDP_BYTES)
         if role is Role.PUBLISHER:
-            session, answer = await self._relay.publish(room, offer)
+            session, answer = await self._entrance.publish(room, offer)
         else:
-            session, answer = await self._relay.subscribe(
+            session, answer = await self._entrance.subscribe(
                 room,
                 offer,
                 read_layer_query(request.query),
@@ -123,7 +125,7 @@ class Signalling:
     async def _get_session(self, request: web.Request) -> web.Response:
         session = self._session(request)
         if VIA_HEADER in request.headers:
-            self._relay.hear_via(session, read_via(request.headers[VIA_HEADER]))
+            self._entrance.hear_via(session, read_via(request.headers[VIA_HEADER]))
         return web.Response(headers={"ETag": session.etag})
 
     async def _patch(self, request: web.Request) -> web.Response:

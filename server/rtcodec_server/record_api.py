@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from rtcodec.errors import BitstreamError, InputError
 from rtcodec.session.lobby import Role
 from rtcodec.session.message import check_room_name
+from rtcodec_server.entrance import Entrance
 from rtcodec_server.gate import Gate
 from rtcodec_server.play_source import FileSource, PlaySource, UploadSource, describe_problem
 from rtcodec_server.player import Player, PlayOptions
@@ -43,6 +44,7 @@ class RecordApi:
 
     def __init__(self, relay: Relay, gate: Gate) -> None:
         self._relay = relay
+        self._entrance = Entrance(relay)
         self._gate = gate
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -154,7 +156,7 @@ class RecordApi:
         try:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 await asyncio.to_thread(source.open)
-            return self._relay.play(room, source, options)
+            return self._entrance.play(room, source, options)
         except TimeoutError:
             source.close()
             raise Problem(408, "the recording did not begin in time") from None

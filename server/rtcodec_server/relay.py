@@ -1,26 +1,19 @@
 """
-The relay: lets peers in, ties streams to rooms, keeps the figures of the whole.
+The relay: ties streams to rooms, lets peers go, keeps the figures of the whole.
 
-`Relay` is what HTTP talks to. Who is inside, and what becomes of them, is `occupancy`'s.
+`Relay` is what HTTP talks to, but for those who come in, which `entrance` has. Who is inside, and
+what becomes of them, is `occupancy`'s.
 """
 
 import asyncio
-import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
-from rtcodec.errors import RemoteProtocolError
-from rtcodec.packet.feedback import FrameReport
-from rtcodec.packet.video_size import fits
-from rtcodec.session.carrier import Carrier
-from rtcodec.session.layer import ANY_LAYER, LayerWish
-from rtcodec.session.lobby import CloseReason, RelayFull, Role, RoomTaken
+from rtcodec.session.layer import LayerWish
 from rtcodec.stats import StreamStats
-from rtcodec.webrtc import LatentSender, OutgoingFrame, monotonic_us
-from rtcodec.webrtc.sdp import Description
+from rtcodec.webrtc import monotonic_us
 from rtcodec.webrtc.transcoder import TranscodeCounters
-from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_server.aside import AsideMeter
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.engine_load import EngineLoad
@@ -30,27 +23,15 @@ from rtcodec_server.forward import Forward
 from rtcodec_server.happening import log_happening
 from rtcodec_server.latent_publisher import LatentPublisherPeer
 from rtcodec_server.legacy import LegacyAudience
-from rtcodec_server.logs import log_event
 from rtcodec_server.occupancy import Occupancy
-from rtcodec_server.offer import Unprocessable, read_publisher_offer, read_subscriber_offer
-from rtcodec_server.peer import PeerSetup
-from rtcodec_server.play_source import PlaySource
-from rtcodec_server.player import Player, PlayOptions
+from rtcodec_server.player import Player
 from rtcodec_server.publisher_peer import PublisherPeer
-from rtcodec_server.recent import RecentFigures
 from rtcodec_server.recordings import Recordings
-from rtcodec_server.report import RateMeter
 from rtcodec_server.room import Publisher, RelaySettings, Room, Session
 from rtcodec_server.rung import LadderSetup
 from rtcodec_server.stream import Stream
-from rtcodec_server.subscriber_peer import LegacyPeer, SubscriberPeer
+from rtcodec_server.subscriber_peer import SubscriberPeer
 from rtcodec_server.ticker import Ticker
-from rtcodec_server.via import check_via
-from rtcodec_server.video_format import choose_codec
-
-_log = logging.getLogger(__name__)
-
-TICK_S: Final = 0.1
 
 
 class Relay:
@@ -160,175 +141,12 @@ class Relay:
                 ice_servers=self.settings.ice_servers,
             )
 
-    async def publish(self, room: str, offer: str) -> tuple[Session, str]:
-        """
-        Let a publisher in.
-
-        Returns:
-            The session and the SDP answer.
-
-        Raises:
-            RoomTaken, RelayFull: If there is no place.
-            RemoteProtocolError: If the offer cannot be answered.
-        """
-        host = self._ready_host()
-        self._check_ours(room)
-        self.occupancy.lobby.check_open(room, Role.PUBLISHER)
-        model_id = host.info.model_id.hex()[:16]
-        description = read_publisher_offer(offer, model_id=model_id)
-        if description.of_kind("video")[0].latent_parameters is not None:
-            return await self._publish_latents(room, offer, description, host)
-        self.load.check_publisher(room, now_us=monotonic_us())
-        name, entry = self._open_publisher(room)
-        peer: PublisherPeer | None = None
-        stream = self.feeds.open_video(
-            entry, host, lambda frame: peer.capture_time(frame) if peer is not None else None
-        )
-        peer = PublisherPeer(
-            stream,
-            self._setup(name),
-            limits=self.settings.publisher,
-            on_too_large=lambda: self.occupancy.leave(name, CloseReason.TOO_LARGE),
-        )
-        session = self.occupancy.admit(name, entry, Role.PUBLISHER, peer)
-        return session, await self._answer(session, peer.negotiate(offer, description))
-
-    async def _publish_latents(
-        self, room: str, offer: str, description: Description, host: EngineHost
-    ) -> tuple[Session, str]:
-        name, entry = self._open_publisher(room)
-        peer = LatentPublisherPeer(
-            lambda receiver: self.feeds.open_latents(entry, receiver, host),
-            self._setup(name),
-            limits=self.settings.publisher,
-            on_too_large=lambda: self.occupancy.leave(name, CloseReason.TOO_LARGE),
-        )
-        session = self.occupancy.admit(name, entry, Role.PUBLISHER, peer)
-        answer = peer.negotiate(offer, description, model_id=host.info.model_id.hex()[:16])
-        return session, await self._answer(session, answer)
-
-    async def subscribe(
-        self,
-        room: str,
-        offer: str,
-        wish: LayerWish = ANY_LAYER,
-        *,
-        carrier: Carrier = Carrier.OWN,
-        via: tuple[str, ...] = (),
-    ) -> tuple[Session, str]:
-        """
-        Let a subscriber in; with nobody publishing it waits.
-
-        Args:
-            room: Its name.
-            offer: The SDP.
-            wish: Which layer it asks for, if it does.
-            carrier: What it wants latents carried in.
-            via: Relays that the subscriber asks for, if it is one.
-
-        Returns:
-            The session and the SDP answer.
-
-        Raises:
-            RelayFull: If there is no place.
-            LoopRefused: If the subscriber is a relay that gets this room from here already.
-            RemoteProtocolError: If the offer cannot be answered.
-        """
-        check_via(via, self.name)
-        host = self._ready_host()
-        self.occupancy.lobby.check_open(room, Role.SUBSCRIBER)
-        model_id = host.info.model_id.hex()[:16]
-        ordinary = self.settings.legacy.codecs
-        description = read_subscriber_offer(
-            offer, model_id=model_id, ordinary=ordinary, carrier=carrier
-        )
-        self._check_watched(room)
-        videos = description.of_kind("video")  # one, or none where a data channel carries latents
-        if carrier is Carrier.OWN and videos[0].latent_parameters is None:
-            codec = choose_codec(videos[0], ordinary)
-            assert codec is not None  # read_subscriber_offer
-            self._check_viewer(room, codec)
-            return await self._subscribe_ordinary(room, offer, description, codec)
-        name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
-        sender = LatentSender(
-            carrier=carrier,
-            max_frames=1 if carrier is Carrier.DATA else 2,  # beside the one on its way out
-            on_sent=_report_sent,
-            on_dropped=_report_unsent,
-            on_pli=lambda: self._on_pli(entry, name),
-            on_report=lambda report: self._on_report(entry, name, report),
-            on_nack=lambda n_packets: self._count(entry, nacks=n_packets, plis=0),
-        )
-        peer = SubscriberPeer(sender, self._setup(name))
-        peer.wish = wish
-        session = self.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
-        session.via = via  # before anything is asked for on its behalf
-        answer = peer.negotiate(offer, description, model_id=model_id)
-        sdp = await self._answer(session, answer)
-        if entry.stream is not None:
-            entry.stream.add_subscriber(name, sender, peer.wish)
-        return session, sdp
-
-    def hear_via(self, session: Session, via: tuple[str, ...]) -> None:
-        """
-        Note for whom a subscriber asks by now.
-
-        Raises:
-            LoopRefused: If this relay is among them.
-        """
-        check_via(via, self.name)
-        session.via = via
-
-    async def _subscribe_ordinary(
-        self, room: str, offer: str, description: Description, codec: str
-    ) -> tuple[Session, str]:
-        name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
-        sender = VideoSender(
-            codec,
-            on_keyframe_needed=lambda: entry.audience.need_keyframe(codec),
-            on_nack=lambda n_packets: self._count(entry, nacks=n_packets, plis=0),
-            on_pli=lambda: self._count(entry, nacks=0, plis=1),
-        )
-        peer = LegacyPeer(sender, self._setup(name))
-        session = self.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
-        return session, await self._answer(session, peer.negotiate(offer, description))
-
     def choose_layer(self, session: Session, wish: LayerWish) -> None:
         """Heed which layer a subscriber wants from now on."""
         if isinstance(session.peer, SubscriberPeer):
             session.peer.wish = wish
         if session.room.stream is not None:
             session.room.stream.choose_layer(session.name, wish)
-
-    def play(self, room: str, source: PlaySource, options: PlayOptions) -> Session:
-        """
-        Let a recording take the publisher's place; it starts now.
-
-        Args:
-            room: Created if it does not exist.
-            source: Opened; closed with the session, or when this raises.
-            options: How to play it.
-
-        Raises:
-            RoomTaken, RelayFull: If there is no place.
-            Unprocessable: If it is of another model, or too large.
-        """
-        host = self._ready_host()
-        self._check_ours(room)
-        self.occupancy.lobby.check_open(room, Role.PUBLISHER)
-        sequence = source.sequence
-        if sequence.model_id != host.info.model_id[: len(sequence.model_id)]:
-            raise Unprocessable(f"the recording is not of this relay's model, {host.info.model}")
-        if not fits((sequence.width, sequence.height), self.settings.publisher.max_size):
-            raise Unprocessable("the recording's pictures are larger than the relay takes")
-        name, entry = self._open_publisher(room)
-        stream = self.feeds.open_playback(entry, host, (sequence.width, sequence.height))
-        player = Player(source, stream, options, on_ended=lambda: self.occupancy.leave(name))
-        session = self.occupancy.admit(name, entry, Role.PUBLISHER, player)
-        log_event(_log, "session_opened", room=room, role="publisher", session=session.shown)
-        self.occupancy.connected(name)
-        player.start()
-        return session
 
     async def leave(self, session: Session) -> dict[str, Any]:
         """Let a peer out, wait until nothing is left of it, and return its final figures."""
@@ -361,38 +179,7 @@ class Relay:
             await host.close()
             await asyncio.sleep(0)  # the host's last reports
 
-    # ---- coming in
-
-    def _ready_host(self) -> EngineHost:
-        if self.draining.is_set():
-            raise RelayFull(
-                "the relay is draining", retry_after_s=self.settings.limits.retry_after_s
-            )
-        if self.host is None or not self.host.is_alive:
-            raise RelayFull("the engine is not ready yet", retry_after_s=1)
-        return self.host
-
-    def _check_ours(self, room: str) -> None:
-        if room in self.forwards:
-            raise RoomTaken("the room is another relay's, and passed on")
-
-    def _check_watched(self, room: str) -> None:
-        """Let somebody watch a stream that is coded already, or that the engine has room for."""
-        if self.source_of(room) is not None:
-            stream = self.occupancy.room_of(room).stream
-            if isinstance(stream, Stream):
-                self.load.check_watched(room, stream, now_us=monotonic_us())
-
-    def _check_viewer(self, room: str, codec: str) -> None:
-        """Let somebody watch in a codec in which somebody does, or that there is room for."""
-        entry = next((entry for entry in self.rooms if entry.name == room), None)
-        stream = None if entry is None else entry.stream
-        if stream is None and room not in self.forwards:
-            return  # there is nothing to see yet
-        wants = None if entry is None else entry.audience
-        if wants is None or not wants.encodes(codec):
-            is_decoded = not (isinstance(stream, Stream) or (wants is not None and wants.is_wanted))
-            self.load.check_viewer(room, is_decoded=is_decoded, now_us=monotonic_us())
+    # ---- rooms
 
     def _new_room(self, name: str) -> Room:
         room = Room(name, LegacyAudience(self.settings.legacy))
@@ -406,35 +193,6 @@ class Relay:
         for codec, counters in room.audience.gone.items():
             self.legacy_gone.setdefault(codec, TranscodeCounters()).add(counters)
         self.recordings.room_ended(room.id)
-
-    def _open_publisher(self, room: str) -> tuple[str, Room]:
-        name, entry = self.occupancy.open(room, Role.PUBLISHER)
-        entry.stats, entry.rates, entry.recent = StreamStats(), RateMeter(), RecentFigures()
-        return name, entry
-
-    def _setup(self, name: str) -> PeerSetup:
-        return PeerSetup(
-            ice_servers=self.settings.ice_servers,
-            loopback_only=self.settings.loopback_only,
-            candidates=self.settings.candidates,
-            on_connected=lambda: self.occupancy.connected(name),
-            on_lost=lambda: self.occupancy.leave(name, CloseReason.LOST),
-        )
-
-    async def _answer(self, session: Session, answering: Awaitable[str]) -> str:
-        """Wait for the answer to an offer; whoever made it is out again if there is none."""
-        try:
-            answer = await answering
-        except BaseException:
-            self.occupancy.leave(session.name)
-            raise
-        if not self.occupancy.has(session):
-            if self.draining.is_set():
-                raise RelayFull("the relay is shutting down", retry_after_s=1)
-            raise RemoteProtocolError("the connection failed while the offer was answered")
-        role = session.role.value
-        log_event(_log, "session_opened", room=session.room.name, role=role, session=session.shown)
-        return answer
 
     def _tell(self, event: RelayEvent) -> None:
         log_happening(event)
@@ -454,30 +212,3 @@ class Relay:
             aside=self._aside.advance((room.audience for room in self.rooms), now_us=now_us),
             now_us=now_us,
         )
-
-    # ---- what subscribers say
-
-    def _on_pli(self, room: Room, name: str) -> None:
-        self._count(room, nacks=0, plis=1)
-        if room.stream is not None:
-            room.stream.restart(name)
-
-    def _on_report(self, room: Room, name: str, report: FrameReport) -> None:
-        if room.stream is not None:
-            room.stream.report(name, report)
-
-    def _count(self, room: Room, *, nacks: int, plis: int) -> None:
-        """Count what a subscriber asked for."""
-        for stats in (self.stats, room.stats):
-            stats.nack_count += nacks
-            stats.pli_count += plis
-
-
-def _report_sent(frame: OutgoingFrame, at_us: int) -> None:
-    stream, delivery = frame.token
-    stream.sent(delivery, at_us)
-
-
-def _report_unsent(frame: OutgoingFrame) -> None:
-    stream, delivery = frame.token
-    stream.unsent(delivery)

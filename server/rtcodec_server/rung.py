@@ -22,6 +22,7 @@ from rtcodec_server.report import RateMeter
 
 _WIRE: Final = 1.05  # headers of payloads, on top of the bitstream
 
+_TICK_S: Final = float(RTP_TIME_BASE)
 _FIRST_INTERVAL_S: Final = 1 / 30  # until time stamps tell
 _PAUSE_S: Final = 0.5
 _WEIGHT: Final = 1 / 16  # of one frame in what is usual
@@ -141,7 +142,7 @@ class StreamRung:
         Frames to start from are not, where others are predicted.
         """
         last, self._last_pts = self._last_pts, pts
-        elapsed_s = 0.0 if last is None else float((pts - last) * RTP_TIME_BASE)
+        elapsed_s = 0.0 if last is None else (pts - last) * _TICK_S
         if 0 < elapsed_s < _PAUSE_S:
             self._interval_s += _WEIGHT * (elapsed_s - self._interval_s)
         if is_clean and self.prediction is not None:

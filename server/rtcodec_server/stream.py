@@ -11,16 +11,13 @@ the receiver counted ends as encoded or as dropped for one reason.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, Final
 
 from rtcodec.media.scale import planes_of_picture
 from rtcodec.packet.feedback import FrameReport
-from rtcodec.quality import PlanePsnr
 from rtcodec.rate_control import Plan
-from rtcodec.session.ladder import Rung, ladder
 from rtcodec.session.layer import ANY_LAYER, LayerWish
 from rtcodec.session.seat import FrameCodings
 from rtcodec.session.shedding import StreamLoad
@@ -37,6 +34,8 @@ from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.prediction import FrameNumbers, StreamPrediction
 from rtcodec_server.rung import LadderSetup, StreamRung
 from rtcodec_server.sink import FrameSink
+from rtcodec_server.stream_figures import StreamFigures
+from rtcodec_server.stream_format import StreamFormat, new_format
 from rtcodec_server.stream_output import CaptureTime, StreamOutput, Work
 
 _log = logging.getLogger(__name__)
@@ -48,14 +47,6 @@ UNWATCHED: Final = "unwatched"
 
 SHED: Final = "shed"
 "Why a frame was dropped that the engine had no room for."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Format:
-    width: int
-    height: int
-    rungs: tuple[StreamRung, ...]
-    "What frames of this size are coded at; one, of their size, unless there is a ladder."
 
 
 class Stream:
@@ -93,7 +84,7 @@ class Stream:
         self.rate = rate
         self._host = host
         self._frame_deadline_us = frame_deadline_us
-        self._stats = stats
+        self._figures = StreamFigures(stats, deadline_us=frame_deadline_us)
         self._ladder = rungs
         self.demand = Demand()
         self._may_add = may_add
@@ -105,7 +96,7 @@ class Stream:
         self._numbers = FrameNumbers()
         self._viewers = viewers
         self._id = next(_stream_ids)
-        self._format: _Format | None = None
+        self._format: StreamFormat | None = None
         self._waiting: DecodedFrame | None = None  # while the engine gets ready
         self._next_number = 0
         self._n_in_flight = 0
@@ -133,7 +124,7 @@ class Stream:
     @property
     def frames(self) -> FrameLedger:
         """What became of the frames."""
-        return self._stats[0].frames
+        return self._figures.frames
 
     @property
     def rates(self) -> list[LiveRate]:
@@ -158,13 +149,11 @@ class Stream:
 
     def receive(self) -> None:
         """Count one frame that reached the relay."""
-        for stats in self._stats:
-            stats.frames.received += 1
+        self._figures.received()
 
     def drop(self, reason: str) -> None:
         """Count one received frame that will not be encoded."""
-        for stats in self._stats:
-            stats.frames.drop(reason)
+        self._figures.dropped(reason)
 
     def add_subscriber(self, name: str, sender: LatentSender, wish: LayerWish = ANY_LAYER) -> None:
         """Send frames to one more; it starts with a frame that can be started from."""
@@ -232,9 +221,7 @@ class Stream:
 
     def put(self, frame: DecodedFrame) -> None:
         """Encode *frame* for the subscribers, unless newer ones overtake it."""
-        for stats in self._stats:
-            stats.add_latency("receive", frame.assembled_us - frame.arrived_us)
-            stats.add_latency("decode", frame.decoded_us - frame.assembled_us)
+        self._figures.decoded(frame)
         if self._is_closed:
             self.drop("closing")
             return
@@ -260,41 +247,30 @@ class Stream:
             await asyncio.gather(self._opening, return_exceptions=True)
         self._host.close_stream(self._id)
         await self._is_idle.wait()
-        for rung in self._format.rungs if self._format is not None else ():
-            await rung.close(self._host)
+        if self._format is not None:
+            await self._format.close(self._host)
         self._output.close()
 
     # ---- getting ready
 
     def _change_format(self, width: int, height: int) -> None:
-        old, self._format = self._format, _Format(width, height, self._new_rungs(width, height))
+        old, self._format = (
+            self._format,
+            new_format(width, height, self._ladder, rate=self.rate, stats=self._rung_stats),
+        )
         if self._audience is not None:
             self._audience.change_rungs(self._format.rungs)
         self._opening = asyncio.ensure_future(self._open(self._format, old, self._opening))
 
-    def _new_rungs(self, width: int, height: int) -> tuple[StreamRung, ...]:
-        setup = self._ladder
-        if setup is None:
-            return (StreamRung(Rung(0, width, height, None), rate=self.rate),)
-        return tuple(
-            StreamRung(
-                rung,
-                rate=None if rung.kbps is None else setup.new_rate(1000 * rung.kbps, rung.n_pixels),
-                stats=(self._rung_stats[rung.index], setup.totals[rung.index]),
-            )
-            for rung in ladder(setup.specs, width, height)
-        )
-
     async def _open(
-        self, new: _Format, old: _Format | None, previous: asyncio.Task[None] | None
+        self, new: StreamFormat, old: StreamFormat | None, previous: asyncio.Task[None] | None
     ) -> None:
         if previous is not None:
             await asyncio.gather(previous, return_exceptions=True)
-        if old is not None and any(rung.is_open for rung in old.rungs):
+        if old is not None and old.is_open:
             await self._is_idle.wait()
             self._host.drop_measurement(self._id)
-            for rung in old.rungs:
-                await rung.close(self._host)
+            await old.close(self._host)
         for rung in new.rungs:
             if new is not self._format or self._is_closed:
                 return  # the size changed again
@@ -316,16 +292,16 @@ class Stream:
         followers = self.subscribers if audience is None else audience.followers(rung.index)
         return (*followers, *sinks)
 
-    def _can_code(self, form: _Format) -> bool:
+    def _can_code(self, form: StreamFormat) -> bool:
         """Say whether the engine is ready for what somebody wants, or for anything."""
         if self._audience is not None and (self.subscribers or self._needs_finest):
             return bool(self._wanted())
-        return any(rung.is_open for rung in form.rungs)
+        return form.is_open
 
-    def _use_waiting(self, new: _Format, *, is_last: bool) -> None:
+    def _use_waiting(self, new: StreamFormat, *, is_last: bool) -> None:
         """Code the frame that waited for a rung, once there is one; or give it up."""
         is_current = new is self._format
-        if is_last and is_current and not any(rung.is_open for rung in new.rungs):
+        if is_last and is_current and not new.is_open:
             self._format = None  # the next frame tries again
         if is_current and not is_last and not self._can_code(new):
             return
@@ -413,7 +389,7 @@ class Stream:
             deadline_us=monotonic_us() + self._frame_deadline_us,
             on_coded=lambda coded: self._on_coded(work, rung, plan, coded),
             on_dropped=lambda reason: self._on_dropped(work, rung, plan, reason),
-            on_psnr=lambda psnr: self._on_psnr(rung, psnr),
+            on_psnr=lambda psnr: self._figures.measured(psnr, rung.stats),
             frame_number=number,
             before_send=lambda number: self._output.tap(number, work, planes),
             retry=rate.retry(plan) if rate is not None and plan is not None else None,
@@ -439,17 +415,9 @@ class Stream:
         if work.codings.is_complete and not work.codings.has_any:
             self.drop(reason)
             if reason == "late":
-                for stats in self._stats:
-                    stats.deadline_misses += 1
+                self._figures.missed()
         self._output.serve(work)
         self._leave_flight(work)
-
-    def _on_psnr(self, rung: StreamRung, psnr: PlanePsnr | None) -> None:
-        for stats in (*self._stats, *rung.stats):
-            if psnr is None:
-                stats.psnr_skipped += 1
-            else:
-                stats.add_psnr(psnr.as_dict())
 
     def _on_coded(self, work: Work, rung: StreamRung, plan: Plan | None, coded: CodedFrame) -> None:
         frame = work.frame
@@ -457,18 +425,8 @@ class Stream:
             rung.rate.done(plan, coded)
             if rung.index == 0:
                 self.qp = coded.tries[-1].qp
-        n_pixels = rung.rung.n_pixels
-        is_first = not work.codings.has_any
-        is_late = coded.coded_us > frame.decoded_us + self._frame_deadline_us
-        for stats in self._stats:
-            stats.frames.encoded += is_first
-            stats.bitstream_bytes += coded.size_bytes
-            stats.bits_per_pixel.add(coded.size_bytes * 8 / n_pixels)
-            stats.deadline_misses += is_late
-            stats.add_latency("queue", coded.taken_us - frame.decoded_us)
-            stats.add_latency("batch", coded.started_us - coded.taken_us)
-            stats.add_latency("engine", coded.engine_us - coded.started_us)
-            stats.add_latency("entropy", coded.coded_us - coded.engine_us)
+        is_first, n_pixels = not work.codings.has_any, rung.rung.n_pixels
+        self._figures.coded(frame, coded, n_pixels=n_pixels, is_first=is_first)
         rung.note(frame.pts, 8 * coded.size_bytes, is_clean=coded.is_clean)
         for stats in rung.stats:
             stats.frames.encoded += 1

@@ -23,6 +23,7 @@ timings = st.builds(
     FrameTiming,
     pts=st.integers(0, 2**32 - 1),
     received_us=st.integers(2**33, 2**63),
+    capture_us=st.none(),
     receive_us=stages,
     decode_us=stages,
     queue_us=stages,

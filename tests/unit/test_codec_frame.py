@@ -15,7 +15,13 @@ from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FrameLabel, FrameP
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.entropy.cdf import EntropyTables, example_tables
-from rtcodec.entropy.native import SliceDecoder, encode_slice, gather_tiles, tile_costs
+from rtcodec.entropy.native import (
+    SliceDecoder,
+    SliceEncoder,
+    encode_slice,
+    gather_tiles,
+    tile_costs,
+)
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from support.pictures import noise, picture, same_picture
@@ -138,7 +144,7 @@ def test_a_tile_larger_than_the_target_gets_a_packet_of_its_own() -> None:
 class CheapCosts(TileCosts):
     """Believes that every tile is nearly free."""
 
-    def bits(self, *args: object, **kwargs: object) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def bits_of(self, coder: SliceEncoder) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return np.full(24, 1.0)
 
 

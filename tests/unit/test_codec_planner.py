@@ -1,5 +1,7 @@
 """Reference choice of a sender, frame by frame."""
 
+import sys
+
 import pytest
 
 from rtcodec.bitstream.packet import state_slot
@@ -266,3 +268,30 @@ def test_frames_that_were_coded_elsewhere_are_counted() -> None:
     assert send(planner)[0].frame_number == 7
     planner.skip_to(3)
     assert send(planner)[0].frame_number == 8
+
+
+def test_what_was_reported_by_those_who_have_left_since_is_nobodys() -> None:
+    planner = started(4, "a")
+    send(planner, 3)
+    planner.report("a", held(0, newest=2))
+    planner.leave("a")
+    assert not planner.is_cautious
+    assert planner.plan().reference_frame == 2
+
+
+def calls_of_a_report(n_others: int) -> int:
+    """Return how many calls it takes to note a report of two frames."""
+    planner = started(4, "a", *(f"other {n}" for n in range(n_others)))
+    send(planner, 2)
+    report = held(0, 1)
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, argument: calls.append(event))
+    try:
+        planner.report("a", report)
+    finally:
+        sys.setprofile(None)
+    return len(calls)
+
+
+def test_a_report_takes_as_long_however_many_watch() -> None:
+    assert calls_of_a_report(1) == calls_of_a_report(50) > 0

@@ -308,6 +308,26 @@ def test_runs_of_tiles_are_coded_as_if_alone() -> None:
         assert coder.encode(first, count, 2) == alone
 
 
+def test_tiles_that_were_picked_are_coded_as_if_alone() -> None:
+    made = make_slice(9, escapes=0.02)
+    whole = native.SliceEncoder(made.tables, made.z, made.symbols, made.indices, made.qp)
+    rows = np.array([7, 2, 3, 0])
+    alone = rans.encode_slice(
+        made.tables, made.z[rows], made.symbols[rows], made.indices[rows], made.qp, 2
+    )
+    assert whole.picked(rows).encode(0, len(rows), 2) == alone
+
+
+def test_a_coder_tells_what_its_tiles_cost() -> None:
+    made = make_slice(9, escapes=0.02)
+    coder = native.SliceEncoder(made.tables, made.z, made.symbols, made.indices, made.qp)
+    costs = np.arange(64 * 256, dtype=np.uint16).reshape(64, 256)
+    expected = native.tile_costs(made.tables, costs, made.symbols, made.indices)
+    assert (coder.costs(costs) == expected).all()
+    with pytest.raises(ValueError, match="are not costs"):
+        coder.costs(costs[:63])
+
+
 @pytest.mark.parametrize(
     ("first", "count", "lanes"), [(-1, 2, 1), (0, -1, 1), (8, 2, 1), (10, 0, 1), (0, 1, 3)]
 )

@@ -91,6 +91,16 @@ def test_feedback_is_due_an_interval_after_the_first_packet() -> None:
     assert log.deadline_us is None
 
 
+def test_feedback_may_be_taken_before_its_time() -> None:
+    log = ArrivalLog(interval_us=100_000)
+    assert log.take_due(now_us=0, ahead_us=10**6) == []
+    log.receive(7, now_us=0)
+    assert log.take_due(now_us=39_999, ahead_us=60_000) == []
+    (feedback,) = log.take_due(now_us=40_000, ahead_us=60_000)
+    assert feedback.arrivals == (0,)
+    assert log.deadline_us is None
+
+
 def test_every_packet_is_told_of_once_and_late_ones_again() -> None:
     log = ArrivalLog(interval_us=0)
     log.receive(0xFFFE, now_us=0)

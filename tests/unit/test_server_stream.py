@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import av
 import pytest
@@ -288,7 +287,7 @@ async def test_a_picture_of_another_format_is_dropped() -> None:
     async with bench() as b:
         b.put(decoded())
         await until(lambda: b.frames.encoded == 1)
-        rgb = replace(decoded(), picture=av.VideoFrame(64, 48, "rgb24"))
+        rgb = decoded()._replace(picture=av.VideoFrame(64, 48, "rgb24"))
         b.put(rgb)
         assert b.frames.dropped == {"unusable_picture": 1}
 

@@ -7,12 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 
+from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming
+from rtcodec.packet.rtcp import PAYLOAD_FEEDBACK, TRANSPORT_FEEDBACK, read_rtcp
 from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.webrtc import LatentReceiver, QueueClosed, VideoReceiver, unix_us
 from rtcodec.webrtc.aiortc_patch import new_decoder
@@ -165,6 +169,26 @@ async def test_a_frame_that_cannot_be_decoded_is_dropped_and_a_key_frame_asked_f
     assert (await video.video.recv()).pts == 0
 
 
+def test_vp8_comes_out_as_from_the_reference_decoder() -> None:
+    encoder = av.CodecContext.create("libvpx", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = 80, 56, "yuv420p"
+    encoder.bit_rate, encoder.gop_size = 150_000, 8
+    encoder.options = {"deadline": "realtime", "lag-in-frames": "0"}
+    random = np.random.default_rng(1)
+    scene = random.integers(0, 256, (84, 200), np.uint8)
+    ours = new_decoder(RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000))
+    reference = av.CodecContext.create("libvpx", "r")
+    for n in range(20):
+        picture = av.VideoFrame.from_ndarray(np.roll(scene, 3 * n)[:, :80].copy(), "yuv420p")
+        picture.pts = n
+        for coded in encoder.encode(picture):
+            (made,) = ours.decode(JitterFrame(bytes(coded), n))
+            (expected,) = reference.decode(av.Packet(bytes(coded)))
+            assert isinstance(expected, av.VideoFrame)
+            np.testing.assert_array_equal(made.to_ndarray(), expected.to_ndarray())
+
+
 async def test_a_codec_that_does_not_start_costs_its_frames_only(
     video: VideoBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +314,35 @@ async def test_latents_come_out_as_packets() -> None:
     assert frame.timing is not None
     assert frame.timing.pts == 0
     assert bench.latents.bitstream_bytes == 3001
+
+
+async def test_what_arrived_is_told_along_with_reports_of_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(us=1_000_000)
+    for module in ("aiortc_receiver", "transport_feedback"):
+        monkeypatch.setattr(f"rtcodec.webrtc.{module}.monotonic_us", lambda: clock.us)
+    datagrams: list[list[int]] = []
+
+    async def send(data: bytes) -> None:
+        datagrams.append([part.type for part in read_rtcp(data)])
+
+    bench = LatentBench()
+    bench.stand_in.transport._send_rtp = send
+    bench.stand_in._RTCRtpReceiver__rtcp_ssrc = 5  # type: ignore[assignment]
+    report = write_report(FrameReport(1, held=1))
+    for number in range(2):
+        (one,) = bench.frame(b"a")
+        one.number = number
+        bench.feed([one])
+        bench.latents.send_feedback(report)  # of what arrived there is time to speak
+        clock.us += 50_000
+        bench.latents.send_feedback(report)
+        bench.latents.send_feedback(report)  # all is said
+        clock.us += 50_000
+    bench.latents.close()
+    alone, together = [PAYLOAD_FEEDBACK], [TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK]
+    assert datagrams == [alone, together, alone] * 2
 
 
 async def test_what_is_no_payload_of_ours_is_counted_and_left_out() -> None:
