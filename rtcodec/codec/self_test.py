@@ -163,7 +163,7 @@ class _SelfTest:
             self._states.append(state)
             store = 0 if self._is_delta else None
             self._engine.encode([EncodeJob(state, self._frames[0], QP, store=store, neural=True)])
-        kept = (0, 0) if self._is_delta else (None, None)
+        kept = 0 if self._is_delta else None
         took_us = []
         for number in (1, 2, 1, 2):
             planes = self._frames[number]
