@@ -69,7 +69,7 @@ FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden"
 COMPILERS = ("cc", "gcc", "clang")
 WASM_FLAGS = (
     "--target=wasm32", "-std=c11", "-O2", "-msimd128", "-mbulk-memory", "-Wall", "-Wextra",
-    "-ffreestanding", "-nostdlib", "-fvisibility=hidden", "-DRTC_DECODER",
+    "-flto", "-ffreestanding", "-nostdlib", "-fvisibility=hidden", "-DRTC_DECODER",
     "-Wl,--no-entry,--stack-first,-z,stack-size=131072,--gc-sections,--strip-all",
     "-Wl,--export-dynamic,--export=__heap_base",
 )  # fmt: skip

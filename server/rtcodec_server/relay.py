@@ -29,7 +29,7 @@ from rtcodec_server.feeds import Feeds
 from rtcodec_server.forward import Forward
 from rtcodec_server.happening import log_happening
 from rtcodec_server.latent_publisher import LatentPublisherPeer
-from rtcodec_server.legacy import LegacyAudience
+from rtcodec_server.legacy import COMPARED, Encoding, LegacyAudience
 from rtcodec_server.logs import log_event
 from rtcodec_server.occupancy import Occupancy
 from rtcodec_server.offer import Unprocessable, read_publisher_offer, read_subscriber_offer
@@ -82,7 +82,7 @@ class Relay:
         )
         self._aside = AsideMeter()
         self.legacy_gone: dict[str, TranscodeCounters] = {}
-        "Codec -> figures of encoders in rooms that are no more."
+        "Name of what they made -> figures of encoders in rooms that are no more."
         self.recordings = Recordings(settings.record, tell=self._tell)
         self.load = EngineLoad(
             settings.admission, host=lambda: self.host, usual_size=settings.usual_size
@@ -214,6 +214,7 @@ class Relay:
         wish: LayerWish = ANY_LAYER,
         *,
         carrier: Carrier = Carrier.OWN,
+        matched_rung: int | None = None,
         via: tuple[str, ...] = (),
     ) -> tuple[Session, str]:
         """
@@ -224,6 +225,7 @@ class Relay:
             offer: The SDP.
             wish: Which layer it asks for, if it does.
             carrier: What it wants latents carried in.
+            matched_rung: Rung that it compares ordinary video with, if it does.
             via: Relays that the subscriber asks for, if it is one.
 
         Returns:
@@ -239,6 +241,8 @@ class Relay:
         self.occupancy.lobby.check_open(room, Role.SUBSCRIBER)
         model_id = host.info.model_id.hex()[:16]
         ordinary = self.settings.legacy.codecs
+        if matched_rung is not None:
+            ordinary = tuple(codec for codec in ordinary if codec == COMPARED.codec)
         description = read_subscriber_offer(
             offer, model_id=model_id, ordinary=ordinary, carrier=carrier
         )
@@ -247,8 +251,11 @@ class Relay:
         if carrier is Carrier.OWN and videos[0].latent_parameters is None:
             codec = choose_codec(videos[0], ordinary)
             assert codec is not None  # read_subscriber_offer
-            self._check_viewer(room, codec)
-            return await self._subscribe_ordinary(room, offer, description, codec)
+            encoding = Encoding(codec, matched_rung)
+            self._check_viewer(room, encoding)
+            return await self._subscribe_ordinary(room, offer, description, encoding)
+        if matched_rung is not None:
+            raise Unprocessable("rate=match is for VP8, and latents were asked for")
         name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
         sender = LatentSender(
             carrier=carrier,
@@ -280,16 +287,16 @@ class Relay:
         session.via = via
 
     async def _subscribe_ordinary(
-        self, room: str, offer: str, description: Description, codec: str
+        self, room: str, offer: str, description: Description, encoding: Encoding
     ) -> tuple[Session, str]:
         name, entry = self.occupancy.open(room, Role.SUBSCRIBER)
         sender = VideoSender(
-            codec,
-            on_keyframe_needed=lambda: entry.audience.need_keyframe(codec),
+            encoding.codec,
+            on_keyframe_needed=lambda: entry.audience.need_keyframe(encoding),
             on_nack=lambda n_packets: self._count(entry, nacks=n_packets, plis=0),
             on_pli=lambda: self._count(entry, nacks=0, plis=1),
         )
-        peer = LegacyPeer(sender, self._setup(name))
+        peer = LegacyPeer(sender, self._setup(name), encoding.matched_rung)
         session = self.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
         return session, await self._answer(session, peer.negotiate(offer, description))
 
@@ -383,16 +390,18 @@ class Relay:
             if isinstance(stream, Stream):
                 self.load.check_watched(room, stream, now_us=monotonic_us())
 
-    def _check_viewer(self, room: str, codec: str) -> None:
-        """Let somebody watch in a codec in which somebody does, or that there is room for."""
+    def _check_viewer(self, room: str, encoding: Encoding) -> None:
+        """Let somebody watch what somebody does already, or that there is room for."""
         entry = next((entry for entry in self.rooms if entry.name == room), None)
         stream = None if entry is None else entry.stream
         if stream is None and room not in self.forwards:
             return  # there is nothing to see yet
         wants = None if entry is None else entry.audience
-        if wants is None or not wants.encodes(codec):
+        if wants is None or not wants.encodes(encoding):
             is_decoded = not (isinstance(stream, Stream) or (wants is not None and wants.is_wanted))
-            self.load.check_viewer(room, is_decoded=is_decoded, now_us=monotonic_us())
+            self.load.check_viewer(
+                room, encoding.name, is_decoded=is_decoded, now_us=monotonic_us()
+            )
 
     def _new_room(self, name: str) -> Room:
         room = Room(name, LegacyAudience(self.settings.legacy))
@@ -403,8 +412,8 @@ class Relay:
         return room
 
     def _room_ended(self, room: Room) -> None:
-        for codec, counters in room.audience.gone.items():
-            self.legacy_gone.setdefault(codec, TranscodeCounters()).add(counters)
+        for encoding, counters in room.audience.gone.items():
+            self.legacy_gone.setdefault(encoding.name, TranscodeCounters()).add(counters)
         self.recordings.room_ended(room.id)
 
     def _open_publisher(self, room: str) -> tuple[str, Room]:
