@@ -15,14 +15,20 @@ from numpy.typing import NDArray
 
 from benchmarks._mutate import mutate_bytes
 from benchmarks._web_decoder import MISSING, NODE
-from rtcodec.bitstream.exact_file import STEPS, ExactFrame, ExactReader, ExactWriter, FrameKind
+from rtcodec.bitstream.exact_file import STEPS, ExactFrame, ExactReader, FrameKind
 from rtcodec.bitstream.exact_format import ExactFormat
 from rtcodec.entropy import build
 from rtcodec.errors import BitstreamError, ConfigError
 from rtcodec.exact.fallback import decode_otherwise
 from rtcodec.exact.frame import FrameCoder, is_proven, tile_spans
 from rtcodec.exact.proof import frame_digest
-from support.exact_pictures import Picture, draw_picture, plain_format, planned_format
+from support.exact_pictures import (
+    coded_file,
+    draw_picture,
+    file_of,
+    plain_format,
+    planned_format,
+)
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -91,22 +97,6 @@ def coarser(header: ExactFormat, coder: FrameCoder, coded: ExactFrame) -> list[N
 
 def sha256(frame: NDArray[np.integer]) -> str:
     return hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()
-
-
-def file_of(header: ExactFormat, *frames: ExactFrame) -> bytes:
-    out = BytesIO()
-    writer = ExactWriter(out, header)
-    for frame in frames:
-        writer.write(frame)
-    writer.close()
-    return out.getvalue()
-
-
-def coded_file(picture: Picture, header: ExactFormat) -> bytes:
-    def never(header: ExactFormat, frame: NDArray[np.integer]) -> ExactFrame:
-        raise AssertionError("it came back otherwise")
-
-    return file_of(header, FrameCoder(header).encode(picture.frame, never))
 
 
 def drawn_files(seed: int, n_files: int) -> list[bytes]:
