@@ -11,7 +11,7 @@ import pytest
 
 from rtcodec_server.admission_config import AdmissionConfig
 from rtcodec_server.app import RunningServer
-from rtcodec_server.config import LegacyConfig
+from rtcodec_server.edge_config import LegacyConfig
 from support.browser import TIMEOUT_S, Tab, browser
 from support.coded_track import CodedTrack
 from support.ordinary import view
