@@ -44,14 +44,15 @@ class LibraryHook(BuildHookInterface[Any]):
         if build.find_wasm_compiler(environment) is None:
             self.app.display_info("no Clang with wasm-ld: no decoder for browsers")
             return
-        try:
-            build.compile_wasm(build.WASM, environment)
-        except build.BuildError as error:
-            self.app.display_warning(str(error))
-            return
-        self.app.display_info(f"compiled {build.WASM.name} ({version})")
-        if version == "standard":
-            build_data["force_include"][str(build.WASM)] = f"rtcodec/web/{build.WASM.name}"
+        for module, sources in build.WASM_MODULES.items():
+            try:
+                build.compile_wasm(module, environment, sources=sources)
+            except build.BuildError as error:
+                self.app.display_warning(str(error))
+                return
+            self.app.display_info(f"compiled {module.name} ({version})")
+            if version == "standard":
+                build_data["force_include"][str(module)] = f"rtcodec/web/{module.name}"
 
 
 def _load(path: Path) -> ModuleType:

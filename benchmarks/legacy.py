@@ -40,7 +40,7 @@ from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_client.scene import Scene
 from rtcodec_client.source import parse_size
 from rtcodec_server.edge_config import ORDINARY_CODECS, LegacyConfig
-from rtcodec_server.legacy import LegacyAudience
+from rtcodec_server.legacy import Encoding, LegacyAudience
 
 ROOT = Path(__file__).parents[1]
 FPS = 30
@@ -95,7 +95,9 @@ async def send(
     connections, senders, answers = [], [], []
     for offer in await loop.run_in_executor(None, here.recv):
         connection = new_connection()
-        sender = VideoSender(codec, on_keyframe_needed=lambda: audience.need_keyframe(codec))
+        sender = VideoSender(
+            codec, on_keyframe_needed=lambda: audience.need_keyframe(Encoding(codec))
+        )
         sender.attach(connection)
         await accept_offer(connection, offer)
         answers.append(await create_answer(connection, loopback_only=True))

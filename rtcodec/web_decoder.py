@@ -6,14 +6,14 @@ In a checkout that is `clients/web`, in an installation `rtcodec/web`. Reads not
 
 from pathlib import Path
 
-from rtcodec.entropy.build import WASM, WEB
+from rtcodec.entropy.build import EXACT_WASM, WASM, WEB
 
 _INSTALLED = Path(__file__).parent / "web"
 
 
 def web_decoder_files() -> dict[str, Path]:
     """
-    Return the files of the decoder by name, `decoder.js` and `rtcodec.wasm` among them.
+    Return the files of the decoders by name, `decoder.js` and `rtcodec.wasm` among them.
 
     All scripts lie in one folder and import each other from there. Empty where the decoder was not
     built (`python -m rtcodec.entropy.build`, with Clang and wasm-ld).
@@ -21,7 +21,8 @@ def web_decoder_files() -> dict[str, Path]:
     wasm = _INSTALLED / WASM.name if _INSTALLED.is_dir() else WASM
     if not wasm.is_file():
         return {}
-    return {**web_scripts(), wasm.name: wasm}
+    exact = wasm.with_name(EXACT_WASM.name)
+    return {**web_scripts(), wasm.name: wasm} | ({exact.name: exact} if exact.is_file() else {})
 
 
 def web_scripts() -> dict[str, Path]:

@@ -168,8 +168,8 @@ class _SelfTest:
         for number in (1, 2, 1, 2):
             planes = self._frames[number]
             started_us = self._clocks.wall_us()
-            self._engine.encode(
-                [EncodeJob(s, planes, QP, *kept, neural=True) for s in self._states[:size]]
-            )
+            states = self._states[:size]
+            jobs = [EncodeJob(state, planes, QP, kept, kept, neural=True) for state in states]
+            self._engine.encode(jobs)
             took_us.append(self._clocks.wall_us() - started_us)
         return min(took_us)

@@ -65,11 +65,18 @@ _DECODES = {
 WASM_SOURCES = tuple(folder / f"_{name}.c" for folder, names in _DECODES.items() for name in names)
 "What browsers run, compiled into one module: the libraries' decoding half, and a few more."
 
+EXACT_WASM = WEB / "exact.wasm"
+EXACT_WASM_SOURCES = (_EXACT / "_decode.c", WEB / "wasm" / "_memory.c")
+"Exact pictures are a module of their own: whoever watches a room needs none of it."
+
+WASM_MODULES = {WASM: WASM_SOURCES, EXACT_WASM: EXACT_WASM_SOURCES}
+"Each module for browsers, and the C files it is made of."
+
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")
 COMPILERS = ("cc", "gcc", "clang")
 WASM_FLAGS = (
     "--target=wasm32", "-std=c11", "-O2", "-msimd128", "-mbulk-memory", "-Wall", "-Wextra",
-    "-ffreestanding", "-nostdlib", "-fvisibility=hidden", "-DRTC_DECODER",
+    "-flto", "-ffreestanding", "-nostdlib", "-fvisibility=hidden", "-DRTC_DECODER",
     "-Wl,--no-entry,--stack-first,-z,stack-size=131072,--gc-sections,--strip-all",
     "-Wl,--export-dynamic,--export=__heap_base",
 )  # fmt: skip
@@ -147,10 +154,13 @@ def find_wasm_compiler(environment: Mapping[str, str]) -> str | None:
 
 
 def compile_wasm(
-    output: Path, environment: Mapping[str, str], extra_flags: Sequence[str] = ()
+    output: Path,
+    environment: Mapping[str, str],
+    extra_flags: Sequence[str] = (),
+    sources: Sequence[Path] = WASM_SOURCES,
 ) -> Path:
     """
-    Compile the decoder for browsers to *output*, replacing it only on success.
+    Compile a module for browsers to *output*, replacing it only on success.
 
     Raises:
         BuildError: If there is no compiler for it or it fails; with its own words.
@@ -161,7 +171,7 @@ def compile_wasm(
             "the decoder for browsers needs Clang and wasm-ld (Debian and Ubuntu: apt-get install"
             " clang lld)"
         )
-    return _compile([compiler, *WASM_FLAGS, *extra_flags], WASM_SOURCES, output, environment)
+    return _compile([compiler, *WASM_FLAGS, *extra_flags], sources, output, environment)
 
 
 def inherited_environment() -> Mapping[str, str]:
@@ -179,8 +189,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             output = library if options.output is None else options.output / library.name
             print(compile_coder(output, environment, sources=sources))
         if WEB.is_dir() and find_wasm_compiler(environment) is not None:
-            output = WASM if options.output is None else options.output / WASM.name
-            print(compile_wasm(output, environment))
+            for module, sources in WASM_MODULES.items():
+                output = module if options.output is None else options.output / module.name
+                print(compile_wasm(output, environment, sources=sources))
     except BuildError as error:
         print(f"rtcodec: {error}", file=sys.stderr)
         return 3

@@ -58,6 +58,17 @@ INLINE uint32_t find_symbol(const table *a, const table *b, uint32_t slot, uint3
         above |= (uint64_t)(uint32_t)mask << part;
     }
     symbol = (uint32_t)__builtin_ctzll(above) - 1;
+#elif defined(__wasm_simd128__)
+    const v128_t sought = wasm_i16x8_splat((int16_t)slot);
+    uint64_t above = 1ull << SYMBOLS;
+    for (uint32_t k = 0; k < SYMBOLS; k += 8) {
+        const v128_t x = wasm_v128_load(a->start + k), y = wasm_v128_load(b->start + k);
+        const v128_t sum = wasm_i16x8_add(wasm_u16x8_shr(x, 1), wasm_u16x8_shr(y, 1));
+        const v128_t value = wasm_u16x8_shr(sum, 2); /* below 2**15, as slot */
+        wasm_v128_store(mean + k, value);
+        above |= (uint64_t)wasm_i16x8_bitmask(wasm_i16x8_gt(value, sought)) << k;
+    }
+    symbol = (uint32_t)__builtin_ctzll(above) - 1;
 #else
     uint16_t reached = 0;
     for (uint32_t k = 0; k < SYMBOLS; k++)

@@ -25,6 +25,10 @@ CODECS: Final = ("vp8", "h264")
 _REBUILD_RATIO = 0.8
 "A lower rate is taken over when it is this much lower; a new encoder costs a key frame."
 
+_MOST_STRETCH: Final = 4.0
+"""How much longer or shorter a second of the encoder may be than one: told 400 kb/s, libvpx came
+within 5 % of 100 to 1200 on call clips, four seconds each, where quality did not end it before."""
+
 _BITS_PER_PIXEL = 0.3
 "640x360 at 30 frames per second gets 2 Mb/s: VP8 at 44 dB, well above what the relay makes of it."
 
@@ -80,6 +84,8 @@ class VideoEncoder:
         self._preset = preset
         self._wants_keyframe = False
         self._context: av.VideoCodecContext | None = None
+        self._stretch = 1.0
+        self._clock: tuple[int, float] | None = None  # last pts, and what the encoder was told
 
     @property
     def bitrate_bps(self) -> int:
@@ -106,6 +112,17 @@ class VideoEncoder:
             else:
                 self._context = None
 
+    def follow_bitrate(self, bitrate_bps: float) -> None:
+        """
+        Spend another rate from the next frame on, without a key frame; for VP8.
+
+        libvpx gives a picture its part of a second's bits by time stamps. It is told other seconds.
+        """
+        stretch = bitrate_bps / self._bitrate_bps
+        if not 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH:
+            self._bitrate_bps, self._context, stretch = round(bitrate_bps), None, 1.0
+        self._stretch = stretch
+
     def encode(self, planes: Planes, pts: int) -> VideoPacket | None:
         """
         Encode one frame.
@@ -121,7 +138,7 @@ class VideoEncoder:
             EngineError: If the library failed.
         """
         frame = frame_of(planes)
-        frame.pts, frame.time_base = pts, RTP_TIME_BASE
+        frame.pts, frame.time_base = self._stretched(pts), RTP_TIME_BASE
         if self._wants_keyframe:
             frame.pict_type = PictureType.I
             self._wants_keyframe = False
@@ -138,6 +155,12 @@ class VideoEncoder:
         packet.is_keyframe = is_keyframe
         packet.pts, packet.time_base = pts, RTP_TIME_BASE
         return packet
+
+    def _stretched(self, pts: int) -> int:
+        last, told = self._clock or (pts, float(pts))
+        told += max(self._stretch * (pts - last), 1.0 if pts > last else 0.0)
+        self._clock = pts, told
+        return int(told)
 
     def _open(self) -> av.VideoCodecContext:
         name = {"vp8": "libvpx", "h264": "libx264"}[self._codec]

@@ -86,7 +86,7 @@ def carry_frame(
             *(part for packet in packets for part in (_LENGTH.pack(len(packet)), packet)),
         )
     )
-    n_bytes = _VP8_BYTES + DELIVERY_BYTES + len(body)
+    n_bytes = carried_bytes(packets)
     head = _START + _vp8_header(n_bytes - _VP8_BYTES, size)
     first_bytes = MAX_PAYLOAD_BYTES - len(head) - DELIVERY_BYTES
     full_bytes = MAX_PAYLOAD_BYTES - len(_CONTINUED)
@@ -98,6 +98,11 @@ def carry_frame(
         bitstream_bytes=sum(map(len, packets)),
         payload_bytes=n_bytes + len(payloads),
     )
+
+
+def carried_bytes(packets: Sequence[bytes]) -> int:
+    """Return what a browser gets for a frame of these packets, descriptors not counted."""
+    return _FIXED_BYTES + sum(_LENGTH.size + len(packet) for packet in packets)
 
 
 def read_carried(data: bytes) -> CarriedFrame:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from aiortc.codecs import get_encoder
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
+from rtcodec.media.scale import PlanesScaler
 from rtcodec.media.video_encoder import VideoEncoder
 from rtcodec.packet.packetizer import foreign_frame
 from rtcodec.types import Planes
@@ -55,6 +56,14 @@ class TranscodeCounters:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    planes: Planes
+    pts: int
+    size: tuple[int, int]
+    "Width and height to encode it at."
+
+
 class Transcoder:
     """One codec's encoder for all that watch one room in it."""
 
@@ -83,12 +92,14 @@ class Transcoder:
         self._on_frame = on_frame
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
-        self._waiting: tuple[Planes, int] | None = None
+        self._waiting: _Task | None = None
         self._wants_keyframe = True
         self._keyframe_allowed_us = 0
         self._is_stopping = False
         self._encoder: VideoEncoder | None = None
         self._size = (0, 0)
+        self._scaler = PlanesScaler()
+        self._followed_bps: float | None = None
         self._cutter = _new_cutter(codec)
         self._thread = threading.Thread(target=self._run, name=f"transcode-{codec}", daemon=True)
         self._thread.start()
@@ -96,22 +107,23 @@ class Transcoder:
     @property
     def target_bps(self) -> int:
         """What is aimed at now."""
-        return self._target_bps
+        return round(self._followed_bps or self._target_bps)
 
-    def put(self, planes: Planes, pts: int) -> None:
+    def put(self, planes: Planes, pts: int, *, size: tuple[int, int] | None = None) -> None:
         """
         Encode a picture unless a newer one comes first; on any thread, never waits.
 
         Args:
             planes: Not changed by anyone any more.
             pts: 90 kHz ticks, increasing.
+            size: Width and height to scale it to; its own if not given.
         """
         with self._wake:
             self.counters.received += 1
             self.counters.superseded += self._waiting is not None or self._is_stopping
             if self._is_stopping:
                 return
-            self._waiting = (planes, pts)
+            self._waiting = _Task(planes, pts, size or (planes.width, planes.height))
             self._wake.notify()
 
     def request_keyframe(self) -> None:
@@ -122,6 +134,10 @@ class Transcoder:
     def limit_bitrate(self, bitrate_bps: int) -> None:
         """Follow what the narrowest of the viewers can receive."""
         self._target_bps = min(bitrate_bps, self._ceiling_bps)
+
+    def follow_bitrate(self, bitrate_bps: float) -> None:
+        """Spend this from the next picture on, whatever the ceiling; for VP8."""
+        self._followed_bps = bitrate_bps
 
     async def close(self) -> None:
         """End the thread; what waits is not encoded."""
@@ -139,7 +155,7 @@ class Transcoder:
             started_us = monotonic_us()
             frame = None
             try:
-                frame = self._encode(*task, started_us)
+                frame = self._encode(task, started_us)
             except Exception as error:  # whatever the library does, the next picture is tried
                 n_failed = self.counters.failed + 1
                 if n_failed & (n_failed - 1) == 0:  # 1, 2, 4, 8 ...
@@ -157,25 +173,29 @@ class Transcoder:
             except RuntimeError:  # the loop is closed, nobody is left to hear it
                 _log.debug("a transcoder outlived its loop")
 
-    def _take(self) -> tuple[Planes, int] | None:
+    def _take(self) -> _Task | None:
         with self._wake:
             while self._waiting is None and not self._is_stopping:
                 self._wake.wait()
             task, self._waiting = self._waiting, None
             return None if self._is_stopping else task
 
-    def _encode(self, planes: Planes, pts: int, now_us: int) -> VideoFrame | None:
+    def _encode(self, task: _Task, now_us: int) -> VideoFrame | None:
+        planes = self._scaler.scale(task.planes, *task.size)
         if self.codec == "H264":
             planes = _even(planes)
         encoder = self._encoder_for(planes)
-        encoder.limit_bitrate(self._target_bps)
+        if self._followed_bps is None:
+            encoder.limit_bitrate(self._target_bps)
+        else:
+            encoder.follow_bitrate(self._followed_bps)
         if self._takes_keyframe(now_us):
             encoder.request_keyframe()
-        packet = encoder.encode(planes, pts)
+        packet = encoder.encode(planes, task.pts)
         if packet is None:
             return None
         payloads, _ = self._cutter.pack(packet)
-        return VideoFrame(foreign_frame(payloads), pts, packet.is_keyframe)
+        return VideoFrame(foreign_frame(payloads), task.pts, packet.is_keyframe)
 
     def _encoder_for(self, planes: Planes) -> VideoEncoder:
         size = (planes.width, planes.height)

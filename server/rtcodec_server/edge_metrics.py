@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from rtcodec.webrtc.transcoder import TranscodeCounters
+from rtcodec_server.legacy import COMPARED
 from rtcodec_server.relay import Relay
 
 
@@ -17,7 +18,7 @@ class _Edge:
     """One sample of all rooms together."""
 
     codecs: dict[str, tuple[int, int, TranscodeCounters]]
-    "Codec -> viewers, encoders that run, and figures since the start."
+    "Codec, or what is compared -> viewers, encoders that run, and figures since the start."
 
     forwards_by_state: dict[str, int]
     frames: int
@@ -37,13 +38,13 @@ def edge_families(relay: Relay) -> Iterator[Metric]:
 def _sample(relay: Relay) -> _Edge:
     """Add up the rooms of a relay; safe on another thread than the event loop's."""
     codecs: dict[str, tuple[int, int, TranscodeCounters]] = {}
-    for codec in relay.settings.legacy.codecs:
+    for codec in (*relay.settings.legacy.codecs, COMPARED.name):
         total, n_viewers, n_encoders = TranscodeCounters(), 0, 0
         if codec in relay.legacy_gone:
             total.add(relay.legacy_gone[codec])
         for room in relay.rooms:
-            for name, viewers, counters in room.audience.figures():
-                if name == codec:
+            for encoding, viewers, counters in room.audience.figures():
+                if encoding.name == codec:
                     total.add(counters)
                     n_viewers += viewers
                     n_encoders += viewers > 0

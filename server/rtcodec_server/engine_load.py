@@ -104,12 +104,13 @@ class EngineLoad:
         if per_tile and stream.load(per_tile, now_us=now_us) is None:
             self._check(room, stream.next_load(per_tile, now_us=now_us) / per_tile, now_us=now_us)
 
-    def check_viewer(self, room: str, *, is_decoded: bool, now_us: int) -> None:
+    def check_viewer(self, room: str, encoding: str, *, is_decoded: bool, now_us: int) -> None:
         """
-        Keep a place for what the first ordinary viewer in a codec brings about.
+        Keep a place for what the first who watches an encoder's video brings about.
 
         Args:
             room: Where.
+            encoding: Name of what the encoder makes.
             is_decoded: Whether the room's pictures are decoded for that.
             now_us: Time in microseconds.
 
@@ -122,7 +123,7 @@ class EngineLoad:
         tiles_per_us = self._usual_tiles_per_s / 1e6
         decode_us = host.capacity.costs.decode_us if is_decoded else 0.0
         aside = Aside(decode_s=tiles_per_us * decode_us, encode_s=tiles_per_us * VIEWER_US)
-        self._ask(f"{room}: viewers", host.capacity.load(0.0, aside=aside), now_us=now_us)
+        self._ask(f"{room}: {encoding}", host.capacity.load(0.0, aside=aside), now_us=now_us)
 
     def may_add(self, tiles_per_s: float, *, now_us: int) -> bool:
         """Return whether a rung more fits; nothing is promised."""

@@ -20,6 +20,7 @@ from rtcodec.webrtc.sdp import Description
 from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.latent_publisher import LatentPublisherPeer
+from rtcodec_server.legacy import COMPARED, Encoding
 from rtcodec_server.logs import log_event
 from rtcodec_server.offer import Unprocessable, read_publisher_offer, read_subscriber_offer
 from rtcodec_server.peer import PeerSetup
@@ -84,6 +85,7 @@ class Entrance:
         wish: LayerWish = ANY_LAYER,
         *,
         carrier: Carrier = Carrier.OWN,
+        matched_rung: int | None = None,
         via: tuple[str, ...] = (),
     ) -> tuple[Session, str]:
         """
@@ -94,6 +96,7 @@ class Entrance:
             offer: The SDP.
             wish: Which layer it asks for, if it does.
             carrier: What it wants latents carried in.
+            matched_rung: Rung that it compares ordinary video with, if it does.
             via: Relays that the subscriber asks for, if it is one.
 
         Returns:
@@ -109,6 +112,8 @@ class Entrance:
         self._relay.occupancy.lobby.check_open(room, Role.SUBSCRIBER)
         model_id = host.info.model_id.hex()[:16]
         ordinary = self._relay.settings.legacy.codecs
+        if matched_rung is not None:
+            ordinary = tuple(codec for codec in ordinary if codec == COMPARED.codec)
         description = read_subscriber_offer(
             offer, model_id=model_id, ordinary=ordinary, carrier=carrier
         )
@@ -117,8 +122,11 @@ class Entrance:
         if carrier is Carrier.OWN and videos[0].latent_parameters is None:
             codec = choose_codec(videos[0], ordinary)
             assert codec is not None  # read_subscriber_offer
-            self._check_viewer(room, codec)
-            return await self._subscribe_ordinary(room, offer, description, codec)
+            encoding = Encoding(codec, matched_rung)
+            self._check_viewer(room, encoding)
+            return await self._subscribe_ordinary(room, offer, description, encoding)
+        if matched_rung is not None:
+            raise Unprocessable("rate=match is for VP8, and latents were asked for")
         name, entry = self._relay.occupancy.open(room, Role.SUBSCRIBER)
         sender = LatentSender(
             carrier=carrier,
@@ -196,16 +204,16 @@ class Entrance:
         return session, await self._answer(session, answer)
 
     async def _subscribe_ordinary(
-        self, room: str, offer: str, description: Description, codec: str
+        self, room: str, offer: str, description: Description, encoding: Encoding
     ) -> tuple[Session, str]:
         name, entry = self._relay.occupancy.open(room, Role.SUBSCRIBER)
         sender = VideoSender(
-            codec,
-            on_keyframe_needed=lambda: entry.audience.need_keyframe(codec),
+            encoding.codec,
+            on_keyframe_needed=lambda: entry.audience.need_keyframe(encoding),
             on_nack=lambda n_packets: self._count(entry, nacks=n_packets, plis=0),
             on_pli=lambda: self._count(entry, nacks=0, plis=1),
         )
-        peer = LegacyPeer(sender, self._setup(name))
+        peer = LegacyPeer(sender, self._setup(name), encoding.matched_rung)
         session = self._relay.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
         return session, await self._answer(session, peer.negotiate(offer, description))
 
@@ -231,16 +239,18 @@ class Entrance:
             if isinstance(stream, Stream):
                 self._relay.load.check_watched(room, stream, now_us=monotonic_us())
 
-    def _check_viewer(self, room: str, codec: str) -> None:
-        """Let somebody watch in a codec in which somebody does, or that there is room for."""
+    def _check_viewer(self, room: str, encoding: Encoding) -> None:
+        """Let somebody watch what somebody does already, or that there is room for."""
         entry = next((entry for entry in self._relay.rooms if entry.name == room), None)
         stream = None if entry is None else entry.stream
         if stream is None and room not in self._relay.forwards:
             return  # there is nothing to see yet
         wants = None if entry is None else entry.audience
-        if wants is None or not wants.encodes(codec):
+        if wants is None or not wants.encodes(encoding):
             is_decoded = not (isinstance(stream, Stream) or (wants is not None and wants.is_wanted))
-            self._relay.load.check_viewer(room, is_decoded=is_decoded, now_us=monotonic_us())
+            self._relay.load.check_viewer(
+                room, encoding.name, is_decoded=is_decoded, now_us=monotonic_us()
+            )
 
     # ---- how a session begins
 

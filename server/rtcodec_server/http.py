@@ -16,6 +16,7 @@ from rtcodec.session.carrier import read_carrier_query
 from rtcodec.session.layer import read_layer_query
 from rtcodec.session.lobby import Role
 from rtcodec.session.message import MAX_FRAGMENT_BYTES, check_room_name, read_ice_fragment
+from rtcodec.session.rate_match import read_match_query
 from rtcodec.webrtc.sdp import MAX_SDP_BYTES
 from rtcodec_server.api import OperatorApi
 from rtcodec_server.body import read_text
@@ -108,6 +109,7 @@ class Signalling:
                 offer,
                 read_layer_query(request.query),
                 carrier=read_carrier_query(request.query),
+                matched_rung=read_match_query(request.query),
                 via=read_via(request.headers.get(VIA_HEADER)),
             )
         path = f"{request.path.rstrip('/')}/{session.name}"

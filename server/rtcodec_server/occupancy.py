@@ -168,7 +168,8 @@ class Occupancy:
             session.has_joined = True
             self._tell(about_session(session, "joined"))
         if isinstance(session.peer, LegacyPeer):
-            session.room.audience.join(name, session.peer.sender)
+            peer = session.peer
+            session.room.audience.join(name, peer.sender, peer.matched_rung)
         elif session.role is Role.SUBSCRIBER and session.room.stream:
             session.room.stream.restart(name)  # what was sent before went nowhere
 

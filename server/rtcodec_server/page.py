@@ -1,7 +1,7 @@
 """
-The relay's web pages: the dashboard, publish, watch, and the files that they are made of.
+The relay's web pages: the dashboard, publish, watch, view, and the files that they are made of.
 
-    GET /    /publish/{room}    /watch/{room}    /web/{file}    and what `tab_decoder` has
+    GET /    /publish/{room}    /watch/{room}    /view    /web/{file}    and what `tab_decoder` has
 
 Those are in `web/` and, where other pages may use them too, in the viewer (clients/web/src).
 Everything is read once and served from memory, so that no request names a file. Nothing here asks
@@ -18,7 +18,7 @@ from typing import Final
 
 from aiohttp import web
 
-from rtcodec.entropy.build import WASM
+from rtcodec.entropy.build import EXACT_WASM, WASM
 from rtcodec.session.message import check_room_name
 from rtcodec.web_decoder import web_decoder_files, web_scripts
 from rtcodec_server.problem import Problem
@@ -29,6 +29,7 @@ _TYPES: Final = {
     "html": "text/html",
     "js": "text/javascript",
     "svg": "image/svg+xml",
+    "wasm": "application/wasm",
 }
 "What there may be in the folders; anything else there is not served."
 
@@ -40,7 +41,7 @@ _POLICY: Final = (
     "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types rtcodec-worker"
 )
-_WORKER: Final = "worker.js"
+_WORKERS: Final = ("worker.js", "exact_worker.js")
 _WORKER_POLICY: Final = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 _HEADERS: Final = {
@@ -74,8 +75,9 @@ class _File:
         known = request.if_none_match or ()
         if any(tag.value in (self.etag, "*") for tag in known):
             return web.Response(status=304, headers=headers)
+        charset = None if self.content_type == _TYPES["wasm"] else "utf-8"
         return web.Response(
-            body=self.body, content_type=self.content_type, charset="utf-8", headers=headers
+            body=self.body, content_type=self.content_type, charset=charset, headers=headers
         )
 
 
@@ -83,6 +85,8 @@ def page_files() -> Iterator[Traversable]:
     """Give what pages are made of."""
     yield from files("rtcodec_server").joinpath("web").iterdir()
     yield from web_scripts().values()
+    if (exact := web_decoder_files().get(EXACT_WASM.name)) is not None:
+        yield exact
 
 
 class Pages:
@@ -98,7 +102,7 @@ class Pages:
             kind = _TYPES.get(path.name.rpartition(".")[2])
             if kind is not None:
                 body = path.read_bytes()
-                policy = _WORKER_POLICY if path.name == _WORKER else _POLICY
+                policy = _WORKER_POLICY if path.name in _WORKERS else _POLICY
                 etag = hashlib.sha256(body).hexdigest()[:32]
                 self._files[path.name] = _File(body, kind, etag, policy)
         self._decoder = TabDecoder(model, web_decoder_files().get(WASM.name))
@@ -108,6 +112,7 @@ class Pages:
         router.add_get("/", self._dashboard)
         router.add_get("/publish/{room}", self._publish)
         router.add_get("/watch/{room}", self._watch)
+        router.add_get("/view", self._view)
         self._decoder.add_routes(router)
         router.add_get("/web/{file}", self._file)
 
@@ -121,6 +126,9 @@ class Pages:
     async def _watch(self, request: web.Request) -> web.Response:
         check_room_name(request.match_info["room"])
         return self._files["watch.html"].answer(request)
+
+    async def _view(self, request: web.Request) -> web.Response:
+        return self._files["view.html"].answer(request)
 
     async def _file(self, request: web.Request) -> web.Response:
         file = self._files.get(request.match_info["file"])

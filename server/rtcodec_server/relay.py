@@ -63,7 +63,7 @@ class Relay:
         )
         self._aside = AsideMeter()
         self.legacy_gone: dict[str, TranscodeCounters] = {}
-        "Codec -> figures of encoders in rooms that are no more."
+        "Name of what they made -> figures of encoders in rooms that are no more."
         self.recordings = Recordings(settings.record, tell=self._tell)
         self.load = EngineLoad(
             settings.admission, host=lambda: self.host, usual_size=settings.usual_size
@@ -190,8 +190,8 @@ class Relay:
         return room
 
     def _room_ended(self, room: Room) -> None:
-        for codec, counters in room.audience.gone.items():
-            self.legacy_gone.setdefault(codec, TranscodeCounters()).add(counters)
+        for encoding, counters in room.audience.gone.items():
+            self.legacy_gone.setdefault(encoding.name, TranscodeCounters()).add(counters)
         self.recordings.room_ended(room.id)
 
     def _tell(self, event: RelayEvent) -> None:

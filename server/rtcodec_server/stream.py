@@ -357,7 +357,10 @@ class Stream:
     @property
     def _needs_finest(self) -> bool:
         """Whether the finest rung is of use to others than subscribers."""
-        return bool(self.sinks) or (self._viewers is not None and self._viewers.is_wanted)
+        viewers = self._viewers
+        return bool(self.sinks) or (
+            viewers is not None and (viewers.is_watched or viewers.is_compared(0))
+        )
 
     def _submit(self, frame: DecodedFrame) -> None:
         rungs = self._wanted()
@@ -402,9 +405,19 @@ class Stream:
 
     def _on_picture(self, frame: DecodedFrame, rung: StreamRung) -> Callable[[Planes], None] | None:
         viewers = self._viewers
-        if rung.index or viewers is None or not viewers.is_wanted:
+        if rung.index or viewers is None or not viewers.is_watched:
             return None
         return partial(viewers.put, pts=frame.pts)
+
+    def _compare(self, frame: DecodedFrame, rung: StreamRung, coded: CodedFrame) -> None:
+        """Let those who compare see what an ordinary codec makes of the same picture."""
+        viewers = self._viewers
+        if viewers is None:
+            return
+        viewers.note_coded(rung.index, coded.packets)
+        if viewers.is_compared(rung.index):
+            size = (rung.rung.width, rung.rung.height)
+            viewers.compare(rung.index, planes_of_picture(frame.picture), frame.pts, size=size)
 
     def _on_dropped(self, work: Work, rung: StreamRung, plan: Plan | None, reason: str) -> None:
         if rung.rate is not None and plan is not None:
@@ -431,6 +444,7 @@ class Stream:
         for stats in rung.stats:
             stats.frames.encoded += 1
             stats.bitstream_bytes += coded.size_bytes
+        self._compare(frame, rung, coded)
         for name in self._output.deliver(work, rung, coded):
             self.report(name, FrameReport(coded.frame_number, held=1))
         self._leave_flight(work)

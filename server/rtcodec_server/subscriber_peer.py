@@ -121,10 +121,23 @@ class SubscriberPeer(WatchingPeer[LatentSender]):
 class LegacyPeer(WatchingPeer[VideoSender]):
     """Sends what the room's pictures are transcoded to."""
 
+    def __init__(
+        self, sender: VideoSender, setup: PeerSetup, matched_rung: int | None = None
+    ) -> None:
+        """
+        Args:
+            sender: What is sent goes through it.
+            setup: How the peer connects.
+            matched_rung: Rung that it compares its video with, if it does.
+        """
+        super().__init__(sender, setup)
+        self.matched_rung = matched_rung
+
     def report(self) -> dict[str, Any]:
         """Return what was sent, and as what."""
         return {
             "state": self.connection.connectionState,
             "codec": self.sender.codec,
+            "matched_rung": self.matched_rung,
             **asdict(self.sender.counters),
         }

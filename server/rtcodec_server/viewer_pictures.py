@@ -8,6 +8,7 @@ Belongs to the event loop.
 import asyncio
 from collections.abc import Callable
 
+from rtcodec.types import Planes
 from rtcodec_server.latent_pictures import CodedPicture, LatentPictures, PictureCalls
 from rtcodec_server.legacy import LegacyAudience
 
@@ -55,6 +56,8 @@ class ViewerPictures:
             size: Width and height, if they are known.
             is_shown: Whether its picture comes out.
         """
+        if is_shown:
+            self.audience.note_coded(0, frame.packets)
         if not self.audience.is_wanted:
             return
         if self._pictures is None:
@@ -62,7 +65,7 @@ class ViewerPictures:
             self._pictures.start(
                 size,
                 self._calls,
-                on_picture=lambda planes, pts: self.audience.put(planes, pts),
+                on_picture=self._show,
                 on_busy=self.audience.note_decoding,
             )
         self._pictures.put(frame, pts, is_shown=is_shown)
@@ -79,6 +82,10 @@ class ViewerPictures:
         self._end()
         await asyncio.gather(*self._ending)
         self._calls = PictureCalls()  # they know the stream, which knows this
+
+    def _show(self, planes: Planes, pts: int) -> None:
+        self.audience.put(planes, pts)
+        self.audience.compare(0, planes, pts)  # what the publisher sent is not here
 
     def _end(self) -> None:
         pictures, self._pictures = self._pictures, None

@@ -87,6 +87,9 @@ async def test_what_ordinary_viewers_cost_is_load_and_the_first_in_a_codec_needs
         _, offer = await viewer_offer(client, ["H264"])
         status, _, detail = await refusal(client, "/whep/room", offer)
         assert (status, "no room" in detail) == (503, True)
+        _, offer = await viewer_offer(client, ["VP8"])
+        status, _, _ = await refusal(client, "/whep/room?rate=match", offer)  # its own encoder
+        assert status == 503
 
 
 async def test_who_watches_what_is_coded_already_is_let_in_and_what_is_not_needs_room() -> None:

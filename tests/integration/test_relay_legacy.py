@@ -9,9 +9,12 @@ import pytest
 from rtcodec.session.ladder import read_rung
 from rtcodec_server.app import RunningServer
 from rtcodec_server.edge_config import LegacyConfig
+from rtcodec_server.legacy import Encoding
 from support.ordinary import Viewer, WaveTrack, view
 from support.relay import RelayClient, relay, until
 
+MATCH = "?rate=match"
+VP8 = Encoding("VP8")
 RUNGS = (read_rung("source"), read_rung("96p"))
 N_FRAMES = 30
 PATIENCE_S = 60.0
@@ -164,6 +167,53 @@ async def test_where_there_are_rungs_ordinary_viewers_see_the_finest_whatever_ot
         assert last <= before + 2  # what was under way
 
 
+async def test_who_compares_shares_an_encoder_of_its_own_and_it_ends_with_the_last() -> None:
+    async with relay(qp=0) as (server, client):
+        await client.publish("room", WaveTrack())
+        ordinary = await view(client, "room", ["VP8"])
+        await seen(ordinary, 5)
+        (before,) = (await room_report(client))["transcoders"]
+        comparing = [await view(client, "room", ["H264", "VP8"], query=MATCH) for _ in range(2)]
+        for viewer in comparing:
+            await seen(viewer)
+        plain, matched = (await room_report(client))["transcoders"]
+        assert (matched["codec"], matched["matched_rung"], matched["subscribers"]) == ("VP8", 0, 2)
+        assert (plain["matched_rung"], plain["subscribers"]) == (None, 1)
+        assert [plain[key] for key in ("target_kbps", "keyframes")] == [
+            before[key] for key in ("target_kbps", "keyframes")
+        ]
+        assert await metric(client, 'rtcodec_legacy_encoders{codec="VP8-match"}') == 1
+        for viewer in comparing:
+            async with client.http.delete(viewer.path) as response:
+                assert response.status == 200
+        assert not server.relay.rooms[0].audience.is_compared(0)
+        await seen(ordinary, 5)
+        assert await metric(client, 'rtcodec_legacy_encoders{codec="VP8-match"}') == 0
+
+
+async def test_what_is_compared_is_what_was_published_at_the_size_of_its_rung() -> None:
+    async with relay(qp=0, rungs=RUNGS) as (_, client):
+        await client.publish("room", WaveTrack(320, 192))
+        watch = await client.watch("room", query="?rung=1")
+        await until(lambda: len(watch.frames) >= 5, timeout_s=PATIENCE_S)
+        viewer = await view(client, "room", query=f"{MATCH}&rung=1")
+        await seen(viewer, 5)
+        assert (viewer.frames[-1].width, viewer.frames[-1].height) == (160, 96)
+        whole = await view(client, "room", query=MATCH)  # has the finest coded
+        await seen(whole, 5)
+        assert (whole.frames[-1].width, whole.frames[-1].height) == (320, 192)
+
+
+async def test_a_rate_is_matched_with_vp8_only() -> None:
+    async with relay() as (_, client):
+        with pytest.raises(AssertionError, match="none of the codecs"):
+            await view(client, "room", ["H264"], query=MATCH)
+        with pytest.raises(AssertionError, match="rate is match or not given"):
+            await view(client, "room", query="?rate=300")
+        with pytest.raises(AssertionError, match="latents were asked for"):
+            await client.watch("room", query=MATCH)
+
+
 async def test_a_relay_that_makes_no_ordinary_video_refuses() -> None:
     async with relay(legacy=LegacyConfig(codecs=())) as (_, client):
         with pytest.raises(AssertionError, match="none of the codecs sent here: X-RTC-LATENT"):
@@ -180,7 +230,7 @@ async def test_a_key_frame_comes_when_it_is_asked_for_but_not_more_often_than_al
         await seen(viewer, 5)
         audience = server.relay.rooms[0].audience
         for _ in range(10):
-            audience.need_keyframe("VP8")
+            audience.need_keyframe(VP8)
             await seen(viewer, 2)
         (entry,) = audience.report()
         assert entry["keyframes"] == 1
@@ -190,7 +240,7 @@ async def test_a_key_frame_comes_when_it_is_asked_for_but_not_more_often_than_al
         await seen(viewer, 5)
         audience = server.relay.rooms[0].audience
         (before,) = audience.report()
-        audience.need_keyframe("VP8")
+        audience.need_keyframe(VP8)
         await seen(viewer, 10)
         (after,) = audience.report()
         assert after["keyframes"] == before["keyframes"] + 1

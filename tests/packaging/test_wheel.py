@@ -74,7 +74,7 @@ def test_the_wheel_holds_the_viewer_and_its_decoder_where_it_could_be_built(
     if build.find_wasm_compiler(build.inherited_environment()) is None:
         assert found == scripts  # pages load them, and say what is missing
     else:
-        assert found == {*scripts, "rtcodec/web/rtcodec.wasm"}
+        assert found == {*scripts, "rtcodec/web/rtcodec.wasm", "rtcodec/web/exact.wasm"}
 
 
 def test_checkpoints_are_not_in_the_wheel(wheel: set[str]) -> None:

@@ -1,12 +1,14 @@
 """Pictures of every depth, sign and kind, and how they are coded."""
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.bitstream.exact_file import ExactFrame, ExactWriter
 from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat, Fit
-from rtcodec.exact.frame import sample_type
+from rtcodec.exact.frame import FrameCoder, sample_type
 from rtcodec.exact.plan import plan_picture
 
 KINDS = ("constant", "noise", "gradient", "padding", "extremes", "steps", "smooth")
@@ -100,3 +102,22 @@ def with_fits(header: ExactFormat, fits: tuple[tuple[Fit, ...], ...]) -> ExactFo
     """Return *header*, its components with those fits."""
     components = tuple(replace(component, fits=fits) for component in header.components)
     return replace(header, components=components)
+
+
+def file_of(header: ExactFormat, *frames: ExactFrame) -> bytes:
+    """Return a file of these frames."""
+    out = BytesIO()
+    writer = ExactWriter(out, header)
+    for frame in frames:
+        writer.write(frame)
+    writer.close()
+    return out.getvalue()
+
+
+def coded_file(picture: Picture, header: ExactFormat) -> bytes:
+    """Return a file of one picture, coded as tiles."""
+
+    def never(header: ExactFormat, frame: NDArray[np.integer]) -> ExactFrame:
+        raise AssertionError("it came back otherwise")
+
+    return file_of(header, FrameCoder(header).encode(picture.frame, never))

@@ -104,11 +104,16 @@ def luma_of(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 async def view(
-    client: RelayClient, room: str, codecs: Sequence[str] = ("VP8",), *, audio: bool = False
+    client: RelayClient,
+    room: str,
+    codecs: Sequence[str] = ("VP8",),
+    *,
+    audio: bool = False,
+    query: str = "",
 ) -> Viewer:
     """Watch a room over WHEP as a peer that decodes *codecs* and no other."""
     viewer, offer = await viewer_offer(client, codecs, audio=audio)
-    async with client.http.post(f"/whep/{room}", data=offer, headers=SDP) as response:
+    async with client.http.post(f"/whep/{room}{query}", data=offer, headers=SDP) as response:
         viewer.answer = await response.text()
         assert response.status == 201, viewer.answer
         viewer.path = urljoin(f"/whep/{room}", response.headers["Location"])

@@ -3,11 +3,13 @@
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 
 from rtcodec.errors import ConfigError
 from rtcodec.media.picture import planes_of
 from rtcodec.media.video_encoder import VideoEncoder, default_bitrate_bps
+from rtcodec.types import Planes
 from support.pictures import picture
 
 DECODERS = {"vp8": "libvpx", "h264": "h264"}
@@ -68,6 +70,24 @@ def test_the_rate_follows_the_receiver_between_floor_and_ceiling() -> None:
     assert made.bitrate_bps == 100_000
     made.limit_bitrate(50_000_000)
     assert made.bitrate_bps == 1_000_000
+
+
+def test_vp8_takes_another_rate_without_a_key_frame() -> None:
+    made = encoder("vp8", (160, 96), bitrate_bps=200_000)
+    noise = np.random.default_rng(7)
+    rates, kinds = [], []
+    for index in range(360):
+        if index % 90 == 0:
+            made.follow_bitrate((200_000, 100_000, 400_000, 5_000_000)[index // 90])
+        luma = noise.integers(0, 256, (12, 20), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        grey = np.full((48, 80), 128, np.uint8)
+        packet = made.encode(Planes(luma, grey, grey), index * 3000)
+        assert packet is not None
+        rates.append(8 * 30 * packet.size)
+        kinds.append(is_keyframe(bytes(packet)))
+    assert [index for index, is_key in enumerate(kinds) if is_key] == [0, 270]  # beyond 4 times
+    for start, wanted_bps in ((45, 200_000), (135, 100_000), (225, 400_000)):
+        assert np.mean(rates[start : start + 45]) == pytest.approx(wanted_bps, rel=0.15)
 
 
 def test_what_cannot_be_encoded_is_a_usage_error() -> None:

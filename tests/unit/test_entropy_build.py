@@ -99,10 +99,13 @@ def test_the_module_is_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ended.value.code == 3
 
 
-def test_the_decoder_for_browsers_compiles_where_clang_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sources", build.WASM_MODULES.values())
+def test_the_decoders_for_browsers_compile_where_clang_does(
+    tmp_path: Path, sources: tuple[Path, ...]
+) -> None:
     if build.find_wasm_compiler(ENVIRONMENT) is None:
         pytest.skip("no clang with wasm-ld (apt-get install clang lld)")
-    module = build.compile_wasm(tmp_path / "some.wasm", ENVIRONMENT, ["-Werror"])
+    module = build.compile_wasm(tmp_path / "some.wasm", ENVIRONMENT, ["-Werror"], sources)
     assert module.read_bytes().startswith(b"\0asm")
     assert module.stat().st_size < 200_000
 
@@ -124,6 +127,6 @@ def test_the_command_makes_the_decoder_for_browsers_if_it_can(
     make_tool(tmp_path, "wasm-ld", "true")
     environment = {"CC": str(tool), "PATH": str(tmp_path)}
     assert build.main(["--output", str(tmp_path)], environment) == 0
-    made = [tmp_path / library.name for library in (*build.LIBRARIES, build.WASM)]
+    made = [tmp_path / library.name for library in (*build.LIBRARIES, *build.WASM_MODULES)]
     assert capsys.readouterr().out == "".join(f"{path}\n" for path in made)
     assert (tmp_path / build.WASM.name).read_text() == "module\n"

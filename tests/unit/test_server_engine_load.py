@@ -261,17 +261,17 @@ def test_the_first_viewer_in_a_codec_needs_room() -> None:
     for room in ("a", "b"):
         house.add(room)
     house.run(2)
-    house.load.check_viewer("a", is_decoded=True, now_us=house.now_us)  # 0.2 and 0.14
+    house.load.check_viewer("a", "VP8", is_decoded=True, now_us=house.now_us)  # 0.2 and 0.14
     with pytest.raises(RelayFull):
-        house.load.check_viewer("b", is_decoded=True, now_us=house.now_us)
-    house.load.check_viewer("a", is_decoded=True, now_us=house.now_us)  # has its place
+        house.load.check_viewer("b", "VP8", is_decoded=True, now_us=house.now_us)
+    house.load.check_viewer("a", "VP8", is_decoded=True, now_us=house.now_us)  # has its place
     assert house.load.admission.refused == 1
 
 
 def test_without_an_engine_viewers_are_let_in() -> None:
     house = House()
     house.host.capacity = None  # type: ignore[assignment]
-    house.load.check_viewer("a", is_decoded=True, now_us=0)
+    house.load.check_viewer("a", "VP8", is_decoded=True, now_us=0)
     house.load.advance([], aside=Aside(decode_s=1.0), now_us=0)
     assert house.load.present == 0
 

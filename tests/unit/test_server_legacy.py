@@ -9,6 +9,8 @@ from rtcodec.webrtc.video_sender import VideoSender
 from rtcodec_server.edge_config import ORDINARY_CODECS, LegacyConfig
 from rtcodec_server.legacy import LegacyAudience, Timeline
 from rtcodec_server.video_format import can_decode, choose_codec
+from support.pictures import picture
+from support.relay import until
 
 SECOND_US = 1_000_000
 
@@ -101,6 +103,36 @@ async def test_the_narrowest_way_lowers_the_rate_at_once_and_raises_it_slowly(
     assert not audience.is_wanted
     (entry,) = audience.report()
     assert entry["target_kbps"] is None
+
+
+async def test_who_compares_has_an_encoder_that_follows_the_latents_and_changes_no_others(
+    sender: VideoSender,
+) -> None:
+    audience = LegacyAudience(LegacyConfig(bitrate_kbps=1000))
+    audience.join("ordinary", VideoSender("VP8", on_keyframe_needed=lambda: None))
+    for tick in range(20):
+        audience.note_coded(1, [bytes(2500)])
+        audience.heed(tick * SECOND_US // 10)
+    sender.target_bitrate = 50_000  # is no reason to compare less than there is
+    audience.join("one", sender, matched_rung=1)
+    audience.join("another", VideoSender("VP8", on_keyframe_needed=lambda: None), matched_rung=1)
+    assert (audience.is_watched, audience.is_compared(0), audience.is_compared(1)) == (1, 0, 1)
+    audience.note_coded(1, [bytes(2500)])
+    audience.heed(2 * SECOND_US)
+    ordinary, matched = audience.report()
+    assert (ordinary["matched_rung"], ordinary["target_kbps"]) == (None, 1000)
+    assert (matched["matched_rung"], matched["subscribers"]) == (1, 2)
+    assert matched["target_kbps"] == pytest.approx(200, rel=0.1)
+    planes = picture(64, 48, 0)
+    for number in range(3):
+        audience.compare(1, planes, 3000 * number)
+        audience.compare(0, planes, 3000 * number)  # which nobody does
+    await until(lambda: audience.report()[1]["frames_encoded"] > 0)
+    assert audience.report()[0]["frames_encoded"] == 0
+    for name in ("one", "another", "ordinary"):
+        audience.leave(name)
+    await audience.settle()
+    assert {encoding.name for encoding in audience.gone} == {"VP8", "VP8-match"}
 
 
 async def test_rates_stay_where_they_are_if_the_operator_wants_that(sender: VideoSender) -> None:

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from rtcodec.entropy.build import WASM
+from rtcodec.entropy.build import EXACT_WASM, WASM
 from rtcodec.web_decoder import web_decoder_files
 from rtcodec_server.page import Pages, page_files
 from rtcodec_server.problem import REFUSED, answer_problems
@@ -38,7 +38,9 @@ async def client() -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/publish/room", "/watch/a.B-c_9", "/web/style.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/publish/room", "/watch/a.B-c_9", "/view", "/web/style.css"]
+)
 async def test_whatever_is_served_may_load_nothing_from_elsewhere(
     client: Client, path: str
 ) -> None:
@@ -159,6 +161,7 @@ def loaded_with(page: str) -> set[str]:
         text = WEB[name]
         to_read += re.findall(r'(?:src|href)="/web/([^"]+)"', text)
         to_read += re.findall(r'(?:from |new URL\()"\./([^"]+)"', text)
+        to_read += re.findall(r'WORKER = "/web/([^"]+)"', text)
     return found
 
 
@@ -167,8 +170,10 @@ def loaded_with(page: str) -> set[str]:
 def test_a_page_with_all_that_it_loads_but_the_model_is_small(page: str) -> None:
     names = loaded_with(page)
     n_bytes = sum(len(WEB[name].encode()) for name in names)
-    if "worker.js" in names:
-        n_bytes += web_decoder_files()[WASM.name].stat().st_size
+    for worker, module in (("worker.js", WASM), ("exact_worker.js", EXACT_WASM)):
+        if worker in names:
+            n_bytes += web_decoder_files()[module.name].stat().st_size
+    assert ("exact_worker.js" in names) == (page == "view.html")
     assert "page.js" in names
     assert ("decoder.js" in names) == (page == "watch.html")
     assert n_bytes < 300_000

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -106,6 +106,9 @@ class Wish:
 
     is_wanted = False
     decode_us = 0
+
+    def note_coded(self, rung: int, packets: Sequence[bytes]) -> None:
+        assert rung == 0
 
     def note_decoding(self, took_us: int) -> None:
         self.decode_us += took_us

@@ -1,5 +1,6 @@
 // `.rtc` files, SPEC.md 3, 5 and 6: what rtcodec/bitstream/file.py reads, from memory.
 
+import { crc32 } from "./crc.js";
 import { Cursor } from "./cursor.js";
 import { Corrupt, Truncated, Unsupported } from "./errors.js";
 import { readGeometryAt, readPacketAt, slotOf, tileGrid } from "./packet.js";
@@ -30,16 +31,6 @@ const PTS_LIMIT = 1n << 62n;
  * @property {import("./packet.js").Packet[]} packets
  * @property {number[]} offsets Of those.
  */
-
-/** CRC-32 as zlib's, one byte after the other. */
-function crc32(bytes) {
-  let crc = -1;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
-  }
-  return ~crc >>> 0;
-}
 
 /** The access units of a stream in memory, one after the other. */
 export class RtcReader {

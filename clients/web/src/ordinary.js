@@ -8,13 +8,19 @@ export class OrdinaryViewer extends RoomViewer {
   #url;
   #video;
   #headers;
+  #matchedRung;
 
-  /** `url` is the WHEP endpoint of a room; `options.headers()` returns headers for the relay. */
-  constructor(url, video, { headers = () => ({}) } = {}) {
+  /**
+   * `url` is the WHEP endpoint of a room; `options.headers()` returns headers for the relay;
+   * `options.matchedRung()` returns the rung whose latents VP8 shall cost as much as, asked when it
+   * connects; null for the relay's own rate.
+   */
+  constructor(url, video, { headers = () => ({}), matchedRung = () => null } = {}) {
     super();
     this.#url = new URL(url, location.href);
     this.#video = video;
     this.#headers = headers;
+    this.#matchedRung = matchedRung;
   }
 
   async connect(peer, signal) {
@@ -22,6 +28,9 @@ export class OrdinaryViewer extends RoomViewer {
     peer.addEventListener("track", ({ track }) => {
       this.#video.srcObject = new MediaStream([track]);
     });
-    return openSession(this.#url.href, peer, this.#headers(), signal);
+    const endpoint = new URL(this.#url);
+    const rung = this.#matchedRung();
+    if (rung !== null) endpoint.search = `?rate=match&rung=${rung}`;
+    return openSession(endpoint.href, peer, this.#headers(), signal);
   }
 }

@@ -3,7 +3,7 @@
 import { OrdinaryViewer } from "./ordinary.js";
 import { $, Token, make, number, room, say } from "./page.js";
 import { RtcodecViewer, findMissing } from "./viewer.js";
-import { showNumbers, showStages } from "./watch_figures.js";
+import { showNumbers, showRates, showStages } from "./watch_figures.js";
 import { explainRelay } from "./words.js";
 
 const EVERY_MS = 1000;
@@ -22,9 +22,9 @@ const WHAT = {
       "second coding.",
   ],
   both: [
-    "Left of the line the neural stream, decoded here; right of it what the relay makes of the same " +
-      "stream for browsers without a decoder.",
-    "Each has its own connection and its own kb/s. The right half is coded twice and waits in the " +
+    "Left of the line the neural stream, decoded here; right of it VP8, to which the relay gives " +
+      "the same kb/s. Both figures are means of five seconds.",
+    "VP8 is made of what came to the relay, by an encoder for comparing alone. It waits in the " +
       "browser's buffer, so it is a little behind.",
   ],
 };
@@ -41,6 +41,11 @@ const carrier = wishes.get("carrier") === "data" ? "data" : null; // what other 
 const neural = findMissing()
   ? null
   : new RtcodecViewer(`/whep/${room}`, $("canvas"), { ...options, carrier });
+const matched = new OrdinaryViewer(`/whep/${room}`, $("video"), {
+  ...options,
+  matchedRung: () => comparedRung,
+});
+let comparedRung = 0;
 const seen = { frames: 0, stillS: 0 };
 const late = { sent: 0, dropped: 0, seconds: 0 };
 let view = "ordinary";
@@ -49,8 +54,9 @@ let news = { state: "stopped" };
 let relay = null;
 let figuresRefused = ""; // the token with which the relay kept its figures to itself
 
+const all = [neural, ordinary, matched].filter(Boolean);
 const leader = () => (view === "ordinary" ? ordinary : neural);
-const viewers = () => (view === "both" ? [neural, ordinary] : [leader()]);
+const viewers = () => (view === "both" ? [neural, matched] : [leader()]);
 
 document.title = `Watch ${room} - rtcodec`;
 say($("room"), room);
@@ -160,11 +166,10 @@ function choose(wanted, why = "") {
   $("views").querySelector(`[value=${view}]`).checked = true;
   say($("why"), why);
   showWhat();
-  for (const viewer of [neural, ordinary]) {
-    if (!viewer) continue;
-    if (viewers().includes(viewer)) viewer.start();
-    else viewer.stop();
+  for (const viewer of all) {
+    if (!viewers().includes(viewer)) viewer.stop(); // before another takes its place
   }
+  for (const viewer of viewers()) viewer.start();
   if (leader() === before) return;
   Object.assign(seen, { frames: 0, stillS: 0 });
   $("stages-card").hidden = true;
@@ -188,7 +193,12 @@ function fallBack(reason, isForGood) {
 
 function judgeSpeed({ workMs, intervalMs, keepsUp }) {
   if (keepsUp || view === "ordinary") return;
-  const can = `this machine decodes ${number(1000 / workMs)} of ${number(1000 / intervalMs)} pictures a second`;
+  beLate(
+    `this machine decodes ${number(1000 / workMs)} of ${number(1000 / intervalMs)} pictures a second`,
+  );
+}
+
+function beLate(can) {
   if (wasAsked) say($("why"), `It is late: ${can}.`);
   else fallBack(can, false);
 }
@@ -197,10 +207,7 @@ function judgeSpeed({ workMs, intervalMs, keepsUp }) {
 function judgeLateness({ seen: sent, dropped }) {
   const isLate = dropped - late.dropped > (sent - late.sent) / 5;
   Object.assign(late, { sent, dropped, seconds: isLate ? late.seconds + 1 : 0 });
-  if (late.seconds < LATE_S) return;
-  const can = "this machine does not keep up with it";
-  if (wasAsked) say($("why"), `It is late: ${can}.`);
-  else fallBack(can, false);
+  if (late.seconds >= LATE_S) beLate("this machine does not keep up with it");
 }
 
 // ---- figures
@@ -223,13 +230,23 @@ function heed(figures) {
   seen.frames = figures.frames;
   if (figures.frames > 0) {
     $("numbers").hidden = $("show-numbers").getAttribute("aria-pressed") !== "true";
-    showNumbers(view, { neural: neural?.figures, ordinary: ordinary.figures, relay });
+    showNumbers(view, leader().figures, relay);
+    if (view === "both") compare(figures.rung ?? 0);
     if (view !== "ordinary") {
       showStages(figures, relay);
       judgeLateness(figures.work);
     } else if (figures.codec) showWhat(figures.codec);
   }
   showStillness();
+}
+
+/** Show what both halves cost; let VP8 follow the rung that this tab gets. */
+function compare(rung) {
+  if (rung !== comparedRung) {
+    comparedRung = rung;
+    matched.restart();
+  }
+  showRates(neural.figures, matched.figures);
 }
 
 async function keepAsking() {
@@ -239,13 +256,18 @@ async function keepAsking() {
   }
 }
 
-for (const viewer of [neural, ordinary]) {
-  viewer?.addEventListener("state", (/** @type {any} */ { detail }) => {
+for (const viewer of all) {
+  viewer.addEventListener("state", (/** @type {any} */ { detail }) => {
     const isUnusable = viewer === neural && UNUSABLE.has(detail.error?.status);
     if (isUnusable && view !== "ordinary") fallBack(detail.error.message, true);
     else if (viewer === leader()) tell(detail);
+    else if (view === "both")
+      say(
+        $("why"),
+        detail.error ? `There is no VP8 to compare with: ${detail.error.message}.` : "",
+      );
   });
-  viewer?.addEventListener(
+  viewer.addEventListener(
     "figures",
     (/** @type {any} */ { detail }) => viewer === leader() && heed(detail),
   );

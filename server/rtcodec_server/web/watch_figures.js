@@ -7,6 +7,9 @@ import { fillRows } from "./table.js";
 const IN_RELAY = ["receive", "decode", "queue", "batch", "engine", "entropy", "send"];
 const HERE = { network: "way here", wait: "wait here", decode: "decode here", draw: "draw here" };
 
+const MEAN_OF_S = 5;
+const costs = { left: [], right: [] }; // kb/s, second by second
+
 const percent = (share) => `${number(100 * (share ?? 0), 1)} %`;
 const ms = (value, digits = 0) => `${number(value, digits)} ms`;
 
@@ -54,8 +57,7 @@ function workMs(work) {
 }
 
 /** Show the figures of a view on its picture; the relay's where it tells them. */
-export function showNumbers(view, { neural, ordinary, relay }) {
-  const leading = view === "ordinary" ? ordinary : neural;
+export function showNumbers(view, leading, relay) {
   if (!leading) return;
   const lines = view === "ordinary" ? ordinaryLines(leading) : neuralLines(leading);
   if (relay) lines.push(...relayLines(relay, leading.rung));
@@ -63,9 +65,17 @@ export function showNumbers(view, { neural, ordinary, relay }) {
   $("numbers").replaceChildren(
     ...shown.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
   );
-  if (view === "both") {
-    say($("left-label"), `neural · ${number(neural?.kbps)} kb/s`);
-    say($("right-label"), `${ordinary?.codec ?? "VP8"} · ${number(ordinary?.kbps)} kb/s`);
+}
+
+/** Show what each half of the picture costs, as the mean of the last seconds. */
+export function showRates(neural, ordinary) {
+  for (const [side, name, now] of [
+    ["left", "neural", neural],
+    ["right", "VP8", ordinary],
+  ]) {
+    const kept = (costs[side] = now?.kbps ? [...costs[side], now.kbps].slice(-MEAN_OF_S) : []);
+    const kbps = kept.length ? kept.reduce((sum, one) => sum + one) / kept.length : null;
+    say($(`${side}-label`), `${name} · ${number(kbps)} kb/s`);
   }
 }
 

@@ -1,0 +1,148 @@
+// Samples at full depth to what a screen shows: windows of DICOM, PS3.3 C.11.2.1.2 and C.7.6.3.1.2.
+// Eight bits are of the screen alone: what is windowed are the samples themselves.
+
+import { leastSample } from "./exact.js";
+
+/**
+ * @typedef {object} Window
+ * @property {number} center In rescaled values.
+ * @property {number} width At least 1.
+ *
+ * @typedef {object} Display What else says how samples are shown.
+ * @property {number} slope Of rescaled values.
+ * @property {number} intercept
+ * @property {boolean} isInverted Whether the least is white: MONOCHROME1.
+ * @property {string} photometric
+ * @property {?Window} window The file's own.
+ * @property {?number} frameMs Between frames.
+ */
+
+/** Read a file's notes, rtcodec/dicom: null where they say nothing that can be used. */
+async function readNotes(notes) {
+  try {
+    const stream = new Blob([notes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return JSON.parse(await new Response(stream).text());
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Read how a picture wants to be shown.
+ * @param {import("./exact_file.js").ExactFormat} header
+ * @returns {Promise<Display>}
+ */
+export async function readDisplay(header) {
+  const notes = await readNotes(header.notes);
+  const first = (tag) => {
+    const value = Number.parseFloat(notes?.tags?.[tag]?.Value?.[0]);
+    return Number.isFinite(value) ? value : null;
+  };
+  const photometric =
+    notes?.photometric ?? (header.components.length === 3 ? "RGB" : "MONOCHROME2");
+  const [center, width] = [first("00281050"), first("00281051")];
+  return {
+    slope: first("00281053") || 1,
+    intercept: first("00281052") ?? 0,
+    isInverted: photometric === "MONOCHROME1",
+    photometric,
+    window: center !== null && width !== null && width >= 1 ? { center, width } : null,
+    frameMs: first("00181063"),
+  };
+}
+
+/** Return the window from the least to the largest sample; what stands for nothing is left out. */
+export function wholeWindow(header, display, samples) {
+  const { low, pad } = header.components[0];
+  const nothing = pad === null ? null : pad + low;
+  let [least, most] = [Infinity, -Infinity];
+  for (const sample of samples) {
+    if (sample === nothing) continue;
+    if (sample < least) least = sample;
+    if (sample > most) most = sample;
+  }
+  if (least > most) [least, most] = [nothing, nothing];
+  const [a, b] = [least, most].map((sample) => sample * display.slope + display.intercept);
+  return { center: (a + b + 1) / 2, width: Math.abs(b - a) + 1 };
+}
+
+/** Return the grey, 0 to 255, of a rescaled value: C.11.2.1.2.1, linear. */
+export function grey({ center, width }, value) {
+  if (value <= center - 0.5 - (width - 1) / 2) return 0;
+  if (value > center - 0.5 + (width - 1) / 2) return 255;
+  return Math.round(((value - (center - 0.5)) / (width - 1) + 0.5) * 255);
+}
+
+/**
+ * Show samples.
+ * @param {import("./exact_file.js").ExactFormat} header
+ * @param {Display} display
+ * @param {Window} window
+ * @param {import("./exact.js").Samples} samples A frame.
+ * @param {Uint8ClampedArray} rgba For as many pixels; of colours the window is not asked.
+ */
+export function show(header, display, window, samples, rgba) {
+  const pixels = new Uint32Array(rgba.buffer, rgba.byteOffset, rgba.length / 4);
+  if (header.components.length === 3) showColors(header, display, samples, rgba);
+  else showGreys(header, display, window, samples, pixels);
+}
+
+function showGreys(header, display, window, samples, pixels) {
+  const n = header.components.length;
+  const least = leastSample(header);
+  const lookup = new Uint32Array(2 ** header.bits);
+  for (let k = 0; k < lookup.length; k++) {
+    const value = grey(window, (k + least) * display.slope + display.intercept);
+    lookup[k] = 0xff000000 + 0x010101 * (display.isInverted ? 255 - value : value);
+  }
+  for (let k = 0; k < pixels.length; k++) pixels[k] = lookup[samples[k * n] - least];
+}
+
+function showColors(header, { photometric }, samples, rgba) {
+  const least = leastSample(header);
+  const scale = 255 / (2 ** header.bits - 1);
+  const isYbr = photometric.startsWith("YBR");
+  for (let from = 0, to = 0; from < samples.length; from += 3, to += 4) {
+    let [r, g, b] = [0, 1, 2].map((k) => (samples[from + k] - least) * scale);
+    if (isYbr) {
+      const [y, cb, cr] = [r, g - 128, b - 128];
+      [r, g, b] = [y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb];
+    }
+    [rgba[to], rgba[to + 1], rgba[to + 2], rgba[to + 3]] = [r, g, b, 255];
+  }
+}
+
+/** Where a picture lies in an area: its scale, and the place of its top left corner in pixels. */
+export class Place {
+  scale = 1;
+  x = 0;
+  y = 0;
+
+  /** Show all of it, in the middle. */
+  fit(width, height, areaWidth, areaHeight) {
+    this.scale = Math.min(areaWidth / width, areaHeight / height);
+    this.x = (areaWidth - width * this.scale) / 2;
+    this.y = (areaHeight - height * this.scale) / 2;
+  }
+
+  /** Enlarge around a point of the area, which stays where it is. */
+  zoom(factor, x, y) {
+    const scale = Math.min(64, Math.max(1 / 64, this.scale * factor));
+    this.x = x - ((x - this.x) * scale) / this.scale;
+    this.y = y - ((y - this.y) * scale) / this.scale;
+    this.scale = scale;
+  }
+
+  move(dx, dy) {
+    this.x += dx;
+    this.y += dy;
+  }
+
+  /** Return which row and column of the picture is at a point of the area. */
+  at(x, y) {
+    return {
+      row: Math.floor((y - this.y) / this.scale),
+      column: Math.floor((x - this.x) / this.scale),
+    };
+  }
+}

@@ -1,0 +1,209 @@
+"""The viewer of exact pictures in headless Chromium: full depth, nothing called proven too soon."""
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtcodec.bitstream.exact_file import ExactFrame
+from rtcodec.entropy.build import EXACT_WASM
+from rtcodec.exact.frame import FrameCoder
+from rtcodec.exact.plan import plan_picture
+from rtcodec.web_decoder import web_decoder_files
+from support.browser import Tab, browser, needs_chromium
+from support.exact_pictures import file_of
+from support.relay import relay
+
+pytestmark = [
+    needs_chromium,
+    pytest.mark.skipif(
+        EXACT_WASM.name not in web_decoder_files(), reason="no wasm: clang and lld (.ci/interop)"
+    ),
+]
+
+WIDTH, HEIGHT, BITS = 300, 200, 12
+QUALITY = "document.querySelector('#quality').textContent"
+NUMBERS = "document.querySelector('#numbers').innerText"
+TRANSFORM = "document.querySelector('#canvas').style.transform"
+SHOWN = """(() => {
+  const canvas = document.querySelector("#canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let text = "";
+  for (let at = 0; at < data.length; at += 4) text += String.fromCharCode(data[at]);
+  return btoa(text);
+})()"""
+
+
+def scan(number: int = 0) -> NDArray[np.uint16]:
+    """Return a frame of 12 bits whose shades eight bits do not tell apart, [H, W, 1]."""
+    rows, columns = np.indices((HEIGHT, WIDTH))
+    return (2000 + (rows + 2 * columns + 9 * number) % 128).astype(np.uint16)[..., None]
+
+
+def exact_file(
+    n_frames: int = 1,
+    *,
+    max_error: int = 0,
+    damage: Callable[[ExactFrame], ExactFrame] = lambda coded: coded,
+    **display: Any,
+) -> bytes:
+    """Return a file with what DICOM would say of its display."""
+    notes = {"kind": "dicom", "tags": {}, "photometric": "MONOCHROME2", **display}
+    frames = [scan(number) for number in range(n_frames)]
+    header = plan_picture(
+        frames, bits=BITS, signed=False, max_error=max_error,
+        notes=zlib.compress(json.dumps(notes).encode()),
+    )  # fmt: skip
+
+    def never(*_: object) -> ExactFrame:
+        raise AssertionError("it came back otherwise")
+
+    coder = FrameCoder(header)
+    coded = [coder.encode(frame, never) for frame in frames]
+    return file_of(header, *map(damage, coded))
+
+
+def window(center: float, width: float) -> dict[str, Any]:
+    tags = {"00281050": center, "00281051": width, "00281052": -1000.0, "00281053": 1.0}
+    return {tag: {"vr": "DS", "Value": [value]} for tag, value in tags.items()}
+
+
+def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
+    """Return what DICOM's linear window makes of rescaled samples. # PS3.3 C.11.2.1.2.1"""
+    value = frame[..., 0].astype(np.float64) - 1000
+    linear = ((value - (center - 0.5)) / (width - 1) + 0.5) * 255
+    return np.clip(np.floor(linear + 0.5), 0, 255).astype(np.int64)
+
+
+async def shown(tab: Tab) -> NDArray[np.int64]:
+    data = base64.b64decode(await tab.evaluate(SHOWN))
+    return np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH).astype(np.int64)
+
+
+@asynccontextmanager
+async def viewer(folder: Path) -> AsyncIterator[tuple[Tab, Callable[[bytes], Any]]]:
+    """Open the page; give what gives it a file."""
+    async with relay() as (server, _), browser(folder / "profile") as chromium:
+        tab = await chromium.open(f"{server.url}/view")
+        n_files = 0
+
+        async def give(data: bytes) -> None:
+            nonlocal n_files
+            path = folder / f"{(n_files := n_files + 1)}.rtc"
+            path.write_bytes(data)
+            await tab.give_file("#file", path)
+
+        yield tab, give
+
+
+def complaints(tab: Tab) -> list[str]:
+    """Return what a tab complained about, but that a test reads its canvas."""
+    return [text for text in tab.complaints if "willReadFrequently" not in text]
+
+
+async def key(tab: Tab, name: str) -> None:
+    event = f"new KeyboardEvent('keydown', {{key: '{name}'}})"
+    await tab.evaluate(f"document.querySelector('#area').dispatchEvent({event})")
+
+
+async def test_a_scan_is_windowed_at_full_depth_and_called_lossless_once_its_hash_agrees(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Leaves a screenshot in $TEST_ARTEFACTS, or else beside the profile."""
+    artefacts = Path(os.environ.get("TEST_ARTEFACTS", tmp_path))
+    async with viewer(tmp_path) as (tab, give):
+        await give(exact_file(tags=window(1064, 128)))
+        await tab.until(f"{QUALITY} === 'lossless, verified'")
+        assert "1,064 / 128" in await tab.evaluate(NUMBERS)
+        picture = await shown(tab)
+        assert np.abs(picture - shades(scan(), 1064, 128)).max() == 0
+        assert len(np.unique(picture)) == 128  # of four that eight bits of the whole would leave
+        screenshot = artefacts / "page_view.png"
+        screenshot.write_bytes(await tab.screenshot())
+        record_property("screenshot", str(screenshot))
+
+        await key(tab, "i")
+        assert np.array_equal(await shown(tab), 255 - picture)
+        await key(tab, "i")
+        await key(tab, "d")  # wider by 8 of 256 parts of 128
+        assert np.abs(await shown(tab) - shades(scan(), 1064, 132)).max() == 0
+        await key(tab, "s")
+        assert "1,060 / 132" in await tab.evaluate(NUMBERS)
+        await key(tab, "r")
+        assert np.array_equal(await shown(tab), picture)
+
+        before = await tab.evaluate(TRANSFORM)
+        for name in ("+", "ArrowLeft"):
+            await key(tab, name)
+        assert await tab.evaluate(TRANSFORM) != before
+        await key(tab, "0")
+        assert await tab.evaluate(TRANSFORM) == before
+        assert complaints(tab) == []
+
+
+async def test_monochrome1_is_inverted_and_what_has_no_window_shows_all(tmp_path: Path) -> None:
+    async with viewer(tmp_path) as (tab, give):
+        await give(exact_file(photometric="MONOCHROME1", tags=window(1064, 128)))
+        await tab.until(f"{QUALITY} === 'lossless, verified'")
+        assert np.array_equal(await shown(tab), 255 - shades(scan(), 1064, 128))
+        await give(exact_file())
+        # the encoder may take the least sample for one that stands for nothing
+        its_own = f"/2,06[45] . 12[78]/.test({NUMBERS})"
+        await tab.until(f"{QUALITY} === 'lossless, verified' && {its_own}")
+        picture = await shown(tab)
+        assert (picture.min(), picture.max()) == (0, 255)
+
+
+def with_other_checks(coded: ExactFrame) -> ExactFrame:
+    return replace(coded, checks=tuple(check ^ 1 for check in coded.checks))
+
+
+async def test_what_is_not_proven_is_never_called_so(tmp_path: Path) -> None:
+    async with viewer(tmp_path) as (tab, give):
+        await tab.evaluate(
+            f"(globalThis.said = [], new MutationObserver(() => said.push({QUALITY})).observe("
+            "document.querySelector('#quality'), {childList: true, characterData: true}), 0)"
+        )
+        await give(exact_file(max_error=2))
+        await tab.until(f"{QUALITY} === 'within \u00b12, verified'")
+        assert any("level" in text for text in await tab.evaluate("said"))
+        await give(exact_file(damage=lambda one: replace(one, digest=bytes(32))))
+        await tab.until(f"{QUALITY} === 'damaged: not what was encoded'")
+        await give(exact_file(damage=with_other_checks))
+        await tab.until("document.querySelector('#message').innerText.includes('is damaged')")
+        assert not any("lossless" in text for text in await tab.evaluate("said"))
+        await give(exact_file()[:-400])
+        await tab.until("document.querySelector('#message').innerText.includes('bytes are needed')")
+        await give(b"no picture")
+        await tab.until("document.querySelector('#message').innerText.includes('Not an exact')")
+        assert not any("lossless" in text for text in await tab.evaluate("said"))
+        await give(exact_file())
+        await tab.until(f"{QUALITY} === 'lossless, verified'")
+
+
+async def test_a_cine_goes_round_and_every_frame_is_proven(tmp_path: Path) -> None:
+    async with viewer(tmp_path) as (tab, give):
+        await give(exact_file(4, tags=window(1064, 128)))
+        await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('1 of 4')")
+        await key(tab, ".")
+        await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('2 of 4')")
+        assert np.array_equal(await shown(tab), shades(scan(1), 1064, 128))
+        await tab.evaluate(
+            "(globalThis.seen = new Set(), new MutationObserver(() => seen.add("
+            f"{NUMBERS}.match(/([1-4]) of 4/)?.[1])).observe(document.querySelector('#numbers'),"
+            " {childList: true}), 0)"
+        )
+        await tab.press("#play")
+        await tab.until("['1', '2', '3', '4'].every((number) => seen.has(number))")
+        await tab.press("#play")
+        await tab.until(f"{QUALITY} === 'lossless, verified'")
+        assert complaints(tab) == []
