@@ -1,8 +1,8 @@
 """
 Which kind of frame those of a file are that stand alone: by the networks, or from themselves.
 
-`auto` codes the first one both ways and keeps the kind whose bits and error together cost less, as
-training weighs them (`rtcodec.models.loss`): the networks win in textures, the other elsewhere.
+`auto` codes the first one both ways and keeps the kind that takes fewer bits at the same quality:
+the networks win in textures, the other elsewhere.
 """
 
 from typing import Final
@@ -10,16 +10,15 @@ from typing import Final
 from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import FrameCosts
 from rtcodec.codec.encoder import FrameEncoder
-from rtcodec.engine.api import EncodeOutput
 from rtcodec.errors import ConfigError
-from rtcodec.motion.search import nominal_step
-from rtcodec.quality import PEAK, picture_psnr
-from rtcodec.types import Planes
+from rtcodec.quality import picture_psnr
+from rtcodec.types import QP_MAX, Planes
 
 SPATIAL, NEURAL, CHEAPER = INTRA_KINDS = ("spatial", "neural", "auto")
 
-RATE_FACTOR: Final = 10.0
-"Lambda is this over the square of the step, in bits a pixel; see `rtcodec.models.config`."
+APART: Final = 8
+"""Between two qp of which bits at one quality are read: at one qp, the kinds differ by 1 to 2 dB,
+and what that is worth differs from picture to picture."""
 
 
 def intra_kind(asked: str | None, bundle: Bundle, *, is_video: bool) -> str:
@@ -45,16 +44,28 @@ def intra_kind(asked: str | None, bundle: Bundle, *, is_video: bool) -> str:
 def is_neural_cheaper(encoder: FrameEncoder, bundle: Bundle, planes: Planes, qp: int) -> bool:
     """Code a key frame both ways and compare; leaves the encoder as it was but for `neural`."""
     costs = FrameCosts(bundle.entropy_tables, bundle.delta_tables, bundle.spatial_tables)
-    found = []
-    for encoder.neural in (False, True):
+
+    def quality_and_bits(qp: int) -> tuple[float, float]:
         output = encoder.run(planes, qp=qp, keyframe=True, reconstruct=True)
-        found.append(lagrangian(output, planes, qp, costs))
-    return found[1] < found[0]
+        assert output.reconstruction is not None
+        return picture_psnr(planes, output.reconstruction).yuv, costs.frame_bits(output, qp)
+
+    encoder.neural = True
+    psnr, bits = quality_and_bits(qp)
+    encoder.neural = False
+    other_qp = qp + APART if qp + APART <= QP_MAX else qp - APART
+    return bits < bits_at(psnr, quality_and_bits(qp), quality_and_bits(other_qp))
 
 
-def lagrangian(output: EncodeOutput, planes: Planes, qp: int, costs: FrameCosts) -> float:
-    """Return what a frame costs in bits a pixel, its error included; *output* has its picture."""
-    assert output.reconstruction is not None
-    error = PEAK**2 / 10 ** (picture_psnr(planes, output.reconstruction).yuv / 10)
-    n_pixels = planes.width * planes.height
-    return costs.frame_bits(output, qp) / n_pixels + RATE_FACTOR / nominal_step(qp) ** 2 * error
+def bits_at(psnr: float, *points: tuple[float, float]) -> float:
+    """
+    Return about how many bits a quality takes.
+
+    Args:
+        psnr: The quality, in dB.
+        points: Two, of dB and bits, between or near which it is; a dB more is a share more bits.
+    """
+    (one, bits), (other, other_bits) = points
+    if one == other:
+        return bits
+    return float(bits * (other_bits / bits) ** ((psnr - one) / (other - one)))

@@ -1,0 +1,29 @@
+"""Which kind of frame an image takes: the one with fewer bits at the same quality."""
+
+import math
+
+import pytest
+
+from rtcodec.bundle import find_bundle
+from rtcodec.codec.intra_choice import bits_at, intra_kind
+
+
+def test_bits_are_read_between_two_points_on_a_scale_of_shares() -> None:
+    assert bits_at(42.0, (44.0, 2000.0), (40.0, 500.0)) == pytest.approx(1000.0)
+
+
+def test_bits_are_read_beyond_two_points_too() -> None:
+    assert bits_at(46.0, (44.0, 2000.0), (40.0, 500.0)) == pytest.approx(4000.0)
+
+
+def test_two_points_of_one_quality_say_the_first_ones_bits() -> None:
+    assert bits_at(39.0, (44.0, 2000.0), (44.0, 500.0)) == 2000.0
+    assert bits_at(math.inf, (math.inf, 20.0), (math.inf, 5.0)) == 20.0
+
+
+def test_images_take_either_kind_and_streams_that_of_the_networks() -> None:
+    bundle = find_bundle("n64")
+    assert bundle.spatial is not None
+    assert intra_kind(None, bundle, is_video=False) == "auto"
+    assert intra_kind(None, bundle, is_video=True) == "neural"
+    assert intra_kind("spatial", bundle, is_video=True) == "spatial"
