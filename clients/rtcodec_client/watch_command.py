@@ -33,6 +33,7 @@ from rtcodec_client.room_status import RoomStatus, fetch_room
 from rtcodec_client.shell import add_connection_arguments, run_async, say, token_of
 from rtcodec_client.signalling import SignallingClient, check_url, room_of
 from rtcodec_client.source import parse_size
+from rtcodec_client.study_command import is_study, watch_studies
 from rtcodec_client.watch import Watcher, WatchOptions
 from rtcodec_client.window import Window, check_display
 
@@ -47,14 +48,19 @@ _SHEET_ROWS = 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `rtcodec watch`."""
-    parser.add_argument("url", metavar="URL", help="WHEP endpoint, http://host:8080/whep/room")
+    parser.add_argument(
+        "url",
+        metavar="URL",
+        help="WHEP endpoint, http://host:8080/whep/room, or studies, http://host:8080/study/room",
+    )
     parser.add_argument(
         "--output",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="save as .rtc (the bitstream), .y4m .mkv (exact), .mp4 or .png; may be repeated",
+        help="save as .rtc (the bitstream), .y4m .mkv (exact), .mp4 or .png; may be repeated; of "
+        "studies: an existing folder, for DICOM or .npy",
     )
     parser.add_argument(
         "--spool",
@@ -105,6 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until told to stop, or until the stream ends."""
+    if is_study(args.url):
+        return watch_studies(args)
     url = _layer_url(check_url(args.url, kind="whep"), args)
     _check(args)
     with EventWriter(args.events) as events:

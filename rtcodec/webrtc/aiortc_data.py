@@ -15,6 +15,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcsctptransport import RTCSctpTransport, SackChunk
 
+from rtcodec.webrtc.aiortc_window import DelayWindow
 from rtcodec.webrtc.clock import monotonic_us
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class MessageChannel:
         self._on_misuse = on_misuse
         self._channel: RTCDataChannel | None = None
         self._is_given_up = False
+        self._window: DelayWindow | None = None
         self.on_open: Callable[[], None] = _ignore
         "Called when there is a channel."
 
@@ -74,6 +76,11 @@ class MessageChannel:
     def is_open(self) -> bool:
         """Whether messages can be sent."""
         return self._channel is not None and self._channel.readyState == "open"
+
+    @property
+    def has_room(self) -> bool:
+        """Whether nothing that was given to `send` waits, but for one message at most."""
+        return self.is_open and self._channel is not None and not self._channel.bufferedAmount
 
     def send(self, message: bytes) -> None:
         """
@@ -91,6 +98,11 @@ class MessageChannel:
             self._channel.send(message)
         except InvalidStateError:
             raise ConnectionError("the data channel is not open") from None
+
+    def limit_delay(self) -> None:
+        """Let no more be under way than the way carries, beside what waits here."""
+        if self._connection.sctp is not None and self._window is None:
+            self._window = DelayWindow(self._connection.sctp)
 
     def guard(self) -> None:
         """Bound what the peer can make aiortc keep."""
@@ -126,6 +138,8 @@ class MessageChannel:
         """Hear nothing more; drops what was put into aiortc."""
         self._is_given_up = True
         self.on_open = self.on_sent = _ignore
+        if self._window is not None:
+            self._window.release()
         if self._connection.sctp is not None:
             for name in ("_handle_data", "_receive_sack_chunk"):
                 vars(self._connection.sctp).pop(name, None)

@@ -24,10 +24,11 @@ SECRET_MIN_BYTES: Final = 32  # RFC 7518 3.2: at least as long as the hash
 LEEWAY_S: Final = 30
 "How far the clocks of relay and issuer may be apart."
 
-CLAIMS: Final = ("publish", "subscribe", "admin", "record")
+CLAIMS: Final = ("publish", "subscribe", "admin", "record", "study")
 "What a token may allow, beside saying where."
 
 _KID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SUBJECT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\*?|\*")
 
 
@@ -52,6 +53,12 @@ class Grant:
 
     record: bool = False
     "Whether it may record the rooms, list recordings of them and play those there; admins may."
+
+    study: bool = False
+    "Whether it may see the studies of the rooms; nothing else allows that."
+
+    subject: str | None = None
+    "Whose it is, for the audit of studies."
 
     def covers(self, room: str) -> bool:
         """Return whether *room* is one of the token's."""
@@ -80,6 +87,11 @@ def check_room_pattern(pattern: str) -> str:
     if not _PATTERN.fullmatch(pattern):
         raise ConfigError(f"{pattern!r} is neither a room's name nor its beginning and '*'")
     return pattern
+
+
+def check_subject(subject: object) -> bool:
+    """Return whether *subject* can be a token's: up to 128 characters of text."""
+    return isinstance(subject, str) and _SUBJECT.fullmatch(subject) is not None
 
 
 class Keyring:
@@ -124,6 +136,8 @@ class Keyring:
             raise ConfigError(f"no key {kid!r}, only {', '.join(self._secrets)}")
         claims: dict[str, Any] = {"room": grant.room, "iat": now_s, "exp": now_s + valid_s}
         claims |= {name: True for name in CLAIMS if getattr(grant, name)}
+        if grant.subject is not None:
+            claims["sub"] = grant.subject
         if self._issuer is not None:
             claims["iss"] = self._issuer
         return jwt.encode(claims, self._secrets[kid], algorithm=ALGORITHM, headers={"kid": kid})
@@ -148,8 +162,11 @@ class Keyring:
             raise BadToken("the token names no room")
         may = {name: claims.get(name, False) for name in CLAIMS}
         if not all(isinstance(value, bool) for value in may.values()):
-            raise BadToken("publish, subscribe, admin and record are true or false")
-        return Grant(room=room, **may)
+            raise BadToken("publish, subscribe, admin, record and study are true or false")
+        subject = claims.get("sub")
+        if subject is not None and not check_subject(subject):
+            raise BadToken("the token's subject is none")
+        return Grant(room=room, subject=subject, **may)
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:

@@ -44,6 +44,7 @@ from rtcodec_server.relay import Relay
 from rtcodec_server.report import report_engine, report_stats
 from rtcodec_server.room import RelaySettings
 from rtcodec_server.signals import Signals
+from rtcodec_server.study_library import StudyLibrary
 from rtcodec_server.tls import Tls
 from rtcodec_server.warming import warm
 from rtcodec_server.webhook import WebhookSender
@@ -167,6 +168,7 @@ async def running_server(
         crowd.install()
     config.check_reachable()
     config.check_tap()
+    config.studies.check()
     tls = Tls.of(config)
     record = config.record.directory
     if record is not None and not (record.is_dir() and os.access(record, os.W_OK | os.X_OK)):
@@ -182,6 +184,11 @@ async def running_server(
     runner = make_runner(app)
     await runner.setup()
     relay.start_forwards()
+    if config.studies.directory is not None:
+        relay.studies = StudyLibrary(
+            config.studies, model=config.studies.model or config.tab_model or ""
+        )
+        await relay.studies.look()
     ready = asyncio.ensure_future(_start_engine(relay, config, engine_factory))
     try:
         url = door.open(runner) if door is not None else await listen(runner, config, tls)

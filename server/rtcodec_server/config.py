@@ -24,6 +24,7 @@ from rtcodec_server.client_limits import PublisherLimits, RequestLimits
 from rtcodec_server.config_check import check, is_http, is_loopback, is_origin
 from rtcodec_server.edge_config import ForwardConfig, LegacyConfig
 from rtcodec_server.record_config import RecordConfig
+from rtcodec_server.study_config import StudyConfig
 from rtcodec_server.webhook_config import WebhookConfig
 from rtcodec_server.workers.limits import (
     ENGINE_PLACES,
@@ -153,6 +154,7 @@ class ServerConfig:
     legacy: LegacyConfig = field(default_factory=LegacyConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    studies: StudyConfig = field(default_factory=StudyConfig)
 
     forward: Mapping[str, ForwardConfig] = field(default_factory=dict)
     "Room -> the room of another relay whose latents it passes on."

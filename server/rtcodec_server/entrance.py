@@ -22,7 +22,12 @@ from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.latent_publisher import LatentPublisherPeer
 from rtcodec_server.legacy import COMPARED, Encoding
 from rtcodec_server.logs import log_event
-from rtcodec_server.offer import Unprocessable, read_publisher_offer, read_subscriber_offer
+from rtcodec_server.offer import (
+    Unprocessable,
+    read_publisher_offer,
+    read_study_offer,
+    read_subscriber_offer,
+)
 from rtcodec_server.peer import PeerSetup
 from rtcodec_server.play_source import PlaySource
 from rtcodec_server.player import Player, PlayOptions
@@ -30,8 +35,9 @@ from rtcodec_server.publisher_peer import PublisherPeer
 from rtcodec_server.recent import RecentFigures
 from rtcodec_server.relay import Relay
 from rtcodec_server.report import RateMeter
-from rtcodec_server.room import Room, Session
+from rtcodec_server.room import SESSION_SHOWN, Room, Session, UnknownSession
 from rtcodec_server.stream import Stream
+from rtcodec_server.study_peer import StudyPeer
 from rtcodec_server.subscriber_peer import LegacyPeer, SubscriberPeer
 from rtcodec_server.via import check_via
 from rtcodec_server.video_format import choose_codec
@@ -147,6 +153,45 @@ class Entrance:
             entry.stream.add_subscriber(name, sender, peer.wish)
         return session, sdp
 
+    async def show_studies(
+        self, room: str, offer: str, *, subject: str | None
+    ) -> tuple[Session, str]:
+        """
+        Let a viewer of the studies of a room in; that takes no engine.
+
+        Args:
+            room: Its name.
+            offer: The SDP.
+            subject: Of the viewer's token.
+
+        Returns:
+            The session and the SDP answer.
+
+        Raises:
+            UnknownSession: If no studies are offered there.
+            RelayFull: If there is no place.
+            RemoteProtocolError: If the offer cannot be answered.
+        """
+        self._check_open()
+        description = read_study_offer(offer)
+        studies = self._relay.studies
+        if studies is not None:
+            await studies.look()
+        instances = None if studies is None else studies.instances(room)
+        if studies is None or instances is None:
+            raise UnknownSession("no studies are offered there")
+        name, entry = self._relay.occupancy.open(room, Role.SUBSCRIBER)
+        peer = StudyPeer(
+            studies,
+            instances,
+            self._setup(name),
+            room=room,
+            session=name[:SESSION_SHOWN],
+            subject=subject,
+        )
+        session = self._relay.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
+        return session, await self._answer(session, peer.negotiate(offer, description))
+
     def hear_via(self, session: Session, via: tuple[str, ...]) -> None:
         """
         Note for whom a subscriber asks by now.
@@ -219,11 +264,14 @@ class Entrance:
 
     # ---- whether there is a place
 
-    def _ready_host(self) -> EngineHost:
+    def _check_open(self) -> None:
         if self._relay.draining.is_set():
             raise RelayFull(
                 "the relay is draining", retry_after_s=self._relay.settings.limits.retry_after_s
             )
+
+    def _ready_host(self) -> EngineHost:
+        self._check_open()
         if self._relay.host is None or not self._relay.host.is_alive:
             raise RelayFull("the engine is not ready yet", retry_after_s=1)
         return self._relay.host

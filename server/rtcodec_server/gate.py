@@ -149,6 +149,23 @@ class Gate:
             raise _insufficient("the token does not allow to record")
         return grant
 
+    def check_viewer(self, request: web.Request, room: str) -> Grant:
+        """
+        Check that the request may see the studies of *room*; without keys everybody may.
+
+        Returns:
+            Whose token it is.
+
+        Raises:
+            Problem: 401 or 403.
+        """
+        if self._keyring is None:
+            return Grant(room="*", study=True)
+        grant = self._grant(request, self._keyring)
+        if not (grant.study and grant.covers(room)):
+            raise _insufficient(f"the token does not allow to see studies of room {room}")
+        return grant
+
     def _grant(self, request: web.Request, keyring: Keyring) -> Grant:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:

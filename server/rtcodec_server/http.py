@@ -1,7 +1,7 @@
 """
-WHIP and WHEP, on aiohttp.
+WHIP, WHEP and the same for studies, on aiohttp.
 
-    POST /whip/{room}  /whep/{room}             offer -> 201, answer
+    POST /whip/{room}  /whep/{room}  /study/{room}    offer -> 201, answer
     PATCH, DELETE, GET on the session's URL     # RFC 9725, draft-ietf-wish-whep
 
 Reads requests, writes responses; what they mean is `Relay`'s business, who may
@@ -39,7 +39,7 @@ from rtcodec_server.webhook import WebhookSender
 SDP_TYPE: Final = "application/sdp"
 FRAGMENT_TYPE: Final = "application/trickle-ice-sdpfrag"
 
-_ROLES: Final = {"whip": Role.PUBLISHER, "whep": Role.SUBSCRIBER}
+_ROLES: Final = {"whip": Role.PUBLISHER, "whep": Role.SUBSCRIBER, "study": Role.SUBSCRIBER}
 
 
 def make_app(
@@ -101,7 +101,10 @@ class Signalling:
         self._gate.check_rate(request)
         room, role = self._enter(request)
         offer = await read_text(request, SDP_TYPE, MAX_SDP_BYTES)
-        if role is Role.PUBLISHER:
+        if _kind(request) == "study":
+            subject = self._gate.check_viewer(request, room).subject
+            session, answer = await self._entrance.show_studies(room, offer, subject=subject)
+        elif role is Role.PUBLISHER:
             session, answer = await self._entrance.publish(room, offer)
         else:
             session, answer = await self._entrance.subscribe(
@@ -150,10 +153,18 @@ class Signalling:
     def _enter(self, request: web.Request) -> tuple[str, Role]:
         """Return room and role of a request that may be made."""
         room = check_room_name(request.match_info["room"])
-        role = _ROLES[request.path.split("/")[1]]
-        self._gate.check_role(request, role, room)
+        role = _ROLES[_kind(request)]
+        if _kind(request) == "study":
+            self._gate.check_viewer(request, room)
+        else:
+            self._gate.check_role(request, role, room)
         return room, role
 
     def _session(self, request: web.Request) -> Session:
         room, role = self._enter(request)
         return self._relay.occupancy.session_of(room, request.match_info["session"], role)
+
+
+def _kind(request: web.Request) -> str:
+    """Return the first part of a request's path: a key of `_ROLES`."""
+    return request.path.split("/")[1]

@@ -23,6 +23,7 @@ from rtcodec.stats import Histogram
 from rtcodec_server.edge_metrics import edge_families
 from rtcodec_server.relay import Relay
 from rtcodec_server.stream_metrics import exported_buckets, stream_families
+from rtcodec_server.study_metrics import study_families
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -49,6 +50,7 @@ class RelayCollector(Collector):
         yield from self._people()
         yield from signalling(self._refused, self._webhooks)
         yield from self._recordings()
+        yield from study_families(self._relay)
         yield from edge_families(self._relay)
 
     def _requests(self) -> Iterator[Metric]:

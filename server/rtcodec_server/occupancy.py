@@ -170,7 +170,7 @@ class Occupancy:
         if isinstance(session.peer, LegacyPeer):
             peer = session.peer
             session.room.audience.join(name, peer.sender, peer.matched_rung)
-        elif session.role is Role.SUBSCRIBER and session.room.stream:
+        elif isinstance(session.peer, WatchingPeer) and session.room.stream:
             session.room.stream.restart(name)  # what was sent before went nowhere
 
     # ---- going out

@@ -63,7 +63,7 @@ def read_subscriber_offer(
     """
     description = read_sdp(offer)
     if carrier is Carrier.DATA:
-        _only_channel(description)
+        _only_channel(description, "latents")
         return description
     n_channels = 0 if carrier is Carrier.OWN else 1
     wanted = ("recvonly", "sendrecv")
@@ -83,6 +83,19 @@ def read_subscriber_offer(
     return description
 
 
+def read_study_offer(offer: str) -> Description:
+    """
+    Read the offer of a viewer of studies, before anything is set up for it.
+
+    Raises:
+        Unprocessable: If there is anything but one section for data channels.
+        RemoteProtocolError: If the offer is malformed.
+    """
+    description = read_sdp(offer)
+    _only_channel(description, "studies")
+    return description
+
+
 def _check_model(parameters: dict[str, str], model_id: str) -> None:
     try:
         check_latent_offer(parameters, model_id)
@@ -90,11 +103,11 @@ def _check_model(parameters: dict[str, str], model_id: str) -> None:
         raise Unprocessable(str(error)) from error
 
 
-def _only_channel(description: Description) -> None:
+def _only_channel(description: Description, what: str) -> None:
     """Check that data channels are all that is offered."""
     if [media.kind for media in description.media] != ["application"]:
         raise Unprocessable(
-            "latents are to come over a data channel, and the offer has more or less"
+            f"{what} are to come over a data channel, and the offer has more or less"
         )
 
 

@@ -30,6 +30,7 @@ from rtcodec_server.recordings import Recordings
 from rtcodec_server.room import Publisher, RelaySettings, Room, Session
 from rtcodec_server.rung import LadderSetup
 from rtcodec_server.stream import Stream
+from rtcodec_server.study_library import StudyLibrary
 from rtcodec_server.subscriber_peer import SubscriberPeer
 from rtcodec_server.ticker import Ticker
 
@@ -53,6 +54,8 @@ class Relay:
         "Room -> its way to another relay."
         self.host: EngineHost | None = None
         "None until the engine is ready; peers are turned away until then."
+        self.studies: StudyLibrary | None = None
+        "Pictures that are offered, if any are."
         self.stats = StreamStats()
         "Of all streams together, since the start."
         self.occupancy = Occupancy(
@@ -173,6 +176,8 @@ class Relay:
         await asyncio.gather(*(forward.close() for forward in self.forwards.values()))
         await self.occupancy.close()
         await self.recordings.close()
+        if self.studies is not None:
+            await self.studies.close()
         await self._ticker.close()
         if self.host is not None:
             host, self.host = self.host, None

@@ -19,6 +19,7 @@ from rtcodec_server.logs import set_up_logging
 from rtcodec_server.record_config import RecordConfig
 from rtcodec_server.relay_options import add_shared, given, option_adder
 from rtcodec_server.settings import GONE, PREFIX, parse_forwards, parse_size, read_settings
+from rtcodec_server.study_config import StudyConfig
 from rtcodec_server.workers.limits import ENGINE_PLACES
 from rtcodec_server.workers.service import serve_processes
 
@@ -43,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "record",
         "folder to record every room to, or those of `[record] rooms`",
+        type=Path,
+        metavar="DIR",
+    )
+    add(
+        "studies",
+        "folder of pictures to offer, DICOM and exact .rtc; a folder in it is a room",
         type=Path,
         metavar="DIR",
     )
@@ -112,6 +119,8 @@ def settings(args: argparse.Namespace, environ: Mapping[str, str] | None = None)
         values["forward"] = parse_forwards(args.forward, token=token)
     if args.record is not None:
         values["record"] = replace(values.get("record", RecordConfig()), directory=args.record)
+    if args.studies is not None:
+        values["studies"] = replace(values.get("studies", StudyConfig()), directory=args.studies)
     if args.warm is not None:
         values["warm"] = tuple(parse_size(text) for text in args.warm)
     return ServerConfig(**values)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from rtcodec.errors import ConfigError
-from rtcodec_server.access import CLAIMS, Grant, Keyring, check_room_pattern
+from rtcodec_server.access import CLAIMS, Grant, Keyring, check_room_pattern, check_subject
 from rtcodec_server.settings import read_settings
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -30,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin", action="store_true", help="allow to list and end rooms")
     parser.add_argument(
         "--record", action="store_true", help="allow to record and to play recordings"
+    )
+    parser.add_argument("--study", action="store_true", help="allow to see studies")
+    parser.add_argument(
+        "--subject", metavar="NAME", help="whose token it is; the audit of studies says so"
     )
     parser.add_argument("--expires", default="1h", metavar="TIME", help="such as 90s, 30m, 1h, 7d")
     parser.add_argument("--key", metavar="KID", help="key to sign with, where there are several")
@@ -65,11 +69,15 @@ def grant_of(args: argparse.Namespace) -> Grant:
     """
     may = {name: getattr(args, name) for name in CLAIMS}
     if not any(may.values()):
-        raise ConfigError("a token that allows nothing: --publish, --subscribe, --admin, --record")
-    if args.room is None and (args.publish or args.subscribe):
-        raise ConfigError("--room is needed with --publish and --subscribe")
+        raise ConfigError(
+            "a token that allows nothing: --publish, --subscribe, --admin, --record, --study"
+        )
+    if args.room is None and (args.publish or args.subscribe or args.study):
+        raise ConfigError("--room is needed with --publish, --subscribe and --study")
+    if args.subject is not None and not check_subject(args.subject):
+        raise ConfigError("a subject is 1 to 128 characters, none of them a control character")
     room = check_room_pattern("*" if args.room is None else args.room)
-    return Grant(room=room, **may)
+    return Grant(room=room, subject=args.subject, **may)
 
 
 def parse_duration(text: str) -> int:

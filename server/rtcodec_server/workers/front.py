@@ -35,13 +35,15 @@ from rtcodec_server.workers.passage import is_upload, pass_on
 from rtcodec_server.workers.processes import report_processes, summarise
 from rtcodec_server.workers.supervisor import Supervisor
 
-_OF_ROOM: Final = re.compile(r"/(?:whip|whep|api/rooms)/([^/]+)")
-_ENTRANCE: Final = re.compile(r"/whip/[^/]+|(?P<watches>/whep/[^/]+)|/api/rooms/[^/]+/play")
+_OF_ROOM: Final = re.compile(r"/(?:whip|whep|study|api/rooms)/([^/]+)")
+_ENTRANCE: Final = re.compile(
+    r"/whip/[^/]+|(?P<watches>/(?:whep|study)/[^/]+)|/api/rooms/[^/]+/play"
+)
 "Where a POST lets somebody into a room."
 
 _COUNTED: Final = (
-    ("POST", re.compile(r"/(?:whip|whep)/|/api/rooms/[^/]+/(?:play|recording)")),
-    ("PATCH", re.compile(r"/(?:whip|whep)/")),
+    ("POST", re.compile(r"/(?:whip|whep|study)/|/api/rooms/[^/]+/(?:play|recording)")),
+    ("PATCH", re.compile(r"/(?:whip|whep|study)/")),
     ("DELETE", re.compile(r"/api/rooms/[^/]+/(?:play|recording)")),
 )
 "What the limit of requests is for."
