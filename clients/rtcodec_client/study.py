@@ -198,10 +198,8 @@ class StudySession:
 
     def _refused(self, fields: Mapping[str, Any]) -> None:
         self.refusals.append(fields)
-        if fields.get("code") == "changed":
-            for picture in self.pictures:
-                if picture.number in self._told and not picture.is_settled:
-                    picture.part = None
+        if fields.get("code") == "changed" and "instance" in fields:
+            self.pictures[fields["instance"]].renew(b"")
 
     def _put(self, picture: HeldPicture, parts: tuple[tuple[int, bytes], ...]) -> None:
         part = picture.part

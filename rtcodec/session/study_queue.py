@@ -40,11 +40,13 @@ class Unwanted(RemoteProtocolError):
 
     Attributes:
         code: As docs/studies.md has it.
+        about: The numbers of the request and the instance, where they apply.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, **about: int) -> None:
         super().__init__(detail)
         self.code = code
+        self.about = about
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class _Instance:
     has_preview: bool | None = None
     "None: not known yet."
 
+    held: list[Have] = field(default_factory=list)
+    "What the viewer said of a file that is not known yet."
+
     preview_sent: bool = False
     index_sent: bool = False
     heads: dict[int, FrameHead] = field(default_factory=dict)
@@ -153,30 +158,33 @@ class StudyQueue:
         """Note whether there is a preview of an instance, once that is known."""
         self._of(instance).has_preview = exists
 
-    def set_file(self, instance: int, file: StudyFile | None) -> None:
-        """Note that the file of an instance can be sent, or, with None, cannot any more."""
+    def set_file(self, instance: int, file: StudyFile) -> None:
+        """
+        Note that the file of an instance can be sent; it stays the same from then on.
+
+        Raises:
+            Unwanted: If what the viewer said that it holds is of another version.
+        """
         entry = self._of(instance)
-        if file is None or (entry.file is not None and entry.file.version != file.version):
-            self._instances[instance] = _Instance(has_preview=entry.has_preview)
-            entry = self._instances[instance]
-            for waiting in self._waiting:
-                if waiting.request.instance == instance:
-                    waiting.spans = waiting.current = None
+        assert entry.file is None
         entry.file = file
+        while entry.held:
+            _note_held(entry, entry.held.pop())
 
     def have(self, message: Have) -> None:
         """
         Note what the viewer holds.
 
         Raises:
-            Unwanted: If it is of another version, or of no file.
+            Unwanted: If it is of another version, or too much is said of what is not known yet.
         """
         entry = self._of(message.instance)
-        if entry.file is None or entry.file.version != message.version:
-            raise Unwanted("changed", "what the viewer holds is of another version")
-        size = len(entry.file.data)
-        for start, end in message.ranges:
-            entry.sent.add(min(start, size), min(end, size))
+        if entry.file is not None:
+            _note_held(entry, message)
+        elif len(entry.held) < MAX_REQUESTS:
+            entry.held.append(message)
+        else:
+            raise Unwanted("busy", "too many messages on what is held")
 
     def add(self, request: Request) -> None:
         """
@@ -186,7 +194,7 @@ class StudyQueue:
             Unwanted: If there are too many.
         """
         if len(self._waiting) >= MAX_REQUESTS:
-            raise Unwanted("busy", f"more than {MAX_REQUESTS} requests")
+            raise Unwanted("busy", f"more than {MAX_REQUESTS} requests", request=request.number)
         self._serial += 1
         self._waiting.append(_Waiting(request, self._serial))
         self._waiting.sort(key=lambda w: (w.request.priority, -w.serial))
@@ -259,6 +267,17 @@ class StudyQueue:
         return tuple(taken)
 
 
+def _note_held(entry: _Instance, message: Have) -> None:
+    assert entry.file is not None
+    if entry.file.version != message.version:
+        raise Unwanted(
+            "changed", "what the viewer holds is of another version", instance=message.instance
+        )
+    size = len(entry.file.data)
+    for start, end in message.ranges:
+        entry.sent.add(min(start, size), min(end, size))
+
+
 def _spans(request: Request, entry: _Instance) -> Iterator[tuple[int, int]]:
     """
     Check a request against its file; return what it names in the order in which it is sent.
@@ -269,14 +288,15 @@ def _spans(request: Request, entry: _Instance) -> Iterator[tuple[int, int]]:
     file = entry.file
     assert file is not None
     header = file.header
+    about = {"request": request.number, "instance": request.instance}
     end = request.first_frame + request.frames if request.frames else header.frames
     if not request.first_frame < end <= header.frames:
-        raise Unwanted("unknown", "no such frames")
+        raise Unwanted("unknown", "no such frames", **about)
     region = None
     if request.region is not None:
         region = region_of(header, *request.region)
         if region is None:
-            raise Unwanted("unknown", "the region is outside the picture")
+            raise Unwanted("unknown", "the region is outside the picture", **about)
     return _walk(request, entry, file, range(request.first_frame, end), region)
 
 

@@ -7,6 +7,7 @@ connection's task. Here a peer that does more than send small messages on one ch
 of ours it got, is given up.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -103,6 +104,12 @@ class MessageChannel:
         """Let no more be under way than the way carries, beside what waits here."""
         if self._connection.sctp is not None and self._window is None:
             self._window = DelayWindow(self._connection.sctp)
+
+    async def push(self) -> None:
+        """Let as much of a long message out at once as the window lets; see `limit_delay`."""
+        if self._window is not None:
+            await asyncio.sleep(0)  # the message was given to aiortc's own task
+            await self._window.push()
 
     def guard(self) -> None:
         """Bound what the peer can make aiortc keep."""

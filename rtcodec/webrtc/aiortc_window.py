@@ -16,6 +16,9 @@ from rtcodec.webrtc.clock import monotonic_us
 TARGET_S: Final = 0.025
 "Queueing that is aimed at, at least; else half of the shortest round trip."
 
+FIRST_BYTES: Final = 10 * USERDATA_MAX_LENGTH  # RFC 6928
+"At the start; aiortc begins with 3 chunks."
+
 LEAST_BYTES: Final = 4 * USERDATA_MAX_LENGTH
 MOST_BYTES: Final = 384 * 1024
 """Below what peers say that they take (aiortc: 1 MiB) and what a channel lets be unacknowledged;
@@ -31,12 +34,21 @@ class DelayWindow:
         self._update_rto = sctp._update_rto
         self._shortest_s: float | None = None
         self._wait_until_us = 0
+        sctp._cwnd = max(sctp._cwnd, FIRST_BYTES)
         sctp._update_rto = self._heed  # type: ignore[method-assign, assignment]
 
     @property
     def round_trip_s(self) -> float | None:
         """The shortest round trip so far, or None before the first."""
         return self._shortest_s
+
+    async def push(self) -> None:
+        """Send what the window lets out of a long message: aiortc stops after four chunks."""
+        sctp = self._sctp
+        for _ in range(MOST_BYTES // LEAST_BYTES):
+            if not sctp._outbound_queue or sctp._flight_size >= sctp._cwnd:
+                return
+            await sctp._transmit()
 
     def release(self) -> None:
         """Let aiortc alone again."""

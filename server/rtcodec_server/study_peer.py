@@ -9,7 +9,7 @@ waits in SCTP.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -98,7 +98,7 @@ class StudyPeer(Peer):
         self._n_fallbacks = 0
         self._sent_bytes = 0
         self._n_requests = 0
-        self._making: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._channel = MessageChannel(
             self.connection,
             max_bytes=VIEWER_MAX_BYTES,
@@ -139,7 +139,7 @@ class StudyPeer(Peer):
         """Send nothing more and close the connection."""
         for instance in self._instances:
             instance.listeners.discard(self._tell)
-        for task in self._making:
+        for task in self._tasks:
             task.cancel()
         await super().close()
         self._channel.close()
@@ -158,7 +158,10 @@ class StudyPeer(Peer):
             self._queue.set_preview(number, exists=instance.preview is not None)
         if instance.file is not None and number not in self._files:
             self._files[number] = instance.file
-            self._queue.set_file(number, instance.file)
+            try:
+                self._queue.set_file(number, instance.file)
+            except Unwanted as error:
+                self._refuse(error.code, str(error), **error.about)
         fields = instance.describe(self._files.get(number))
         self._send(Listing(fields, is_whole=False))
         if instance.state == "failed":
@@ -175,11 +178,13 @@ class StudyPeer(Peer):
             try:
                 piece = self._queue.next_piece(MESSAGE_BYTES)
             except Unwanted as error:
-                self._refuse(error.code, str(error))
+                self._refuse(error.code, str(error), **error.about)
                 continue
             if piece is None:
                 return
             self._send(self._message_of(piece))
+            if isinstance(piece, SendPreview):
+                self._run(self._channel.push())
 
     def _message_of(self, piece: Piece) -> FromRelay:
         match piece:
@@ -217,7 +222,7 @@ class StudyPeer(Peer):
         try:
             self._act(read_from_viewer(data))
         except Unwanted as error:
-            self._refuse(error.code, str(error))
+            self._refuse(error.code, str(error), **error.about)
         except RemoteProtocolError as error:
             self._refuse("malformed", str(error))
             self._on_misuse()
@@ -229,13 +234,12 @@ class StudyPeer(Peer):
             self._queue.cancel(message.number)
             return
         if message.instance >= len(self._instances):
-            raise Unwanted("unknown", f"no instance {message.instance}")
+            raise Unwanted("unknown", f"no instance {message.instance}", instance=message.instance)
         instance = self._instances[message.instance]
         match message:
             case Request():
                 self._request(message, instance)
             case Have():
-                self._learn(instance)
                 self._queue.have(message)
             case WantFallback():
                 self._alarm(message, instance)
@@ -277,7 +281,7 @@ class StudyPeer(Peer):
     def _alarm(self, message: WantFallback, instance: Instance) -> None:
         file = self._files.get(message.instance)
         if file is None or message.frame >= file.header.frames:
-            raise Unwanted("unknown", f"no frame {message.frame}")
+            raise Unwanted("unknown", f"no frame {message.frame}", instance=message.instance)
         self._library.stats.alarms += 1
         picture, frame = instance.picture.id, message.frame
         log_event(_log, "study_alarm", level=logging.WARNING, instance=picture, frame=frame)
@@ -285,9 +289,12 @@ class StudyPeer(Peer):
         if self._n_fallbacks >= MAX_FALLBACKS:
             raise Unwanted("busy", f"more than {MAX_FALLBACKS} frames otherwise")
         self._n_fallbacks += 1
-        task = asyncio.ensure_future(self._fall_back(file, message.instance, message.frame))
-        self._making.add(task)
-        task.add_done_callback(self._making.discard)
+        self._run(self._fall_back(file, message.instance, message.frame))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _fall_back(self, file: StudyFile, instance: int, frame: int) -> None:
         try:

@@ -21,8 +21,8 @@ from rtcodec.engine.api import Engine
 from rtcodec.media.color import gray_to_planes, rgb_to_planes
 from rtcodec.types import QP_MAX, Planes
 
-MOST_BYTES: Final = 12_000
-"Of one: 50 ms at 2 Mb/s."
+MOST_BYTES: Final = 11_000
+"Of one: 44 ms at 2 Mb/s, and what a channel lets out at once."
 
 MOST_PIXELS: Final = 1 << 19
 LEAST_SIDE: Final = 128
