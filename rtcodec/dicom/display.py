@@ -100,10 +100,8 @@ def view(
         max(width - 1, 1e-3)
     )
     shown = np.clip((shown + np.float32(0.5)) * 255, 0, 255)
-    if display.photometric == "MONOCHROME1":
-        shown = 255 - shown
     rounded: NDArray[np.uint8] = np.round(shown).astype(np.uint8)
-    return rounded
+    return 255 - rounded if display.photometric == "MONOCHROME1" else rounded
 
 
 def _number(tags: dict[str, Any], tag: str, place: int) -> float | None:

@@ -185,7 +185,7 @@ def write_from_viewer(message: FromViewer) -> bytes:
             return _written(_HAVE, message.instance) + message.version + _varints(gaps)
         case WantFallback():
             return _written(_WANT_FALLBACK, message.instance, message.frame)
-        case Status():
+        case _:
             place = (message.instance, message.first_frame, message.frames)
             return _written(_STATUS, *place) + bytes([message.quality])
 
@@ -197,8 +197,10 @@ def read_from_viewer(data: bytes) -> FromViewer:
     Raises:
         RemoteProtocolError: If it is none.
     """
+    if len(data) > VIEWER_MAX_BYTES:
+        raise RemoteProtocolError(f"a message of a study is longer than {VIEWER_MAX_BYTES} bytes")
     try:
-        cursor = Cursor(data[:VIEWER_MAX_BYTES], bounded=True)
+        cursor = Cursor(data, bounded=True)
         message = _read_from_viewer(cursor)
         cursor.end("message")
     except BitstreamError as error:
@@ -279,7 +281,7 @@ def write_from_relay(message: FromRelay) -> bytes:
             return _written(_FALLBACK, *place) + message.data
         case Done():
             return _written(_DONE, message.number)
-        case Refusal():
+        case _:
             return bytes([_ERROR]) + _json(message.fields)
 
 

@@ -247,5 +247,7 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (RTCSctpTransport._receive_sack_chunk, ("gaps", "_sent_queue")),
     (RTCSctpTransport._transmit, ("_sent_queue", "_outbound_queue")),
     (RTCSctpTransport._data_channel_flush, ("_outbound_queue", "_addBufferedAmount")),
+    (RTCSctpTransport._receive_sack_chunk, ("_update_rto", "_cwnd", "_ssthresh")),
+    (RTCSctpTransport._transmit, ("_flight_size", "_cwnd")),
 )
 "Functions and the names they must use for the patches below to have their effect."
