@@ -30,6 +30,9 @@ from rtcodec.session.study_message import Have, Request
 MAX_REQUESTS: Final = 64
 "At a time, of one viewer."
 
+MAX_RANGES: Final = 65_536
+"That a viewer may say it holds of one file."
+
 _PART_BYTES: Final = 12  # of a message, beside the bytes themselves, for each range
 _HEADS_KEPT: Final = 64
 
@@ -275,6 +278,8 @@ def _note_held(entry: _Instance, message: Have) -> None:
         )
     size = len(entry.file.data)
     for start, end in message.ranges:
+        if len(entry.sent) >= MAX_RANGES:
+            raise Unwanted("busy", "too many ranges are held", instance=message.instance)
         entry.sent.add(min(start, size), min(end, size))
 
 

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _MODULE: Final = "rtcodec_server.study_preparer"
 _AHEAD_SHARE: Final = 0.8  # of the cache, for what nobody asked for
 _TICK_S: Final = 0.5
+_LOOK_EVERY_US: Final = 2_000_000
 
 
 @dataclass(slots=True)
@@ -129,6 +130,7 @@ class StudyLibrary:
         self._job: tuple[int, Instance] | None = None
         self._n_jobs = 0
         self._began_us = 0
+        self._looked_us: int | None = None
         self._process: ManagedProcess | None = None
         self._is_prepared = False
         self._is_closed = False
@@ -150,7 +152,10 @@ class StudyLibrary:
         return sum(len(file.data) for file in files if file is not None)
 
     async def look(self) -> None:
-        """Look at the folder again."""
+        """Look at the folder again, if that was not just done."""
+        if self._looked_us is not None and monotonic_us() - self._looked_us < _LOOK_EVERY_US:
+            return
+        self._looked_us = monotonic_us()
         found = await asyncio.to_thread(
             find_pictures, self._folder, self._config.room, self._secret
         )

@@ -61,6 +61,9 @@ MESSAGE_BYTES: Final = 4 * 1160 - 8
 MAX_FALLBACKS: Final = 256
 "Of one session: each takes the relay's processor a moment."
 
+MAX_SHOWN: Final = 100_000
+"Lines of the audit that one session may cause by what it says it shows; then it ends."
+
 _FALLBACK_PART_BYTES: Final = 4 * 1160 - 32
 
 
@@ -98,6 +101,7 @@ class StudyPeer(Peer):
         self._n_fallbacks = 0
         self._sent_bytes = 0
         self._n_requests = 0
+        self._n_shown = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._channel = MessageChannel(
             self.connection,
@@ -244,6 +248,9 @@ class StudyPeer(Peer):
             case WantFallback():
                 self._alarm(message, instance)
             case Status():
+                self._n_shown += 1
+                if self._n_shown > MAX_SHOWN:
+                    raise RemoteProtocolError("too much is said to be shown")
                 self._note(
                     "shown",
                     instance=instance.picture.id,

@@ -12,6 +12,7 @@ import base64
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,11 @@ from rtcodec_server.study_source import EXACT_SUFFIX
 
 MAX_FRAMES: Final = 8192
 "Of one picture: its index fits one message."
+
+_LARGE: Final = (
+    1 << 20
+)  # samples of a frame: from here on a region should not be whole tiles of 256
+_LARGE_TILE_BITS: Final = 7  # measured: docs/adr/045
 
 _USUAL_RATIO: Final = 8.0  # raw bytes to exact ones; above most, so that a preview stays small
 _NICENESS: Final = 5
@@ -90,6 +96,8 @@ class Preparer:
             signed=picture.signed,
             notes=write_notes(picture, 0),
         )
+        if header.width * header.height >= _LARGE:
+            header = replace(header, tile_bits=_LARGE_TILE_BITS)
         coder = FrameCoder(header)
         with target.open("wb") as file:
             writer = ExactWriter(file, header)

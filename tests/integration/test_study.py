@@ -24,6 +24,7 @@ from rtcodec.session.study_message import Quality
 from rtcodec_client.load.impairment import Impairment
 from rtcodec_client.load.link import Link, LinkSettings
 from rtcodec_client.study_store import HeldPicture, StudyStore
+from rtcodec_server import study_library
 from rtcodec_server.access import Grant
 from rtcodec_server.app import RunningServer
 from rtcodec_server.study_config import StudyConfig
@@ -172,7 +173,9 @@ async def test_after_a_cut_nothing_is_sent_again(tmp_path: Path) -> None:
         assert np.array_equal(samples_of(picture), samples)
 
 
-async def test_what_was_held_of_another_file_is_dropped(tmp_path: Path) -> None:
+async def test_what_was_held_of_another_file_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_picture(tmp_path / "a.dcm", smooth_frames(1, 90, 80))
     store = StudyStore()
     async with studies(tmp_path) as server:
@@ -182,6 +185,7 @@ async def test_what_was_held_of_another_file_is_dropped(tmp_path: Path) -> None:
             await one.until(lambda: picture.is_settled)
         first, version = picture.part, picture.version
         samples = put_picture(tmp_path / "a.dcm", smooth_frames(1, 91, 80, seed=2))
+        monkeypatch.setattr(study_library, "_LOOK_EVERY_US", 0)
         async with viewing(server, store) as one:
             assert await one.picture() is picture
             one.session.request(picture)

@@ -41,6 +41,7 @@ def signed(
         Grant(room="r", publish=True),
         Grant(room="team-*", subscribe=True),
         Grant(room="*", publish=True, subscribe=True, admin=True),
+        Grant(room="ward", study=True, subject="dr.b@example"),
     ],
 )
 def test_what_was_signed_is_read(grant: Grant) -> None:
@@ -69,6 +70,10 @@ def test_a_grant_allows_its_roles_in_its_rooms_only() -> None:
     ("claims", "message"),
     [
         ({"room": "r", "publish": True}, "does not say when it expires"),
+        (CLAIMS | {"study": "yes"}, "true or false"),
+        (CLAIMS | {"sub": 7}, "subject"),
+        (CLAIMS | {"sub": "a\nb"}, "subject"),
+        (CLAIMS | {"sub": "a" * 129}, "subject"),
         (CLAIMS | {"exp": None}, "does not say when it expires"),
         (CLAIMS | {"exp": NOW_S - LEEWAY_S}, "has expired"),
         (CLAIMS | {"exp": True}, "exp is not a time"),
@@ -197,6 +202,16 @@ def test_the_command_prints_a_token_and_nothing_else(
     assert claims["exp"] - claims["iat"] == 90
 
 
+def test_a_token_for_studies_says_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RTCODEC_KEYS", f"a:{SECRET}")
+    assert made("--room", "ward7", "--study", "--subject", "dr.b") == 0
+    grant = KEYS.verify(capsys.readouterr().out.strip(), now_s=time.time())
+    assert grant == Grant(room="ward7", study=True, subject="dr.b")
+    assert not grant.allows(Role.SUBSCRIBER, "ward7")
+
+
 def test_the_command_takes_keys_and_issuer_from_the_relays_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
 ) -> None:
@@ -219,6 +234,8 @@ def test_the_command_takes_keys_and_issuer_from_the_relays_file(
     [
         (["--room", "r"], "allows nothing"),
         (["--publish"], "--room is needed"),
+        (["--study"], "--room is needed"),
+        (["--room", "r", "--study", "--subject", ""], "a subject is 1 to 128"),
         (["--room", "a b", "--publish"], "neither a room's name"),
         (["--room", "r", "--publish", "--expires", "soon"], "'soon' is not a time"),
         (["--room", "r", "--publish", "--expires", "0"], "'0' is not a time"),

@@ -27,6 +27,7 @@ from rtcodec_server.settings import (
     read_settings,
     take_settings,
 )
+from rtcodec_server.study_config import StudyConfig
 from rtcodec_server.webhook_config import WebhookConfig
 from rtcodec_server.workers.limits import ProcessLimits
 
@@ -97,6 +98,9 @@ def test_a_qp_or_a_bit_rate_on_the_command_line_wins_over_the_file(tmp_path: Pat
             processes=ProcessLimits(spares=0, hang_s=2.5),
             legacy=LegacyConfig(codecs=("VP8",)),
             record=RecordConfig(directory=Path("tapes"), rooms=("a", "b")),
+            studies=StudyConfig(
+                directory=Path("studies"), secret="0123456789abcdef" * 2, ahead=False
+            ),
             forward={"far": ForwardConfig(url="https://example.org/whep/near", token="secret")},
         ),
         ServerConfig(rungs=tuple(map(read_rung, ("source@800", "270p@350", "180p")))),

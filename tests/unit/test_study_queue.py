@@ -11,6 +11,7 @@ from rtcodec.bitstream.exact_file import STEPS, ExactFrame, ExactWriter, FrameKi
 from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat
 from rtcodec.bitstream.exact_index import index_frames, read_header
 from rtcodec.errors import RemoteProtocolError
+from rtcodec.session import study_queue
 from rtcodec.session.study_message import Have, Request
 from rtcodec.session.study_queue import (
     MAX_REQUESTS,
@@ -221,6 +222,14 @@ def test_requests_and_what_is_said_to_be_held_are_bounded() -> None:
         queue.add(ask(99))
     with pytest.raises(Unwanted, match="held"):
         queue.have(Have(0, VERSION, ()))
+
+
+def test_ranges_that_are_held_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_queue, "MAX_RANGES", 3)
+    queue = ready()
+    queue.have(Have(0, VERSION, ((0, 1), (2, 3), (4, 5))))
+    with pytest.raises(Unwanted, match="ranges"):
+        queue.have(Have(0, VERSION, ((6, 7),)))
 
 
 def test_requests_for_what_cannot_be_had_are_dropped_together() -> None:
