@@ -46,7 +46,7 @@ from aiortc.rtp import (
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 from av import VideoFrame
 
-from benchmarks import _fuzz_pictures, _mutate
+from benchmarks import _fuzz_pictures, _fuzz_studies, _mutate
 from benchmarks._web_decoder import MISSING, WebDecoder
 from rtcodec.bitstream import RtcReader, read_packet, write_packet
 from rtcodec.bitstream.packet import Packet
@@ -588,6 +588,12 @@ TARGETS: tuple[Target, ...] = (
     Target("slices_spatial", "entropy coded slices of frames predicted from themselves, painted",
            _spatial_slices, _run_spatial, (BitstreamError,)),
     Target("model", ".rtcm files", _models, _run_model, (ConfigError,), _mutate_model),
+    Target("study_viewer", "what viewers of studies send, as the relay's queue heeds it",
+           _fuzz_studies.viewer_messages, _fuzz_studies.run_viewer_message,
+           (RemoteProtocolError,)),
+    Target("study_relay", "what relays send of studies, as viewers keep and prove it",
+           _fuzz_studies.relay_messages, _fuzz_studies.run_relay_message,
+           (RemoteProtocolError, BitstreamError)),
     Target("config", "TOML settings", _configs, _run_config, (ConfigError,), _mutate.mutate_text),
     Target("answer", "what a relay says why it refuses, as our clients read it", lambda: _ANSWERS,
            lambda data: reason_of(_text(data)), (), _mutate.mutate_document),

@@ -81,7 +81,8 @@ class MessageChannel:
     @property
     def has_room(self) -> bool:
         """Whether nothing that was given to `send` waits, but for one message at most."""
-        return self.is_open and self._channel is not None and not self._channel.bufferedAmount
+        channel = None if self._is_given_up else self._channel
+        return channel is not None and channel.readyState == "open" and not channel.bufferedAmount
 
     def send(self, message: bytes) -> None:
         """

@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _MODULE: Final = "rtcodec_server.study_preparer"
 _AHEAD_SHARE: Final = 0.8  # of the cache, for what nobody asked for
+_PREVIEW_SHARE: Final = 0.04  # of the exact file, at most
 _TICK_S: Final = 0.5
 _LOOK_EVERY_US: Final = 2_000_000
 
@@ -282,6 +283,9 @@ class StudyLibrary:
         except (BitstreamError, OSError, ValueError):
             self._finish(instance, reason="what was prepared cannot be read")
             return
+        about = instance.preview_about
+        if about is not None and about["bytes"] > _PREVIEW_SHARE * len(instance.file.data):
+            instance.preview = instance.preview_about = None  # all of it is there as soon
         self._finish(instance)
 
     def _finish(self, instance: Instance, *, reason: str | None = None) -> None:
