@@ -3,7 +3,7 @@ The relay's figures in Prometheus' text format.
 
 Nothing is counted here: a collector reads the cores' stats when it is asked.
 No label names a peer or a room. Families of frames are in `stream_metrics`,
-those of other codecs and other relays in `edge_metrics`.
+those of other codecs and other relays in `edge_metrics`, of studies in `study_metrics`.
 """
 
 from collections.abc import Iterator, Mapping
