@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -185,8 +185,11 @@ async def running_server(
     await runner.setup()
     relay.start_forwards()
     if config.studies.directory is not None:
+        # several processes would each prepare all of it, those that only wait as well
+        ahead = config.studies.ahead and not config.is_supervised
         relay.studies = StudyLibrary(
-            config.studies, model=config.studies.model or config.tab_model or ""
+            replace(config.studies, ahead=ahead),
+            model=config.studies.model or config.tab_model or "",
         )
         await relay.studies.look()
     ready = asyncio.ensure_future(_start_engine(relay, config, engine_factory))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from rtcodec_client.connection import RelayConnection
 from rtcodec_client.load.link import Link, PeerSignalling
 from rtcodec_client.study import StudySession
 from rtcodec_client.study_store import HeldPicture, StudyStore
-from rtcodec_server.app import RunningServer
 from support.dicom_files import dicom_dataset, write_dataset
 from support.relay import until
 
@@ -58,9 +57,17 @@ class Viewing:
         return self.session.pictures[number]
 
 
+class HasUrl(Protocol):
+    """A relay."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+
 @asynccontextmanager
 async def viewing(
-    server: RunningServer,
+    server: HasUrl,
     store: StudyStore,
     *,
     room: str = "demo",
