@@ -325,12 +325,15 @@ class StudyLibrary:
         self._process, self._is_prepared = None, False
         if self._job is not None and not self._is_closed:
             log_event(_log, "study_preparer_ended", level=logging.WARNING)
-            self._finish(self._job[1], reason="preparing it ended unexpectedly")
+            why = "took too long" if self._is_late() else "ended unexpectedly"
+            self._finish(self._job[1], reason=f"preparing it {why}")
+
+    def _is_late(self) -> bool:
+        return monotonic_us() - self._began_us > self._config.prepare_s * 1e6
 
     async def _watch(self) -> None:
         """Give up pictures that take too long."""
         while True:
             await asyncio.sleep(_TICK_S)
-            too_long = monotonic_us() - self._began_us > self._config.prepare_s * 1e6
-            if self._job is not None and self._process is not None and too_long:
+            if self._job is not None and self._process is not None and self._is_late():
                 self._process.kill()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtcodec import cli
 from rtcodec.bitstream.exact_file import STEPS
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.bundle import find_bundle
@@ -350,6 +351,42 @@ async def test_a_picture_that_ends_its_preparer_fails_and_the_next_one_comes(
         one.session.request(second)
         await one.until(lambda: second.is_settled)
         assert second.is_verified
+
+
+async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    put_picture(tmp_path / "a.dcm", smooth_frames(1, 64, 64))
+    settings = {"ahead": False, "prepare_s": 0.001}  # less than it takes to start a process
+    async with studies(tmp_path, **settings) as server, viewing(server, StudyStore()) as one:
+        picture = await one.picture()
+        one.session.request(picture)
+        await one.until(lambda: picture.problem)
+        assert picture.claim == "preparing it took too long"
+
+
+async def test_exact_files_are_offered_as_they_are_unless_they_name_somebody(
+    tmp_path: Path,
+) -> None:
+    folder, scan = tmp_path / "studies", tmp_path / "scan.dcm"
+    folder.mkdir()
+    samples = put_picture(scan, smooth_frames(2, 90, 150))
+    words = ("encode", "--lossless", str(scan))
+    assert cli.main([*words, str(folder / "a.rtc")]) == 0
+    assert cli.main([*words, "--keep-identity", str(folder / "b.rtc")]) == 0
+    data = (folder / "a.rtc").read_bytes()
+    (folder / "c.rtc").write_bytes(data[:-400] + bytes([data[-400] ^ 1]) + data[-399:])
+    async with studies(folder) as server, viewing(server, StudyStore()) as one:
+        await one.picture()
+        for picture in one.session.pictures:
+            one.session.request(picture)
+        whole, named, damaged = one.session.pictures
+        await one.until(lambda: all(p.is_settled for p in one.session.pictures))
+        part = whole.part
+        assert part is not None
+        await one.until(lambda: part.held.size_bytes == part.size_bytes)
+        assert part.data == data
+        assert np.array_equal(samples_of(whole), samples)
+        assert "holds an identity" in named.claim
+        assert damaged.problem
 
 
 async def test_what_was_not_used_for_longest_leaves_the_cache_and_can_be_had_again(
