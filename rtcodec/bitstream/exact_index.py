@@ -72,10 +72,6 @@ class FrameHead:
         empty = [b""] * (len(self.ends) - count)
         return ExactFrame(self.kind, self.digest, self.checks, (*payloads, *empty))
 
-    def payload(self, data: Bytes, offset: int, place: int) -> bytes:
-        """Return one payload of the frame that begins at *offset* of *data*."""
-        return bytes(data[slice(*self._at(offset, place))])
-
     def _at(self, offset: int, place: int) -> tuple[int, int]:
         start, end = self.span(place, place)
         return offset + start, offset + end

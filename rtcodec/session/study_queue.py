@@ -148,15 +148,6 @@ class StudyQueue:
         self._waiting: list[_Waiting] = []
         self._serial = 0
 
-    @property
-    def wanted(self) -> tuple[int, ...]:
-        """Instances that requests are for, the most urgent first."""
-        return tuple(dict.fromkeys(w.request.instance for w in self._waiting))
-
-    def sent_bytes(self, instance: int) -> int:
-        """Return how much of an instance's file the viewer was sent, or had before."""
-        return self._of(instance).sent.size_bytes
-
     def set_preview(self, instance: int, *, exists: bool) -> None:
         """Note whether there is a preview of an instance, once that is known."""
         self._of(instance).has_preview = exists

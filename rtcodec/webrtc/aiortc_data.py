@@ -106,6 +106,11 @@ class MessageChannel:
         if self._connection.sctp is not None and self._window is None:
             self._window = DelayWindow(self._connection.sctp)
 
+    @property
+    def round_trip_s(self) -> float | None:
+        """The shortest round trip of `limit_delay`, or None before the first."""
+        return None if self._window is None else self._window.round_trip_s
+
     async def push(self) -> None:
         """Let as much of a long message out at once as the window lets; see `limit_delay`."""
         if self._window is not None:

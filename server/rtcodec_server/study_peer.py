@@ -119,12 +119,14 @@ class StudyPeer(Peer):
 
     def report(self) -> dict[str, Any]:
         """Return what was asked for and sent."""
+        round_trip_s = self._channel.round_trip_s
         return {
             "state": self.connection.connectionState,
             "codec": CODEC,
             "requests": self._n_requests,
             "sent_bytes": self._sent_bytes,
             "fallbacks": self._n_fallbacks,
+            "round_trip_ms": None if round_trip_s is None else round(1000 * round_trip_s, 1),
         }
 
     async def negotiate(self, offer: str, description: Description) -> str:

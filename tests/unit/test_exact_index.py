@@ -62,7 +62,6 @@ def test_heads_and_payloads_lie_where_the_reader_finds_them() -> None:
         assert head.open_frame(data, offset) == frame
         assert head.size_bytes <= head_max_bytes(header)
         places = range(len(frame.payloads))
-        assert [head.payload(data, offset, place) for place in places] == list(frame.payloads)
         upto = head.open_frame(data, offset, upto=2).payloads
         assert upto == (*frame.payloads[:2], *[b""] * (len(places) - 2))
 
