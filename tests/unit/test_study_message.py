@@ -92,6 +92,23 @@ def test_what_a_relay_says_is_read_as_it_was_written(message: FromRelay) -> None
     assert read_from_relay(write_from_relay(message)) == message
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        Listing({"count": 0}, is_whole=True),
+        Listing({"number": 1}, is_whole=False),
+        Index(1, 900, (5, 70_000)),
+        Preview(1, 2, 640, 480, (b"abc", b"")),
+        Data(1, ((0, b"ab"), (300, b""))),
+        Fallback(1, 2, 900, 300, b"abc"),
+        Done(7),
+        Refusal({"code": "busy"}),
+    ],
+)
+def test_one_of_each_kind_of_a_relay_is_read_as_it_was_written(message: FromRelay) -> None:
+    assert read_from_relay(write_from_relay(message)) == message
+
+
 @given(st.binary(max_size=40))
 def test_arbitrary_bytes_are_a_message_or_refused(data: bytes) -> None:
     try:
