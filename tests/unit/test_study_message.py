@@ -109,6 +109,21 @@ def test_one_of_each_kind_of_a_relay_is_read_as_it_was_written(message: FromRela
     assert read_from_relay(write_from_relay(message)) == message
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        Request(1, 2, 0, 6, True, 3, 4, (5, 6, 700, 800)),
+        Request(1, 2, 255, 0, False, 0, 0),
+        Cancel(1),
+        Have(1, b"version1", ((0, 5), (9, 900))),
+        WantFallback(1, 2),
+        Status(1, 2, 3, Quality.PREVIEW),
+    ],
+)
+def test_one_of_each_kind_of_a_viewer_is_read_as_it_was_written(message: FromViewer) -> None:
+    assert read_from_viewer(write_from_viewer(message)) == message
+
+
 @given(st.binary(max_size=40))
 def test_arbitrary_bytes_are_a_message_or_refused(data: bytes) -> None:
     try:
