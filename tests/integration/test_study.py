@@ -353,8 +353,11 @@ async def test_a_picture_that_ends_its_preparer_fails_and_the_next_one_comes(
         assert second.is_verified
 
 
-async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+async def test_a_picture_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_picture(tmp_path / "a.dcm", smooth_frames(1, 64, 64))
+    monkeypatch.setattr(study_library, "_TICK_S", 0.001)
     settings = {"ahead": False, "prepare_s": 0.001}  # less than it takes to start a process
     async with studies(tmp_path, **settings) as server, viewing(server, StudyStore()) as one:
         picture = await one.picture()
