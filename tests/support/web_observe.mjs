@@ -61,7 +61,7 @@ async function observe({ stream, model: modelPath, source_formats: formats }) {
       : null;
     const exact = model.name === "exact" ? new ExactPainter(machine, model) : null;
     for (const unit of reader) {
-      const { header } = unit.packets.find(({ header }) => header);
+      const { header } = unit.packets.find((packet) => packet.header);
       const size = header.description?.geometry ?? reader.sequence.geometry;
       const isDelta = delta && header.reference !== null;
       const part = header.isSpatial ? spatial : isDelta ? delta : intra;

@@ -92,12 +92,12 @@ export class Decoder {
     this.#model = model;
     this.#pixelsMax = pixelsMax;
     this.#clock = clock;
-    const part = (kind) =>
-      model.has(`${kind}.steps`) ? new Part(machine, model, `${kind}.`) : null;
+    /** @param {"delta." | "spatial."} kind */
+    const part = (kind) => (model.has(`${kind}steps`) ? new Part(machine, model, kind) : null);
     this.#parts = {
       intra: new Part(machine, model, ""),
-      delta: part("delta"),
-      spatial: part("spatial"),
+      delta: part("delta."),
+      spatial: part("spatial."),
     };
     this.#networks = networks ?? new Networks(machine, model);
     const refinement = (kind) =>

@@ -248,7 +248,8 @@ export class Networks {
 }
 
 /** Gains of a qp, whose logarithms are on lines between those of anchors. */
-function gainsAt({ shape: [anchors, width], values }, qp) {
+function gainsAt({ shape, values }, qp) {
+  const [anchors, width] = shape;
   const place = (qp * (anchors - 1)) / QP_MAX;
   const low = Math.min(Math.floor(place), anchors - 2);
   const part = place - low;
