@@ -68,3 +68,8 @@ def test_the_rate_warms_up_and_ends_low() -> None:
     assert schedule(0.5, 500, config) == pytest.approx(0.51)
     assert schedule(1.0, 1000, config) == pytest.approx(0.02)
     assert schedule(1.5, 1000, config) == pytest.approx(0.02)
+
+
+def test_a_run_on_trained_weights_has_a_part_of_the_rate() -> None:
+    config = TrainConfig(warm_up_steps=10, final_lr=0.02, rate=0.25)
+    assert schedule(0.5, 500, config) == pytest.approx(0.51 / 4)

@@ -273,3 +273,12 @@ def test_cuda_is_refused_where_there_is_none(
     data = data_folder(tmp_path / "data")
     assert cli.main(command(data, tmp_path / "run", "--device", "cuda")) == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "1.5", "nan"])
+def test_no_rate_is_above_the_usual_or_not_above_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: str
+) -> None:
+    assert cli.main(command(tmp_path, tmp_path / "run", f"--rate={rate}")) == 2
+    assert "--rate" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
