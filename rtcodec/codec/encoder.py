@@ -233,7 +233,7 @@ class FrameEncoder:
         description: Description | None = None,
         layer: LayerId | None = None,
         references: ReferenceChoice | None = None,
-        neural: bool = False,
+        neural: bool = True,
         thorough: bool = False,
     ) -> None:
         """

@@ -90,7 +90,6 @@ class _SelfTest:
             ),
             *size,
             references=NewestReference() if self._is_delta else None,
-            neural=True,
         )
         self._decoder = FrameDecoder(
             engine,

@@ -35,7 +35,7 @@ def _frames(name: str) -> bytes:
     engine = open_engine(WRITING_ENGINE, bundle)
     maker = StreamMaker(bundle, sequence_of(bundle, *_SIZE))
     slicing = Slicing(slices=2, dispersed=True)
-    encoder = FrameEncoder(engine, FramePacker(bundle.entropy_tables, slicing), *_SIZE, neural=True)
+    encoder = FrameEncoder(engine, FramePacker(bundle.entropy_tables, slicing), *_SIZE)
     for number, qp in enumerate((8, 32, 56)):
         drawn = picture(*_SIZE, number)
         unit = encoder.encode(drawn, qp=qp, pts=number, keyframe=number == 0).unit

@@ -100,7 +100,12 @@ class PreviewMaker:
         tag = int.from_bytes(self._bundle.model_id[:2], "big")
         description = Description(tag, Geometry(planes.width, planes.height))
         encoder = FrameEncoder(
-            self._engine, self._packer, planes.width, planes.height, description=description
+            self._engine,
+            self._packer,
+            planes.width,
+            planes.height,
+            description=description,
+            neural=False,
         )
         best, least, most = None, _FINEST_QP, QP_MAX
         try:

@@ -93,7 +93,9 @@ def test_a_new_scene_is_coded_alone(engines: dict[str, Engine], bundle: Bundle) 
             delta_tables=bundle.delta_tables,
             spatial_tables=bundle.spatial_tables,
         )
-        encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
+        encoder = FrameEncoder(
+            engine, packer, WIDTH, HEIGHT, references=NewestReference(), neural=False
+        )
         receiver = decoder(engine, bundle)
         frames = [
             encoder.encode(planes, qp=30, pts=t, keyframe=t == 0, reconstruct=True)
@@ -211,7 +213,7 @@ def test_engines_stay_together_over_300_frames() -> None:
         delta_tables=bundle.delta_tables,
         spatial_tables=bundle.spatial_tables,
     )
-    encoder = FrameEncoder(writer, packer, *size, references=NewestReference())
+    encoder = FrameEncoder(writer, packer, *size, references=NewestReference(), neural=False)
     decoders = {
         name: FrameDecoder(engine, bundle, *size, references=NewestReference.SLOTS)
         for name, engine in others.items()
@@ -240,7 +242,9 @@ def test_a_picture_that_stands_still_costs_its_headers(
         delta_tables=bundle.delta_tables,
         spatial_tables=bundle.spatial_tables,
     )
-    encoder = FrameEncoder(engine, packer, WIDTH, HEIGHT, references=NewestReference())
+    encoder = FrameEncoder(
+        engine, packer, WIDTH, HEIGHT, references=NewestReference(), neural=False
+    )
     receiver = decoder(engine, bundle)
     first = receiver.decode(
         encoder.encode(picture(WIDTH, HEIGHT), qp=10, pts=0, keyframe=True).unit.packets
@@ -265,7 +269,9 @@ def test_a_stream_goes_on_with_an_intra_frame_when_its_engine_process_dies(bundl
         delta_tables=bundle.delta_tables,
         spatial_tables=bundle.spatial_tables,
     )
-    encoder = FrameEncoder(remote, packer, WIDTH, HEIGHT, references=NewestReference())
+    encoder = FrameEncoder(
+        remote, packer, WIDTH, HEIGHT, references=NewestReference(), neural=False
+    )
     reader = decoder(engine, bundle)
     kinds = []
     for t, planes in enumerate(clip()):

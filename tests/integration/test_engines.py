@@ -102,7 +102,7 @@ def test_symbols_of_one_engine_parse_on_every_other(
     tables = bundle.entropy_tables
     for engine in engines.values():
         packer = FramePacker(tables, Slicing(slices=2), spatial_tables=bundle.spatial_tables)
-        encoder = FrameEncoder(engine, packer, 200, 136)
+        encoder = FrameEncoder(engine, packer, 200, 136, neural=False)
         frame = encoder.encode(picture(200, 136), qp=16, pts=0, keyframe=True)
         encoder.close()
         pictures = []
@@ -258,7 +258,7 @@ bundle = find_bundle("n64")
 packer = FramePacker(
     bundle.entropy_tables, Slicing(slices=2), spatial_tables=bundle.spatial_tables
 )
-encoder = FrameEncoder(open_engine(name, bundle), packer, 150, 90)
+encoder = FrameEncoder(open_engine(name, bundle), packer, 150, 90, neural=False)
 frame = encoder.encode(picture(150, 90), qp=10, pts=0, keyframe=True)
 Path(out).write_bytes(b"".join(map(write_packet, frame.unit.packets)))
 digest = hashlib.sha256(frame.output.symbols.tobytes()).hexdigest()

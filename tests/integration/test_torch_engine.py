@@ -121,7 +121,9 @@ def test_streams_of_every_engine_are_read_by_every_other(
         delta_tables=bundle.delta_tables,
         spatial_tables=bundle.spatial_tables,
     )
-    encoder = FrameEncoder(every[writer], packer, WIDTH, HEIGHT, references=NewestReference())
+    encoder = FrameEncoder(
+        every[writer], packer, WIDTH, HEIGHT, references=NewestReference(), neural=False
+    )
     frames = [
         encoder.encode(planes, qp=20, pts=t, keyframe=t == 0, reconstruct=True)
         for t, planes in enumerate(clip())

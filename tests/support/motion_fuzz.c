@@ -59,12 +59,12 @@ void rtc_smooth(uint16_t *, const uint8_t *, const int16_t *, const uint8_t *, c
                 const int32_t *, uint32_t, uint32_t);
 void rtc_refine(const rtc_reference *, const rtc_refinement *, const uint8_t *, uint16_t *);
 void rtc_spatial_paint(const int16_t *, uint32_t, uint32_t, uint32_t, const int32_t *, uint16_t *,
-                       uint8_t *);
+                       uint8_t *, uint16_t *);
 uint32_t rtc_spatial_choose(const uint8_t *, uint32_t, uint32_t, const int32_t *, uint32_t, int16_t *,
-                            uint8_t *, uint32_t *, float *, uint32_t *, uint16_t *);
+                            uint8_t *, uint32_t *, float *, uint32_t *, uint16_t *, uint16_t *);
 void rtc_spatial_quantise(const uint8_t *, uint32_t, uint32_t, const int32_t *, const int16_t *,
                           const uint8_t *, const uint8_t *, const float *, const int8_t *, uint32_t,
-                          int16_t *);
+                          int16_t *, uint16_t *);
 
 static int32_t around(int32_t most) { return (int32_t)draw(2 * (uint32_t)most + 1) - most; }
 
@@ -128,6 +128,12 @@ static void forget(stored *of)
         free(of->planes[k]);
 }
 
+/* Where a frame is painted as one area, or NULL to paint it tile by tile. */
+static uint16_t *draw_room(size_t places)
+{
+    return draw(2) ? block(places * (SAMPLES + 2) * sizeof(uint16_t)) : NULL;
+}
+
 static void draw_limits(int32_t *limits)
 {
     for (int k = 0; k < 6; k++)
@@ -143,11 +149,13 @@ static void paint_frames(uint32_t rows, uint32_t columns)
     int16_t *vectors = numbers(places * 2 * QUARTERS, 1 + draw(8));
     uint8_t *intra = bytes(places, 8), *still = bytes(places, 2), *coded = block(places);
     uint16_t *blocks = block(all * sizeof *blocks), *refined = block(all * sizeof *refined);
+    uint16_t *room = draw_room(places);
     int32_t limits[6];
     stored past;
 
     draw_limits(limits);
-    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, blocks, coded);
+    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, blocks, coded, room);
+    free(room);
     check_fine(blocks, all);
     rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
     check_fine(blocks, all);
@@ -250,6 +258,7 @@ static void code_frames(uint32_t rows, uint32_t columns)
     const float as_floats[2] = {(float)steps[0], (float)steps[1]};
     uint8_t *blocks = draw_picture(all), *indices = bytes(places * STRIDE, 64);
     uint16_t *before = fine(all), *prediction = block(all * sizeof *prediction);
+    uint16_t *room = draw_room(places);
     int16_t *vectors = numbers(places * 2 * QUARTERS, 1 + draw(8));
     int16_t *said = block(places * SAID * sizeof *said), *modes = block(places * 5 * sizeof *modes);
     int16_t *symbols = numbers(places * STRIDE, 1 << 30);
@@ -284,12 +293,13 @@ static void code_frames(uint32_t rows, uint32_t columns)
 
     memset(symbols, 0, places * STRIDE * sizeof *symbols);
     alone.count = rtc_spatial_choose(blocks, rows, columns, steps, draw(2), modes, alone.split,
-                                     alone.at, alone.values, alone.ends, prediction);
+                                     alone.at, alone.values, alone.ends, prediction, room);
     check_fine(prediction, all);
     describe(&alone, said, rows, columns);
     rtc_spatial_quantise(blocks, rows, columns, steps, modes, alone.split, indices, rounding, contexts,
-                         STRIDE, symbols);
-    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, prediction, coded);
+                         STRIDE, symbols, room);
+    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, prediction, coded, room);
+    free(room);
     check_fine(prediction, all);
 
     for (int k = 0; k < 4; k++)

@@ -184,7 +184,7 @@ def test_shown_frames_are_refined_and_decoders_show_what_encoders_say() -> None:
             planes = _moved(drawn(7), 3 * k)
             reference, store = ((k - 1) % 2 if k else None), k % 2
             (said,) = engine.encode(
-                [EncodeJob(sender, planes, QP, reference, store, reconstruct=True)]
+                [EncodeJob(sender, planes, QP, reference, store, reconstruct=True, neural=True)]
             )
             (shown,) = engine.decode(
                 [DecodeJob(receiver, said.z, said.symbols, QP, WIDTH, HEIGHT, reference, store)]
