@@ -211,7 +211,8 @@ def texture(height: int, width: int) -> NDArray[np.uint8]:
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 0.01
     spectrum = np.fft.rfft2(dice.normal(size=(3, height, width))) / frequency
     noise = np.fft.irfft2(spectrum, s=(height, width))
-    return (noise / noise.std() * 40 + 128).clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
+    samples: NDArray[np.uint8] = (noise / noise.std() * 40 + 128).clip(0, 255).astype(np.uint8)
+    return samples.transpose(1, 2, 0).copy()
 
 
 def stripes(height: int, width: int) -> NDArray[np.uint8]:
