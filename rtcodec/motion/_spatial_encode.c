@@ -10,6 +10,9 @@
 #include "_inverse.h"
 #include "_spatial.h"
 
+/* Called, not put in line: the file is compiled in half the time, and nothing is slower. */
+#define APART static __attribute__((noinline))
+
 #define ROUGH_OFFSET 0.3f /* added to a latent's modulus while its index is not known */
 #define PRICE 0.12f       /* squared steps that a bit may save */
 #define MODE_SHARE 0.6f   /* of a step, what a mode's bit may save of differences */
@@ -163,24 +166,26 @@ INLINE void search_modes(finds *f, const sight *sights, uint32_t planes, int n, 
     f->looked_at = 0;
     for (uint32_t k = 0; k < TRIED; k++)
         f->costs[k] = 3e38f;
-    if (thorough) {
-        for (int mode = 0; mode < MODES; mode++)
-            find(f, sights, planes, n, rank, mode, bit);
-        return;
-    }
-    for (uint32_t r = 0; r < 4; r++)
-        find(f, sights, planes, n, rank, order[r], bit);
-    if (planes > 1)
-        return;
-    for (int mode = FIRST_ANGLE; mode < MODES; mode += COARSE)
-        find(f, sights, planes, n, rank, mode, bit);
-    for (int far = COARSE / 2; far; far /= 2) {
-        const int best = order[f->ranks[0]];
-        if (best < FIRST_ANGLE)
-            break;
-        for (int side = -far; side <= far; side += 2 * far)
-            if (best + side >= FIRST_ANGLE && best + side < MODES)
-                find(f, sights, planes, n, rank, best + side, bit);
+    uint8_t modes[MODES]; /* what is looked at next: one place calls `find`, which is a lot of code */
+    uint32_t count = 0;
+    for (uint32_t r = 0; r < (thorough ? MODES : 4); r++)
+        modes[count++] = (uint8_t)(thorough ? r : order[r]);
+    int far = thorough || planes > 1 ? 0 : COARSE / 2;
+    if (far)
+        for (int mode = FIRST_ANGLE; mode < MODES; mode += COARSE)
+            modes[count++] = (uint8_t)mode;
+    for (uint32_t k = 0;; k++) {
+        while (k == count) { /* beside the best so far */
+            const int best = order[f->ranks[0]];
+            if (!far || best < FIRST_ANGLE)
+                return;
+            k = count = 0;
+            for (int side = -far; side <= far; side += 2 * far)
+                if (best + side >= FIRST_ANGLE && best + side < MODES)
+                    modes[count++] = (uint8_t)(best + side);
+            far /= 2;
+        }
+        find(f, sights, planes, n, rank, modes[k], bit);
     }
 }
 
@@ -270,7 +275,7 @@ typedef struct {
  * Choose modes of a block's luma in one transform; returns what it costs. A quick search in 4x4 keeps
  * those that 8x8, `whole`, came to.
  */
-INLINE float choose_luma(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+CLONES APART float choose_luma(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                          const coded_block *whole, coded_block *out)
 {
     const int split = whole != NULL;
@@ -356,7 +361,7 @@ INLINE void transform_block(const uint8_t *block, const int32_t *prediction, flo
 }
 
 /* Choose a mode of a block's luma as one part; returns what it costs. */
-INLINE float choose_large(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+CLONES APART float choose_large(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                           coded_block *out)
 {
     const float step = (float)how->steps[0];
@@ -413,7 +418,7 @@ INLINE void settle_large(const area *t, uint32_t i, uint32_t j, const coded_bloc
         add_large(c, rows, at, t->luma);
 }
 
-INLINE void choose_chroma(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
+CLONES APART void choose_chroma(const area *t, uint32_t i, uint32_t j, const uint8_t *block, const task *how,
                           coded_block *out)
 {
     const float step = (float)how->steps[1];
