@@ -128,16 +128,14 @@ class GraphEngine(ABC):
 
     def open_state(self, width: int, height: int) -> StateId:
         """
-        Make room for one stream, and compile the graphs for its size if every stream needs them.
+        Make room for one stream, and compile the graphs for its size.
 
-        Where frames alone are predicted from themselves, graphs are compiled for the first frame
-        that is not.
+        Frames predicted from themselves need none, but who opens a stream does not know what comes,
+        and compiled for the first neural frame they would cost the next ten frames of a call.
         """
         self._check_open()
         state = StateId(next(self._ids))
         stream = self._states[state] = _Stream(width, height)  # so that its graphs are kept
-        if self._spatial.exist:
-            return state
         try:
             with self._pool.lease(stream.size):
                 pass

@@ -195,24 +195,26 @@ def test_graphs_of_every_open_stream_are_kept_and_a_few_more(
     engine.close()
 
 
-def test_graphs_are_compiled_for_the_first_frame_that_needs_them() -> None:
+@pytest.mark.parametrize("spatial", [False, True])
+def test_graphs_are_compiled_before_the_first_frame_comes(spatial: bool) -> None:
+    bundle = find_bundle("n64")
+    engine = CountingEngine(with_spatial(bundle) if spatial else without_spatial(bundle))
+    state = engine.open_state(100, 40)
+    assert engine.compiled == [(64, 128)]
+    for neural in (True, False):
+        engine.encode([EncodeJob(state, picture(100, 40), 20, neural=neural)])
+    assert engine.compiled == [(64, 128)]
+    engine.close()
+
+
+def test_a_stream_without_graphs_is_not_opened() -> None:
     class Refusing(CountingEngine):
         def _compile(self, size: tuple[int, int]) -> Any:
-            super()._compile(size)
             raise RuntimeError("no graphs here")
 
     engine = Refusing(with_spatial(find_bundle("n64")))
-    state, planes = engine.open_state(100, 40), picture(100, 40)
-    first, second = (
-        engine.encode([EncodeJob(state, planes, 20, reference, store=0)])[0]
-        for reference in (None, 0)
-    )
-    assert (first.is_spatial, second.is_delta) == (True, True)
-    engine.decode([_decoding(first, state, 20, 100, 40)])
-    assert not engine.compiled
     with pytest.raises(EngineError, match="no graphs for 128x64: no graphs here"):
-        engine.encode([EncodeJob(state, planes, 20, neural=True)])
-    assert engine.compiled == [(64, 128)]
+        engine.open_state(100, 40)
     engine.close()
 
 
