@@ -4,6 +4,7 @@ How the vectors of spatial frames, and of delta frames after them, are made: fro
 Their model has no networks, so pictures are exact: each is in `expect.json` by its hash.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -151,12 +152,7 @@ def _slices() -> bytes:
 
 
 def _extremes() -> bytes:
-    maker = spatial_stream(64, 64)
-    for number, (qp, most) in enumerate(((63, 32767), (0, 32767), (40, 300))):
-        header = spatial_header(number, qp=qp, lanes=8)
-        extreme = {"one_in": 4, "most": most, "rank_most": most}
-        maker.add(number, spatial_packets(f"spatial extremes {number}", maker, header, **extreme))
-    return maker.stream()
+    return _extreme_frames("spatial extremes", spatial_stream(64, 64), spatial_header)
 
 
 def _delta() -> bytes:
@@ -206,11 +202,17 @@ def _across_sizes() -> bytes:
 
 
 def _across_extremes() -> bytes:
-    maker = spatial_stream(100, 66)
+    return _extreme_frames("across extremes", spatial_stream(100, 66), whole_header)
+
+
+def _extreme_frames(
+    name: str, maker: StreamMaker, header_of_frame: Callable[..., PacketHeader]
+) -> bytes:
+    """Frames whose symbols and ranks of modes go to the ends of what can be said."""
     for number, (qp, most) in enumerate(((63, 32767), (0, 32767), (40, 300))):
-        header = whole_header(number, qp=qp, lanes=8)
+        header = header_of_frame(number, qp=qp, lanes=8)
         extreme = {"one_in": 4, "most": most, "rank_most": most}
-        maker.add(number, spatial_packets(f"across extremes {number}", maker, header, **extreme))
+        maker.add(number, spatial_packets(f"{name} {number}", maker, header, **extreme))
     return maker.stream()
 
 
