@@ -33,6 +33,11 @@ from rtcodec.entropy.contexts import (
 from rtcodec.models.layer import clamp_ste
 from rtcodec.models.tier import SCALE_LEVELS
 
+REACH = 6.0
+"""How far below the first table an index may be and still be pulled up, in training. What is
+further away learns from its neighbours in the weights: pulled at without an answer, weights grew
+until they were all that z said anything about."""
+
 
 class Contexts(nn.Module):
     """Offsets of scale indices by what is around a symbol."""
@@ -65,22 +70,25 @@ class Contexts(nn.Module):
             symbols: Like *index*, integers as floats.
 
         Returns:
-            Indices up to 63, below 1 where nothing is coded; and 0 where that holds whatever the
-            index is: where there is no luma, no transform is chosen.
+            Indices up to 63, below 1 where nothing is coded, in training below READ_FROM; and 0
+            where that holds whatever the index is: where there is no luma, no transform is chosen.
         """
         with torch.no_grad():
             levels = levels_of(symbols)
         moved = index + self.integers().flatten()[self.kinds * LEVELS + levels]
-        # Exact integers, and a gradient as if nothing had been cut off.
-        table = moved.detach().clamp(1.0, SCALE_LEVELS - 1.0)
-        table[:, :RESIDUAL] *= table[:, :RESIDUAL] >= READ_FROM
-        moved = table + (moved - moved.detach())
         asked = torch.ones_like(index)
         asked[:, -1] = (luma_count(symbols) > 0).to(index.dtype)
-        return torch.where(index >= 1, moved, index), asked
+        if self.training:
+            moved = torch.where(index >= 1, moved, torch.minimum(index, moved))
+            return clamp_ste(moved, 0.0, SCALE_LEVELS - 1.0, REACH), asked
+        table = moved.clamp(1.0, SCALE_LEVELS - 1.0)
+        table[:, :RESIDUAL] *= table[:, :RESIDUAL] >= READ_FROM
+        return torch.where(index >= 1, table, index), asked
 
     @torch.no_grad()
-    def quantise(self, latents: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
+    def quantise(
+        self, latents: Tensor, index: Tensor, offsets: Tensor, *, skipping: bool = True
+    ) -> Tensor:
         """
         Integer symbols of *latents*, diagonal by diagonal: as `rtcodec.motion.latents.quantise`.
 
@@ -88,6 +96,7 @@ class Contexts(nn.Module):
             latents: [N, 384, h16, w16], in steps.
             index: Like *latents*, of the scale network.
             offsets: By index, see `rtcodec.models.prior.rounding_offsets`.
+            skipping: Whether what the index says is not coded is 0; else as if it were coded.
         """
         n, _, h, w = latents.shape
         symbols, table = torch.empty_like(latents), self.integers().long().flatten()
@@ -95,10 +104,11 @@ class Contexts(nn.Module):
         for first, end in STAGES[:DIAGONALS]:
             levels = _level(energy, ENERGY_LEVELS).repeat(1, (end - first) // PARTS, 1, 1)
             moved = index[:, first:end] + table[self.kinds[first:end] * LEVELS + levels]
-            moved = moved.clamp(1, SCALE_LEVELS - 1).long()
-            coded = (index[:, first:end] >= 1) & (moved >= READ_FROM)
+            moved = moved.clamp(1 if skipping else READ_FROM, SCALE_LEVELS - 1).long()
             x = latents[:, first:end]
-            sizes = (x.abs() + offsets[moved]).floor().clamp_min(0) * coded
+            sizes = (x.abs() + offsets[moved]).floor().clamp_min(0)
+            if skipping:
+                sizes *= (index[:, first:end] >= 1) & (moved >= READ_FROM)
             symbols[:, first:end] = x.sign() * sizes
             parts = sizes.to(torch.int32).clamp(max=CAPPED).reshape(n, -1, PARTS, h, w)
             energy = energy + 16 * parts.sum(1, dtype=torch.int32) - (energy >> 2)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtcodec.models.contexts import Contexts, luma_count
+from rtcodec.models.contexts import REACH, Contexts, luma_count
 from rtcodec.models.layer import clamp_ste, round_ste
 from rtcodec.models.network import Coded
 from rtcodec.models.prior import (
@@ -36,6 +36,7 @@ from rtcodec.models.symbol_costs import SymbolCosts
 from rtcodec.models.tier import (
     DELTA_LIKELY_OFFSET,
     PIXEL_CHANNELS,
+    SCALE_LEVELS,
     TILE_SIDE,
     Z_LIMIT,
     Tier,
@@ -137,20 +138,22 @@ class DeltaCodec(nn.Module):
             z_raw = self.hyper_analysis(likely)
             z = clamp_ste(round_ste(z_raw), -Z_LIMIT, Z_LIMIT)
             index = self.scale_network(z, qp)
-            # Roundings with a gradient are off by an ulp, and an index below 1 is not read.
-            index = index.detach().round() + (index - index.detach())
             index, of_motion = index.split((PIXEL_CHANNELS, MOTION_CHANNELS), 1)
             symbols = self.contexts.quantise(latents, index, self.rounding)
             chosen = split * (luma_count(symbols)[:, None] > 0)
             said = torch.cat((symbols, motion, chosen), 1)
+            wanted = said
+            if self.training:  # a 0 because nothing was coded there is no reason to code nothing
+                unskipped = self.contexts.quantise(latents, index, self.rounding, skipping=False)
+                wanted = torch.cat((unskipped, motion, split), 1)
             # Motion is never skipped: its index is at least 1, and its symbols are given.
-            of_motion = of_motion.detach().clamp(1.0, 63.0) + (of_motion - of_motion.detach())
+            of_motion = clamp_ste(of_motion, 1.0, SCALE_LEVELS - 1.0, REACH)
             index = torch.cat((index, of_motion), 1)
             still = at_rest(said)  # of those tiles one bit is sent, and no more
             told = 1 - spread(still)
-            bits_y, moved = self._bits(likely if self.training else said, index, told)
+            bits_y, moved = self._bits(wanted, index, told)
             if self.training:
-                self.costs.count(likely, moved, told)
+                self.costs.count(wanted, moved, told)
             bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp, 1 - still)
             x_hat = self._paint(symbols, form, prediction, qp)
         map_bits = still[0].numel()

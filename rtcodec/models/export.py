@@ -25,7 +25,8 @@ from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.graph import build_delta_graphs, build_graphs
 from rtcodec.models.inference import float_weights
 from rtcodec.models.network import Codec
-from rtcodec.models.run import AVERAGES, build_networks, read_averages
+from rtcodec.models.rounding import round_scale_network
+from rtcodec.models.run import AVERAGES, CASES, build_networks, read_averages
 from rtcodec.models.spatial import SpatialCodec, spatial_supply
 from rtcodec.models.supply import CropSupply, Supply, stream_supply
 from rtcodec.models.tables import fit_tables
@@ -48,12 +49,12 @@ _SCALE_NET_ERROR = "the scale network cannot be frozen"
 
 def integer_scale_network(net: Codec | DeltaCodec, *, always_coded: int = 0) -> ScaleNet:
     """
-    The scale network's integers, as training used them.
+    The scale network's integers; see `round_trained`.
 
     Raises:
         ConfigError: If a sum of a layer could reach 2**24: floats would not be exact.
     """
-    network = net.scale_network
+    network = net.scale_network.eval()
     qp = torch.arange(QP_COUNT)
     with torch.no_grad():
         b1, b2, b3 = (b.flatten(1).round().to(torch.int32).numpy() for b in network.biases(qp))
@@ -75,6 +76,20 @@ def integer_scale_network(net: Codec | DeltaCodec, *, always_coded: int = 0) -> 
         )
     except ConfigError as error:
         raise ConfigError(f"{_SCALE_NET_ERROR}: {error}") from None
+
+
+@torch.no_grad()
+def round_trained(net: Codec | DeltaCodec, supply: Supply) -> None:
+    """Make the scale network's weights integers, for what some batches of *supply* ask of it."""
+    cases, was_training = [], net.training
+    net.train()
+    for _ in range(CASES):
+        inputs = supply.next()
+        coded = net(*inputs)
+        supply.done(coded.x_hat, coded.symbols)
+        cases.append((coded.z, inputs[-1]))
+    net.train(was_training)
+    round_scale_network(net.scale_network, cases)
 
 
 def gains_table(net: Codec) -> NDArray[np.float32]:
@@ -102,6 +117,7 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
     """
     # Integers first: where they cannot be frozen, nothing is written.
     supply = CropSupply(crops, batch=8, in_turns=True)
+    round_trained(net, supply)
     tensors = integer_tensors(fit_tables(net, supply, batches), integer_scale_network(net))
     name, dims, weights = net.tier.name, net.tier.dims, float_weights(net)
     rounding = net.rounding.cpu().numpy()
@@ -141,6 +157,7 @@ def export_part(
     Returns:
         The bundle as read back.
     """
+    round_trained(net, supply)
     network = integer_scale_network(net, always_coded=MOTION_CHANNELS)
     parts = integer_tensors(fit_tables(net, supply, batches), network)
     weights = float_weights(net)

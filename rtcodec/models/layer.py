@@ -5,6 +5,7 @@ ReLU family only, no normalisation and no sigmoid outside the training loss, so 
 agrees closely (MLVC, arXiv 2606.28027).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -33,20 +34,21 @@ class RoundSTE(torch.autograd.Function):
 
 
 class ClampSTE(torch.autograd.Function):
-    """Clamp forwards; backwards, stop only gradients that would push further out."""
+    """Clamp forwards; backwards, stop only gradients that would push further out, or from afar."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, low: float, high: float, reach: float) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.bounds = (low, high)
+        ctx.bounds = (low, high, reach)
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        low, high = ctx.bounds
-        blocked = ((x > high) & (grad < 0)) | ((x < low) & (grad > 0))
-        return grad.masked_fill(blocked, 0.0), None, None
+        low, high, reach = ctx.bounds
+        above = (x > high) & ((grad < 0) | (x > high + reach))
+        below = (x < low) & ((grad > 0) | (x < low - reach))
+        return grad.masked_fill(above | below, 0.0), None, None, None
 
 
 def round_ste(x: Tensor) -> Tensor:
@@ -54,9 +56,9 @@ def round_ste(x: Tensor) -> Tensor:
     return RoundSTE.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def clamp_ste(x: Tensor, low: float, high: float) -> Tensor:
-    """Clamp; gradients pass where the value is inside or moving back inside."""
-    return ClampSTE.apply(x, low, high)  # type: ignore[no-any-return, no-untyped-call]
+def clamp_ste(x: Tensor, low: float, high: float, reach: float = math.inf) -> Tensor:
+    """Clamp; gradients pass where the value is inside, or moving back from at most *reach* away."""
+    return ClampSTE.apply(x, low, high, reach)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Conv1x1(nn.Conv2d):

@@ -45,19 +45,29 @@ class Muon(torch.optim.Optimizer):
                 weight.add_(orthogonalise(update).view_as(weight), alpha=-group["lr"] * scale)
 
 
+SCALE_NETWORK_RATES = {
+    "scale_network.layer1.weight": 0.5,
+    "scale_network.layer2.weight": 0.1,
+    "scale_network.layer3.weight": 0.015,
+}
+"""Parts of AdamW's rate for the scale network. Its activations go up to 255 and are all positive:
+at the full rate one step moves an index by ten, and every training made trained weights worse."""
+
+
 def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for the 1x1 weights of the float networks, AdamW for everything else."""
-    muon, gentle, rest = [], [], []
+    muon: list[nn.Parameter] = []
+    rest: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in net.named_parameters():
         is_1x1 = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
         if any(part in name for part in ("linear.", "_gain.", ".anchor_")):
-            gentle.append(parameter)
+            rest.setdefault(0.2, []).append(parameter)
         elif is_1x1 and "scale_network" not in name:
             muon.append(parameter)
         else:
-            rest.append(parameter)
+            rest.setdefault(SCALE_NETWORK_RATES.get(name, 1.0), []).append(parameter)
     adam = torch.optim.AdamW(
-        [{"params": rest, "lr": config.adam_lr}, {"params": gentle, "lr": config.adam_lr / 5}],
+        [{"params": some, "lr": config.adam_lr * part} for part, some in rest.items()],
         betas=(0.9, 0.95),
         weight_decay=0.0,
     )

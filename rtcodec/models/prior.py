@@ -150,10 +150,11 @@ def before_step2(like: Tensor) -> Tensor:
 
 class QuantisedLayer(nn.Module):
     """
-    One 1x1 layer of the exact scale network, trained through its own integer arithmetic.
+    One 1x1 layer of the exact scale network: floats in training, integers from then on.
 
-    The float weight times 2^shift, rounded to -127..127, is the integer weight; activations are
-    integers.
+    The weight times 2^shift, rounded to -127..127, is the integer weight; activations are integers
+    then. Which way each weight is rounded is chosen after training (`rtcodec.models.rounding`):
+    trained through its rounding, every step that turned some weights over moved indices by three.
     """
 
     def __init__(self, c_in: int, c_out: int, shift: int, spread: float) -> None:
@@ -163,14 +164,23 @@ class QuantisedLayer(nn.Module):
 
     def integer_weight(self) -> Tensor:
         """[O, I, 1, 1], integers -127..127 as floats."""
-        return round_ste(clamp_ste(self.weight * 2.0**self.shift, -127, 127))
+        return self._scaled_weight().round()
 
     def forward(self, a: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Integers a [N, I, h, w] -> floor((W a + B) / 2^shift + 1/2), not yet clamped."""
-        acc = F.linear(a.permute(0, 2, 3, 1), self.integer_weight().flatten(1)).permute(0, 3, 1, 2)
+        """
+        a [N, I, h, w] -> (W a + B) / 2^shift, not yet clamped.
+
+        In training of floats, and not rounded; else of integers, and floor(that + 1/2).
+        """
+        weight = self._scaled_weight() if self.training else self.integer_weight()
+        acc = F.linear(a.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
         if bias is not None:
             acc = acc + bias
-        return round_ste(acc * 2.0**-self.shift)
+        out = acc * 2.0**-self.shift
+        return out if self.training else (out + 0.5).floor()
+
+    def _scaled_weight(self) -> Tensor:
+        return clamp_ste(self.weight * 2.0**self.shift, -127, 127)
 
 
 class ScaleNetwork(nn.Module):
@@ -207,7 +217,7 @@ class ScaleNetwork(nn.Module):
         b1, b2, b3 = self.biases(qp)
         a = clamp_ste(self.layer1(z, b1), 0, 255)
         a = clamp_ste(self.layer2(F.pixel_shuffle(a, 2), b2), 0, 255)
-        return self.layer3(F.pixel_shuffle(a, 2)) + b3  # type: ignore[no-any-return]
+        return round_ste(self.layer3(F.pixel_shuffle(a, 2)) + b3)
 
 
 class HyperPrior(nn.Module):

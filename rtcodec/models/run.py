@@ -8,6 +8,7 @@ One training run: networks, optimisers, averages, and the files it stops and res
 """
 
 import os
+from collections import deque
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from rtcodec.models.layer import is_int8
 from rtcodec.models.loss import rate_distortion
 from rtcodec.models.network import Codec
 from rtcodec.models.optimiser import build_optimisers, schedule
+from rtcodec.models.rounding import Case, round_scale_network
 from rtcodec.models.start import set_ranges, start_as_transform
 from rtcodec.models.supply import Supply
 from rtcodec.models.thaw import NETWORKS, thaw_kind
@@ -31,6 +33,9 @@ from rtcodec.models.tier import TIERS
 
 CHECKPOINT = "last.safetensors"
 AVERAGES = "ema.safetensors"
+
+CASES = 8
+"Batches that averaged scale networks are rounded for."
 
 
 class Run:
@@ -67,6 +72,7 @@ class Run:
         self.supply = supply
         self.net = build_networks(config.tier, config.kind)
         self.step, self.elapsed_s = 0, 0.0
+        self._cases: deque[Case] = deque(maxlen=CASES)
         checkpoint = out / CHECKPOINT
         saved = read_tensors(checkpoint, config.tier, config.kind) if checkpoint.exists() else None
         if saved is None:
@@ -117,6 +123,7 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         self.supply.done(coded.x_hat, coded.symbols.detach())
+        self._cases.append((coded.z.detach().cpu(), inputs[-1].cpu()))
         self._average()
         self.step += 1
         return figures | {"norm": norm.item(), "rate": rate}
@@ -128,9 +135,12 @@ class Run:
             self.averages[name].lerp_(parameter, 1 - decay)
 
     def averaged(self) -> Codec | DeltaCodec:
-        """The network with averaged weights."""
-        net = build_networks(self.config.tier, self.config.kind).to(self.device)
+        """The network with averaged weights, rounded as `rtcodec export` does it."""
+        net = build_networks(self.config.tier, self.config.kind)
         net.load_state_dict(self.averages)
+        if self._cases:
+            round_scale_network(net.scale_network, self._cases)
+        net = net.to(self.device)
         if isinstance(net, DeltaCodec) and isinstance(self.net, DeltaCodec):
             net.costs.follow(self.net.costs)
         return net

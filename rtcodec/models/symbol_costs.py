@@ -68,7 +68,7 @@ class SymbolCosts(nn.Module):
 
         Args:
             symbols: [N, 394, h16, w16], integers as floats.
-            index: Like *symbols*, integers as floats; below 1 is not coded.
+            index: Like *symbols*, integers as floats; below READ_FROM latents are not coded.
         """
         index = clamp_ste(index, 0.0, SCALE_LEVELS - 1.0)
         width = self.bits.shape[2]
@@ -124,16 +124,14 @@ def _slopes(bits: Tensor) -> Tensor:
     """
     What an index more would cost, by both neighbours; from 0 on by the first that is read.
 
-    A zero that is not read pulls nowhere: it would pull down for ever, and z would have to grow to
-    bring such an index up again. What is said of blocks has a table for two indices: a step is two.
+    What is said of blocks has a table for two indices: a step is two.
     """
     slopes = torch.empty_like(bits)
     for kind, step in enumerate((1, 2)):
         last, first = bits[kind, -1:].expand(step, -1), bits[kind, :1].expand(step, -1)
         after, before = torch.cat((bits[kind, step:], last)), torch.cat((first, bits[kind, :-step]))
         slopes[kind] = (after - before) / (2 * step)
-    slopes[0, 0] = (bits[0, READ_FROM] - bits[0, 0]) / READ_FROM
-    slopes[0, 0, 0] = 0
+    slopes[0, :READ_FROM] = (bits[0, READ_FROM] - bits[0, 0]) / READ_FROM
     return slopes
 
 
@@ -162,7 +160,8 @@ def _bits_of_tables(y_cdf: NDArray[np.uint16]) -> Tensor:
         bits[row] = np.where(
             moduli <= radius, own[np.minimum(radius + moduli, 2 * radius)], escaped
         )
-    bits[0, 1:] = LOST_BITS  # a zero that is not read costs nothing
+    bits[:READ_FROM] = LOST_BITS
+    bits[:READ_FROM, 0] = 0  # a zero that is not read costs nothing
     latents, said = bits[:SCALE_LEVELS], bits[SCALE_LEVELS:]
     return torch.from_numpy(np.stack((latents, said.repeat(2, 0) if len(said) else latents)))
 

@@ -38,7 +38,7 @@ def test_levels_are_those_of_the_coder() -> None:
 
 
 def test_indices_are_moved_as_the_coder_moves_them() -> None:
-    symbols, network = some_symbols(2), Contexts()
+    symbols, network = some_symbols(2), Contexts().eval()
     rng = np.random.default_rng(3)
     with torch.no_grad():
         network.offsets.copy_(torch.from_numpy(rng.integers(-9, 10, network.offsets.shape)) / 8)
@@ -96,7 +96,7 @@ def test_a_symbol_that_is_not_read_costs_nothing_if_it_is_zero_and_more_otherwis
     costs = SymbolCosts()
     zero, one = costs(of_latents([0.0, 1.0]), of_latents([0.0, 0.0])).flatten()
     assert zero == 0
-    assert one > costs(of_latents([1.0]), of_latents([1.0])).sum()
+    assert one > costs(of_latents([1.0]), of_latents([float(coder.READ_FROM)])).sum()
 
 
 def test_costs_follow_what_was_counted() -> None:
