@@ -205,6 +205,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=8, help="crops per step (default 8)")
     add("--crop", type=int, default=256, help="side of a crop, a multiple of 64 (default 256)")
     add("--rate", type=float, default=1.0, help="of learning, part of the usual (default 1)")
+    add("--muon-lr", type=float, default=0.01, help="Muon's at its peak (default 0.01)")
     add("--seed", type=int, default=1, help="of first weights, crops and noise (default 1)")
     add("--screens", type=int, default=120, help="screens drawn beside the data (default 120)")
     add("--threads", type=int, default=0, help="CPU threads (default 0: torch decides)")
@@ -227,8 +228,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("give --out FOLDER to train, or --pack FILE.npz")
     if args.batch < 1 or args.screens < 0 or args.crop < 64 or args.crop % 64:
         raise ConfigError("--batch is at least 1, --screens 0 and --crop a multiple of 64")
-    if not 0 < args.rate <= 1:
-        raise ConfigError("--rate is above 0 and at most 1")
+    if not 0 < args.rate <= 1 or not 0 < args.muon_lr <= 1:
+        raise ConfigError("--rate and --muon-lr are above 0 and at most 1")
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: not a folder")
     if args.delta + args.spatial + args.int8 > 1:
@@ -246,6 +247,7 @@ def run(args: argparse.Namespace) -> int:
         int8=args.int8,
         minutes=args.minutes,
         rate=args.rate,
+        muon_lr=args.muon_lr,
     )
     device = device_of(args.device)
     with Stop().listening() as stop:

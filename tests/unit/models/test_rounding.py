@@ -2,12 +2,13 @@
 
 import copy
 
-import torch
-from torch import Tensor
+import pytest
 
-from rtcodec.models.prior import ScaleNetwork
-from rtcodec.models.rounding import round_scale_network
-from support.models import TINY
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+
+from rtcodec.models.prior import ScaleNetwork  # noqa: E402
+from rtcodec.models.rounding import Case, round_scale_network  # noqa: E402
+from support.models import TINY  # noqa: E402
 
 
 def a_trained_network(seed: int) -> ScaleNetwork:
@@ -22,7 +23,7 @@ def a_trained_network(seed: int) -> ScaleNetwork:
     return network
 
 
-def cases(seed: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
+def cases(seed: int, count: int = 4) -> list[Case]:
     generator = torch.Generator().manual_seed(seed)
     mixed = torch.randn(TINY.hyper_latents, 4, generator=generator)
     out = []
@@ -33,10 +34,8 @@ def cases(seed: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
     return out
 
 
-@torch.no_grad()
-def error(
-    network: ScaleNetwork, trained: ScaleNetwork, asked: list[tuple[Tensor, Tensor]]
-) -> float:
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def error(network: ScaleNetwork, trained: ScaleNetwork, asked: list[Case]) -> float:
     """Root mean square of how far indices are off."""
     network.eval()
     off = [
