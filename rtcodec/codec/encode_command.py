@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--intra",
         choices=INTRA_KINDS,
         help="how frames that stand alone are coded: predicted from themselves, by the networks, "
-        "or as the first one is cheaper (default: auto for images, neural for videos)",
+        "or as the first one is cheaper (default: auto)",
     )
     parser.add_argument(
         "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(
                 f"{args.input}: {reader.width}x{reader.height} is more than {MAX_PIXELS} pixels"
             )
-        intra = intra_kind(args.intra, bundle, is_video=reader.frame_rate is not None)
+        intra = intra_kind(args.intra, bundle)
         control = _controller(args.bitrate, reader)
         steering = (
             None
@@ -239,7 +239,8 @@ class _Job:
         keyframe = number == 0 or (interval is not None and number % interval == 0)
         if number == 0 and self.intra == CHEAPER:
             with self.times.stage("choice"):
-                encoder.neural = is_neural_cheaper(encoder, self.bundle, planes, self._first_qp)
+                qp = self._first_qp(neural=True)
+                encoder.neural = is_neural_cheaper(encoder, self.bundle, planes, qp)
         with self.times.stage("engine"):
             output, qp = self._run(encoder, planes, pts, keyframe=keyframe)
         with self.times.stage("entropy"):
@@ -261,7 +262,7 @@ class _Job:
     ) -> tuple[EncodeOutput, int]:
         if self.steering is None:
             is_delta = encoder.is_delta(keyframe=keyframe)
-            qp: int = self.args.qp if is_delta else self._first_qp
+            qp: int = self.args.qp if is_delta else self._first_qp(neural=encoder.neural)
             reconstruct: bool = self.args.psnr
             output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=reconstruct)
             return output, qp
@@ -273,11 +274,10 @@ class _Job:
             reconstruct=self.args.psnr,
         )
 
-    @property
-    def _first_qp(self) -> int:
+    def _first_qp(self, *, neural: bool) -> int:
         """Of frames that stand alone; with a bit rate, where the choice of their kind is made."""
         qp: int = self.args.qp
-        return intra_qp(qp) if self.leans else qp
+        return intra_qp(qp, neural=neural) if self.leans else qp
 
     def _rate_report(self) -> dict[str, Any]:
         """Return how the target was kept; the worst two seconds begin after the first one."""

@@ -21,15 +21,13 @@ APART: Final = 8
 and what that is worth differs from picture to picture."""
 
 
-def intra_kind(asked: str | None, bundle: Bundle, *, is_video: bool) -> str:
+def intra_kind(asked: str | None, bundle: Bundle) -> str:
     """
     Return one of `INTRA_KINDS` for a file.
 
     Args:
-        asked: What the user wants; None for what suits. Delta frames follow better from the
-            networks' pictures: on calls that saves a per cent, in images it is either.
+        asked: What the user wants; None for what suits.
         bundle: The model.
-        is_video: Whether there may be many frames.
 
     Raises:
         ConfigError: If the model has no spatial frames, but they are asked for.
@@ -38,7 +36,7 @@ def intra_kind(asked: str | None, bundle: Bundle, *, is_video: bool) -> str:
         if asked == SPATIAL:
             raise ConfigError(f"model {bundle.name} has no spatial frames")
         return NEURAL
-    return asked or (NEURAL if is_video else CHEAPER)
+    return asked or CHEAPER
 
 
 def is_neural_cheaper(encoder: FrameEncoder, bundle: Bundle, planes: Planes, qp: int) -> bool:

@@ -86,7 +86,7 @@ class Latent:
         encoder = FrameEncoder(
             self._engine, packer, clip.width, clip.height, references=chain, thorough=is_image
         )
-        kind = intra_kind(None, self._bundle, is_video=not is_image)
+        kind = intra_kind(None, self._bundle)
         encoder.neural = kind == NEURAL
         out = io.BytesIO()
         sizes_bytes: list[int] = []
@@ -95,9 +95,11 @@ class Latent:
             with RtcWriter(out, self._sequence(clip)) as writer:
                 for number, planes in enumerate(clip.frames):
                     keyframe = number % interval == 0
-                    qp = intra_qp(setting) if keyframe and chain is not None else setting
-                    if kind == CHEAPER:
+                    leading = keyframe and chain is not None
+                    if kind == CHEAPER and keyframe:
+                        qp = intra_qp(setting, neural=True) if leading else setting
                         encoder.neural = is_neural_cheaper(encoder, self._bundle, planes, qp)
+                    qp = intra_qp(setting, neural=encoder.neural) if leading else setting
                     frame = encoder.encode(planes, qp=qp, pts=number, keyframe=keyframe)
                     sizes_bytes.append(writer.write(frame.unit))
         finally:

@@ -21,9 +21,8 @@ def test_two_points_of_one_quality_say_the_first_ones_bits() -> None:
     assert bits_at(math.inf, (math.inf, 20.0), (math.inf, 5.0)) == 20.0
 
 
-def test_images_take_either_kind_and_streams_that_of_the_networks() -> None:
+def test_files_take_either_kind_unless_told() -> None:
     bundle = find_bundle("n64")
     assert bundle.spatial is not None
-    assert intra_kind(None, bundle, is_video=False) == "auto"
-    assert intra_kind(None, bundle, is_video=True) == "neural"
-    assert intra_kind("spatial", bundle, is_video=True) == "spatial"
+    assert intra_kind(None, bundle) == "auto"
+    assert intra_kind("spatial", bundle) == "spatial"
