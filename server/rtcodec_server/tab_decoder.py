@@ -1,8 +1,10 @@
 """
 What a tab needs to decode the neural stream, beside the scripts: the model, and the code in wasm.
 
-    GET /web/decoder.json           which files those are, or why there are none
-    GET /web/decoder/{file}         named by their content: they never change
+    GET /web/{name}.json            which files those are, or why there are none
+    GET /web/{name}/{file}          named by their content: they never change
+
+`decoder` is for streams, `study_decoder` for previews of studies, whose model may be another.
 
 Made once, when somebody first asks. Nothing here asks for a token: a model is no secret of the
 relay's, and what it decodes is asked for with one.
@@ -22,6 +24,9 @@ from rtcodec.errors import ConfigError
 from rtcodec.models.web import web_model, web_model_name
 from rtcodec_server.problem import Problem
 
+DECODER: Final = "decoder"
+STUDY_DECODER: Final = "study_decoder"
+
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -36,13 +41,14 @@ class Assets:
     "Name to content and its type."
 
 
-def make_assets(model: str | None, wasm: Path | None) -> Assets:
+def make_assets(model: str | None, wasm: Path | None, *, folder: str = DECODER) -> Assets:
     """
     Read and write what there is; takes a moment.
 
     Args:
         model: Name of an installed model, or None for the stand-in of tests.
         wasm: The compiled decoder, if it was compiled.
+        folder: Where they are to be found, in `/web/`.
     """
     if model is None:
         return Assets({"missing": "the relay's model is a stand-in for tests"})
@@ -63,10 +69,10 @@ def make_assets(model: str | None, wasm: Path | None) -> Assets:
             "model": {
                 "name": bundle.name,
                 "id": bundle.model_id.hex(),
-                "url": f"/web/decoder/{names[0]}",
+                "url": f"/web/{folder}/{names[0]}",
                 "bytes": len(weights),
             },
-            "wasm": {"url": f"/web/decoder/{names[1]}", "bytes": len(code)},
+            "wasm": {"url": f"/web/{folder}/{names[1]}", "bytes": len(code)},
         },
         {
             names[0]: (weights, "application/octet-stream"),
@@ -78,21 +84,22 @@ def make_assets(model: str | None, wasm: Path | None) -> Assets:
 class TabDecoder:
     """Handlers of what a tab decodes with."""
 
-    def __init__(self, model: str | None, wasm: Path | None) -> None:
+    def __init__(self, model: str | None, wasm: Path | None, *, folder: str = DECODER) -> None:
         """As `make_assets`."""
         self._model = model
         self._wasm = wasm
+        self._folder = folder
         self._making: asyncio.Future[Assets] | None = None
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Declare what there is."""
-        router.add_get("/web/decoder.json", self._listing)
-        router.add_get("/web/decoder/{file}", self._file)
+        router.add_get(f"/web/{self._folder}.json", self._listing)
+        router.add_get(f"/web/{self._folder}/{{file}}", self._file)
 
     async def _assets(self) -> Assets:
         if self._making is None:
             self._making = asyncio.ensure_future(
-                asyncio.to_thread(make_assets, self._model, self._wasm)
+                asyncio.to_thread(make_assets, self._model, self._wasm, folder=self._folder)
             )
         return await asyncio.shield(self._making)
 

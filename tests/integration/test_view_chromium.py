@@ -1,6 +1,5 @@
 """The viewer of exact pictures in headless Chromium: full depth, nothing called proven too soon."""
 
-import base64
 import json
 import os
 import zlib
@@ -22,6 +21,15 @@ from rtcodec.web_decoder import web_decoder_files
 from support.browser import Tab, browser, needs_chromium
 from support.exact_pictures import file_of
 from support.relay import relay
+from support.view_page import (
+    NUMBERS,
+    QUALITY,
+    complaints,
+    note_what_is_said,
+    press_key,
+    shown,
+    windowed,
+)
 
 pytestmark = [
     needs_chromium,
@@ -31,16 +39,7 @@ pytestmark = [
 ]
 
 WIDTH, HEIGHT, BITS = 300, 200, 12
-QUALITY = "document.querySelector('#quality').textContent"
-NUMBERS = "document.querySelector('#numbers').innerText"
 TRANSFORM = "document.querySelector('#canvas').style.transform"
-SHOWN = """(() => {
-  const canvas = document.querySelector("#canvas");
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let text = "";
-  for (let at = 0; at < data.length; at += 4) text += String.fromCharCode(data[at]);
-  return btoa(text);
-})()"""
 
 
 def scan(number: int = 0) -> NDArray[np.uint16]:
@@ -72,21 +71,14 @@ def exact_file(
     return file_of(header, *map(damage, coded))
 
 
+def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
+    """Return what is shown of stored samples, of which 1000 are taken."""
+    return windowed(frame[..., 0].astype(np.float64) - 1000, center, width)
+
+
 def window(center: float, width: float) -> dict[str, Any]:
     tags = {"00281050": center, "00281051": width, "00281052": -1000.0, "00281053": 1.0}
     return {tag: {"vr": "DS", "Value": [value]} for tag, value in tags.items()}
-
-
-def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
-    """Return what DICOM's linear window makes of rescaled samples. # PS3.3 C.11.2.1.2.1"""
-    value = frame[..., 0].astype(np.float64) - 1000
-    linear = ((value - (center - 0.5)) / (width - 1) + 0.5) * 255
-    return np.clip(np.floor(linear + 0.5), 0, 255).astype(np.int64)
-
-
-async def shown(tab: Tab) -> NDArray[np.int64]:
-    data = base64.b64decode(await tab.evaluate(SHOWN))
-    return np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH).astype(np.int64)
 
 
 @asynccontextmanager
@@ -105,16 +97,6 @@ async def viewer(folder: Path) -> AsyncIterator[tuple[Tab, Callable[[bytes], Any
         yield tab, give
 
 
-def complaints(tab: Tab) -> list[str]:
-    """Return what a tab complained about, but that a test reads its canvas."""
-    return [text for text in tab.complaints if "willReadFrequently" not in text]
-
-
-async def key(tab: Tab, name: str) -> None:
-    event = f"new KeyboardEvent('keydown', {{key: '{name}'}})"
-    await tab.evaluate(f"document.querySelector('#area').dispatchEvent({event})")
-
-
 async def test_a_scan_is_windowed_at_full_depth_and_called_lossless_once_its_hash_agrees(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -131,21 +113,21 @@ async def test_a_scan_is_windowed_at_full_depth_and_called_lossless_once_its_has
         screenshot.write_bytes(await tab.screenshot())
         record_property("screenshot", str(screenshot))
 
-        await key(tab, "i")
+        await press_key(tab, "i")
         assert np.array_equal(await shown(tab), 255 - picture)
-        await key(tab, "i")
-        await key(tab, "d")  # wider by 8 of 256 parts of 128
+        await press_key(tab, "i")
+        await press_key(tab, "d")  # wider by 8 of 256 parts of 128
         assert np.abs(await shown(tab) - shades(scan(), 1064, 132)).max() == 0
-        await key(tab, "s")
+        await press_key(tab, "s")
         assert "1,060 / 132" in await tab.evaluate(NUMBERS)
-        await key(tab, "r")
+        await press_key(tab, "r")
         assert np.array_equal(await shown(tab), picture)
 
         before = await tab.evaluate(TRANSFORM)
         for name in ("+", "ArrowLeft"):
-            await key(tab, name)
+            await press_key(tab, name)
         assert await tab.evaluate(TRANSFORM) != before
-        await key(tab, "0")
+        await press_key(tab, "0")
         assert await tab.evaluate(TRANSFORM) == before
         assert complaints(tab) == []
 
@@ -169,10 +151,7 @@ def with_other_checks(coded: ExactFrame) -> ExactFrame:
 
 async def test_what_is_not_proven_is_never_called_so(tmp_path: Path) -> None:
     async with viewer(tmp_path) as (tab, give):
-        await tab.evaluate(
-            f"(globalThis.said = [], new MutationObserver(() => said.push({QUALITY})).observe("
-            "document.querySelector('#quality'), {childList: true, characterData: true}), 0)"
-        )
+        await note_what_is_said(tab)
         await give(exact_file(max_error=2))
         await tab.until(f"{QUALITY} === 'within \u00b12, verified'")
         assert any("level" in text for text in await tab.evaluate("said"))
@@ -194,7 +173,7 @@ async def test_a_cine_goes_round_and_every_frame_is_proven(tmp_path: Path) -> No
     async with viewer(tmp_path) as (tab, give):
         await give(exact_file(4, tags=window(1064, 128)))
         await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('1 of 4')")
-        await key(tab, ".")
+        await press_key(tab, ".")
         await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('2 of 4')")
         assert np.array_equal(await shown(tab), shades(scan(1), 1064, 128))
         await tab.evaluate(

@@ -138,6 +138,19 @@ export class Place {
     this.y += dy;
   }
 
+  /**
+   * Return which part of the picture is seen in the area, null if that is all of it or nothing.
+   * @returns {?import("./study_message.js").Rect}
+   */
+  seen(width, height, areaWidth, areaHeight) {
+    const [left, top] = [-this.x, -this.y].map((at) => Math.max(0, Math.floor(at / this.scale)));
+    const right = Math.min(width, Math.ceil((areaWidth - this.x) / this.scale));
+    const bottom = Math.min(height, Math.ceil((areaHeight - this.y) / this.scale));
+    const isAll = left === 0 && top === 0 && right === width && bottom === height;
+    if (isAll || right <= left || bottom <= top) return null;
+    return { x: left, y: top, width: right - left, height: bottom - top };
+  }
+
   /** Return which row and column of the picture is at a point of the area. */
   at(x, y) {
     return {
