@@ -1,5 +1,6 @@
 """The viewer of exact pictures in headless Chromium: full depth, nothing called proven too soon."""
 
+import base64
 import json
 import os
 import zlib
@@ -28,6 +29,7 @@ from support.view_page import (
     note_what_is_said,
     press_key,
     shown,
+    shown_colors,
     windowed,
 )
 
@@ -143,6 +145,49 @@ async def test_monochrome1_is_inverted_and_what_has_no_window_shows_all(tmp_path
         await tab.until(f"{QUALITY} === 'lossless, verified' && {its_own}")
         picture = await shown(tab)
         assert (picture.min(), picture.max()) == (0, 255)
+
+
+def table(entries: NDArray[np.int64], first: int, bits: int) -> tuple[dict[str, Any], ...]:
+    """Return descriptor and data of a table, as JSON of DICOM has them."""
+    data = base64.b64encode(entries.astype("<u2").tobytes()).decode()
+    descriptor = {"vr": "US", "Value": [len(entries), first, bits]}
+    return descriptor, {"vr": "OW", "InlineBinary": data}
+
+
+async def test_tables_and_functions_of_the_file_are_applied(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    stored = scan()[..., 0].astype(np.int64)  # 2000 to 2127
+    rescaled = window(1064, 128)
+    voi = rng.integers(0, 1024, 100)
+    descriptor, data = table(voi, 1010, 10)
+    item = {"00283002": descriptor, "00283006": data}
+    no_window = {tag: rescaled[tag] for tag in ("00281052", "00281053")}
+    colors = [rng.integers(0, 65536, 120) for _ in range(3)]
+    palette = {}
+    for k, entries in enumerate(colors, 1):
+        palette[f"0028110{k}"], palette[f"0028120{k}"] = table(entries, 2004, 16)
+    async with viewer(tmp_path) as (tab, give):
+        await give(exact_file(tags={**no_window, "00283010": {"vr": "SQ", "Value": [item]}}))
+        await tab.until(f"{QUALITY} === 'lossless, verified'")
+        assert "own table" in await tab.evaluate(NUMBERS)
+        expected = voi[np.clip(stored - 1000 - 1010, 0, 99)] * 255 / 1023
+        assert np.array_equal(await shown(tab), np.floor(expected + 0.5))
+        await press_key(tab, "d")  # a window, in its place
+        assert "own table" not in await tab.evaluate(NUMBERS)
+        assert not np.array_equal(await shown(tab), np.floor(expected + 0.5))
+
+        sigmoid = {"00281056": {"vr": "CS", "Value": ["SIGMOID"]}}
+        await give(exact_file(tags={**rescaled, **sigmoid}))
+        await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('1,064 / 128')")
+        expected = 255 / (1 + np.exp(-4 * (stored - 1000 - 1064) / 128))
+        assert np.array_equal(await shown(tab), np.floor(expected + 0.5))
+
+        await give(exact_file(tags=palette, photometric="PALETTE COLOR"))
+        await tab.until(f"{QUALITY} === 'lossless, verified' && !{NUMBERS}.includes('center')")
+        index = np.clip(stored - 2004, 0, 119)
+        expected = np.stack([entries[index] * 255 / 65535 for entries in colors], -1)
+        assert np.array_equal(await shown_colors(tab), np.floor(expected + 0.5))
+        assert await tab.evaluate("document.querySelector('#window').hidden")
 
 
 def with_other_checks(coded: ExactFrame) -> ExactFrame:

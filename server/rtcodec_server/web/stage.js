@@ -4,7 +4,7 @@
 
 import { newFrame, placeTile } from "./exact.js";
 import { $, make, number, say, sentence, size } from "./page.js";
-import { Place, show, wholeWindow } from "./window.js";
+import { Place, pixelsOf, rescale, show, wholeWindow } from "./window.js";
 
 export const STEPS = 6;
 const FRAME_MS = 100; // of a cine that does not say
@@ -26,6 +26,7 @@ class Stage extends EventTarget {
   #shades = null; // the window
   #isSettled = false; // it was chosen, or found in a whole frame
   #isInverted = false;
+  #pixels = null; // of samples, as they are shown now
   #image = null;
   #samples = null;
   #number = 0; // of the frame that is shown
@@ -46,8 +47,9 @@ class Stage extends EventTarget {
     return this.#header !== null;
   }
 
+  /** Whether shades can be windowed and inverted: not those of colours. */
   get isGrey() {
-    return this.#header?.components.length !== 3;
+    return this.#header?.components.length !== 3 && !this.#display?.palette;
   }
 
   /** Show nothing. */
@@ -190,9 +192,10 @@ class Stage extends EventTarget {
   }
 
   #draw() {
+    this.#pixels = null;
     if (!this.#samples) return;
     this.#image ??= this.#context.createImageData(this.#header.width, this.#header.height);
-    show(this.#header, this.#shown, this.#shades, this.#samples, this.#image.data);
+    this.#show(this.#samples, this.#image);
     this.#context.putImageData(this.#image, 0, 0);
     this.#tell();
   }
@@ -206,42 +209,48 @@ class Stage extends EventTarget {
       part.set(this.#samples.subarray(from, from + columns * n), row * columns * n);
     }
     const image = this.#context.createImageData(columns, rows);
-    show(this.#header, this.#shown, this.#shades, part, image.data);
+    this.#show(part, image);
     this.#context.putImageData(image, left, top);
   }
 
-  get #shown() {
+  #show(samples, image) {
     const { isInverted } = this.#display;
-    return { ...this.#display, isInverted: this.#isInverted ? !isInverted : isInverted };
+    const display = { ...this.#display, isInverted: this.#isInverted ? !isInverted : isInverted };
+    this.#pixels ??= pixelsOf(this.#header, display, this.#shades);
+    show(this.#header, display, this.#shades, samples, image.data, this.#pixels);
   }
 
-  #takeWindow(center, width) {
-    this.#shades = { center, width: Math.max(1, width) };
-    $("center").value = String(Math.round(this.#shades.center * 10) / 10);
-    $("width").value = String(Math.round(this.#shades.width * 10) / 10);
+  #takeWindow(shades) {
+    this.#shades = shades;
+    for (const id of ["center", "width"]) {
+      $(id).value = shades.lut ? "" : String(Math.round(shades[id] * 10) / 10);
+    }
     this.#draw();
   }
 
   /** Take the window that the picture brings. */
   resetWindow() {
     if (!this.#samples) return;
-    const own = this.#display.window;
-    const { center, width } = own ?? wholeWindow(this.#header, this.#display, this.#samples);
-    this.#takeWindow(center, width);
+    this.#takeWindow(this.#display.window ?? this.#wholeWindow());
+  }
+
+  #wholeWindow() {
+    return wholeWindow(this.#header, this.#display, this.#samples);
   }
 
   /** Change the window to one that somebody chose. */
   setWindow(center, width) {
     if (!this.#samples) return;
     this.#isSettled = true;
-    this.#takeWindow(center, width);
+    this.#takeWindow({ center, width: Math.max(1, width) });
   }
 
   /** Change the window as far as a drag of so many pixels goes. */
   dragWindow(dx, dy) {
     if (!this.#samples || !this.isGrey) return;
-    const speed = Math.max(1, this.#shades.width) / 256;
-    this.setWindow(this.#shades.center + dy * speed, this.#shades.width + dx * speed);
+    const { center, width } = this.#shades.lut ? this.#wholeWindow() : this.#shades;
+    const speed = Math.max(1, width) / 256;
+    this.setWindow(center + dy * speed, width + dx * speed);
   }
 
   // ---- where it lies
@@ -298,13 +307,14 @@ class Stage extends EventTarget {
     const header = this.#header;
     $("numbers").hidden = !header;
     if (!header) return;
-    const { center, width } = this.#shades ?? {};
+    const { center, width, lut } = this.#shades ?? {};
     const hasWindow = this.isGrey && this.#samples;
     const lines = [
       ["picture", size(header.width, header.height)],
       ["depth", `${header.bits} bits${header.signed ? ", signed" : ""}`],
       ["frame", header.frames > 1 ? `${this.#number + 1} of ${header.frames}` : ""],
-      ["center / width", hasWindow ? `${number(center)} / ${number(width)}` : ""],
+      ["center / width", hasWindow && !lut ? `${number(center)} / ${number(width)}` : ""],
+      ["shades", hasWindow && lut ? "the file's own table" : ""],
       ["zoom", `${number(100 * this.#place.scale)} %`],
       ["here", this.#samples && this.#pointed ? this.#describePoint(this.#pointed) : ""],
     ].filter(([, value]) => value);
@@ -320,7 +330,7 @@ class Stage extends EventTarget {
     const at = (row * width + column) * n;
     const samples = Array.from(this.#samples.subarray(at, at + n));
     if (n > 1) return samples.join(", ");
-    return number(samples[0] * this.#display.slope + this.#display.intercept, 0);
+    return number(this.isGrey ? rescale(this.#display, samples[0]) : samples[0], 0);
   }
 
   #emit(name, detail) {
