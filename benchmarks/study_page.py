@@ -99,7 +99,7 @@ def page_bytes() -> dict[str, int]:
     return {
         "page": sum(len(gzip.compress(data)) for data in listed),
         "decoder_of_previews": len(wasm),
-        "model_of_previews": len(web_model(find_bundle(MODEL))),
+        "model_of_previews": len(web_model(find_bundle(MODEL), stills=True)),
     }
 
 

@@ -24,7 +24,7 @@ from rtcodec.entropy.build import EXACT_WASM, WASM
 from rtcodec.session.message import check_room_name
 from rtcodec.web_decoder import web_decoder_files, web_scripts
 from rtcodec_server.problem import Problem
-from rtcodec_server.tab_decoder import STUDY_DECODER, TabDecoder
+from rtcodec_server.tab_decoder import TabDecoder
 
 _TYPES: Final = {
     "css": "text/css",
@@ -120,7 +120,7 @@ class Pages:
         wasm = web_decoder_files().get(WASM.name)
         self._decoders = (
             TabDecoder(model, wasm),
-            TabDecoder(study_model, wasm, folder=STUDY_DECODER),
+            TabDecoder(study_model, wasm, stills=True),
         )
 
     def add_routes(self, router: web.UrlDispatcher) -> None:

@@ -4,7 +4,8 @@ What a tab needs to decode the neural stream, beside the scripts: the model, and
     GET /web/{name}.json            which files those are, or why there are none
     GET /web/{name}/{file}          named by their content: they never change
 
-`decoder` is for streams, `study_decoder` for previews of studies, whose model may be another.
+`decoder` is for streams, `study_decoder` for previews of studies, whose model may be another, and
+holds what stills need.
 
 Made once, when somebody first asks. Nothing here asks for a token: a model is no secret of the
 relay's, and what it decodes is asked for with one.
@@ -24,9 +25,6 @@ from rtcodec.errors import ConfigError
 from rtcodec.models.web import web_model, web_model_name
 from rtcodec_server.problem import Problem
 
-DECODER: Final = "decoder"
-STUDY_DECODER: Final = "study_decoder"
-
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -41,14 +39,14 @@ class Assets:
     "Name to content and its type."
 
 
-def make_assets(model: str | None, wasm: Path | None, *, folder: str = DECODER) -> Assets:
+def make_assets(model: str | None, wasm: Path | None, *, stills: bool = False) -> Assets:
     """
     Read and write what there is; takes a moment.
 
     Args:
         model: Name of an installed model, or None for the stand-in of tests.
         wasm: The compiled decoder, if it was compiled.
-        folder: Where they are to be found, in `/web/`.
+        stills: Whether for previews of studies.
     """
     if model is None:
         return Assets({"missing": "the relay's model is a stand-in for tests"})
@@ -56,10 +54,11 @@ def make_assets(model: str | None, wasm: Path | None, *, folder: str = DECODER) 
         return Assets({"missing": "the relay was installed without the decoder for pages"})
     try:
         bundle = find_bundle(model)
-        weights = web_model(bundle)
+        weights = web_model(bundle, stills=stills)
     except ConfigError as error:
         return Assets({"missing": f"model {model} is not for pages: {error}"})
     code = wasm.read_bytes()
+    folder = _folder(stills=stills)
     names = (
         web_model_name(bundle, weights),
         f"decoder.{hashlib.sha256(code).hexdigest()[:16]}.wasm",
@@ -84,22 +83,23 @@ def make_assets(model: str | None, wasm: Path | None, *, folder: str = DECODER) 
 class TabDecoder:
     """Handlers of what a tab decodes with."""
 
-    def __init__(self, model: str | None, wasm: Path | None, *, folder: str = DECODER) -> None:
+    def __init__(self, model: str | None, wasm: Path | None, *, stills: bool = False) -> None:
         """As `make_assets`."""
         self._model = model
         self._wasm = wasm
-        self._folder = folder
+        self._stills = stills
         self._making: asyncio.Future[Assets] | None = None
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Declare what there is."""
-        router.add_get(f"/web/{self._folder}.json", self._listing)
-        router.add_get(f"/web/{self._folder}/{{file}}", self._file)
+        folder = _folder(stills=self._stills)
+        router.add_get(f"/web/{folder}.json", self._listing)
+        router.add_get(f"/web/{folder}/{{file}}", self._file)
 
     async def _assets(self) -> Assets:
         if self._making is None:
             self._making = asyncio.ensure_future(
-                asyncio.to_thread(make_assets, self._model, self._wasm, folder=self._folder)
+                asyncio.to_thread(make_assets, self._model, self._wasm, stills=self._stills)
             )
         return await asyncio.shield(self._making)
 
@@ -120,3 +120,7 @@ class TabDecoder:
             "X-Content-Type-Options": "nosniff",
         }
         return web.Response(body=body, content_type=content_type, headers=headers)
+
+
+def _folder(*, stills: bool) -> str:
+    return "study_decoder" if stills else "decoder"

@@ -123,6 +123,8 @@ export class StudyScreen {
     const decoder = await ExactDecoder.create(await this.#wasm, header);
     if (this.#view !== view) return;
     this.#opened = { part, decoder };
+    // of another version of the file nothing of what was decoded is left
+    Object.assign(view, { progress: null, isJudged: false, isRested: false });
     const window = view.picture.about.preview?.window ?? null;
     const seen = window && { center: window[0], width: window[1] };
     display.window ??= seen;
