@@ -14,6 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rtcodec.entropy.build import EXACT_WASM, WASM
 from rtcodec.web_decoder import web_decoder_files
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.cors import Cors
 from rtcodec_server.page import Pages, page_files
 from rtcodec_server.problem import REFUSED, answer_problems
 
@@ -97,6 +99,13 @@ async def test_a_page_is_packed_for_whoever_unpacks_it(accepted: str, encoding: 
         assert response.headers["Vary"] == "Accept-Encoding"
         body = await response.read()
     assert (gzip.decompress(body) if encoding else body).decode() == WEB["page.js"]
+
+
+async def test_what_is_packed_and_for_some_origins_varies_with_both() -> None:
+    app = web.Application(middlewares=[Cors(ServerConfig()).middleware])
+    Pages(None).add_routes(app.router)
+    async with TestClient(TestServer(app)) as client, client.get("/web/page.js") as response:
+        assert set(response.headers.getall("Vary")) == {"Origin", "Accept-Encoding"}
 
 
 @pytest.mark.parametrize(
