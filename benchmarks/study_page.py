@@ -26,6 +26,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.rate_distortion import commit
@@ -44,7 +45,15 @@ from support.browser import CHROMIUM, Browser, Tab, browser
 OUTPUT = Path(__file__).with_suffix(".json")
 SOURCES: Final = ("ct_512_16bit", "mammogram", "mr_1024_12bit", "mr_10frames_64x64_12bit")
 BEFORE: Final = ("a", "b", "c")
-"The one that the page opens by itself, a CT too, and the two that it then fetches ahead."
+"The one that the page opens by itself, a made one, and the two that it then fetches ahead."
+
+ELLIPSES: Final = (  # of a head: level, center and half axes in halves of the picture, degrees
+    (1000, 0, 0, 0.69, 0.92, 0), (-800, 0, -0.018, 0.66, 0.87, 0),
+    (-150, 0.22, 0, 0.11, 0.31, -18), (-150, -0.22, 0, 0.16, 0.41, 18),
+    (100, 0, 0.35, 0.21, 0.25, 0), (120, 0, 0.1, 0.046, 0.046, 0),
+    (120, 0, -0.1, 0.046, 0.046, 0), (90, -0.08, -0.605, 0.046, 0.023, 0),
+    (90, 0.06, -0.605, 0.023, 0.046, 0),
+)  # fmt: skip
 WATCH: Final = """(globalThis.said = [], new MutationObserver(() => {
   const text = document.querySelector("#quality").textContent;
   said.push([performance.now(), text]);
@@ -117,7 +126,8 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
         make_mammogram(data / "mr_1024_12bit.dcm", folder / "mammogram.npy")
         for name in set(SOURCES) - {"mammogram"}:
             shutil.copy(data / f"{name}.dcm", folder)
-        for name in BEFORE:
+        make_phantom(folder / f"{BEFORE[0]}.npy")
+        for name in BEFORE[1:]:
             shutil.copy(data / "ct_512_16bit.dcm", folder / f"{name}.dcm")
         NUMBERS.update({name: k for k, name in enumerate(sorted([*SOURCES, *BEFORE]))})
         async with relay(folder) as url, browser(Path(temporary) / "profile") as chromium:
@@ -141,13 +151,25 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
 
 
 async def take_screenshot(chromium: Browser, url: str, path: Path) -> None:
-    """Save what the page shows of the MR, in few colours."""
+    """Save what the page shows of the picture that is made: the others are not for everybody."""
     tab = await chromium.open(f"{url}/view/{ROOM}")
-    await tab.evaluate(WATCH)
     await tab.until(VERIFIED)
-    await open_picture(tab, NUMBERS["mr_1024_12bit"])
     with Image.open(io.BytesIO(await tab.screenshot())) as image:
-        image.convert("RGB").quantize(64).save(path, optimize=True)
+        small = image.convert("RGB").resize((960, 600), Image.Resampling.LANCZOS)
+        small.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def make_phantom(path: Path, side: int = 512) -> None:
+    """Write a picture of ellipses as a scanner would see a head, 12 bits in an array."""
+    rows, columns = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    values = np.full((side, side), 100.0)
+    for level, x, y, width, height, degrees in ELLIPSES:
+        angle = np.radians(degrees)
+        along = (columns - x) * np.cos(angle) - (rows + y) * np.sin(angle)
+        across = (columns - x) * np.sin(angle) + (rows + y) * np.cos(angle)
+        values += level * ((along / width) ** 2 + (across / height) ** 2 <= 1)
+    values += np.random.default_rng(1).normal(0, 6, values.shape)
+    np.save(path, np.clip(np.round(values), 0, 4095).astype(np.uint16))
 
 
 def main() -> int:

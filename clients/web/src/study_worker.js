@@ -41,7 +41,15 @@ function start({ exact, previewAssets }) {
   session = new StudySession({ send: (data) => post({ kind: "send", data }, [data.buffer]), hear });
   previews = new PreviewDecoder(previewAssets, () => screen.wake());
   isPrepared = previews.known;
-  screen = new StudyScreen({ session, post, wasm, previews });
+  screen = new StudyScreen({ session, post: postShown, wasm, previews });
+}
+
+/** Post what is shown; a proof changes the list, too. */
+function postShown(message, transfer) {
+  post(message, transfer);
+  if (message.kind !== "proof" && message.kind !== "proven") return;
+  const picture = session.pictures.find(({ id }) => id === message.id);
+  if (picture) note(picture);
 }
 
 function fail(error) {
