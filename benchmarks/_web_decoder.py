@@ -56,7 +56,13 @@ class WebDecoder:
     """A process of node with a decoder in it."""
 
     def __init__(
-        self, bundle: Bundle, folder: Path, *, wasm: Path | None = None, pixels_max: int = 10**7
+        self,
+        bundle: Bundle,
+        folder: Path,
+        *,
+        wasm: Path | None = None,
+        pixels_max: int = 10**7,
+        stills: bool = False,
     ) -> None:
         """
         Args:
@@ -64,10 +70,11 @@ class WebDecoder:
             folder: Where to write it, and the module, if that is not given.
             wasm: The module.
             pixels_max: Largest frame taken, width times height.
+            stills: Whether the model is one for stills alone.
         """
         assert NODE is not None
         model = folder / f"{bundle.name}.rtcw"
-        model.write_bytes(web_model(bundle))
+        model.write_bytes(web_model(bundle, stills=stills))
         wasm = wasm or build_wasm(folder)
         words = [_SCRIPT, build.WEB / "src" / "decoder.js", wasm, model, pixels_max]
         self._process = _run([NODE, "--no-warnings", *map(str, words)])

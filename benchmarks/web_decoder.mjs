@@ -40,7 +40,7 @@ class Prompted extends Networks {
 
 const machine = await Machine.start(read(wasmPath));
 const model = await Model.read(read(modelPath));
-const networks = new Prompted(machine, model);
+const networks = model.has("gains") ? new Prompted(machine, model) : undefined; // none of stills
 const clock = () => performance.now();
 const decoder = new Decoder(machine, model, { pixelsMax: Number(pixelsMax), clock, networks });
 
@@ -49,7 +49,7 @@ const text = (array) =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
 function answer({ packets, size = null, blocks = null, rgba = null }) {
-  networks.blocks = blocks && bytes(blocks);
+  if (networks) networks.blocks = blocks && bytes(blocks);
   try {
     const started = clock();
     const { y, u, v, ...frame } = decoder.decode(packets.map(bytes), { size });

@@ -59,14 +59,19 @@ Tensors = dict[str, tuple[str, NDArray[Any]]]
 "Name to form and values."
 
 
-def web_model(bundle: Bundle) -> bytes:
+def web_model(bundle: Bundle, *, stills: bool = False) -> bytes:
     """
     Write a model for browsers.
+
+    Args:
+        bundle: The model.
+        stills: Whether spatial frames without a reference are all that is to be decoded: a seventh
+            of the bytes. A model that has none is written whole.
 
     Raises:
         ConfigError: If its trunks are not in 8 bits: kernels are for those alone.
     """
-    tensors = dict(_tensors(bundle))
+    tensors = dict(_stills(bundle) if stills and bundle.spatial is not None else _tensors(bundle))
     entries: dict[str, dict[str, Any]] = {}
     body = bytearray()
     for name in sorted(tensors):
@@ -94,23 +99,37 @@ def web_model_name(bundle: Bundle, content: bytes) -> str:
     return f"{bundle.name}.{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
 
 
+def _stills(bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    yield from _part(SPATIAL, bundle.spatial)
+    yield from _refinement(bundle, f"{SPATIAL}.")
+
+
 def _tensors(bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
     yield from _integers("", bundle)
-    for kind, part in ((DELTA, bundle.delta), (SPATIAL, bundle.spatial)):
-        if part is not None:
-            yield from _integers(f"{kind}.", part)
-            yield f"{kind}.contexts", ("int8", part.tensor("contexts"))
-            yield f"{kind}.steps", ("int32", part.steps)
-    refinement = bundle.group("refine")
-    for name, values in refinement.items():
-        yield f"refine.{name}", ("int16", values)
-    if refinement:
-        yield "refine.steps", ("int32", step_table())
+    yield from _part(DELTA, bundle.delta)
+    yield from _part(SPATIAL, bundle.spatial)
+    yield from _refinement(bundle, "")
     if "synthesis.linear.weight" in bundle.tensors:
         if not bundle.is_int8:
             raise ConfigError(f"model {bundle.name}: its trunks are not in 8 bits")
         yield from _networks(bundle.tensors, bundle.dims)
         yield "gains", ("float32", _gain_anchors(bundle))
+
+
+def _part(kind: str, part: Bundle | None) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    if part is not None:
+        yield from _integers(f"{kind}.", part)
+        yield f"{kind}.contexts", ("int8", part.tensor("contexts"))
+        yield f"{kind}.steps", ("int32", part.steps)
+
+
+def _refinement(bundle: Bundle, prefix: str) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:
+    """Filters of frames of the kinds whose names begin so."""
+    filters = {k: v for k, v in bundle.group("refine").items() if k.startswith(prefix)}
+    for name, values in filters.items():
+        yield f"refine.{name}", ("int16", values)
+    if filters:
+        yield "refine.steps", ("int32", step_table())
 
 
 def _integers(prefix: str, bundle: Bundle) -> Iterator[tuple[str, tuple[str, NDArray[Any]]]]:

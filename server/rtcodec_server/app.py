@@ -189,7 +189,7 @@ async def running_server(
         ahead = config.studies.ahead and not config.is_supervised
         relay.studies = StudyLibrary(
             replace(config.studies, ahead=ahead),
-            model=config.studies.model or config.tab_model or "",
+            model=config.study_model or "",
         )
         await relay.studies.look()
     ready = asyncio.ensure_future(_start_engine(relay, config, engine_factory))

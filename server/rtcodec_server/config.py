@@ -260,6 +260,13 @@ class ServerConfig:
         return None if self.engine == "null" else self.model
 
     @property
+    def study_model(self) -> str | None:
+        """Name of the model of previews of studies; None where there are none."""
+        if self.studies.directory is None:
+            return None
+        return self.studies.model or self.tab_model
+
+    @property
     def loopback_only(self) -> bool:
         """Whether media should stay on 127.0.0.1, as HTTP does."""
         return is_loopback(self.host)

@@ -49,5 +49,9 @@ class Cors:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Add the headers to every answer."""
         response = await handler(request)
-        response.headers.update(self.headers(request.headers.get("Origin")))
+        headers = self.headers(request.headers.get("Origin"))
+        varied = response.headers.getall("Vary", []) if "Vary" in headers else ()
+        response.headers.update(headers)
+        for name in varied:
+            response.headers.add("Vary", name)
         return response

@@ -64,7 +64,7 @@ def make_app(
     metrics = MetricsPage(relay, refused=refused, webhooks=outcomes)
     OperatorApi(relay, gate, metrics, grafana_url=config.grafana_url).add_routes(app.router)
     RecordApi(relay, gate).add_routes(app.router)
-    Pages(config.tab_model).add_routes(app.router)
+    Pages(config.tab_model, config.study_model).add_routes(app.router)
     return app
 
 

@@ -1,7 +1,8 @@
 """
 The relay's web pages: the dashboard, publish, watch, view, and the files that they are made of.
 
-    GET /    /publish/{room}    /watch/{room}    /view    /web/{file}    and what `tab_decoder` has
+    GET /    /publish/{room}    /watch/{room}    /view    /view/{room}    /web/{file}
+    and what `tab_decoder` has
 
 Those are in `web/` and, where other pages may use them too, in the viewer (clients/web/src).
 Everything is read once and served from memory, so that no request names a file. Nothing here asks
@@ -9,6 +10,7 @@ for a token: pages are the same for everybody, and what they show they ask for w
 step, no script or style but these files, nothing from elsewhere (ADR 033).
 """
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,13 +37,13 @@ _TYPES: Final = {
 
 
 _POLICY: Final = (
-    # blob: the file that somebody publishes, read by their own browser; rtcodec-worker: the one
-    # script address that is made in a script, that of the worker which decodes
+    # blob: the file that somebody publishes, read by their own browser; rtcodec-worker: the only
+    # script addresses that are made in a script, those of workers
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; worker-src 'self'; "
     "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types rtcodec-worker"
 )
-_WORKERS: Final = ("worker.js", "exact_worker.js")
+_WORKERS: Final = ("worker.js", "exact_worker.js", "study_worker.js")
 _WORKER_POLICY: Final = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 _HEADERS: Final = {
@@ -63,6 +65,9 @@ class _File:
     etag: str
     "Of its content."
 
+    packed: bytes
+    "With gzip: a page with its scripts is a third of itself, which counts on a thin link."
+
     policy: str = _POLICY
 
     def answer(self, request: web.Request) -> web.Response:
@@ -70,14 +75,19 @@ class _File:
         headers = {
             **_HEADERS,
             "Content-Security-Policy": self.policy,
-            "ETag": f'"{self.etag}"',
+            "ETag": f'W/"{self.etag}"',  # weak: packed or not, it is the same
+            "Vary": "Accept-Encoding",
         }
         known = request.if_none_match or ()
         if any(tag.value in (self.etag, "*") for tag in known):
             return web.Response(status=304, headers=headers)
         charset = None if self.content_type == _TYPES["wasm"] else "utf-8"
+        body = self.body
+        accepted = request.headers.get("Accept-Encoding", "").replace(" ", "")
+        if "gzip" in accepted and "gzip;q=0" not in accepted:
+            body, headers["Content-Encoding"] = self.packed, "gzip"
         return web.Response(
-            body=self.body, content_type=self.content_type, charset=charset, headers=headers
+            body=body, content_type=self.content_type, charset=charset, headers=headers
         )
 
 
@@ -92,10 +102,11 @@ def page_files() -> Iterator[Traversable]:
 class Pages:
     """Handlers of what a browser shows."""
 
-    def __init__(self, model: str | None) -> None:
+    def __init__(self, model: str | None, study_model: str | None = None) -> None:
         """
         Args:
             model: Name of the model that is sent; None for the stand-in of tests.
+            study_model: Name of that of previews of studies; None for none.
         """
         self._files: dict[str, _File] = {}
         for path in page_files():
@@ -104,8 +115,13 @@ class Pages:
                 body = path.read_bytes()
                 policy = _WORKER_POLICY if path.name in _WORKERS else _POLICY
                 etag = hashlib.sha256(body).hexdigest()[:32]
-                self._files[path.name] = _File(body, kind, etag, policy)
-        self._decoder = TabDecoder(model, web_decoder_files().get(WASM.name))
+                packed = gzip.compress(body, mtime=0)
+                self._files[path.name] = _File(body, kind, etag, packed, policy)
+        wasm = web_decoder_files().get(WASM.name)
+        self._decoders = (
+            TabDecoder(model, wasm),
+            TabDecoder(study_model, wasm, stills=True),
+        )
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Declare what there is."""
@@ -113,7 +129,9 @@ class Pages:
         router.add_get("/publish/{room}", self._publish)
         router.add_get("/watch/{room}", self._watch)
         router.add_get("/view", self._view)
-        self._decoder.add_routes(router)
+        router.add_get("/view/{room}", self._view)
+        for decoder in self._decoders:
+            decoder.add_routes(router)
         router.add_get("/web/{file}", self._file)
 
     async def _dashboard(self, request: web.Request) -> web.Response:
@@ -128,6 +146,8 @@ class Pages:
         return self._files["watch.html"].answer(request)
 
     async def _view(self, request: web.Request) -> web.Response:
+        if "room" in request.match_info:
+            check_room_name(request.match_info["room"])
         return self._files["view.html"].answer(request)
 
     async def _file(self, request: web.Request) -> web.Response:

@@ -1,8 +1,11 @@
 """
 What a tab needs to decode the neural stream, beside the scripts: the model, and the code in wasm.
 
-    GET /web/decoder.json           which files those are, or why there are none
-    GET /web/decoder/{file}         named by their content: they never change
+    GET /web/{name}.json            which files those are, or why there are none
+    GET /web/{name}/{file}          named by their content: they never change
+
+`decoder` is for streams, `study_decoder` for previews of studies, whose model may be another, and
+holds what stills need.
 
 Made once, when somebody first asks. Nothing here asks for a token: a model is no secret of the
 relay's, and what it decodes is asked for with one.
@@ -36,13 +39,14 @@ class Assets:
     "Name to content and its type."
 
 
-def make_assets(model: str | None, wasm: Path | None) -> Assets:
+def make_assets(model: str | None, wasm: Path | None, *, stills: bool = False) -> Assets:
     """
     Read and write what there is; takes a moment.
 
     Args:
         model: Name of an installed model, or None for the stand-in of tests.
         wasm: The compiled decoder, if it was compiled.
+        stills: Whether for previews of studies.
     """
     if model is None:
         return Assets({"missing": "the relay's model is a stand-in for tests"})
@@ -50,10 +54,11 @@ def make_assets(model: str | None, wasm: Path | None) -> Assets:
         return Assets({"missing": "the relay was installed without the decoder for pages"})
     try:
         bundle = find_bundle(model)
-        weights = web_model(bundle)
+        weights = web_model(bundle, stills=stills)
     except ConfigError as error:
         return Assets({"missing": f"model {model} is not for pages: {error}"})
     code = wasm.read_bytes()
+    folder = _folder(stills=stills)
     names = (
         web_model_name(bundle, weights),
         f"decoder.{hashlib.sha256(code).hexdigest()[:16]}.wasm",
@@ -63,10 +68,10 @@ def make_assets(model: str | None, wasm: Path | None) -> Assets:
             "model": {
                 "name": bundle.name,
                 "id": bundle.model_id.hex(),
-                "url": f"/web/decoder/{names[0]}",
+                "url": f"/web/{folder}/{names[0]}",
                 "bytes": len(weights),
             },
-            "wasm": {"url": f"/web/decoder/{names[1]}", "bytes": len(code)},
+            "wasm": {"url": f"/web/{folder}/{names[1]}", "bytes": len(code)},
         },
         {
             names[0]: (weights, "application/octet-stream"),
@@ -78,21 +83,23 @@ def make_assets(model: str | None, wasm: Path | None) -> Assets:
 class TabDecoder:
     """Handlers of what a tab decodes with."""
 
-    def __init__(self, model: str | None, wasm: Path | None) -> None:
+    def __init__(self, model: str | None, wasm: Path | None, *, stills: bool = False) -> None:
         """As `make_assets`."""
         self._model = model
         self._wasm = wasm
+        self._stills = stills
         self._making: asyncio.Future[Assets] | None = None
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Declare what there is."""
-        router.add_get("/web/decoder.json", self._listing)
-        router.add_get("/web/decoder/{file}", self._file)
+        folder = _folder(stills=self._stills)
+        router.add_get(f"/web/{folder}.json", self._listing)
+        router.add_get(f"/web/{folder}/{{file}}", self._file)
 
     async def _assets(self) -> Assets:
         if self._making is None:
             self._making = asyncio.ensure_future(
-                asyncio.to_thread(make_assets, self._model, self._wasm)
+                asyncio.to_thread(make_assets, self._model, self._wasm, stills=self._stills)
             )
         return await asyncio.shield(self._making)
 
@@ -113,3 +120,7 @@ class TabDecoder:
             "X-Content-Type-Options": "nosniff",
         }
         return web.Response(body=body, content_type=content_type, headers=headers)
+
+
+def _folder(*, stills: bool) -> str:
+    return "study_decoder" if stills else "decoder"

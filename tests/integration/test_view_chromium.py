@@ -22,6 +22,16 @@ from rtcodec.web_decoder import web_decoder_files
 from support.browser import Tab, browser, needs_chromium
 from support.exact_pictures import file_of
 from support.relay import relay
+from support.view_page import (
+    NUMBERS,
+    QUALITY,
+    complaints,
+    note_what_is_said,
+    press_key,
+    shown,
+    shown_colors,
+    windowed,
+)
 
 pytestmark = [
     needs_chromium,
@@ -31,16 +41,7 @@ pytestmark = [
 ]
 
 WIDTH, HEIGHT, BITS = 300, 200, 12
-QUALITY = "document.querySelector('#quality').textContent"
-NUMBERS = "document.querySelector('#numbers').innerText"
 TRANSFORM = "document.querySelector('#canvas').style.transform"
-SHOWN = """(() => {
-  const canvas = document.querySelector("#canvas");
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let text = "";
-  for (let at = 0; at < data.length; at += 4) text += String.fromCharCode(data[at]);
-  return btoa(text);
-})()"""
 
 
 def scan(number: int = 0) -> NDArray[np.uint16]:
@@ -72,21 +73,14 @@ def exact_file(
     return file_of(header, *map(damage, coded))
 
 
+def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
+    """Return what is shown of stored samples, of which 1000 are taken."""
+    return windowed(frame[..., 0].astype(np.float64) - 1000, center, width)
+
+
 def window(center: float, width: float) -> dict[str, Any]:
     tags = {"00281050": center, "00281051": width, "00281052": -1000.0, "00281053": 1.0}
     return {tag: {"vr": "DS", "Value": [value]} for tag, value in tags.items()}
-
-
-def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
-    """Return what DICOM's linear window makes of rescaled samples. # PS3.3 C.11.2.1.2.1"""
-    value = frame[..., 0].astype(np.float64) - 1000
-    linear = ((value - (center - 0.5)) / (width - 1) + 0.5) * 255
-    return np.clip(np.floor(linear + 0.5), 0, 255).astype(np.int64)
-
-
-async def shown(tab: Tab) -> NDArray[np.int64]:
-    data = base64.b64decode(await tab.evaluate(SHOWN))
-    return np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH).astype(np.int64)
 
 
 @asynccontextmanager
@@ -105,16 +99,6 @@ async def viewer(folder: Path) -> AsyncIterator[tuple[Tab, Callable[[bytes], Any
         yield tab, give
 
 
-def complaints(tab: Tab) -> list[str]:
-    """Return what a tab complained about, but that a test reads its canvas."""
-    return [text for text in tab.complaints if "willReadFrequently" not in text]
-
-
-async def key(tab: Tab, name: str) -> None:
-    event = f"new KeyboardEvent('keydown', {{key: '{name}'}})"
-    await tab.evaluate(f"document.querySelector('#area').dispatchEvent({event})")
-
-
 async def test_a_scan_is_windowed_at_full_depth_and_called_lossless_once_its_hash_agrees(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -131,21 +115,21 @@ async def test_a_scan_is_windowed_at_full_depth_and_called_lossless_once_its_has
         screenshot.write_bytes(await tab.screenshot())
         record_property("screenshot", str(screenshot))
 
-        await key(tab, "i")
+        await press_key(tab, "i")
         assert np.array_equal(await shown(tab), 255 - picture)
-        await key(tab, "i")
-        await key(tab, "d")  # wider by 8 of 256 parts of 128
+        await press_key(tab, "i")
+        await press_key(tab, "d")  # wider by 8 of 256 parts of 128
         assert np.abs(await shown(tab) - shades(scan(), 1064, 132)).max() == 0
-        await key(tab, "s")
+        await press_key(tab, "s")
         assert "1,060 / 132" in await tab.evaluate(NUMBERS)
-        await key(tab, "r")
+        await press_key(tab, "r")
         assert np.array_equal(await shown(tab), picture)
 
         before = await tab.evaluate(TRANSFORM)
         for name in ("+", "ArrowLeft"):
-            await key(tab, name)
+            await press_key(tab, name)
         assert await tab.evaluate(TRANSFORM) != before
-        await key(tab, "0")
+        await press_key(tab, "0")
         assert await tab.evaluate(TRANSFORM) == before
         assert complaints(tab) == []
 
@@ -163,16 +147,56 @@ async def test_monochrome1_is_inverted_and_what_has_no_window_shows_all(tmp_path
         assert (picture.min(), picture.max()) == (0, 255)
 
 
+def table(entries: NDArray[np.int64], first: int, bits: int) -> tuple[dict[str, Any], ...]:
+    """Return descriptor and data of a table, as JSON of DICOM has them."""
+    data = base64.b64encode(entries.astype("<u2").tobytes()).decode()
+    descriptor = {"vr": "US", "Value": [len(entries), first, bits]}
+    return descriptor, {"vr": "OW", "InlineBinary": data}
+
+
+async def test_tables_and_functions_of_the_file_are_applied(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    stored = scan()[..., 0].astype(np.int64)  # 2000 to 2127
+    rescaled = window(1064, 128)
+    voi = rng.integers(0, 1024, 100)
+    descriptor, data = table(voi, 1010, 10)
+    item = {"00283002": descriptor, "00283006": data}
+    no_window = {tag: rescaled[tag] for tag in ("00281052", "00281053")}
+    colors = [rng.integers(0, 65536, 120) for _ in range(3)]
+    palette = {}
+    for k, entries in enumerate(colors, 1):
+        palette[f"0028110{k}"], palette[f"0028120{k}"] = table(entries, 2004, 16)
+    async with viewer(tmp_path) as (tab, give):
+        await give(exact_file(tags={**no_window, "00283010": {"vr": "SQ", "Value": [item]}}))
+        await tab.until(f"{QUALITY} === 'lossless, verified'")
+        assert "own table" in await tab.evaluate(NUMBERS)
+        expected = voi[np.clip(stored - 1000 - 1010, 0, 99)] * 255 / 1023
+        assert np.array_equal(await shown(tab), np.floor(expected + 0.5))
+        await press_key(tab, "d")  # a window, in its place
+        assert "own table" not in await tab.evaluate(NUMBERS)
+        assert not np.array_equal(await shown(tab), np.floor(expected + 0.5))
+
+        sigmoid = {"00281056": {"vr": "CS", "Value": ["SIGMOID"]}}
+        await give(exact_file(tags={**rescaled, **sigmoid}))
+        await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('1,064 / 128')")
+        expected = 255 / (1 + np.exp(-4 * (stored - 1000 - 1064) / 128))
+        assert np.array_equal(await shown(tab), np.floor(expected + 0.5))
+
+        await give(exact_file(tags=palette, photometric="PALETTE COLOR"))
+        await tab.until(f"{QUALITY} === 'lossless, verified' && !{NUMBERS}.includes('center')")
+        index = np.clip(stored - 2004, 0, 119)
+        expected = np.stack([entries[index] * 255 / 65535 for entries in colors], -1)
+        assert np.array_equal(await shown_colors(tab), np.floor(expected + 0.5))
+        assert await tab.evaluate("document.querySelector('#window').hidden")
+
+
 def with_other_checks(coded: ExactFrame) -> ExactFrame:
     return replace(coded, checks=tuple(check ^ 1 for check in coded.checks))
 
 
 async def test_what_is_not_proven_is_never_called_so(tmp_path: Path) -> None:
     async with viewer(tmp_path) as (tab, give):
-        await tab.evaluate(
-            f"(globalThis.said = [], new MutationObserver(() => said.push({QUALITY})).observe("
-            "document.querySelector('#quality'), {childList: true, characterData: true}), 0)"
-        )
+        await note_what_is_said(tab)
         await give(exact_file(max_error=2))
         await tab.until(f"{QUALITY} === 'within \u00b12, verified'")
         assert any("level" in text for text in await tab.evaluate("said"))
@@ -194,7 +218,7 @@ async def test_a_cine_goes_round_and_every_frame_is_proven(tmp_path: Path) -> No
     async with viewer(tmp_path) as (tab, give):
         await give(exact_file(4, tags=window(1064, 128)))
         await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('1 of 4')")
-        await key(tab, ".")
+        await press_key(tab, ".")
         await tab.until(f"{QUALITY} === 'lossless, verified' && {NUMBERS}.includes('2 of 4')")
         assert np.array_equal(await shown(tab), shades(scan(1), 1064, 128))
         await tab.evaluate(

@@ -393,6 +393,24 @@ def test_a_model_without_a_part_for_them_refuses_spatial_frames(
         assert pair.decode(units[3]) is not None
 
 
+def test_a_model_for_stills_decodes_them_to_the_last_bit_and_refuses_other_frames(
+    every_kind: tuple[Bundle, list[Unit]], wasm: Path, tmp_path: Path
+) -> None:
+    bundle, units = every_kind
+    for name in ("whole", "stills"):
+        (tmp_path / name).mkdir()
+    with (
+        WebDecoder(bundle, tmp_path / "whole", wasm=wasm) as whole,
+        WebDecoder(bundle, tmp_path / "stills", wasm=wasm, stills=True) as stills,
+    ):
+        for number in (0, 4, 8):
+            wanted = whole.decode(units[number])
+            assert same_picture(stills.decode(units[number]).planes, wanted.planes)
+            for other in (1, 2):  # from another frame, by networks
+                with pytest.raises(Unsupported):
+                    stills.decode(units[other])
+
+
 def test_a_late_decoder_asks_for_a_key_frame_and_goes_on(
     units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
 ) -> None:

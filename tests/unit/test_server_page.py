@@ -4,6 +4,7 @@ The relay's pages: headers, names, and that their files fit together.
 What they do in a browser: tests/integration/test_pages_chromium.py.
 """
 
+import gzip
 import re
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rtcodec.entropy.build import EXACT_WASM, WASM
 from rtcodec.web_decoder import web_decoder_files
+from rtcodec_server.config import ServerConfig
+from rtcodec_server.cors import Cors
 from rtcodec_server.page import Pages, page_files
 from rtcodec_server.problem import REFUSED, answer_problems
 
@@ -39,7 +42,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/publish/room", "/watch/a.B-c_9", "/view", "/web/style.css"]
+    "path", ["/", "/publish/room", "/watch/a.B-c_9", "/view", "/view/ward7", "/web/style.css"]
 )
 async def test_whatever_is_served_may_load_nothing_from_elsewhere(
     client: Client, path: str
@@ -81,11 +84,37 @@ async def test_a_page_that_the_browser_has_is_not_sent_again(
 
 
 @pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip, br", "gzip"), ("identity", None), ("gzip; q=0", None), ("", None)],
+)
+async def test_a_page_is_packed_for_whoever_unpacks_it(accepted: str, encoding: str | None) -> None:
+    app = web.Application()
+    Pages(None).add_routes(app.router)
+    headers = {"Accept-Encoding": accepted}
+    async with (
+        TestClient(TestServer(app), auto_decompress=False) as client,
+        client.get("/web/page.js", headers=headers) as response,
+    ):
+        assert response.headers.get("Content-Encoding") == encoding
+        assert response.headers["Vary"] == "Accept-Encoding"
+        body = await response.read()
+    assert (gzip.decompress(body) if encoding else body).decode() == WEB["page.js"]
+
+
+async def test_what_is_packed_and_for_some_origins_varies_with_both() -> None:
+    app = web.Application(middlewares=[Cors(ServerConfig()).middleware])
+    Pages(None).add_routes(app.router)
+    async with TestClient(TestServer(app)) as client, client.get("/web/page.js") as response:
+        assert set(response.headers.getall("Vary")) == {"Origin", "Accept-Encoding"}
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/publish",
         "/publish/",
         "/watch/room/session",
+        "/view/",
         "/web/",
         "/web/nothing.js",
         "/web/watch.html",  # a page has one address
@@ -101,7 +130,7 @@ async def test_what_is_no_page_is_404(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["-room", "a b", "x" * 65, "%3Cscript%3E", "r%2Fr", "caf%C3%A9"])
-@pytest.mark.parametrize("page", ["publish", "watch"])
+@pytest.mark.parametrize("page", ["publish", "watch", "view"])
 async def test_what_can_be_no_room_has_no_page(client: Client, page: str, name: str) -> None:
     async with client.get(f"/{page}/{name}") as response:
         assert response.status in (400, 404)
@@ -142,13 +171,6 @@ def test_scripts_import_what_is_there_and_make_no_markup(name: str) -> None:
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
 
 
-@pytest.mark.parametrize("page", [name.removesuffix(".html") for name in HTML])
-def test_a_pages_script_asks_for_elements_that_are_there(page: str) -> None:
-    wanted = set(re.findall(r'\$\("([^"]+)"\)', WEB[f"{page}.js"]))
-    assert wanted
-    assert wanted <= set(re.findall(r'\sid="([^"]+)"', WEB[f"{page}.html"]))
-
-
 def loaded_with(page: str) -> set[str]:
     """Return the names of all files that a page loads, its worker's included."""
     found: set[str] = set()
@@ -165,15 +187,23 @@ def loaded_with(page: str) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("page", HTML)
+def test_a_pages_scripts_ask_for_elements_that_are_there(page: str) -> None:
+    scripts = [name for name in loaded_with(page) if name.endswith(".js")]
+    wanted = {one for name in scripts for one in re.findall(r'\$\("([^"]+)"\)', WEB[name])}
+    assert wanted
+    assert wanted <= set(re.findall(r'\sid="([^"]+)"', WEB[page]))
+
+
 @pytest.mark.skipif(not web_decoder_files(), reason="no wasm: clang and lld (.ci/interop)")
 @pytest.mark.parametrize("page", HTML)
 def test_a_page_with_all_that_it_loads_but_the_model_is_small(page: str) -> None:
     names = loaded_with(page)
-    n_bytes = sum(len(WEB[name].encode()) for name in names)
-    for worker, module in (("worker.js", WASM), ("exact_worker.js", EXACT_WASM)):
-        if worker in names:
-            n_bytes += web_decoder_files()[module.name].stat().st_size
+    n_bytes = sum(len(gzip.compress(WEB[name].encode())) for name in names)
+    for script, module in (("decoder.js", WASM), ("exact.js", EXACT_WASM)):
+        if script in names:
+            n_bytes += len(gzip.compress(web_decoder_files()[module.name].read_bytes()))
     assert ("exact_worker.js" in names) == (page == "view.html")
     assert "page.js" in names
-    assert ("decoder.js" in names) == (page == "watch.html")
-    assert n_bytes < 300_000
+    assert ("decoder.js" in names) == (page in ("watch.html", "view.html"))
+    assert n_bytes < 150_000

@@ -18,10 +18,12 @@ Client = TestClient[web.Request, web.Application]
 
 
 @asynccontextmanager
-async def serve(model: str | None, wasm: Path | None) -> AsyncIterator[Client]:
+async def serve(
+    model: str | None, wasm: Path | None, *, stills: bool = False
+) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[answer_problems])
     app[REFUSED] = {}
-    TabDecoder(model, wasm).add_routes(app.router)
+    TabDecoder(model, wasm, stills=stills).add_routes(app.router)
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -68,6 +70,17 @@ async def test_files_are_listed_and_never_change_under_their_names(
             assert (await response.json())["wasm"]["url"] != first
         async with client.get(first) as response:
             assert response.status == 404
+
+
+async def test_previews_of_studies_have_a_list_of_their_own(wasm: Path) -> None:
+    async with serve("n64", wasm, stills=True) as client:
+        async with client.get("/web/decoder.json") as response:
+            assert response.status == 404
+        async with client.get("/web/study_decoder.json") as response:
+            listing = await response.json()
+        assert listing["model"]["name"] == "n64"
+        async with client.get(listing["model"]["url"]) as response:
+            assert await response.read() == web_model(find_bundle("n64"), stills=True)
 
 
 @pytest.mark.parametrize(

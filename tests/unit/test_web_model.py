@@ -18,7 +18,7 @@ from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.engine.null import null_bundle
 from rtcodec.errors import ConfigError
 from rtcodec.models.web import MAGIC, VERSION, web_model, web_model_name
-from support.spatial_model import with_shifted_spatial
+from support.spatial_model import with_shifted_spatial, without_spatial
 
 _START = 44
 
@@ -92,6 +92,18 @@ def test_what_decides_symbols_is_in_it_exactly(bundle: Bundle) -> None:
             assert np.array_equal(tensor(content, f"{prefix}{name}"), part.tensor(name))
     for name, values in bundle.group("refine").items():
         assert np.array_equal(tensor(content, f"refine.{name}"), values)
+
+
+def test_what_stills_need_is_a_seventh_of_it_and_the_same(bundle: Bundle) -> None:
+    whole, stills = web_model(bundle), web_model(bundle, stills=True)
+    names = set(read(stills)[0]["tensors"])
+    assert {"spatial.steps", "spatial.contexts", "refine.spatial.luma"} <= names
+    for name in names:
+        assert np.array_equal(tensor(stills, name), tensor(whole, name))
+    assert len(stills) < len(whole) / 6
+    assert read(stills)[0]["model_id"] == bundle.model_id.hex()
+    bare = without_spatial(bundle)  # its stills are those of networks
+    assert web_model(bare, stills=True) == web_model(bare)
 
 
 def test_gains_are_those_of_every_ninth_qp_and_lines_between(bundle: Bundle) -> None:

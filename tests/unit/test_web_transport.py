@@ -4,50 +4,23 @@ What a page does between the network and its decoder, in node, against what it w
 In a browser: tests/integration/test_tab_chromium.py.
 """
 
-import json
 import random
-import shutil
-import subprocess
-from typing import Any
 
 import pytest
 
-from rtcodec.entropy.build import WEB
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.depacketizer import Depacketizer
 from rtcodec.packet.feedback import FrameReporter, read_report
 from rtcodec.packet.packetizer import Packetizer, write_payload_head
 from rtcodec.packet.payload import FrameTiming, Payload, read_payload
 from rtcodec.packet.vp8_carrier import carry_frame
+from support.node import in_node, needs_node
 
-NODE = shutil.which("node")
-pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
+pytestmark = needs_node
 
 TIMING = FrameTiming(
     90_000, 1_700_000_000_000_000, 1_699_999_999_980_000, receive_us=500, engine_us=12_000
 )
-
-
-def in_node(module: str, body: str, given: object) -> Any:
-    """Run *body* with `given` and what a module exports, `m`; return what it returns."""
-    address = (WEB / "src" / module).as_uri()
-    script = f"""
-        import * as m from {json.dumps(address)};
-        import {{ readFileSync }} from "node:fs";
-        const given = JSON.parse(readFileSync(0, "utf-8"));
-        const run = () => {{ {body} }};
-        process.stdout.write(JSON.stringify(run()));
-    """
-    assert NODE is not None
-    done = subprocess.run(
-        [NODE, "--input-type=module", "-e", script],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def carried(*packets: bytes, delivery: int = 0, is_keyframe: bool = False) -> bytes:

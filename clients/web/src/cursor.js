@@ -106,3 +106,10 @@ export class Cursor {
     return start;
   }
 }
+
+/** Write a number of 0 to below 2**53 as `Cursor.varint` reads it: an array of bytes. */
+export function writeVarint(value) {
+  const bytes = [];
+  for (; value >= 0x80; value = Math.floor(value / 0x80)) bytes.push((value % 0x80) | 0x80);
+  return [...bytes, value];
+}

@@ -87,7 +87,10 @@ export class Decoder {
    * @param {{ pixelsMax?: number, clock?: () => number, networks?: Networks }} [options]
    */
   constructor(machine, model, { pixelsMax = DECODED_PIXELS_MAX, clock, networks } = {}) {
-    if (!model.has("gains")) throw new Error(`model ${model.name} paints no pictures`);
+    const isWhole = model.has("gains"); // else it has spatial frames alone: stills
+    if (!isWhole && !model.has("spatial.steps")) {
+      throw new Error(`model ${model.name} paints no pictures`);
+    }
     this.#machine = machine;
     this.#model = model;
     this.#pixelsMax = pixelsMax;
@@ -95,11 +98,11 @@ export class Decoder {
     /** @param {"delta." | "spatial."} kind */
     const part = (kind) => (model.has(`${kind}steps`) ? new Part(machine, model, kind) : null);
     this.#parts = {
-      intra: new Part(machine, model, ""),
+      intra: isWhole ? new Part(machine, model, "") : null,
       delta: part("delta."),
       spatial: part("spatial."),
     };
-    this.#networks = networks ?? new Networks(machine, model);
+    this.#networks = networks ?? (isWhole ? new Networks(machine, model) : null);
     const refinement = (kind) =>
       model.has(`refine.${kind}.luma`) ? new Refinement(machine, model, kind) : null;
     this.#refinements = {

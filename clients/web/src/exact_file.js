@@ -58,6 +58,12 @@ export const GREEN = 1;
  * @property {Uint8Array} digest SHA-256 of what a decoder gets.
  * @property {Uint32Array} checks CRC-32 of each tile, component by component; of tiles only.
  * @property {Uint8Array[]} payloads Of tiles as `placeOf` says, else one for each component.
+ *
+ * @typedef {object} FrameHead What of a frame comes before its payloads.
+ * @property {number} kind
+ * @property {Uint8Array} digest
+ * @property {Uint32Array} checks
+ * @property {number[]} sizes In bytes, of the payloads.
  */
 
 const fit = (weights, energies) => ({ thresholds: [], weights: [weights], energies });
@@ -116,33 +122,46 @@ export class ExactReader {
   }
 
   #readFrame() {
-    const { header } = this;
-    const cursor = this.#cursor;
-    const start = cursor.offset;
-    cursor.peek(DIGEST_BYTES);
-    const kind = cursor.u8();
-    if (kind < KIND.tiles || kind > KIND.raw) throw new Corrupt(`frame of kind ${kind}`, start);
-    const digest = cursor.raw(DIGEST_BYTES);
-    const nComponents = header.components.length;
-    const isTiles = kind === KIND.tiles;
-    const nChecks = isTiles ? nComponents * header.tileRows * header.tileColumns : 0;
-    const words = new Cursor(cursor.raw(4 * nChecks));
-    const checks = Uint32Array.from({ length: nChecks }, () => words.u32());
-    const sizes = this.#readSizes(isTiles ? STEPS * nChecks : nComponents);
-    return { kind, digest, checks, payloads: sizes.map((size) => cursor.raw(size)) };
-  }
-
-  #readSizes(count) {
-    const { width, height } = this.header;
-    const cursor = this.#cursor.inner(this.#cursor.varint(5 * count));
-    const sizes = times(count, () => cursor.varint(4 + SAMPLE_BYTES * width * height));
-    cursor.end("sizes");
-    return sizes;
+    const { sizes, ...head } = readFrameHead(this.header, this.#cursor);
+    return { ...head, payloads: sizes.map((size) => this.#cursor.raw(size)) };
   }
 }
 
-/** Read the header; the cursor is at the first byte of `bytes`. */
-function readHeader(cursor, bytes) {
+/**
+ * Read what comes before the payloads of a frame.
+ * @param {ExactFormat} header
+ * @param {Cursor} cursor At the frame's first byte.
+ * @returns {FrameHead}
+ */
+export function readFrameHead(header, cursor) {
+  const start = cursor.offset;
+  cursor.peek(DIGEST_BYTES);
+  const kind = cursor.u8();
+  if (kind < KIND.tiles || kind > KIND.raw) throw new Corrupt(`frame of kind ${kind}`, start);
+  const digest = cursor.raw(DIGEST_BYTES);
+  const nComponents = header.components.length;
+  const isTiles = kind === KIND.tiles;
+  const nChecks = isTiles ? nComponents * header.tileRows * header.tileColumns : 0;
+  const words = new Cursor(cursor.raw(4 * nChecks));
+  const checks = Uint32Array.from({ length: nChecks }, () => words.u32());
+  const sizes = readSizes(header, cursor, isTiles ? STEPS * nChecks : nComponents);
+  return { kind, digest, checks, sizes };
+}
+
+function readSizes({ width, height }, cursor, count) {
+  const inner = cursor.inner(cursor.varint(5 * count));
+  const sizes = times(count, () => inner.varint(4 + SAMPLE_BYTES * width * height));
+  inner.end("sizes");
+  return sizes;
+}
+
+/**
+ * Read the header; the cursor is at the first byte of `bytes`.
+ * @param {Cursor} cursor
+ * @param {Uint8Array} bytes
+ * @returns {ExactFormat}
+ */
+export function readHeader(cursor, bytes) {
   MAGIC.forEach((expected, place) => {
     if (cursor.u8() !== expected) throw new Corrupt("not an exact picture", place);
   });

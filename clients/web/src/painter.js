@@ -82,7 +82,7 @@ export class Painter {
   /**
    * @param {import("./machine.js").Machine} machine
    * @param {import("./model.js").Model} model
-   * @param {import("./networks.js").Networks} networks
+   * @param {?import("./networks.js").Networks} networks None of a model for stills.
    * @param {Record<import("./unpack.js").Kind, ?Refinement>} refinements
    */
   constructor(machine, model, networks, refinements, width, height) {
@@ -112,7 +112,7 @@ export class Painter {
       blocks: room(2 * places * BLOCK_SAMPLES),
       refined: room(2 * places * AREA_SAMPLES),
       planes: [room(width * height), room(half), room(half)],
-      scratch: networks.allocate(this.#rows, this.#columns),
+      scratch: networks?.allocate(this.#rows, this.#columns),
     };
     this.#passing = new Picture(machine, this.#rows, this.#columns);
     const halfWidth = Math.ceil(width / 2);

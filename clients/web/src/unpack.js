@@ -119,7 +119,7 @@ class Opener {
     const { header, payload } = packet;
     const kind = kindOf(header, this.#parts);
     const part = this.#parts[kind];
-    if (!part) throw new Unsupported("the model predicts no frame from itself", 0);
+    if (!part) throw new Unsupported("the model has nothing for such frames", 0);
     const [width, height] = this.#size;
     const geometry = header.description?.geometry;
     if (geometry && (geometry.width !== width || geometry.height !== height)) {

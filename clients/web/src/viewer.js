@@ -3,13 +3,9 @@
 import { channelFigures } from "./figures.js";
 import { RoomViewer } from "./room_viewer.js";
 import { openSession } from "./session.js";
+import { startWorker } from "./worker_script.js";
 
-const WORKER = new URL("./worker.js", import.meta.url).href;
-
-// Trusted Types: the one script address that is made here
-const policy = globalThis.trustedTypes?.createPolicy("rtcodec-worker", {
-  createScriptURL: () => WORKER,
-});
+const WORKER = new URL("./worker.js", import.meta.url);
 
 /** A browser that cannot do it. */
 export class Unsupported extends Error {}
@@ -145,8 +141,7 @@ export class RtcodecViewer extends RoomViewer {
   }
 
   #openWorker() {
-    const script = policy ? policy.createScriptURL(WORKER) : WORKER;
-    this.#worker = new Worker(script, { type: "module", name: "rtcodec" });
+    this.#worker = startWorker(WORKER, "rtcodec");
     this.#worker.addEventListener("message", ({ data }) => this.#hearWorker(data));
     this.#worker.addEventListener("error", ({ message }) =>
       this.emit("failed", { reason: message || "its worker could not be loaded" }),

@@ -82,7 +82,7 @@ class Front:
         self._refused: dict[int, int] = {}
         self.app[REFUSED] = self._refused
         router = self.app.router
-        Pages(config.tab_model).add_routes(router)
+        Pages(config.tab_model, config.study_model).add_routes(router)
         router.add_get("/healthz", self._healthz)
         router.add_get("/readyz", self._readyz)
         router.add_get("/metrics", self._metrics)
