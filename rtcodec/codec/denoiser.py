@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rtcodec.motion.cleaning import average, shrink
 from rtcodec.motion.denoise import GAINS, WHOLE_GAIN, Windows
 from rtcodec.motion.layout import blocks_of, planes_of
-from rtcodec.motion.native import Fine, Reference, Vectors
+from rtcodec.motion.native import ALONE, Fine, Reference, Vectors
 from rtcodec.motion.noise import noise_level
 from rtcodec.types import Planes
 
@@ -32,14 +32,26 @@ OFF, AUTO, STRONG = DENOISE_MODES = ("off", "auto", "strong")
 LOOK_AHEAD: Final = 8
 "Pictures of a file that its first one is averaged with."
 
-_THOROUGH: Final = (Windows(2, 2), Windows(2, 2))
-_QUICK: Final = (Windows(4, 8), Windows(4, 8))
-
-_BIT_PRICE, _CALM = 0.5, 0.85
-"""Of the search, in standard deviations: what a bit may save, and the mean difference below which a
-block rests. Of noise alone it is 0.8."""
+_BIT_PRICE: Final = 0.5
+"What a bit may save in the search, in standard deviations of the noise."
 
 _STEADY: Final = 0.9  # of what was measured before, in what counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    windows: tuple[Windows, Windows]
+    "Of the first estimate, and of what comes of it."
+
+    calm: float
+    "Mean difference below which a block rests, in standard deviations; of noise alone it is 0.8."
+
+    overlaps: bool
+    "Whether blocks that move differently overlap in predictions."
+
+
+_THOROUGH: Final = _Effort((Windows(2, 2), Windows(2, 2)), 0.85, overlaps=True)
+_QUICK: Final = _Effort((Windows(4, 8), Windows(4, 8)), 0.92, overlaps=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class Denoiser:
         if mode not in DENOISE_MODES:
             raise ValueError(f"denoise mode {mode!r} is none of {', '.join(DENOISE_MODES)}")
         self._strength = _STRENGTHS.get(mode)
-        self._windows = _THOROUGH if thorough else _QUICK
+        self._effort = _THOROUGH if thorough else _QUICK
         self._variances: NDArray[np.float64] | None = None
         self._state: _State | None = None
         self._last: tuple[Planes, Planes] | None = None
@@ -119,14 +131,18 @@ class Denoiser:
             return planes
         blocks = blocks_of(planes)
         if self._state is None or self._state.shape != blocks.shape[:2]:
-            self._state = _State(blocks.shape[0], blocks.shape[1])
+            self._state = _State(blocks.shape[0], blocks.shape[1], self._effort)
         noise = [max(_LEAST_NOISE, strength.factor * sigma) for sigma in self.noise]
-        fine = self._state.clean(blocks, noise, self._windows)
+        fine = self._state.clean(blocks, noise)
         return planes_of(fine, planes.width, planes.height)
 
     def _measure(self, planes: Planes) -> None:
-        levels = np.array([noise_level(plane) for plane in (planes.y, planes.u, planes.v)])
-        levels[1:] = np.minimum(levels[1:], _CHROMA_MOST * levels[0])
+        luma = noise_level(planes.y)
+        chroma = (
+            min(noise_level(plane, most_blocks=_CHROMA_BLOCKS), _CHROMA_MOST * luma)
+            for plane in (planes.u, planes.v)
+        )
+        levels = np.array([luma, *chroma])
         before = self._variances
         self._variances = (
             np.square(levels)
@@ -136,29 +152,29 @@ class Denoiser:
 
 
 _LEAST_NOISE: Final = 0.25  # of a plane, where another one is noisy
+_CHROMA_BLOCKS: Final = 320
 _CHROMA_MOST: Final = 1.5  # of luma's noise: colour that is busier than that is no noise
 
 
 class _State:
     """What is kept from picture to picture."""
 
-    def __init__(self, rows: int, columns: int) -> None:
+    def __init__(self, rows: int, columns: int, effort: _Effort) -> None:
+        self._effort = effort
         self.shape = (rows, columns)
         self._mean, self._cleaned, self._pilot = (Reference(rows, columns) for _ in range(3))
         self._gains = np.full((rows, columns, GAINS), WHOLE_GAIN, np.uint16)
         self._vectors: Vectors | None = None
         self._is_first = True
 
-    def clean(
-        self, blocks: NDArray[np.uint8], noise: Sequence[float], windows: tuple[Windows, ...]
-    ) -> Fine:
+    def clean(self, blocks: NDArray[np.uint8], noise: Sequence[float]) -> Fine:
         """Average *blocks*, uint8 [h16, w16, 384], with those before, and return them clean."""
         if self._is_first:
             self._mean.fill(blocks)
             self._is_first = False
         else:
             self._mean.fill(self._averaged(blocks, noise))
-        first, second = windows
+        first, second = self._effort.windows
         self._pilot.fill(shrink(self._mean, None, self._gains, noise, first))
         fine = shrink(self._mean, self._pilot, self._gains, noise, second)
         self._cleaned.fill(fine)
@@ -166,8 +182,13 @@ class _State:
 
     def _averaged(self, blocks: NDArray[np.uint8], noise: Sequence[float]) -> Fine:
         vectors, intra = self._cleaned.search(
-            blocks, bit_price=_BIT_PRICE * noise[0], calm=_CALM * noise[0], start=self._vectors
+            blocks,
+            bit_price=_BIT_PRICE * noise[0],
+            calm=self._effort.calm * noise[0],
+            start=self._vectors,
         )
+        if not self._effort.overlaps:
+            intra |= ALONE
         self._vectors = vectors
         fine = self._mean.predict(vectors, intra)
         self._gains = average(blocks, fine, vectors, intra, self._gains, noise)

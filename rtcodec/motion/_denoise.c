@@ -150,7 +150,7 @@ INLINE void load_window(const uint16_t *samples, size_t stride, eight *d)
 }
 
 /* Keep what stands out of the noise, and the mean. Returns how many that are. */
-INLINE float keep_large(eight *d, float least)
+INLINE int32_t keep_large(eight *d, float least)
 {
     const float mean = d[0][0];
     eight_integers count = {0};
@@ -161,11 +161,25 @@ INLINE float keep_large(eight *d, float least)
         d[h] = (eight)((eight_integers)d[h] & kept);
         count -= kept;
     }
-    float n = mean > least || -mean > least ? 0 : 1;
+    int32_t n = mean > least || -mean > least ? 0 : 1;
     d[0][0] = mean;
     for (int i = 0; i < SIDE; i++)
-        n += (float)count[i];
+        n += count[i];
     return n;
+}
+
+/* Back to samples; most windows have nothing but a mean. */
+INLINE void inverse(eight *d, int is_flat)
+{
+    if (is_flat) {
+        const float level = d[0][0] * (DCT[0][0] / 4096.0f) * (DCT[0][0] / 4096.0f);
+        for (int y = 0; y < SIDE; y++)
+            d[y] = (eight){0} + level;
+        return;
+    }
+    inverse_eight(d);
+    transpose(d);
+    inverse_eight(d);
 }
 
 /* Shrink by what a first estimate says of the signal (Wiener). Returns the sum of squared shares. */
@@ -225,15 +239,17 @@ INLINE void add_window(const plane_task *t, int32_t y, int32_t x)
     const float left = (float)gain_at(t, y, x) / WHOLE_GAIN;
     eight d[SIDE], pilot[SIDE];
     float weight;
+    int is_flat = 0;
     load_window(t->samples + at, t->stride, d);
     if (t->pilot) {
         load_window(t->pilot + at, t->stride, pilot);
         weight = 1 / keep_shares(d, pilot, t->noise * t->noise * left);
-    } else
-        weight = 1 / keep_large(d, t->threshold * t->noise * root(left));
-    inverse_eight(d);
-    transpose(d);
-    inverse_eight(d);
+    } else {
+        const int32_t kept = keep_large(d, t->threshold * t->noise * root(left));
+        is_flat = kept == 1;
+        weight = 1 / (float)kept;
+    }
+    inverse(d, is_flat);
     const size_t width = (size_t)t->columns * t->side + 2 * SIDE;
     for (int i = 0; i < SIDE; i++) {
         const size_t to = (size_t)((y + i) & (SIDE - 1)) * width + (size_t)(x + SIDE);
