@@ -72,17 +72,22 @@ _STRENGTHS: Final = {AUTO: _Strength(2.25, 1.75, 1.0), STRONG: _Strength(1.0, 0.
 class Denoiser:
     """Cleans the pictures of one stream, in their order."""
 
-    def __init__(self, mode: str, *, thorough: bool) -> None:
+    def __init__(
+        self, mode: str, *, thorough: bool, noise: tuple[float, float, float] | None = None
+    ) -> None:
         """
         Args:
             mode: Of `DENOISE_MODES`.
             thorough: Whether time matters less than what is left: for files.
+            noise: Of Y, U and V where that is known, as standard deviations in sample values; else
+                it is measured.
         """
         if mode not in DENOISE_MODES:
             raise ValueError(f"denoise mode {mode!r} is none of {', '.join(DENOISE_MODES)}")
         self._strength = _STRENGTHS.get(mode)
         self._effort = _THOROUGH if thorough else _QUICK
-        self._variances: NDArray[np.float64] | None = None
+        self._is_known = noise is not None
+        self._variances = None if noise is None else np.square(noise)
         self._state: _State | None = None
         self._last: tuple[Planes, Planes] | None = None
 
@@ -137,6 +142,8 @@ class Denoiser:
         return planes_of(fine, planes.width, planes.height)
 
     def _measure(self, planes: Planes) -> None:
+        if self._is_known:
+            return
         luma = noise_level(planes.y)
         chroma = (
             min(noise_level(plane, most_blocks=_CHROMA_BLOCKS), _CHROMA_MOST * luma)

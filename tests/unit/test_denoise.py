@@ -253,6 +253,15 @@ def test_strong_takes_out_more_and_weaker_noise() -> None:
     assert changed[1] < changed[0]
 
 
+def test_noise_that_is_known_is_not_measured() -> None:
+    loud = noisy(still(128, 128), 15, seed=0)
+    weaker = Denoiser(AUTO, thorough=True, noise=(5, 5, 5))
+    assert psnr(loud.y, weaker.clean(loud).y) > psnr(
+        loud.y, Denoiser(AUTO, thorough=True).clean(loud).y
+    )
+    assert weaker.noise == pytest.approx((5, 5, 5))
+
+
 def test_it_ends_with_the_noise_and_begins_again() -> None:
     denoiser = Denoiser(AUTO, thorough=False)
     denoiser.clean(noisy(still(128, 128), 10, seed=0))
