@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.filter
@@ -38,7 +39,7 @@ def sensor(planes: Planes, gain: float, rng: np.random.Generator) -> Planes:
 
     Args:
         planes: The clean picture, of even width and height.
-        gain: Variance for each step of a sample; that of reading is twice its square root squared.
+        gain: Variance of photons for each step of a sample; that of reading is four times as much.
         rng: Draws.
     """
     rgb = planes_to_rgb(planes, Color()).astype(np.float64)
@@ -52,7 +53,7 @@ def sensor(planes: Planes, gain: float, rng: np.random.Generator) -> Planes:
             at_site[y::2, x::2] = rng.normal(0, np.sqrt(4 * gain + gain * level))
             share[y::2, x::2] = 1
         noise[..., channel] = _spread(at_site) / _spread(share)
-    clean = rgb_to_planes(rgb.astype(np.uint8))
+    clean = rgb_to_planes(_to_uint8(rgb))
     loud = rgb_to_planes(_to_uint8(rgb + noise))
     pairs = zip(
         (planes.y, planes.u, planes.v),
@@ -68,7 +69,10 @@ def filtered(frames: Sequence[Planes], name: str, arguments: str) -> list[Planes
     graph = av.filter.Graph()
     first = frames[0]
     source = graph.add_buffer(
-        width=first.width, height=first.height, format="yuv420p", time_base=_TIME_BASE
+        width=first.width,
+        height=first.height,
+        format=av.VideoFormat("yuv420p", first.width, first.height),
+        time_base=_TIME_BASE,
     )
     step, sink = graph.add(name, arguments), graph.add("buffersink")
     source.link_to(step)
@@ -79,9 +83,11 @@ def filtered(frames: Sequence[Planes], name: str, arguments: str) -> list[Planes
     def drain() -> None:
         while True:
             try:
-                planes = planes_of_picture(graph.pull())
+                picture = graph.pull()
             except (BlockingIOError, EOFError):
                 return
+            assert isinstance(picture, av.VideoFrame)
+            planes = planes_of_picture(picture)
             out.append(Planes(planes.y.copy(), planes.u.copy(), planes.v.copy()))
 
     for number, planes in enumerate(frames):
@@ -101,11 +107,10 @@ def _spread(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     for axis in (0, 1):
         padded = np.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], "reflect")
         n = plane.shape[axis]
-        plane = sum(
-            weight * padded.take(range(k, k + n), axis) for k, weight in ((0, 1), (1, 2), (2, 1))
-        )
+        one, two, three = (padded.take(range(k, k + n), axis) for k in range(3))
+        plane = one + 2 * two + three
     return plane
 
 
-def _to_uint8(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.clip(np.round(values), 0, 255).astype(np.uint8)

@@ -20,11 +20,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.codec.noise_meter import NoiseMeter
 from rtcodec.motion.cleaning import average, shrink
 from rtcodec.motion.denoise import GAINS, WHOLE_GAIN, Windows
 from rtcodec.motion.layout import blocks_of, planes_of
 from rtcodec.motion.native import ALONE, Fine, Reference, Vectors
-from rtcodec.motion.noise import noise_level
 from rtcodec.types import Planes
 
 OFF, AUTO, STRONG = DENOISE_MODES = ("off", "auto", "strong")
@@ -34,8 +34,6 @@ LOOK_AHEAD: Final = 8
 
 _BIT_PRICE: Final = 0.5
 "What a bit may save in the search, in standard deviations of the noise."
-
-_STEADY: Final = 0.9  # of what was measured before, in what counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ _QUICK: Final = _Effort((Windows(4, 8), Windows(4, 8)), 0.92, overlaps=False)
 @dataclass(frozen=True, slots=True)
 class _Strength:
     begin: float
-    "Measured noise from which on something is done. Clean pictures measure up to 1.4."
+    "Measured noise from which on something is done. Clean pictures measure up to 2.6."
 
     end: float
     "Below which it ends."
@@ -66,7 +64,7 @@ class _Strength:
     "Of the measured noise, in what is taken out."
 
 
-_STRENGTHS: Final = {AUTO: _Strength(2.25, 1.75, 1.0), STRONG: _Strength(1.0, 0.75, 1.5)}
+_STRENGTHS: Final = {AUTO: _Strength(2.75, 2.25, 1.0), STRONG: _Strength(1.0, 0.75, 1.5)}
 
 
 class Denoiser:
@@ -86,18 +84,11 @@ class Denoiser:
             raise ValueError(f"denoise mode {mode!r} is none of {', '.join(DENOISE_MODES)}")
         self._strength = _STRENGTHS.get(mode)
         self._effort = _THOROUGH if thorough else _QUICK
-        self._is_known = noise is not None
-        self._variances = None if noise is None else np.square(noise)
+        self._meter = NoiseMeter() if noise is None else None
+        self.noise = noise or (0.0, 0.0, 0.0)
+        "Of Y, U and V, as standard deviations in sample values; 0 before the first picture."
         self._state: _State | None = None
         self._last: tuple[Planes, Planes] | None = None
-
-    @property
-    def noise(self) -> tuple[float, float, float]:
-        """Measured noise of Y, U and V, as standard deviations in sample values; 0 before."""
-        if self._variances is None:
-            return 0.0, 0.0, 0.0
-        y, u, v = np.sqrt(self._variances).tolist()
-        return y, u, v
 
     @property
     def is_off(self) -> bool:
@@ -129,7 +120,8 @@ class Denoiser:
             self.clean(planes)
 
     def _cleaned(self, planes: Planes, strength: _Strength) -> Planes:
-        self._measure(planes)
+        if self._meter is not None:
+            self.noise = self._meter.measure(planes)
         least = strength.begin if self._state is None else strength.end
         if self.noise[0] < least:
             self._state = None
@@ -141,26 +133,8 @@ class Denoiser:
         fine = self._state.clean(blocks, noise)
         return planes_of(fine, planes.width, planes.height)
 
-    def _measure(self, planes: Planes) -> None:
-        if self._is_known:
-            return
-        luma = noise_level(planes.y)
-        chroma = (
-            min(noise_level(plane, most_blocks=_CHROMA_BLOCKS), _CHROMA_MOST * luma)
-            for plane in (planes.u, planes.v)
-        )
-        levels = np.array([luma, *chroma])
-        before = self._variances
-        self._variances = (
-            np.square(levels)
-            if before is None
-            else _STEADY * before + (1 - _STEADY) * np.square(levels)
-        )
-
 
 _LEAST_NOISE: Final = 0.25  # of a plane, where another one is noisy
-_CHROMA_BLOCKS: Final = 320
-_CHROMA_MOST: Final = 1.5  # of luma's noise: colour that is busier than that is no noise
 
 
 class _State:

@@ -16,10 +16,11 @@ from rtcodec.codec.denoiser import (
     Denoiser,
     looked_ahead,
 )
+from rtcodec.codec.noise_meter import NoiseMeter
 from rtcodec.motion import cleaning, denoise
 from rtcodec.motion.denoise import GAINS, WHOLE_GAIN, Windows
 from rtcodec.motion.native import BLOCK_SAMPLES, FINE, INTRA, QUARTERS, Reference
-from rtcodec.motion.noise import noise_level
+from rtcodec.motion.noise import changing_level, noise_level
 from rtcodec.motion.refine import blocks_of_planes
 from rtcodec.quality import picture_psnr, psnr
 from rtcodec.types import Planes
@@ -140,6 +141,55 @@ def test_noise_is_measured_within_a_tenth(sigma: int) -> None:
     clean = still(192, 160)
     assert noise_level(clean.y) < 1
     assert noise_level(noisy(clean, sigma, seed=4).y) == pytest.approx(sigma, rel=0.1)
+
+
+def smoothed(planes: Planes, sigma: float, seed: int) -> Planes:
+    """A picture under noise that interpolation has smoothed, as that of most sensors."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for plane in astuple(planes):
+        noise = rng.normal(0, 1, plane.shape)
+        for axis in (0, 1):
+            noise = noise + (np.roll(noise, 1, axis) + np.roll(noise, -1, axis)) / 2
+        noise *= sigma / noise.std()
+        out.append(np.clip(np.round(plane + noise), 0, 255).astype(np.uint8))
+    return Planes(*out)
+
+
+def texture(count: int) -> list[Planes]:
+    """A picture of texture all over that moves by a sample and a half a picture."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:192, :224]
+    waves = sum(30 * np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-0.9, 0.9, (6, 3)))
+    out = []
+    for t in range(count):
+        whole = np.clip(128 + (waves + np.roll(waves, 1, 1) * (t % 2)) / (1 + t % 2), 0, 255)
+        luma = whole[:, 3 * t // 2 : 160 + 3 * t // 2].astype(np.uint8)
+        out.append(Planes(luma, *np.full((2, 96, 80), 128, np.uint8)))
+    return out
+
+
+def test_smooth_noise_is_told_by_what_changes() -> None:
+    meter = NoiseMeter()
+    clip = [smoothed(still(160, 160), 6, seed=t) for t in range(5)]
+    levels = [meter.measure(planes)[0] for planes in clip]
+    assert levels[0] < 2  # white noise there is hardly any
+    assert 5 < levels[4] < 11
+
+
+def test_texture_that_moves_is_no_noise() -> None:
+    meter = NoiseMeter()
+    clip = texture(12)
+    levels = [meter.measure(planes)[0] for planes in clip]
+    assert changing_level(clip[5].y, clip[4].y) > 3  # it takes a prediction to tell
+    assert max(levels) < 2.5
+
+
+def test_a_cut_to_another_size_forgets_smooth_noise() -> None:
+    meter = NoiseMeter()
+    for t in range(5):
+        meter.measure(smoothed(still(160, 160), 6, seed=t))
+    assert meter.measure(still(128, 128))[0] < 2
 
 
 def test_noise_is_not_looked_for_where_there_is_too_little_to_see() -> None:
