@@ -7,8 +7,8 @@ Noise is added to clips and stills, real `.rtc` files are made of them at severa
 decodes is compared with the clean source: 6:1:1 PSNR, BD-rate of `--denoise auto`. `after` are
 denoisers on the output of the plain codec, `before` on its input: ours, told the level, and
 FFmpeg's filters, each at the strength that suits best.
-Where no point of the other reaches the quality of our coarsest one there is no BD-rate: then our
-coarsest file against its best one counts, which is better at fewer bits by at least as much.
+Where curves share no range of quality there is no BD-rate: then the other's best file is
+compared with ours of its quality, or with our coarsest one if that is better still.
 
 Each is given over all qp and, as `fine`, from 42 on: a coarser quantiser takes noise out by
 itself, and nobody can be better there.
@@ -136,11 +136,10 @@ def compare(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> dict[str,
     if rate is not None:
         span = [round(rate.low_db, 2), round(rate.high_db, 2)]
         return {"percent": round(rate.percent, 1), "range_db": span}
-    (least_bytes, least_db), (best_bytes, best_db) = rising(test)[0], rising(anchor)[-1]
-    if least_db < best_db:
-        raise RuntimeError("curves do not overlap, and ours is not the better one")
-    # no range: a bound
-    return {"percent": round(100 * (least_bytes / best_bytes - 1), 1), "range_db": None}
+    best_bytes, best_db = rising(anchor)[-1]
+    sizes, decibels = zip(*rising(test), strict=True)
+    size_bytes = float(np.exp(np.interp(best_db, decibels, np.log(sizes))))
+    return {"percent": round(100 * (size_bytes / best_bytes - 1), 1), "range_db": None}
 
 
 def measure(codec: Latent, noisy: Noisy, step: Callable[[str], None]) -> dict[str, Any]:
