@@ -9,7 +9,6 @@ import pytest
 from rtcodec.entropy import build
 from rtcodec.motion import native
 
-
 _built: list[Path] = []  # at most one: it takes seconds, and folders last as long as the tests do
 
 
