@@ -28,6 +28,9 @@ _LEAST, _LEAST_SHARE = 2.25, 1.25
 _EVERY: Final = 8
 "Pictures from one search to the next."
 
+_LOOKED_EVERY: Final = 4
+"Pictures from one look for doubt to the next while there is none."
+
 _WINDOW: Final = 3
 "Searches of which the least counts: noise stays, motion that a search misses does not."
 
@@ -65,6 +68,8 @@ class NoiseMeter:
     def _look_for_smooth(self, planes: Planes, white: float) -> None:
         before, least = self._before, max(_LEAST, _LEAST_SHARE * white)
         self._count += 1
+        if not self._smooth and self._count % _LOOKED_EVERY:
+            return
         if (
             before is None
             or before.y.shape != planes.y.shape
