@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -158,19 +159,6 @@ def measure(codec: Latent, noisy: Noisy, step: Callable[[str], None]) -> dict[st
     }
 
 
-def clean_input(codec: Latent, paths: Iterable[Path], frames: int) -> dict[str, Any]:
-    """Return which clean clips and stills of a folder are touched, and the most that measures."""
-    touched, most, n_frames = [], 0.0, 0
-    for path in paths:
-        denoiser = Denoiser(AUTO, thorough=True)
-        for planes in read_clip(path, max_frames=frames).frames:
-            denoiser.clean(planes)
-            most, n_frames = max(most, denoiser.noise[0]), n_frames + 1
-            if denoiser.is_active and path.name not in touched:
-                touched.append(path.name)
-    return {"frames": n_frames, "touched": touched, "largest_sigma": round(most, 2)}
-
-
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the mean saving against each other by kind and noise, in percent."""
     found: dict[str, Any] = {}
@@ -189,7 +177,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the curves of the first clip and the first still, noise by noise."""
     from matplotlib.figure import Figure  # takes a second
 
-    names = [next(row["clip"] for row in rows if row["kind"] == k) for k in ("video", "image")]
+    names = list({row["kind"]: row["clip"] for row in reversed(rows)}.values())
     shown = [row for name in names for row in rows if row["clip"] == name]
     columns = len(shown) // len(names)
     figure = Figure(figsize=(3.4 * columns, 6), layout="constrained")
@@ -215,7 +203,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "dev")
     parser.add_argument("--sigmas", default=f"5,10,15,25,{SENSOR}")
     parser.add_argument("--frames", type=int, default=5, help="of each clip (default 5)")
-    parser.add_argument("--clips", default=",".join((*CLIPS, *STILLS)))
+    parser.add_argument("--clips", default=",".join((*STILLS, *CLIPS)))
     parser.add_argument("--model", default="s128")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "denoise.json")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "denoise.png")
@@ -226,30 +214,26 @@ def main(arguments: list[str]) -> int:
     at = commit()
     codec = open_latent_codec(args.model)
     levels, names = args.sigmas.split(","), args.clips.split(",")
-    rows: list[dict[str, Any]] = []
-    with Progress("measuring", 3 * len(levels) * len(names)) as bar:
-        for name in names:
-            source = read_clip(args.data / name, max_frames=args.frames)
-            for level in levels:
-                noisy = with_noise(source, level)
-                row = measure(codec, noisy, bar.step)
-                rows.append({"clip": source.name, "kind": source.kind, "noise": level, **row})
-                print(rows[-1]["clip"], level, row["against"], file=sys.stderr, flush=True)
-    document = {
-        "command": "python -m benchmarks.denoise",
+    document: dict[str, Any] = {
+        "command": " ".join(("python -m benchmarks.denoise", *arguments)),
         "commit": at,
         "machine": machine(),
         "model": args.model,
-        "summary": summary(rows),
-        "clean_input": clean_input(
-            codec, sorted(p for k in ("video", "images") for p in (args.data / k).iterdir()), 8
-        ),
-        "rows": rows,
+        "qps": QPS,
     }
+    rows: list[dict[str, Any]] = []
+    with Progress("measuring", 3 * len(levels) * len(names)) as bar:
+        for name, level in product(names, levels):
+            source = read_clip(args.data / name, max_frames=args.frames)
+            row = measure(codec, with_noise(source, level), bar.step)
+            rows.append({"clip": source.name, "kind": source.kind, "noise": level, **row})
+            print(source.name, level, row["against"], file=sys.stderr, flush=True)
+            # after each: what was measured is not lost with a run that is stopped
+            document |= {"summary": summary(rows), "rows": rows}
+            args.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     codec.close()
-    args.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     plot(rows, args.plot)
-    print(json.dumps({key: document[key] for key in ("summary", "clean_input")}, indent=1))
+    print(json.dumps(document["summary"], indent=1))
     return 0
 
 
