@@ -165,6 +165,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for kind in dict.fromkeys(row["kind"] for row in rows):
         for noise in dict.fromkeys(row["noise"] for row in rows):
             alike = [row for row in rows if (row["kind"], row["noise"]) == (kind, noise)]
+            if not alike:
+                continue
             names = dict.fromkeys(name for row in alike for name in row["against"])
             found[f"{kind}, {noise}"] = {
                 name: round(float(np.mean([row["against"][name]["percent"] for row in alike])), 1)
@@ -181,17 +183,21 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     shown = [row for name in names for row in rows if row["clip"] == name]
     columns = len(shown) // len(names)
     figure = Figure(figsize=(3.4 * columns, 6), layout="constrained")
+    colors: dict[str, int] = {}
     axes = figure.subplots(len(names), columns, squeeze=False)
     for axis, row in zip(axes.ravel(), shown, strict=True):
         for name, points in (("--denoise auto", row["auto"]), *row["others"].items()):
             rates, decibels = zip(*rising([(b, db) for b, db in points]), strict=True)
             width = 2.2 if name.startswith("--") else 1
-            axis.semilogx(np.array(rates) / 1000, decibels, ".-", label=name, linewidth=width)
+            color = f"C{colors.setdefault(name, len(colors))}"
+            size_kb = np.array(rates) / 1000
+            axis.semilogx(size_kb, decibels, ".-", label=name, linewidth=width, color=color)
         axis.set_title(f"{row['clip'].split('_640')[0].split('.')[0]}, {row['noise']}", fontsize=9)
         axis.set_xlabel("kB", fontsize=8)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("dB to the clean source")
-    axes[-1, -1].legend(fontsize=6)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[-1, -1].legend(handles, labels, fontsize=6)
     figure.savefig(path, dpi=80)
 
 
