@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +15,13 @@ from rtcodec.bitstream.file import RtcWriter
 from rtcodec.bitstream.packet import Geometry
 from rtcodec.bitstream.sequence import MODEL_ID_BYTES, SequenceHeader, known_source_format
 from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.denoiser import Denoiser, looked_ahead
+from rtcodec.codec.encode_options import TOKEN_VARIABLE
+from rtcodec.codec.encode_options import add_arguments as add_arguments
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.exact_files import DICOM_SUFFIXES, encode_exact
 from rtcodec.codec.intra_choice import (
     CHEAPER,
-    INTRA_KINDS,
     NEURAL,
     SPATIAL,
     intra_kind,
@@ -31,104 +34,24 @@ from rtcodec.console import (
     Progress,
     StageTimes,
     available_cores,
-    integer_between,
     print_json,
     say,
     tidy_on_terminate,
 )
 from rtcodec.engine.api import EncodeOutput, Engine
-from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
+from rtcodec.engine.loader import open_engine
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
 from rtcodec.media.reader import MediaReader
 from rtcodec.quality import PlanePsnr, mean_psnr, picture_psnr
 from rtcodec.rate_control import RateController
-from rtcodec.types import QP_MAX, Planes
+from rtcodec.types import Planes
 
-DEFAULT_MODEL: Final = "s128"
-TOKEN_VARIABLE: Final = "RTCODEC_DICOMWEB_TOKEN"
-DEFAULT_QP: Final = 32
 MAX_PIXELS: Final = 1 << 25
 "Of one frame, 8K video included; a larger one would take more memory than most machines have."
 
 SLICE_PIXELS: Final = 1 << 20
 "A slice for about so many pixels: enough that a few cores can share a large frame."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `rtcodec encode`."""
-    parser.add_argument(
-        "input",
-        type=_source,
-        metavar="INPUT",
-        help="any video or image; with --lossless also a folder of DICOM files, or a DICOMweb "
-        "address such as https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101 "
-        f"(token: {TOKEN_VARIABLE})",
-    )
-    parser.add_argument(
-        "output", type=Path, metavar="OUT.rtc", help="the file to write; of many, their folder"
-    )
-    rate = parser.add_mutually_exclusive_group()
-    rate.add_argument(
-        "--qp",
-        type=integer_between(0, QP_MAX),
-        default=DEFAULT_QP,
-        help="0 (finest) to 63 (coarsest)",
-    )
-    rate.add_argument(
-        "--bitrate", type=_positive_number, metavar="KBPS", help="aim at this rate instead of a qp"
-    )
-    parser.add_argument(
-        "--lossless", action="store_true", help="every sample: DICOM, NumPy, PNG and TIFF files"
-    )
-    parser.add_argument(
-        "--max-error",
-        type=integer_between(0, 65535),
-        default=0,
-        metavar="N",
-        help="like --lossless, but samples may be off by up to N (default: 0)",
-    )
-    parser.add_argument(
-        "--keep-identity",
-        action="store_true",
-        help="keep all that a DICOM file says, not only what is needed to show it",
-    )
-    parser.add_argument(
-        "--allow-burned-in",
-        action="store_true",
-        help="take DICOM pictures that may have a name in their samples",
-    )
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="installed model, or path of a .rtcm file"
-    )
-    parser.add_argument(
-        "--frames", type=integer_between(1, 1 << 31), metavar="N", help="only the first N"
-    )
-    parser.add_argument(
-        "--keyframe-interval",
-        type=integer_between(1, 1 << 31),
-        metavar="N",
-        help="mark every Nth frame as a place to start (default: only the first)",
-    )
-    parser.add_argument(
-        "--intra",
-        choices=INTRA_KINDS,
-        help="how frames that stand alone are coded: predicted from themselves, by the networks, "
-        "or as the first one is cheaper (default: auto)",
-    )
-    parser.add_argument(
-        "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
-    )
-    parser.add_argument(
-        "--threads", type=integer_between(1, 1024), metavar="N", help="cores to use (default: all)"
-    )
-    parser.add_argument(
-        "--psnr",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="decode as well and measure the quality",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -200,7 +123,14 @@ class _Job:
     qps: list[int] = field(default_factory=list)
     pts: list[int] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    noise: list[tuple[float, float, float]] = field(default_factory=list)
+    "Measured in Y, U and V of each frame that it was taken out of."
+
     size_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self.denoiser = Denoiser(self.args.denoise, thorough=True)
 
     def encode(self, writer: RtcWriter, pool: ThreadPoolExecutor) -> None:
         """Code every frame into *writer*."""
@@ -220,9 +150,9 @@ class _Job:
             neural=self.intra == NEURAL, thorough=True,
         )  # fmt: skip
         total = _least(reader.expected_frames, args.frames)
-        frames = iter(reader.frames())
+        frames = looked_ahead(islice(reader.frames(), args.frames), self.denoiser)
         with Progress(f"encoding {args.input.name}", total) as progress:
-            while args.frames is None or len(self.qps) < args.frames:
+            while True:
                 with self.times.stage("read"):
                     frame = next(frames, None)
                 if frame is None:
@@ -233,8 +163,14 @@ class _Job:
         writer.close()
         self.size_bytes = writer.size_bytes
 
-    def _frame(self, encoder: FrameEncoder, writer: RtcWriter, pts: int, planes: Planes) -> int:
+    def _frame(self, encoder: FrameEncoder, writer: RtcWriter, pts: int, source: Planes) -> int:
         number = len(self.qps)
+        planes = source
+        if not self.denoiser.is_off:
+            with self.times.stage("denoise"):
+                planes = self.denoiser.clean(source)
+            if self.denoiser.is_active:
+                self.noise.append(self.denoiser.noise)
         interval = self.args.keyframe_interval
         keyframe = number == 0 or (interval is not None and number % interval == 0)
         if number == 0 and self.intra == CHEAPER:
@@ -251,7 +187,7 @@ class _Job:
             self.steering.done(coded, 8 * size_bytes)
         if output.reconstruction is not None:
             with self.times.stage("psnr"):
-                self.psnr.append(picture_psnr(planes, output.reconstruction))
+                self.psnr.append(picture_psnr(source, output.reconstruction))
         self.kinds[_kind_of(output)] += 1
         self.qps.append(qp)
         self.pts.append(pts)
@@ -291,6 +227,13 @@ class _Job:
             "saturated_frames": steering.n_saturated,
         }
 
+    def _noise_report(self) -> dict[str, Any]:
+        """Return of how many frames noise was taken out, and how much they had."""
+        n_noisy = len(self.noise)
+        means = [sum(plane) / n_noisy for plane in zip(*self.noise, strict=True)]
+        sigma = dict(zip("yuv", means, strict=True)) if n_noisy else None
+        return {"mode": self.args.denoise, "frames": n_noisy, "sigma": sigma}
+
     def report(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         reader, info = self.reader, self.engine.info
@@ -316,6 +259,7 @@ class _Job:
             "hardware": info.device,
             "kinds": dict(self.kinds),
             "qp": {"min": min(self.qps), "mean": sum(self.qps) / frames, "max": max(self.qps)},
+            "denoise": self._noise_report(),
             **self._rate_report(),
             "size_bytes": self.size_bytes,
             "bpp": 8 * self.size_bytes / pixels,
@@ -326,10 +270,6 @@ class _Job:
             "encoded_fps": round(frames / elapsed_s, 2),
             "versions": dict(info.versions),
         }
-
-
-def _source(text: str) -> Path | str:
-    return text if text.lower().startswith(("http://", "https://")) else Path(text)
 
 
 def _kind_of(output: EncodeOutput) -> str:
@@ -390,10 +330,3 @@ def _summary(output: Path, report: Mapping[str, Any]) -> str:
 def _least(*values: int | None) -> int | None:
     known = [value for value in values if value is not None]
     return min(known) if known else None
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value

@@ -42,6 +42,7 @@ MOTION_SOURCES = tuple(
         "latents",
         "spatial_encode",
         "describe",
+        "denoise",
     )
 )
 EXACT_LIBRARY = (_EXACT / "_exact").with_suffix(SUFFIX)

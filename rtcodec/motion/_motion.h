@@ -12,6 +12,7 @@
  *     _latents.c    from samples to symbols
  *     _spatial_encode.c    the same for frames predicted from themselves
  *     _describe.c   hyper-latents
+ *     _denoise.c    pictures before they are coded    as denoise.py
  *
  * _inverse.h and _forward.h are the transform of one part, each way.
  *

@@ -1,8 +1,8 @@
 """
 Motion search, prediction and painting in C, through ctypes.
 
-Only this module, `latents`, `hyper` and `within` may call the library, and they check every
-argument before they do. The GIL is released while C runs.
+Only this module, `latents`, `hyper`, `within` and `cleaning` may call the library, and they check
+every argument before they do. The GIL is released while C runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.types import QP_MAX
 
-LIBRARY_VERSION = 10
+LIBRARY_VERSION = 11
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -86,6 +86,8 @@ _SIGNATURES: Signatures = {
     "rtc_spatial_quantise": (None, (_PTR, _U32, _U32) + 6 * (_PTR,) + (_U32, _PTR, _PTR)),
     "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
     "rtc_refine": (None, (_PTR, _PTR, _PTR, _PTR)),
+    "rtc_average": (None, 4 * (_PTR,)),
+    "rtc_shrink": (None, (*(4 * (_PTR,)), ctypes.c_float, _U32, _U32, _PTR, _PTR)),
     "rtc_quantise": (_U32, (_PTR, _PTR, _U32, _PTR, _PTR, _PTR, _U32, _PTR, _PTR, _PTR)),
 }
 
@@ -127,6 +129,11 @@ class Reference:
         self._c = _Planes(*starts, rows, columns)
         self._sights: tuple[_Sights, NDArray[np.uint8]] | None = None
         self._is_seen = False  # whether what the search looks at is of this picture
+
+    @property
+    def as_c(self) -> int:
+        """Where its `rtc_reference` lies."""
+        return ctypes.addressof(self._c)
 
     def fill(self, blocks: Fine | NDArray[np.uint8]) -> None:
         """Take the picture *blocks*, [h16, w16, 384], `Fine` or in bytes."""

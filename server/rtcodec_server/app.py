@@ -343,6 +343,7 @@ def _relay_settings(config: ServerConfig) -> RelaySettings:
     return RelaySettings(
         qp=config.qp,
         bitrate_bps=None if config.bitrate_kbps is None else config.bitrate_kbps * 1000,
+        denoise=config.denoise,
         max_frame_factor=config.max_frame_factor,
         follow_remb=config.follow_remb,
         min_bitrate_bps=None if config.min_bitrate_kbps is None else config.min_bitrate_kbps * 1000,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rtcodec.codec.denoiser import DENOISE_MODES, OFF
 from rtcodec.engine.loader import ENGINE_NAMES
 from rtcodec.errors import ConfigError, RemoteProtocolError
 from rtcodec.rate_control import MAX_FRAME_FACTOR
@@ -76,6 +77,9 @@ class ServerConfig:
 
     bitrate_kbps: int | None = None
     "Target of every stream, kilobits of bitstream per second; none codes at a constant qp."
+
+    denoise: str = OFF
+    "Noise taken out of every stream before it is coded: off, auto (as much as measured), strong."
 
     max_frame_factor: float = MAX_FRAME_FACTOR
     "How many frames' even share of the target one may take, above 1; twice that a key frame."
@@ -175,6 +179,10 @@ class ServerConfig:
         check(
             least is None or kbps is None or 1 <= least <= kbps,
             f"a floor of {least} kb/s for a target of {kbps} kb/s",
+        )
+        check(
+            self.denoise in DENOISE_MODES,
+            f"denoise {self.denoise!r} is none of {', '.join(DENOISE_MODES)}",
         )
         check(self.max_frame_factor > 1, f"a frame of at most {self.max_frame_factor} shares")
         check(self.engine in ENGINES, f"engine {self.engine!r} is none of {', '.join(ENGINES)}")

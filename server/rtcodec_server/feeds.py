@@ -62,6 +62,7 @@ class Feeds:
         stream = Stream(
             host,
             qp=settings.qp,
+            denoise=settings.denoise,
             frame_deadline_us=settings.frame_deadline_us,
             stats=(room.stats, self._stats),
             capture_time=capture_time,

@@ -1,8 +1,8 @@
 """
-What is done to frames of a batch: planned, scaled, run on the engine, once more where they came
-out too big, and packed.
+What is done to frames of a batch: planned, cleaned, scaled, run on the engine, once more where
+they came out too big, and packed.
 
-    requests --plan, scale--> jobs --engine--> Coded --pack--> CodedFrame
+    requests --plan, clean, scale--> jobs --engine--> Coded --pack--> CodedFrame
 
 Where and when is `engine_host`'s business: no threads here. One coder encodes on one thread and
 packs on one thread, which may be two.
@@ -113,7 +113,7 @@ class FrameCoder:
         self, requests: list[FrameRequest], plans: Sequence[FramePlan], taken_us: int
     ) -> list[Coded]:
         started_us = monotonic_us()
-        scaled = [self._scaled(request) for request in requests]
+        scaled = [self._scaled(_cleaned(request)) for request in requests]
         outputs = self._run_engine(scaled, plans)
         self._run_again(scaled, plans, outputs)
         times_us = (taken_us, started_us, monotonic_us())
@@ -177,6 +177,12 @@ def _plan(request: FrameRequest) -> FramePlan:
         temporal = request.frame_number & 1 if request.half_rate else 0
         return FramePlan(request.frame_number, None, None, keyframe=True, temporal=temporal)
     return request.prediction.plan(half_rate=request.half_rate)
+
+
+def _cleaned(request: FrameRequest) -> FrameRequest:
+    if request.denoiser is None:
+        return request
+    return request._replace(planes=request.denoiser.clean(request.planes))
 
 
 def _by_shape(requests: Sequence[FrameRequest]) -> list[list[int]]:

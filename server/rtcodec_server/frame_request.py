@@ -7,6 +7,7 @@ Tuples: they are made for every frame, and a frozen dataclass takes three times 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rtcodec.codec.denoiser import Denoiser
 from rtcodec.engine.api import StateId
 from rtcodec.quality import PlanePsnr
 from rtcodec.size_model import Try
@@ -98,6 +99,9 @@ class FrameRequest(NamedTuple):
 
     on_picture: Callable[[Planes], None] | None = None
     "Called on the engine's thread with what decoders will show, if somebody wants to see it."
+
+    denoiser: Denoiser | None = None
+    "Of its stream: cleans the planes first, on the engine's thread, once for all rungs."
 
     rejected: tuple[Try, ...] = ()
     "Tries that `retry` did not want; for the host to fill."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rtcodec.codec.denoiser import OFF
 from rtcodec.errors import RtcodecError
 from rtcodec.rate_control import MAX_FRAME_FACTOR
 from rtcodec.session.candidate import CandidatePolicy
@@ -48,6 +49,7 @@ class RelaySettings:
 
     qp: int = 32
     bitrate_bps: int | None = None
+    denoise: str = OFF
     max_frame_factor: float = MAX_FRAME_FACTOR
     follow_remb: bool = True
     min_bitrate_bps: int | None = None

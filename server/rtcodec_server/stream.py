@@ -15,6 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Final
 
+from rtcodec.codec.denoiser import OFF, Denoiser
 from rtcodec.media.scale import planes_of_picture
 from rtcodec.packet.feedback import FrameReport
 from rtcodec.rate_control import Plan
@@ -58,6 +59,7 @@ class Stream:
         *,
         qp: int,
         frame_deadline_us: int,
+        denoise: str = OFF,
         stats: tuple[StreamStats, ...],
         capture_time: CaptureTime = lambda frame: None,
         tap: FrameTapWriter | None = None,
@@ -71,6 +73,7 @@ class Stream:
             host: Encodes.
             qp: Of every frame, 0 to 63, unless *rate* chooses it.
             frame_deadline_us: From the picture being there to a frame being useless.
+            denoise: Of `DENOISE_MODES`.
             stats: Filled alike: those of the room and those of the relay.
             capture_time: Looks up when a frame was taken.
             tap: Gets a copy of every frame that is encoded.
@@ -84,6 +87,7 @@ class Stream:
         self.rate = rate
         self._host = host
         self._frame_deadline_us = frame_deadline_us
+        self._denoiser = None if denoise == OFF else Denoiser(denoise, thorough=False)
         self._figures = StreamFigures(stats, deadline_us=frame_deadline_us)
         self._ladder = rungs
         self.demand = Demand()
@@ -401,6 +405,7 @@ class Stream:
             size=None if size == (planes.width, planes.height) else size,
             half_rate=half_rate,
             on_picture=self._on_picture(work.frame, rung),
+            denoiser=self._denoiser,
         )
 
     def _on_picture(self, frame: DecodedFrame, rung: StreamRung) -> Callable[[Planes], None] | None:

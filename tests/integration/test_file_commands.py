@@ -114,6 +114,37 @@ def test_a_clip_goes_through_the_shipped_models(tmp_path: Path, run: Run, model:
     assert quality.yuv > 30
 
 
+def test_noise_is_taken_out_before_a_clip_is_coded(tmp_path: Path, run: Run) -> None:
+    clean, rng = picture(96, 80), np.random.default_rng(5)
+    write_clip(
+        tmp_path / "noisy.mkv",
+        [
+            Planes(
+                *(
+                    np.clip(plane + rng.normal(0, 12, plane.shape), 0, 255).astype(np.uint8)
+                    for plane in (clean.y, clean.u, clean.v)
+                )
+            )
+            for _ in range(4)
+        ],
+    )
+    sizes, quality, reports = {}, {}, {}
+    for mode in ("off", "auto"):
+        words = ("encode", tmp_path / "noisy.mkv", tmp_path / "a.rtc", "--qp", 24, "--json")
+        code, out, _ = run(*words, "--denoise", mode)
+        assert code == 0
+        assert run("decode", tmp_path / "a.rtc", tmp_path / "b.y4m")[0] == 0
+        shown = frames_of(tmp_path / "b.y4m")
+        reports[mode] = json.loads(out)
+        sizes[mode] = reports[mode]["size_bytes"]
+        quality[mode] = mean_psnr(picture_psnr(clean, planes) for planes in shown).yuv
+    assert reports["off"]["denoise"] == {"mode": "off", "frames": 0, "sigma": None}
+    assert reports["auto"]["denoise"]["frames"] == 4
+    assert reports["auto"]["denoise"]["sigma"]["y"] == pytest.approx(12, abs=2)
+    assert sizes["auto"] < 0.5 * sizes["off"]
+    assert quality["auto"] > quality["off"] + 4
+
+
 def test_count_order_times_size_and_colour_are_kept(
     tmp_path: Path, run: Run, stand_in: Bundle
 ) -> None:

@@ -35,6 +35,7 @@ class ScriptedEngine(NullEngine):
         self.fails = False
         self.forgets = 0
         self.batches: list[int] = []
+        self.jobs: list[EncodeJob] = []
         self.is_running = False
         self.is_closed = False
         self.n_open = 0
@@ -53,6 +54,7 @@ class ScriptedEngine(NullEngine):
         if self.fails:
             raise EngineError("the device is on fire")
         self.batches.append(len(jobs))
+        self.jobs += jobs
         return super().encode(jobs)[self.forgets :]
 
     def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:

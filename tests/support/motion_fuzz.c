@@ -1,5 +1,5 @@
 /*
- * Paints, predicts, smooths and refines pictures from random numbers, and codes random pictures, each
+ * Paints, predicts, smooths and refines pictures from random numbers, cleans and codes random ones, each
  * buffer allocated at its exact size, so that sanitizers see any access outside.
  *
  *     cc -fsanitize=address,undefined motion_fuzz.c rtcodec/motion/_*.c -o motion_fuzz
@@ -36,6 +36,13 @@ typedef struct {
     uint32_t height, width;
 } rtc_picture;
 
+typedef struct {
+    const int16_t *vectors;
+    const uint8_t *intra;
+    const uint16_t *before;
+    uint32_t rows, columns, noise[3];
+} rtc_moved;
+
 void rtc_reference_fill(const rtc_reference *, const uint16_t *);
 void rtc_predict(const rtc_reference *, const int16_t *, const uint8_t *, uint16_t *);
 void rtc_predict_best(const rtc_reference *, const int16_t *, uint8_t *, const uint8_t *, uint32_t,
@@ -65,6 +72,9 @@ uint32_t rtc_spatial_choose(const uint8_t *, uint32_t, uint32_t, const int32_t *
 void rtc_spatial_quantise(const uint8_t *, uint32_t, uint32_t, const int32_t *, const int16_t *,
                           const uint8_t *, const uint8_t *, const float *, const int8_t *, uint32_t,
                           int16_t *, uint16_t *);
+void rtc_average(const rtc_moved *, const uint8_t *, uint16_t *, uint16_t *);
+void rtc_shrink(const rtc_reference *, const rtc_reference *, const uint16_t *, const float *, float,
+                uint32_t, uint32_t, float *, uint16_t *);
 
 static int32_t around(int32_t most) { return (int32_t)draw(2 * (uint32_t)most + 1) - most; }
 
@@ -249,6 +259,31 @@ static void describe(const list *l, const int16_t *said, uint32_t rows, uint32_t
     free((void *)hyper.biases);
 }
 
+/* A picture averaged with its prediction, in place, by any vectors, and what is left of its noise. */
+static void clean(const stored *past, const uint8_t *blocks, uint16_t *prediction)
+{
+    const uint32_t rows = past->reference.rows, columns = past->reference.columns;
+    const size_t places = (size_t)rows * columns;
+    int16_t *vectors = numbers(places * 2 * QUARTERS, 1 + draw(8));
+    uint8_t *intra = bytes(places, 8);
+    uint16_t *before = block(places * 8 * sizeof *before), *gains = block(places * 8 * sizeof *gains);
+    for (size_t k = 0; k < places * 8; k++)
+        before[k] = (uint16_t)(10 + draw(247));
+    const rtc_moved moved = {vectors, intra, before, rows, columns,
+                             {draw(73000000), draw(73000000) >> draw(20), draw(20)}};
+    rtc_average(&moved, blocks, prediction, gains);
+    check_fine(prediction, places * SAMPLES);
+
+    const float noise[3] = {(float)(1 + draw(1024)), 4, (float)(1 + draw(100))};
+    const uint32_t down = 1u << draw(3), across = 2 * (1 + draw(4));
+    float *scratch = block(16 * (columns * BLOCK + 16) * sizeof *scratch);
+    uint16_t *cleaned = block(places * SAMPLES * sizeof *cleaned);
+    rtc_shrink(&past->reference, draw(2) ? &past->reference : NULL, gains, noise, 2.7f, down, across,
+               scratch, cleaned);
+    check_fine(cleaned, places * SAMPLES);
+    free(cleaned), free(scratch), free(gains), free(before), free(intra), free(vectors);
+}
+
 static void forget_list(list *l) { free(l->at), free(l->ends), free(l->values), free(l->split); }
 
 static void code_frames(uint32_t rows, uint32_t columns)
@@ -302,6 +337,7 @@ static void code_frames(uint32_t rows, uint32_t columns)
     free(room);
     check_fine(prediction, all);
 
+    clean(&past, blocks, prediction);
     for (int k = 0; k < 4; k++)
         free(planes[k]);
     forget(&past);

@@ -9,15 +9,19 @@ import pytest
 from rtcodec.entropy import build
 from rtcodec.motion import native
 
+_built: list[Path] = []  # at most one: it takes seconds, and folders last as long as the tests do
+
 
 @contextmanager
 def portable_motion(folder: Path) -> Iterator[None]:
-    """Let `rtcodec.motion` run in such a build, made in *folder*, for a while."""
-    library = folder / "portable.so"
-    flags = ["-O1", "-DRTC_PORTABLE"]
-    build.compile_coder(library, build.inherited_environment(), flags, build.MOTION_SOURCES)
+    """Let `rtcodec.motion` run in such a build for a while; made in *folder* if there is none."""
+    if not _built:
+        flags = ["-O1", "-DRTC_PORTABLE"]
+        environment = build.inherited_environment()
+        library = folder / "portable.so"
+        _built.append(build.compile_coder(library, environment, flags, build.MOTION_SOURCES))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "MOTION_LIBRARY", library)
+        patch.setattr(native, "MOTION_LIBRARY", _built[0])
         native.library.cache_clear()
         try:
             yield

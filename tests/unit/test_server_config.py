@@ -188,6 +188,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ({"bitrate_kbps": 10**7}, "10000000 kb/s is outside"),
         ({"max_frame_factor": 1.0}, "at most 1.0 shares"),
         ({"psnr": "some"}, "psnr 'some'"),
+        ({"denoise": "weak"}, "denoise 'weak' is none of off, auto, strong"),
         ({"threads": -1}, "-1 threads"),
         ({"workers": -1}, "-1 workers are outside"),
         ({"workers": 65}, "65 workers are outside"),

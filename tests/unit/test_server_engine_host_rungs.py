@@ -1,9 +1,12 @@
 """The engine's threads: rungs of one frame go together."""
 
 from rtcodec.bitstream.packet import Packet, read_packet
+from rtcodec.codec.denoiser import AUTO, Denoiser
+from rtcodec.types import Planes
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_server.frame_request import CodedFrame, FrameRequest
 from support.engine_bench import FAR_US, Bench, bench, grey_planes
+from support.pictures import noise, same_picture
 from support.relay import until
 
 
@@ -50,6 +53,30 @@ async def test_rungs_of_a_frame_run_in_one_batch_in_the_order_given() -> None:
         assert b.engine.batches == [2, 1]  # those of one padded size in one call
         assert {coded.taken_us for coded in b.results.coded} == {b.results.coded[0].taken_us}
         assert {coded.frame_number for coded in b.results.coded} == {7}
+
+
+async def test_a_frame_is_cleaned_once_for_all_its_rungs() -> None:
+    cleaned: list[Planes] = []
+
+    class Counting(Denoiser):
+        def clean(self, planes: Planes) -> Planes:
+            cleaned.append(super().clean(planes))
+            return cleaned[-1]
+
+    sizes, shown = [(64, 48), (48, 36)], noise(64, 48)
+    async with bench() as b:
+        await open_rungs(b, *sizes)
+        denoiser = Counting(AUTO, thorough=False)
+        requests = [
+            rung_request(b, rung, sizes[rung], denoiser=denoiser)._replace(planes=shown)
+            for rung in (0, 1)
+        ]
+        b.host.submit(*requests)
+        await until(lambda: len(b.results.coded) == 2)
+    assert cleaned[0] is cleaned[1]
+    assert not same_picture(cleaned[0], shown)
+    first = b.engine.jobs[0].planes
+    assert same_picture(first, cleaned[0])
 
 
 async def test_rungs_of_a_frame_are_dropped_together() -> None:

@@ -1,25 +1,28 @@
 """A stream's frames from picture to packets, with an engine that does as it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import av
 import pytest
 
-from rtcodec.engine.api import StateId
+from rtcodec.codec.denoiser import AUTO, OFF
+from rtcodec.engine.api import EncodeJob, EncodeOutput, StateId
 from rtcodec.engine.null import NullEngine
-from rtcodec.media.scale import planes_of_picture
+from rtcodec.media.scale import picture_of, planes_of_picture
 from rtcodec.packet.packetizer import CutFrame
 from rtcodec.session.ladder import read_rung
 from rtcodec.session.layer import LayerWish
 from rtcodec.stats import FrameLedger, StreamStats
+from rtcodec.types import Planes
 from rtcodec.webrtc import DecodedFrame, LatentSender, monotonic_us
 from rtcodec_server.engine_host import EngineHost
 from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.measure import MeasureGate
 from rtcodec_server.rung import LadderSetup
 from rtcodec_server.stream import UNWATCHED, Stream
+from support.pictures import noise, same_picture
 from support.relay import until
 
 
@@ -30,6 +33,7 @@ class MoodyEngine(NullEngine):
         super().__init__()
         self.refusals = 0
         self.sizes: dict[StateId, tuple[int, int]] = {}
+        self.coded: list[Planes] = []
 
     def open_state(self, width: int, height: int) -> StateId:
         if self.refusals:
@@ -38,6 +42,10 @@ class MoodyEngine(NullEngine):
         state = super().open_state(width, height)
         self.sizes[state] = (width, height)
         return state
+
+    def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
+        self.coded += [job.planes for job in jobs]
+        return super().encode(jobs)
 
     def close_state(self, state: StateId) -> None:
         del self.sizes[state]
@@ -94,6 +102,7 @@ class Bench:
         host: EngineHost,
         rate: LiveRate | None = None,
         rungs: LadderSetup | None = None,
+        denoise: str = OFF,
     ) -> None:
         self.engine = engine
         self.stats = StreamStats()
@@ -104,6 +113,7 @@ class Bench:
             stats=(self.stats, StreamStats()),
             rate=rate,
             rungs=rungs,
+            denoise=denoise,
         )
         if rungs is None:
             self.stream.subscribers["viewer"] = LatentSender()
@@ -119,11 +129,11 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    rate: LiveRate | None = None, *, rungs: LadderSetup | None = None
+    rate: LiveRate | None = None, *, rungs: LadderSetup | None = None, denoise: str = OFF
 ) -> AsyncIterator[Bench]:
     engine = MoodyEngine()
     host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
-    b = Bench(engine, host, rate, rungs)
+    b = Bench(engine, host, rate, rungs, denoise)
     try:
         yield b
     finally:
@@ -131,6 +141,16 @@ async def bench(
         await host.close()
         assert b.frames.in_flight == 0
         assert engine.sizes == {}
+
+
+@pytest.mark.parametrize(("denoise", "is_cleaned"), [(OFF, False), (AUTO, True)])
+async def test_noise_is_taken_out_where_that_is_asked_for(denoise: str, is_cleaned: bool) -> None:
+    shown = noise(64, 48)
+    frame = decoded()._replace(picture=picture_of(shown))
+    async with bench(denoise=denoise) as b:
+        b.put(frame)
+        await until(lambda: b.frames.encoded == 1)
+        assert same_picture(b.engine.coded[-1], shown) is not is_cleaned
 
 
 async def test_the_first_frame_waits_for_the_engine_and_the_newest_wins() -> None:
