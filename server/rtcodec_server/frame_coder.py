@@ -144,7 +144,7 @@ class FrameCoder:
             reference=_slot(plan.reference),
             store=_slot(plan.store),
             reconstruct=request.on_picture is not None or (is_painted and self._is_measured),
-            neural=True,  # delta frames follow better from it: docs/adr/043
+            neural=True,  # the other kind was not tried under loss yet: docs/adr/043
         )
 
     def _run_again(
