@@ -84,6 +84,7 @@ COMMANDS: dict[str, Entry] = {
         "rtcodec_server.receive_command", "take what DICOM nodes send and keep it exactly"
     ),
     "decode": Entry("rtcodec.codec.decode_command", "turn a .rtc back into video or images"),
+    "restore": Entry("rtcodec.codec.restore_command", "take the artefacts out of JPEG files"),
     "inspect": Entry(
         "rtcodec.bitstream.inspect_command", "show every field of a .rtc with its offset"
     ),

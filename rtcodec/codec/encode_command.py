@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ from rtcodec.codec.intra_choice import (
 from rtcodec.codec.rate_steering import RateSteering
 from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
+from rtcodec.codec.still_restorer import restoring
 from rtcodec.console import (
     Progress,
     StageTimes,
@@ -65,10 +66,13 @@ def run(args: argparse.Namespace) -> int:
         return encode_study(args, token=os.environ.get(TOKEN_VARIABLE))
     _check_paths(args.input, args.output)
     if is_exact:
+        if args.restore:
+            raise ConfigError("--restore changes samples, --lossless and --max-error keep them")
         return encode_exact(args)
     if args.input.suffix.lower() in DICOM_SUFFIXES:
         raise ConfigError(f"{args.input}: DICOM pictures are coded with --lossless or --max-error")
     threads = args.threads or available_cores()
+    restore = restoring(args.input, threads=threads) if args.restore else None
     bundle = find_bundle(args.model)
     with tidy_on_terminate(), ExitStack() as stack:
         reader = stack.enter_context(MediaReader(args.input, threads=threads))
@@ -89,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         stack.callback(engine.close)
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         partial = stack.enter_context(atomic_file(args.output))
-        job = _Job(args, reader, bundle, engine, steering, intra)
+        job = _Job(args, reader, bundle, engine, steering, intra, restore)
         with (
             partial.open("wb") as file,
             RtcWriter(file, _sequence(reader, bundle, engine)) as writer,
@@ -114,6 +118,9 @@ class _Job:
     steering: RateSteering | None
     intra: str
     "Of `INTRA_KINDS`."
+
+    restore: Callable[[Planes], Planes] | None
+    "What is done to a picture first."
 
     times: StageTimes = field(default_factory=StageTimes)
     leans: bool = False
@@ -157,6 +164,9 @@ class _Job:
                     frame = next(frames, None)
                 if frame is None:
                     break
+                if self.restore is not None:
+                    with self.times.stage("restore"):
+                        frame = frame[0], self.restore(frame[1])
                 size_bytes = self._frame(encoder, writer, *frame)
                 progress.step(f"{size_bytes / 1000:.1f} kB")
         encoder.close()

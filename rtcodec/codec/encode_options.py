@@ -77,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or as the first one is cheaper (default: auto)",
     )
     parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="take the artefacts out of a JPEG file first; quality is then that of what is left",
+    )
+    parser.add_argument(
         "--denoise",
         choices=DENOISE_MODES,
         default=OFF,

@@ -71,8 +71,8 @@ def rgb_to_planes(rgb: NDArray[np.uint8]) -> Planes:
     kr, kb = FULL_BT601.weights(rgb.shape[0])
     r, g, b = (rgb[..., i].astype(np.float32) for i in range(3))
     luma = kr * r + (1 - kr - kb) * g + kb * b
-    u = _halve((b - luma) * np.float32(0.5 / (1 - kb)))
-    v = _halve((r - luma) * np.float32(0.5 / (1 - kr)))
+    u = halve((b - luma) * np.float32(0.5 / (1 - kb)))
+    v = halve((r - luma) * np.float32(0.5 / (1 - kr)))
     return Planes(_to_uint8(luma), _to_uint8(u + 128), _to_uint8(v + 128))
 
 
@@ -86,8 +86,8 @@ def planes_to_rgb(planes: Planes, color: Color) -> NDArray[np.uint8]:
     height, width = planes.height, planes.width
     kr, kb = color.weights(height)
     luma = planes.y.astype(np.float32)
-    u = _double(planes.u.astype(np.float32) - 128, height, width)
-    v = _double(planes.v.astype(np.float32) - 128, height, width)
+    u = double(planes.u.astype(np.float32) - 128, height, width)
+    v = double(planes.v.astype(np.float32) - 128, height, width)
     if color.color_range is not ColorRange.FULL:
         luma = (luma - 16) * np.float32(255 / 219)
         u *= np.float32(255 / 224)
@@ -105,7 +105,7 @@ def gray_to_planes(gray: NDArray[np.uint8]) -> Planes:
     return Planes(np.ascontiguousarray(gray), neutral, neutral)
 
 
-def _halve(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+def halve(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the means of 2x2, the last row and column repeated where the size is odd."""
     height, width = plane.shape
     even = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
@@ -115,7 +115,7 @@ def _halve(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     return mean
 
 
-def _double(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def double(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Return twice the size by a triangle filter (3/4, 1/4), cropped."""
     for axis in (0, 1):
         last = plane.shape[axis] - 1

@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from rtcodec.models.folding import Array, Layer, Weights, anchor_spread, int8_unit
-from rtcodec.models.graph_builder import END, GraphBuilder
+from rtcodec.models.graph_builder import END, GraphBuilder, from_space_to_depth
 from rtcodec.models.tier import (
     ANCHOR,
     ANCHORED,
@@ -40,12 +40,6 @@ def _value(name: str, kind: int, shape: list[str | int]) -> onnx.ValueInfoProto:
 def _gain_sizes(dims: Mapping[str, int]) -> dict[str, int]:
     c, m = dims["C"], dims["M"]
     return {"encoder_trunk": c, "encoder": m, "decoder": m, "decoder_trunk": c, "decoder_head": c}
-
-
-def _from_space_to_depth(weight: Array) -> Array:
-    """Reorder a 1x1 weight's inputs from pixel_unshuffle's c*4+d to SpaceToDepth's d*C+c."""
-    o, i = weight.shape[:2]
-    return weight.reshape(o, i // 4, 4).transpose(0, 2, 1).reshape(o, i, 1, 1)
 
 
 def _blocks(name: str, kind: int) -> onnx.ValueInfoProto:
@@ -141,7 +135,7 @@ def _hyper_latents(g: GraphBuilder, weights: Weights, h: str) -> None:
     """Add the nodes from the first layer's outputs to the output `z`."""
     h = g.leaky(h, -0.5)
     for name in ("second", "third"):
-        weight = _from_space_to_depth(weights[f"hyper_analysis.{name}.weight"])
+        weight = from_space_to_depth(weights[f"hyper_analysis.{name}.weight"])
         h = g.conv(
             g.node("SpaceToDepth", h, blocksize=2), weight, weights[f"hyper_analysis.{name}.bias"]
         )

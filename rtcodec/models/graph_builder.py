@@ -200,3 +200,9 @@ class GraphBuilder:
         )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def from_space_to_depth(weight: Array) -> Array:
+    """Reorder a 1x1 weight's inputs from pixel_unshuffle's c*4+d to SpaceToDepth's d*C+c."""
+    o, i = weight.shape[:2]
+    return weight.reshape(o, i // 4, 4).transpose(0, 2, 1).reshape(o, i, 1, 1)

@@ -18,6 +18,7 @@ from rtcodec.models.tier import (
     SCALE_MAX,
     SCALE_MIN,
 )
+from rtcodec.motion.transform import dct_matrix
 
 LOCAL_FROM = 2
 "Pairs of frequencies are made local where their places add up to this or more; measured: 1 to 4."
@@ -38,9 +39,7 @@ def localised_dct(size: int) -> Tensor:
     replaced by its sums and differences: each of those lives in one quarter of the block, so an
     edge or a letter costs one quarter's coefficients and not all four (docs/adr/011).
     """
-    k = torch.arange(size, dtype=torch.float64)
-    dct = torch.cos(math.pi / size * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / size)
-    dct[0] /= math.sqrt(2)
+    dct = torch.from_numpy(dct_matrix(size))
     # [vertical frequency / 2, parity, horizontal frequency / 2, parity, samples]
     rows = torch.kron(dct, dct).view(size // 2, 2, size // 2, 2, -1)
     mix = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)

@@ -57,6 +57,14 @@ ORDER = np.array(
 "Coefficients, 8 * vertical + horizontal frequency, from low to high."
 
 
+def dct_matrix(size: int) -> NDArray[np.float64]:
+    """Return the orthonormal DCT-II, float64 [frequency, sample]."""
+    k = np.arange(size)
+    dct: NDArray[np.float64] = np.cos(np.pi / size * (k + 0.5) * k[:, None]) * np.sqrt(2 / size)
+    dct[0] /= np.sqrt(2)
+    return dct
+
+
 def blocks_of(parts: NDArray[Any]) -> NDArray[Any]:
     """Parts [..., 6, 8, 8] as blocks [..., 384]."""
     shape = parts.shape[:-3]

@@ -19,9 +19,13 @@ from aiortc import RTCRtpReceiver
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
+from rtcodec.codec.call_restorer import CallRestorer
+from rtcodec.media.picture import frame_of, planes_of
+from rtcodec.media.quantiser import EXPORT_QUANTISER, h264_step
 from rtcodec.packet.jitter_buffer import Arrival, FrameReleased, JitterConfig
 from rtcodec.packet.rtp_packet import RtpPacket
 from rtcodec.packet.video_size import Size, fits, read_frame_size
+from rtcodec.packet.vp8_header import read_vp8_step
 from rtcodec.timebase import unwrap
 from rtcodec.webrtc.aiortc_patch import new_decoder
 from rtcodec.webrtc.clock import monotonic_us
@@ -81,7 +85,9 @@ class _DecoderThread:
         on_frame: Callable[[DecodedFrame], None],
         on_drop: Callable[[str], None],
         on_end: Callable[[], None],
+        restorer: CallRestorer | None,
     ) -> None:
+        self._restorer = restorer
         self._on_frame = on_frame
         self._on_drop = on_drop
         self._on_end = on_end
@@ -140,6 +146,7 @@ class _DecoderThread:
             if not self._pending:
                 break  # more pictures than frames: not one of ours
             source = self._pending.popleft()
+            picture = self._restored(source, picture)
             frame = DecodedFrame(
                 picture=picture,
                 pts=source.pts,
@@ -151,10 +158,23 @@ class _DecoderThread:
             )
             self._call(self._on_frame, frame)
 
+    def _restored(self, source: _Encoded, picture: av.VideoFrame) -> av.VideoFrame:
+        """Return a picture without its artefacts, or as it is while others wait."""
+        if self._restorer is None or not self._tasks.empty():
+            return picture
+        is_vp8 = source.codec.name == "VP8"
+        step = read_vp8_step(source.data) if is_vp8 else h264_step(picture)
+        if step is None:
+            return picture
+        codec = "vp8" if is_vp8 else "h264"
+        return frame_of(self._restorer.restore(planes_of(picture), codec, step))
+
     def _decoder_of(self, codec: RTCRtpCodecParameters) -> Any:
         if codec.name != self._codec_name:
             self._codec_name = None
             self._decoder = new_decoder(codec)
+            if self._restorer is not None and codec.name == "H264":
+                self._decoder.codec.options = EXPORT_QUANTISER
             self._codec_name = codec.name
         return self._decoder
 
@@ -190,6 +210,7 @@ class VideoReceiver(Intake[bytes]):
         on_drop: Callable[[str], None] = lambda reason: None,
         max_size: Size | None = None,
         on_too_large: Callable[[], None] = lambda: None,
+        restorer: CallRestorer | None = None,
     ) -> None:
         """
         Take over *receiver*; call it in the connection's `track` event.
@@ -203,6 +224,8 @@ class VideoReceiver(Intake[bytes]):
             max_size: Largest picture, width and height, lying or standing; a larger one is
                 dropped, if possible before it is decoded.
             on_too_large: Called for every such picture, on the loop.
+            restorer: Takes the artefacts out of pictures, on the decoder's thread, when no other
+                frame waits for that.
         """
         self._max_size = max_size
         self._on_too_large = on_too_large
@@ -210,7 +233,10 @@ class VideoReceiver(Intake[bytes]):
         self._on_received = on_received
         self._on_drop = on_drop
         self._decoder = _DecoderThread(
-            on_frame=self._put, on_drop=self._drop_encoded, on_end=self._finish
+            on_frame=self._put,
+            on_drop=self._drop_encoded,
+            on_end=self._finish,
+            restorer=restorer,
         )
         super().__init__(
             receiver, config=config or JitterConfig(patience_us=150_000), decoder=self._decoder

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from rtcodec.bundle import Bundle, find_bundle
+from rtcodec.codec.call_restorer import CallRestorer
 from rtcodec.codec.self_test import measure_capacity
 from rtcodec.console import CLOCKS
 from rtcodec.engine.api import Engine
@@ -353,6 +354,7 @@ def _relay_settings(config: ServerConfig) -> RelaySettings:
         tap=config.tap,
         limits=config.limits,
         publisher=config.publisher,
+        restorer=CallRestorer.load() if config.restore else None,
         rungs=config.rungs,
         legacy=config.legacy,
         forward=config.forward,

@@ -97,6 +97,9 @@ class ServerConfig:
     psnr: str = "auto"
     "Which frames' PSNR is measured: all, off, or auto: those there is time for."
 
+    restore: bool = False
+    "Whether VP8's and H.264's artefacts are taken out before coding, while there is time."
+
     open: bool = False
     "Whether to let everybody in without keys although the address is not a loopback one."
 

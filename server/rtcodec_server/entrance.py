@@ -80,6 +80,7 @@ class Entrance:
             self._setup(name),
             limits=self._relay.settings.publisher,
             on_too_large=lambda: self._relay.occupancy.leave(name, CloseReason.TOO_LARGE),
+            restorer=self._relay.settings.restorer,
         )
         session = self._relay.occupancy.admit(name, entry, Role.PUBLISHER, peer)
         return session, await self._answer(session, peer.negotiate(offer, description))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from aiortc import MediaStreamTrack, RTCRtpReceiver
 
+from rtcodec.codec.call_restorer import CallRestorer
 from rtcodec.session.rate_limit import TokenBucket
 from rtcodec.webrtc import DecodedFrame, QueueClosed, VideoReceiver, to_unix_us
 from rtcodec.webrtc.intake import Intake
@@ -120,9 +121,19 @@ class PublisherPeer(PublishingPeer[VideoReceiver]):
         *,
         limits: PublisherLimits,
         on_too_large: Callable[[], None],
+        restorer: CallRestorer | None = None,
     ) -> None:
+        """
+        Args:
+            stream: What it feeds.
+            setup: How it connects.
+            limits: Of its pictures.
+            on_too_large: Called when one is larger than they say.
+            restorer: Takes the artefacts out of its pictures.
+        """
         super().__init__(setup, limits=limits, on_too_large=on_too_large)
         self.stream = stream
+        self._restorer = restorer
 
     def report(self) -> dict[str, Any]:
         """Return what was received and what became of it."""
@@ -156,6 +167,7 @@ class PublisherPeer(PublishingPeer[VideoReceiver]):
             on_drop=self.stream.drop,
             max_size=self._limits.max_size,
             on_too_large=self._on_too_large,
+            restorer=self._restorer,
         )
 
     async def _read(self, video: VideoReceiver) -> None:

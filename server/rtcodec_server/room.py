@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rtcodec.codec.call_restorer import CallRestorer
 from rtcodec.codec.denoiser import OFF
 from rtcodec.errors import RtcodecError
 from rtcodec.rate_control import MAX_FRAME_FACTOR
@@ -59,6 +60,9 @@ class RelaySettings:
     tap: Path | None = None
     limits: Limits = field(default_factory=Limits)
     publisher: PublisherLimits = field(default_factory=PublisherLimits)
+    restorer: CallRestorer | None = None
+    "Takes the artefacts out of what publishers send."
+
     rungs: tuple[RungSpec, ...] = ()
     legacy: LegacyConfig = field(default_factory=LegacyConfig)
     forward: Mapping[str, ForwardConfig] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,14 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 
+from rtcodec.codec.call_restorer import CallRestorer
+from rtcodec.media.picture import frame_of, planes_of
 from rtcodec.packet.feedback import FrameReport, write_report
 from rtcodec.packet.packetizer import Packetizer
 from rtcodec.packet.payload import FrameTiming
 from rtcodec.packet.rtcp import PAYLOAD_FEEDBACK, TRANSPORT_FEEDBACK, read_rtcp
 from rtcodec.packet.rtp_packet import RtpPacket
+from rtcodec.types import Planes
 from rtcodec.webrtc import LatentReceiver, QueueClosed, VideoReceiver, unix_us
 from rtcodec.webrtc.aiortc_patch import new_decoder
 from rtcodec.webrtc.aiortc_private import PORT
@@ -25,7 +29,7 @@ from rtcodec.webrtc.aiortc_receiver import MAX_SOURCES
 from rtcodec.webrtc.clock import NTP_TO_UNIX_S
 from support.relay import until
 
-VP8, LATENT = 97, 103
+VP8, H264, LATENT = 97, 99, 103
 
 
 class StandIn:
@@ -37,6 +41,7 @@ class StandIn:
         self.transport = SimpleNamespace(_rtp_router=SimpleNamespace(ssrc_table={}))
         self._RTCRtpReceiver__codecs = {
             VP8: RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000, payloadType=VP8),
+            H264: RTCRtpCodecParameters(mimeType="video/H264", clockRate=90_000, payloadType=H264),
             LATENT: RTCRtpCodecParameters(
                 mimeType="video/X-RTC-LATENT", clockRate=90_000, payloadType=LATENT
             ),
@@ -76,11 +81,13 @@ async def video() -> AsyncIterator["VideoBench"]:
 class VideoBench:
     """A video receiver, its decoder thread, and a VP8 stream to feed it."""
 
-    def __init__(self) -> None:
+    def __init__(self, restorer: CallRestorer | None = None) -> None:
         self.stand_in = StandIn()
         self.drops: list[str] = []
         receiver: Any = self.stand_in
-        self.video = VideoReceiver(receiver, max_frames=100, on_drop=self.drops.append)
+        self.video = VideoReceiver(
+            receiver, max_frames=100, on_drop=self.drops.append, restorer=restorer
+        )
         self.decoder = receiver._RTCRtpReceiver__decoder_queue
         self.thread = threading.Thread(
             target=self.decoder.run, args=(asyncio.get_running_loop(),), daemon=True
@@ -167,6 +174,70 @@ async def test_a_frame_that_cannot_be_decoded_is_dropped_and_a_key_frame_asked_f
     await until(lambda: video.drops == ["decode_error"])
     await until(lambda: video.stand_in.plis == 1)
     assert (await video.video.recv()).pts == 0
+
+
+class Inverting(CallRestorer):
+    """One whose pictures can be told from those it was given, and that can be held up."""
+
+    def __init__(self) -> None:
+        self.codecs: set[str] = set()
+        self.steps: list[float] = []
+        self.may_go_on = threading.Event()
+
+    def restore(self, planes: Planes, codec: str, step: float) -> Planes:
+        self.codecs.add(codec)
+        self.steps.append(step)
+        assert self.may_go_on.wait(10)
+        return Planes(255 - planes.y, planes.u, planes.v)
+
+
+async def test_vp8_is_restored_by_its_step_unless_frames_wait() -> None:
+    restorer = Inverting()
+    bench = VideoBench(restorer)
+    try:
+        bench.feed(bench.encode())
+        await until(lambda: restorer.steps)
+        for _ in range(3):  # these come while the first one is still being restored
+            bench.feed(bench.encode())
+        await until(lambda: bench.video.frames_received == 4)
+        restorer.may_go_on.set()
+        frames = [await asyncio.wait_for(bench.video.recv(), 5) for _ in range(4)]
+    finally:
+        restorer.may_go_on.set()
+        bench.stop()
+    means = [float(planes_of(frame.picture).y.mean()) for frame in frames]
+    assert [mean > 128 for mean in means] == [True, False, False, True]
+    assert [frame.pts for frame in frames] == [0, 3000, 6000, 9000]
+    assert all(2.0 <= step <= 142.0 for step in restorer.steps)
+    assert restorer.codecs == {"vp8"}
+
+
+async def test_h264_is_restored_by_what_its_decoder_says() -> None:
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
+    encoder.time_base = Fraction(1, 30)
+    encoder.options = {"tune": "zerolatency", "x264-params": "log-level=error:qp=30:ipratio=1"}
+    picture = frame_of(Planes(*(np.full(s, 60, np.uint8) for s in ((48, 64), (24, 32), (24, 32)))))
+    picture.pts = 0
+    data = b"".join(bytes(each) for each in encoder.encode(picture))
+    units = [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1") if unit.rstrip(b"\0")]
+    restorer = Inverting()
+    restorer.may_go_on.set()
+    bench = VideoBench(restorer)
+    try:
+        bench.feed(
+            [
+                packet(n, 0, unit, marker=n == len(units) - 1, payload_type=H264)
+                for n, unit in enumerate(units)
+            ]
+        )
+        frame = await asyncio.wait_for(bench.video.recv(), 5)
+    finally:
+        bench.stop()
+    assert abs(float(planes_of(frame.picture).y.mean()) - 195) < 4
+    assert restorer.codecs == {"h264"}
+    assert restorer.steps == pytest.approx([20.0])  # 0.625 * 2 ** (30 / 6)
 
 
 def test_vp8_comes_out_as_from_the_reference_decoder() -> None:
