@@ -27,6 +27,7 @@ from rtcodec.codec.intra_choice import (
     intra_kind,
     is_neural_cheaper,
 )
+from rtcodec.codec.progressive_files import encode_progressive
 from rtcodec.codec.rate_steering import RateSteering
 from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
@@ -57,12 +58,16 @@ SLICE_PIXELS: Final = 1 << 20
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec encode`."""
     is_exact = args.lossless or args.max_error
+    if is_exact and args.progressive:
+        raise ConfigError("--lossless files can be read coarse to fine as they are")
     if isinstance(args.input, str) or (is_exact and args.input.is_dir()):
         if not is_exact:
             raise ConfigError("pictures of a DICOMweb server are coded with --lossless")
         from rtcodec.codec.exact_study import encode_study  # HTTP and TLS, for nobody else
 
         return encode_study(args, token=os.environ.get(TOKEN_VARIABLE))
+    if args.progressive:
+        return encode_progressive(args)
     _check_paths(args.input, args.output)
     if is_exact:
         return encode_exact(args)

@@ -20,7 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
-from rtcodec.entropy.build import EXACT_WASM, WASM
+from rtcodec.entropy.build import EXACT_WASM, PROGRESSIVE_WASM, WASM
 from rtcodec.session.message import check_room_name
 from rtcodec.web_decoder import web_decoder_files, web_scripts
 from rtcodec_server.problem import Problem
@@ -95,8 +95,8 @@ def page_files() -> Iterator[Traversable]:
     """Give what pages are made of."""
     yield from files("rtcodec_server").joinpath("web").iterdir()
     yield from web_scripts().values()
-    if (exact := web_decoder_files().get(EXACT_WASM.name)) is not None:
-        yield exact
+    modules = web_decoder_files()
+    yield from (modules[one.name] for one in (EXACT_WASM, PROGRESSIVE_WASM) if one.name in modules)
 
 
 class Pages:
