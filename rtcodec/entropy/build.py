@@ -77,7 +77,10 @@ EXACT_WASM_SOURCES = (_EXACT / "_decode.c", WEB / "wasm" / "_memory.c")
 "Exact pictures are a module of their own: whoever watches a room needs none of it."
 
 PROGRESSIVE_WASM = WEB / "progressive.wasm"
-PROGRESSIVE_WASM_SOURCES = (_PROGRESSIVE / "_decode.c", WEB / "wasm" / "_memory.c")
+PROGRESSIVE_WASM_SOURCES = (
+    _PROGRESSIVE / "_decode.c",
+    *(WEB / "wasm" / f"_{name}.c" for name in ("memory", "color")),
+)
 
 WASM_MODULES = {
     WASM: WASM_SOURCES,

@@ -201,6 +201,6 @@ def test_inspect_shows_the_header_of_a_whole_file_only() -> None:
 
 
 def test_no_input_makes_c_read_or_write_outside(tmp_path: Path) -> None:
-    decoded, refused = fuzz("progressive_fuzz.c", tmp_path, "-O1", rounds=40)
+    decoded, refused = fuzz("progressive_fuzz.c", tmp_path, rounds=60)
     assert decoded > 20  # not vacuous
     assert refused > 5
