@@ -4,7 +4,8 @@ Measure what any beginning of a progressive picture is worth, on the development
     python -m benchmarks.progressive [--data ../shared/data/dev/images]
 
 One file of each image is cut at `CUTS` sizes from that of the coarsest to that of the finest file
-that is not progressive (`rtcodec encode`, whose curve is measured at every fifth qp), and decoded.
+that is not progressive, and decoded. What those are worth at every seventh qp is in
+`benchmarks/rate_distortion.json`; between them the curve is a monotone cubic, as for BD-rates.
 Beside it a progressive JPEG, cut too, and whole JPEG XL files: its library decodes no part of one.
 Writes `benchmarks/progressive.json` and `docs/progressive.png`. Skips itself without the data.
 """
@@ -23,14 +24,15 @@ from typing import Any, Final
 
 import numpy as np
 from PIL import Image, ImageFile
+from scipy.interpolate import PchipInterpolator
 
 from benchmarks.rate_distortion import ROOT, commit
 from rtcodec.bitstream.progressive_file import read_progressive
 from rtcodec.bitstream.sequence import ColorRange
+from rtcodec.bundle import find_bundle
 from rtcodec.console import Progress
 from rtcodec.evaluation.bd_rate import RatePoint, rising
 from rtcodec.evaluation.clip import Clip, read_clip
-from rtcodec.evaluation.latent import Latent, open_latent_codec
 from rtcodec.evaluation.panel import Palette, style
 from rtcodec.evaluation.still import Jpeg
 from rtcodec.media.color import FULL_BT601
@@ -38,8 +40,7 @@ from rtcodec.progressive.picture import decode_picture, encode_picture
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 
-QPS: Final = tuple(range(63, -1, -5))
-CUTS: Final = 48
+CUTS: Final = 32
 FINEST_STEP: Final = 0.5
 JPEG_QUALITY: Final = 95
 PROMISED_DB: Final = -1.0
@@ -63,16 +64,13 @@ def main() -> int:
         return 0
     at = commit()
     paths = sorted(path for path in args.data.iterdir() if path.suffix == ".png")
-    codec = open_latent_codec(args.model)
-    try:
-        with Progress("measuring", len(paths)) as progress:
-            images = {}
-            for path in paths:
-                images[path.name] = measure(read_clip(path), codec)
-                print(f"{path.name}: {words(images[path.name])}", flush=True)
-                progress.step(path.name)
-    finally:
-        codec.close()
+    plain = read_curves(args.model)
+    with Progress("measuring", len(paths)) as progress:
+        images = {}
+        for path in paths:
+            images[path.name] = measure(read_clip(path), plain[path.name])
+            print(f"{path.name}: {words(images[path.name])}", flush=True)
+            progress.step(path.name)
     summary = {
         "command": "python -m benchmarks.progressive",
         "commit": at,
@@ -89,10 +87,24 @@ def main() -> int:
     return 0
 
 
-def measure(clip: Clip, codec: Latent) -> dict[str, Any]:
-    """Return curves of one image, and how far below the codec any beginning is."""
+def read_curves(model: str) -> dict[str, Curve]:
+    """
+    Return bits per pixel and PSNR of files that are not progressive, by image.
+
+    Raises:
+        SystemExit: If they are those of another model.
+    """
+    measured = json.loads((ROOT / "benchmarks" / "rate_distortion.json").read_text())
+    if measured["models"].get(model) != find_bundle(model).model_id.hex():
+        raise SystemExit(f"curves of {model} are old: run python -m benchmarks.rate_distortion")
+    return {name: rising(curves[model]) for name, curves in measured["curves"].items()}
+
+
+def measure(clip: Clip, bpp_curve: Curve) -> dict[str, Any]:
+    """Return curves of one image, and how far below those files any beginning is."""
     [planes] = clip.frames
-    plain = rising([_point(clip, codec, qp) for qp in QPS])
+    plain = [(bpp * planes.y.size / 8, psnr) for bpp, psnr in bpp_curve]
+    at = PchipInterpolator(*np.array([(np.log(size), psnr) for size, psnr in plain]).T)
     begin = time.perf_counter()
     whole = encode_picture(
         (planes.y, planes.u, planes.v),
@@ -106,7 +118,7 @@ def measure(clip: Clip, codec: Latent) -> dict[str, Any]:
     last = min(len(whole), plain[-1][0])
     cuts = np.unique(np.geomspace(plain[0][0], last, CUTS).astype(int))
     curve = [(float(cut), _quality(planes, whole[:cut])) for cut in cuts]
-    apart = [psnr - _at(plain, size) for size, psnr in curve]
+    apart = [psnr - float(at(np.log(size))) for size, psnr in curve]
     return {
         "width": clip.width,
         "height": clip.height,
@@ -135,20 +147,8 @@ def words(image: dict[str, Any]) -> str:
     )
 
 
-def _point(clip: Clip, codec: Latent, qp: int) -> RatePoint:
-    encoded = codec.encode(clip, qp)
-    [picture] = codec.decode(encoded, clip)
-    return encoded.size_bytes, picture_psnr(clip.frames[0], picture).yuv
-
-
 def _quality(planes: Planes, data: bytes) -> float:
     return picture_psnr(planes, Planes(*decode_picture(read_progressive(data)))).yuv
-
-
-def _at(curve: Curve, size: float) -> float:
-    """PSNR of a curve at a size, linear over its logarithm."""
-    sizes, psnrs = zip(*curve, strict=True)
-    return float(np.interp(np.log(size), np.log(sizes), psnrs))
 
 
 def _jpeg(planes: Planes, cuts: list[int]) -> Curve:

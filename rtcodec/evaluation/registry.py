@@ -21,7 +21,7 @@ _ALL: tuple[Codec, ...] = (
 )  # fmt: skip
 
 RIVALS: dict[str, Codec] = {codec.name: codec for codec in _ALL}
-"Every codec that is not ours."
+"Every codec that is not one of our models."
 
 OURS = ("s128", "n64")
 "Models that a default comparison includes."
