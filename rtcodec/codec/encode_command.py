@@ -57,17 +57,15 @@ SLICE_PIXELS: Final = 1 << 20
 
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec encode`."""
+    if args.progressive:
+        return encode_progressive(args)
     is_exact = args.lossless or args.max_error
-    if is_exact and args.progressive:
-        raise ConfigError("--lossless files can be read coarse to fine as they are")
     if isinstance(args.input, str) or (is_exact and args.input.is_dir()):
         if not is_exact:
             raise ConfigError("pictures of a DICOMweb server are coded with --lossless")
         from rtcodec.codec.exact_study import encode_study  # HTTP and TLS, for nobody else
 
         return encode_study(args, token=os.environ.get(TOKEN_VARIABLE))
-    if args.progressive:
-        return encode_progressive(args)
     _check_paths(args.input, args.output)
     if is_exact:
         return encode_exact(args)

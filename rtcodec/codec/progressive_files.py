@@ -59,6 +59,10 @@ def encode_progressive(args: argparse.Namespace) -> int:
         ConfigError: If input and output do not go together.
         InputError: If the input, or one of a folder, is no image, or there is none.
     """
+    if args.lossless or args.max_error:
+        raise ConfigError("--lossless files can be read coarse to fine as they are")
+    if isinstance(args.input, str):
+        raise ConfigError("--progressive is for images on this machine")
     times = StageTimes()
     pairs = _pairs(args.input, args.output)
     reports, problems = [], []

@@ -102,6 +102,7 @@ def test_what_does_not_go_together_is_told(
 
     says("is a .rtc file", "encode", "--progressive", image, tmp_path / "photo.png")
     says("coarse to fine", "encode", "--progressive", "--lossless", image, coded)
+    says("on this machine", "encode", "--progressive", "https://host/studies/1", coded)
     says("is not 0.5 to 64", "encode", "--progressive", "--finest", "99", image, coded)
     (tmp_path / "empty").mkdir()
     says("no images", "encode", "--progressive", tmp_path / "empty", tmp_path / "out")
