@@ -85,8 +85,9 @@ def main() -> int:
                     progress.step(f"{path.name} {codec.name}")
     finally:
         shelf.close()
+    only = ["--only", args.only] if args.only else []
     summary = {
-        "command": "python -m benchmarks.stills",
+        "command": " ".join(["python -m benchmarks.stills", *only]),
         "commit": at,
         "processor": platform.processor() or platform.machine(),
         "versions": versions(),
