@@ -29,7 +29,7 @@ HALF_SAMPLE: Final = 0.5
 "Step of the finest bit plane, in samples, as if the transform were orthonormal."
 
 FINEST_STEP: Final = 4.0
-"Visually lossless: 47 to 51 dB on photographs."
+"Visually lossless: `gb82_girl` comes to 46.7 dB, `clic_1` to 50.0."
 
 _PASSES: Final = 4  # of a bit plane; the first one has but its third and fourth
 _FIRST_PASSES: Final = 2
