@@ -76,6 +76,7 @@ def main() -> int:
         "commit": at,
         "processor": platform.processor() or platform.machine(),
         "model": args.model,
+        "model_id": find_bundle(args.model).model_id.hex(),
         "worst_db": min(image["worst_db"] for image in images.values()),
         "mean_db": round(float(np.mean([image["mean_db"] for image in images.values()])), 3),
         "promised_db": PROMISED_DB,
