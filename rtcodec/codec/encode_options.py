@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_source,
         metavar="INPUT",
         help="any video or image; with --progressive also a folder of images, with --lossless "
-        "one of DICOM files, or a DICOMweb address such as https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101 "
+        "one of DICOM files, or a DICOMweb address such as "
+        "https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101 "
         f"(token: {TOKEN_VARIABLE})",
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from rtcodec.bitstream.progressive_file import ProgressiveHeader, read_progressive
+from rtcodec.codec.denoiser import OFF
 from rtcodec.console import Progress, StageTimes, print_json, say, tidy_on_terminate
 from rtcodec.errors import BitstreamError, ConfigError, InputError
 from rtcodec.media.atomic import atomic_file
@@ -63,6 +64,8 @@ def encode_progressive(args: argparse.Namespace) -> int:
         raise ConfigError("--lossless files can be read coarse to fine as they are")
     if isinstance(args.input, str):
         raise ConfigError("--progressive is for images on this machine")
+    if args.denoise != OFF:
+        raise ConfigError("--denoise is not there yet for --progressive")
     times = StageTimes()
     pairs = _pairs(args.input, args.output)
     reports, problems = [], []
