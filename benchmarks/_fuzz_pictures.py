@@ -1,5 +1,5 @@
 """
-What `fuzz` throws at the readers of DICOM and of exact pictures.
+What `fuzz` throws at the readers of DICOM, of exact and of progressive pictures.
 
 DICOM samples are small files that come with pydicom and a few that are drawn here; both kinds are
 broken along their structure, too: values, lengths and depth of elements; headers and payloads
@@ -24,16 +24,21 @@ import numpy as np
 from benchmarks import _mutate
 from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind
 from rtcodec.bitstream.exact_format import write_exact_header
+from rtcodec.bitstream.progressive_file import HEADER_BYTES, Transform, read_progressive
+from rtcodec.bitstream.sequence import ColorRange
 from rtcodec.codec.exact_files import decode_frames, read_notes
 from rtcodec.dicom.multipart import read_boundary, read_parts
 from rtcodec.dicom.reader import parse_dicom
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder
 from rtcodec.exact.plan import plan_picture
+from rtcodec.progressive.picture import decode_picture as decode_progressive_picture
+from rtcodec.progressive.picture import encode_picture as encode_progressive_picture
 
 HAS_DICOM: Final = find_spec("pydicom") is not None and find_spec("imagecodecs") is not None
 
 _FILE_MAX_BYTES: Final = 16_000
+_PIXELS_TRIED: Final = 1 << 14
 _LONG_VRS: Final = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
 _SIZES: Final = {  # group 0028: rows, columns, samples, planes, frames, bits
     (0x28, 0x02), (0x28, 0x04), (0x28, 0x06), (0x28, 0x08), (0x28, 0x10), (0x28, 0x11),
@@ -251,6 +256,45 @@ def mutate_exact(sample: bytes, others: Sequence[bytes], rng: Random) -> bytes:
         writer.write(ExactFrame(frame.kind, frame.digest, frame.checks, tuple(payloads)))
     writer.close()
     return stream.getvalue()[: _mutate.MAX_BYTES]
+
+
+@cache
+def progressive_files() -> list[bytes]:
+    """Return files by both transforms, one of them the beginning of another."""
+    rows, columns = np.indices((30, 41))
+    luma = (128 + 90 * np.sin(rows / 5) * np.cos(columns / 7)).astype(np.uint8)
+    chroma = luma[::2, ::2]
+    made = [
+        encode_progressive_picture(
+            (luma, chroma, 255 - chroma),
+            color_range=ColorRange.FULL,
+            color_matrix=6,
+            transform=transform,
+        )
+        for transform in Transform
+    ]
+    return [*made, made[0][: len(made[0]) // 2]]
+
+
+def run_progressive(data: bytes) -> None:
+    """Decode what there is of a picture, if it is small enough to be tried often."""
+    file = read_progressive(data)
+    if file.header.width * file.header.height <= _PIXELS_TRIED:
+        decode_progressive_picture(file)
+
+
+def mutate_progressive(sample: bytes, others: Sequence[bytes], rng: Random) -> bytes:
+    """Return *sample* broken where it is; or in header or payload, with check words put right."""
+    if rng.random() < 0.3:
+        return _mutate.mutate_bytes(sample, others, rng)
+    head, payload = sample[: HEADER_BYTES - 4], sample[HEADER_BYTES:]
+    if rng.random() < 0.5:
+        head = _mutate.mutate_bytes(head, [head], rng)
+    else:
+        payload = _mutate.mutate_bytes(payload, [payload], rng)
+        head = head[:-4] + len(payload).to_bytes(4, "big")
+        payload += zlib.crc32(payload).to_bytes(4, "big")
+    return (head + zlib.crc32(head).to_bytes(4, "big") + payload)[: _mutate.MAX_BYTES]
 
 
 def _exact_file(frames: Sequence[Any], bits: int, max_error: int, kind: FrameKind) -> bytes:

@@ -601,6 +601,9 @@ TARGETS: tuple[Target, ...] = (
            lambda data: read_metrics(_text(data)), (RtcodecError,), _mutate.mutate_text),
     Target("exact", ".rtc files of exact pictures, decoded", _fuzz_pictures.exact_files,
            _fuzz_pictures.run_exact, (BitstreamError, InputError), _fuzz_pictures.mutate_exact),
+    Target("progressive", ".rtc files of progressive pictures, decoded",
+           _fuzz_pictures.progressive_files, _fuzz_pictures.run_progressive, (BitstreamError,),
+           _fuzz_pictures.mutate_progressive),
     Target("multipart", "answers of DICOMweb", _fuzz_pictures.web_answers,
            _fuzz_pictures.run_web_answer, (InputError,)),
 )  # fmt: skip

@@ -346,7 +346,7 @@ def curve(source: Sequence[Planes], shown: Sequence[Planes]) -> list[tuple[float
         encoder = FrameEncoder(engine, packer, width, height, references=NewestReference())
         bits, quality = 0, []
         for number, (clean, planes) in enumerate(zip(source, shown, strict=True)):
-            qp, keyframe = (base, False) if number else (intra_qp(base), True)
+            qp, keyframe = (base, False) if number else (intra_qp(base, neural=True), True)
             output = encoder.run(planes, qp=qp, keyframe=keyframe, reconstruct=True)
             unit = encoder.pack(output, qp=qp, pts=number, keyframe=keyframe).unit
             bits += 8 * sum(len(p.payload) for p in unit.packets if isinstance(p, Packet))

@@ -6,7 +6,7 @@ In a checkout that is `clients/web`, in an installation `rtcodec/web`. Reads not
 
 from pathlib import Path
 
-from rtcodec.entropy.build import EXACT_WASM, WASM, WEB
+from rtcodec.entropy.build import EXACT_WASM, PROGRESSIVE_WASM, WASM, WEB
 
 _INSTALLED = Path(__file__).parent / "web"
 
@@ -21,8 +21,9 @@ def web_decoder_files() -> dict[str, Path]:
     wasm = _INSTALLED / WASM.name if _INSTALLED.is_dir() else WASM
     if not wasm.is_file():
         return {}
-    exact = wasm.with_name(EXACT_WASM.name)
-    return {**web_scripts(), wasm.name: wasm} | ({exact.name: exact} if exact.is_file() else {})
+    beside = (wasm.with_name(module.name) for module in (EXACT_WASM, PROGRESSIVE_WASM))
+    modules = [wasm, *(module for module in beside if module.is_file())]
+    return {**web_scripts(), **{module.name: module for module in modules}}
 
 
 def web_scripts() -> dict[str, Path]:

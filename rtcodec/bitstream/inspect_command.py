@@ -9,7 +9,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,7 +18,9 @@ from rtcodec.bitstream.cursor import Field
 from rtcodec.bitstream.exact_file import ExactReader
 from rtcodec.bitstream.exact_format import MAGIC
 from rtcodec.bitstream.file import RtcReader
-from rtcodec.errors import BitstreamError
+from rtcodec.bitstream.progressive_file import MAGIC as PROGRESSIVE_MAGIC
+from rtcodec.bitstream.progressive_file import ProgressiveFile, read_progressive
+from rtcodec.errors import BitstreamError, Truncated
 
 _HEADING = "  offset   bytes  field                                 value"
 
@@ -60,10 +62,19 @@ def inspection(data: bytes) -> list[str]:
 
 
 def _reader(stream: BinaryIO, fields: list[Field]) -> Iterable[object]:
-    """Return what reads *stream*: exact pictures or a video."""
+    """Return what reads *stream*: exact pictures, a progressive one or a video."""
     head = stream.read(len(MAGIC))
     whole = cast(BinaryIO, _Rejoined(head, stream))
+    if head == PROGRESSIVE_MAGIC:
+        return _progressive(head + stream.read(), fields)
     return (ExactReader if head == MAGIC else RtcReader)(whole, fields=fields)
+
+
+def _progressive(data: bytes, fields: list[Field]) -> Iterator[ProgressiveFile]:
+    file = read_progressive(data, fields=fields)
+    yield file
+    if not file.is_whole:
+        raise Truncated("only the beginning of a progressive picture", offset=len(data))
 
 
 class _Rejoined:

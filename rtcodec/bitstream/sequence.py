@@ -170,7 +170,7 @@ def read_sequence_header_at(cursor: Cursor) -> SequenceHeader:
     time_base = _read_ratio(cursor, "time_base")
     frame_rate = _read_ratio(cursor, "frame_rate", optional=True)
     pixel_format, rungs = _read_layout(cursor)
-    color_range, color_matrix = _read_color(cursor)
+    color_range, color_matrix = read_color_at(cursor)
     source_format = _source_format_name(cursor.u8("source_format"))
     cursor.explain(lambda: source_format)
     references = _read_references(cursor)
@@ -262,7 +262,14 @@ def _read_layout(cursor: Cursor) -> tuple[PixelFormat, int]:
     return pixel_format, rungs
 
 
-def _read_color(cursor: Cursor) -> tuple[ColorRange, int]:
+def read_color_at(cursor: Cursor) -> tuple[ColorRange, int]:
+    """
+    Read how samples are meant: their range and their matrix (spec 3.3).
+
+    Raises:
+        Truncated: If there is no byte.
+        Corrupt: If it is out of range.
+    """
     offset = cursor.offset
     byte = cursor.u8("color")
     if byte >> 4 > max(ColorRange) or byte & 15 > _MAX_MATRIX:

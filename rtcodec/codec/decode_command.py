@@ -11,15 +11,18 @@ from typing import Any, BinaryIO, Final
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.exact_format import MAGIC
 from rtcodec.bitstream.file import RtcReader
+from rtcodec.bitstream.progressive_file import MAGIC as PROGRESSIVE_MAGIC
 from rtcodec.bitstream.sequence import SequenceHeader
 from rtcodec.bundle import Bundle, find_bundle, find_bundle_by_id
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encode_command import MAX_PIXELS
 from rtcodec.codec.exact_files import decode_exact
+from rtcodec.codec.progressive_files import decode_progressive
 from rtcodec.console import (
     Progress,
     StageTimes,
     available_cores,
+    integer_between,
     print_json,
     say,
     tidy_on_terminate,
@@ -53,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality", choices=("preview", "full"), default="full", help="how much of it to decode"
     )
     parser.add_argument(
+        "--bytes",
+        type=integer_between(1, 1 << 31),
+        metavar="N",
+        help="read the first N bytes only, of a file of encode --progressive (default: all)",
+    )
+    parser.add_argument(
         "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
@@ -65,7 +74,12 @@ def run(args: argparse.Namespace) -> int:
     threads = args.threads or available_cores()
     with tidy_on_terminate(), ExitStack() as stack:
         file = stack.enter_context(_opened(args.input))
-        if file.peek(len(MAGIC)).startswith(MAGIC):  # type: ignore[attr-defined]
+        magic = file.peek(len(MAGIC))[: len(MAGIC)]  # type: ignore[attr-defined]
+        if magic == PROGRESSIVE_MAGIC:
+            return decode_progressive(args, file)
+        if args.bytes is not None:
+            raise ConfigError(f"{args.input}: --bytes is for files of encode --progressive")
+        if magic == MAGIC:
             return decode_exact(args, file)
         reader = _reader(file, args.input)
         sequence = reader.sequence
@@ -220,7 +234,9 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.head != "psnr":
         raise ConfigError("--head perceptual is not there yet: the models have one head")
     if args.quality != "full":
-        raise ConfigError("--quality preview is not there yet: streams are not progressive")
+        raise ConfigError(
+            "--quality preview is not there yet; files of encode --progressive have --bytes"
+        )
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} is below 1")
 

@@ -27,6 +27,7 @@ from rtcodec.codec.intra_choice import (
     intra_kind,
     is_neural_cheaper,
 )
+from rtcodec.codec.progressive_files import encode_progressive
 from rtcodec.codec.rate_steering import RateSteering
 from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
@@ -57,6 +58,8 @@ SLICE_PIXELS: Final = 1 << 20
 
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec encode`."""
+    if args.progressive:
+        return encode_progressive(args)
     is_exact = args.lossless or args.max_error
     if isinstance(args.input, str) or (is_exact and args.input.is_dir()):
         if not is_exact:

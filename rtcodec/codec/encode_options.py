@@ -6,6 +6,7 @@ from typing import Final
 
 from rtcodec.codec.denoiser import DENOISE_MODES, OFF
 from rtcodec.codec.intra_choice import INTRA_KINDS
+from rtcodec.codec.progressive_files import add_progressive_arguments
 from rtcodec.console import integer_between
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES
 from rtcodec.types import QP_MAX
@@ -21,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input",
         type=_source,
         metavar="INPUT",
-        help="any video or image; with --lossless also a folder of DICOM files, or a DICOMweb "
-        "address such as https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101 "
+        help="any video or image; with --progressive also a folder of images, with --lossless "
+        "one of DICOM files, or a DICOMweb address such as "
+        "https://host/dicom-web/studies/UID or .../studies?StudyDate=20240101 "
         f"(token: {TOKEN_VARIABLE})",
     )
     parser.add_argument(
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="like --lossless, but samples may be off by up to N (default: 0)",
     )
+    add_progressive_arguments(parser)
     parser.add_argument(
         "--keep-identity",
         action="store_true",

@@ -22,6 +22,7 @@ SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _ENTROPY = Path(__file__).parent
 _MOTION = _ENTROPY.parent / "motion"
 _EXACT = _ENTROPY.parent / "exact"
+_PROGRESSIVE = _ENTROPY.parent / "progressive"
 LIBRARY = (_ENTROPY / "_rans").with_suffix(SUFFIX)
 SOURCES = tuple(
     (_ENTROPY / f"_{name}").with_suffix(".c")
@@ -47,10 +48,15 @@ MOTION_SOURCES = tuple(
 )
 EXACT_LIBRARY = (_EXACT / "_exact").with_suffix(SUFFIX)
 EXACT_SOURCES = tuple((_EXACT / f"_{name}").with_suffix(".c") for name in ("decode", "encode"))
+PROGRESSIVE_LIBRARY = (_PROGRESSIVE / "_progressive").with_suffix(SUFFIX)
+PROGRESSIVE_SOURCES = tuple(
+    (_PROGRESSIVE / f"_{name}").with_suffix(".c") for name in ("decode", "encode")
+)
 LIBRARIES = {
     LIBRARY: SOURCES,
     MOTION_LIBRARY: MOTION_SOURCES,
     EXACT_LIBRARY: EXACT_SOURCES,
+    PROGRESSIVE_LIBRARY: PROGRESSIVE_SOURCES,
 }
 "Each library, and the C files it is made of."
 
@@ -70,7 +76,17 @@ EXACT_WASM = WEB / "exact.wasm"
 EXACT_WASM_SOURCES = (_EXACT / "_decode.c", WEB / "wasm" / "_memory.c")
 "Exact pictures are a module of their own: whoever watches a room needs none of it."
 
-WASM_MODULES = {WASM: WASM_SOURCES, EXACT_WASM: EXACT_WASM_SOURCES}
+PROGRESSIVE_WASM = WEB / "progressive.wasm"
+PROGRESSIVE_WASM_SOURCES = (
+    _PROGRESSIVE / "_decode.c",
+    *(WEB / "wasm" / f"_{name}.c" for name in ("memory", "color")),
+)
+
+WASM_MODULES = {
+    WASM: WASM_SOURCES,
+    EXACT_WASM: EXACT_WASM_SOURCES,
+    PROGRESSIVE_WASM: PROGRESSIVE_WASM_SOURCES,
+}
 "Each module for browsers, and the C files it is made of."
 
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fvisibility=hidden")

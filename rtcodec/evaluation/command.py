@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codecs",
         type=_names,
         metavar="LIST",
-        help="comma-separated: model names or .rtcm files, jpeg webp avif png jpegls vp8 vp9 "
+        help="comma-separated: model names or .rtcm files, jpeg webp avif png jpegls jpeg2000 "
+        "jpegxl jpegls-near progressive vp8 vp9 "
         "x264-veryfast x264-medium x264-intra x265 x265-intra svtav1 svtav1-p12; videos as a "
         "call codes them: one pass, one thread, no frame waits for a later one "
         "(default: our models and the usual rivals of each kind of input)",

@@ -65,6 +65,19 @@ def ms_ssim(reference: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
     return product
 
 
+def ssim(reference: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
+    """
+    Compare two planes at their own scale alone; else as `ms_ssim`.
+
+    Raises:
+        ValueError: If the shapes differ, or a side is below the window's 11 samples.
+    """
+    if reference.shape != decoded.shape or min(reference.shape) <= 2 * _MARGIN:
+        raise ValueError(f"planes {reference.shape} and {decoded.shape} have no SSIM")
+    x, y = reference.astype(np.float32), decoded.astype(np.float32)
+    return _similarity(x + y - np.float32(PEAK), x - y, with_luminance=True)
+
+
 def ms_ssim_db(value: float) -> float:
     """Return -10 log10(1 - MS-SSIM), where differences near 1 are visible; at most 100."""
     if value >= 1.0:

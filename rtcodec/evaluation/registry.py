@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -9,15 +10,18 @@ import av
 from PIL import features
 
 from rtcodec.errors import ConfigError
+from rtcodec.evaluation.baseline import BASELINES, Progressive
 from rtcodec.evaluation.clip import Kind
 from rtcodec.evaluation.codec import Codec
 from rtcodec.evaluation.motion import MOTION_CODECS, Motion
 from rtcodec.evaluation.still import Avif, Jpeg, JpegLs, Png, WebP
 
-_ALL: tuple[Codec, ...] = (Jpeg(), WebP(), Avif(), Png(), JpegLs(), *MOTION_CODECS)
+_ALL: tuple[Codec, ...] = (
+    Jpeg(), WebP(), Avif(), Png(), JpegLs(), *BASELINES, *MOTION_CODECS,
+)  # fmt: skip
 
 RIVALS: dict[str, Codec] = {codec.name: codec for codec in _ALL}
-"Every codec that is not ours."
+"Every codec that is not one of our models."
 
 OURS = ("s128", "n64")
 "Models that a default comparison includes."
@@ -33,6 +37,8 @@ def available(codec: Codec) -> str | None:
     """Return why *codec* cannot run on this installation, or None if it can."""
     if codec.name == "avif" and not features.check("avif"):
         return "this Pillow has no AVIF"
+    if codec in BASELINES and not isinstance(codec, Progressive):
+        return None if find_spec("imagecodecs") else "imagecodecs (the extra medical) is missing"
     needed: list[tuple[str, Literal["r", "w"]]] = []
     if isinstance(codec, Motion):
         needed = [(codec.encoder, "w"), (codec.decoder, "r")]

@@ -3,6 +3,7 @@ Results as files and text.
 
     results.json   everything, and what `Reuse` needs
     results.csv    a line per point
+    compressai/    for each codec a file in the layout of CompressAI's results, images alone
     frames/        a CSV per clip of a video, codec and setting: a line per frame
 
 and the BD-rate tables.
@@ -17,6 +18,7 @@ from typing import Any
 
 import rtcodec
 from rtcodec.evaluation.anchor import anchor_json, find_anchor, markdown, standings
+from rtcodec.evaluation.compressai import COMPRESSAI, write_compressai
 from rtcodec.evaluation.conventions import CONVENTIONS
 from rtcodec.evaluation.figures import mean, rounded, write_frames
 from rtcodec.evaluation.installation import hardware, versions
@@ -82,6 +84,7 @@ def write_results(result: Evaluation, out: Path, *, anchor: str | None = None) -
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(write_row(point) for point in result.points)
+    write_compressai(result, out / COMPRESSAI)
     for point in result.points:
         if point.kind == "video" and point.frames:
             (out / FRAMES).mkdir(exist_ok=True)

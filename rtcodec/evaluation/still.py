@@ -113,7 +113,7 @@ class Avif(Still):
 
     def write(self, planes: Planes, setting: int) -> bytes:
         out = io.BytesIO()
-        _planes_to_rgb(planes).save(
+        picture_of(planes).save(
             out, "AVIF", quality=setting, speed=6, subsampling="4:2:0", range="full", max_threads=1
         )
         return out.getvalue()
@@ -133,12 +133,12 @@ class Png(Still):
 
     def write(self, planes: Planes, setting: int) -> bytes:
         out = io.BytesIO()
-        Image.fromarray(_stack(planes)).save(out, "PNG", optimize=True)
+        Image.fromarray(stack_of(planes)).save(out, "PNG", optimize=True)
         return out.getvalue()
 
     def read(self, data: bytes, width: int, height: int) -> Planes:
         with Image.open(io.BytesIO(data)) as image:
-            return _unstack(np.asarray(image), width, height)
+            return planes_of_stack(np.asarray(image), width, height)
 
 
 class JpegLs(Still):
@@ -150,31 +150,32 @@ class JpegLs(Still):
     settings = (0,)
 
     def write(self, planes: Planes, setting: int) -> bytes:
-        frame = av.VideoFrame.from_ndarray(_stack(planes), format="gray")
+        frame = av.VideoFrame.from_ndarray(stack_of(planes), format="gray")
         return _av_picture("jpegls", frame, {})
 
     def read(self, data: bytes, width: int, height: int) -> Planes:
-        return _unstack(_grey(_av_read("jpegls", data)), width, height)
+        return planes_of_stack(_grey(_av_read("jpegls", data)), width, height)
 
 
 def _double(plane: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width])
 
 
-def _stack(planes: Planes) -> NDArray[np.uint8]:
+def stack_of(planes: Planes) -> NDArray[np.uint8]:
     """Return Y above U beside V, uint8 [H + ceil(H / 2), 2 ceil(W / 2)]."""
     width = 2 * planes.u.shape[1]
     luma = np.pad(planes.y, ((0, 0), (0, width - planes.width)), mode="edge")
     return np.vstack([luma, np.hstack([planes.u, planes.v])])
 
 
-def _unstack(stacked: NDArray[np.uint8], width: int, height: int) -> Planes:
+def planes_of_stack(stacked: NDArray[np.uint8], width: int, height: int) -> Planes:
+    """Undo `stack_of`."""
     half = stacked.shape[1] // 2
     chroma = stacked[height:]
     return Planes(stacked[:height, :width].copy(), chroma[:, :half].copy(), chroma[:, half:].copy())
 
 
-def _planes_to_rgb(planes: Planes) -> Image.Image:
+def picture_of(planes: Planes) -> Image.Image:
     """Undo `rgb_to_planes` as far as 8-bit RGB can: repeated chroma keeps its means."""
     height, width = planes.y.shape
     y = planes.y.astype(np.float32)

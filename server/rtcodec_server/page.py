@@ -1,7 +1,7 @@
 """
-The relay's web pages: the dashboard, publish, watch, view, and the files that they are made of.
+The relay's web pages: dashboard, publish, watch, view, photo, and the files they are made of.
 
-    GET /    /publish/{room}    /watch/{room}    /view    /view/{room}    /web/{file}
+    GET /    /publish/{room}    /watch/{room}    /view    /view/{room}    /photo    /web/{file}
     and what `tab_decoder` has
 
 Those are in `web/` and, where other pages may use them too, in the viewer (clients/web/src).
@@ -20,7 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
-from rtcodec.entropy.build import EXACT_WASM, WASM
+from rtcodec.entropy.build import EXACT_WASM, PROGRESSIVE_WASM, WASM
 from rtcodec.session.message import check_room_name
 from rtcodec.web_decoder import web_decoder_files, web_scripts
 from rtcodec_server.problem import Problem
@@ -43,7 +43,7 @@ _POLICY: Final = (
     "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types rtcodec-worker"
 )
-_WORKERS: Final = ("worker.js", "exact_worker.js", "study_worker.js")
+_WORKERS: Final = ("worker.js", "exact_worker.js", "study_worker.js", "progressive_worker.js")
 _WORKER_POLICY: Final = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 _HEADERS: Final = {
@@ -95,8 +95,8 @@ def page_files() -> Iterator[Traversable]:
     """Give what pages are made of."""
     yield from files("rtcodec_server").joinpath("web").iterdir()
     yield from web_scripts().values()
-    if (exact := web_decoder_files().get(EXACT_WASM.name)) is not None:
-        yield exact
+    modules = web_decoder_files()
+    yield from (modules[one.name] for one in (EXACT_WASM, PROGRESSIVE_WASM) if one.name in modules)
 
 
 class Pages:
@@ -130,6 +130,7 @@ class Pages:
         router.add_get("/watch/{room}", self._watch)
         router.add_get("/view", self._view)
         router.add_get("/view/{room}", self._view)
+        router.add_get("/photo", self._photo)
         for decoder in self._decoders:
             decoder.add_routes(router)
         router.add_get("/web/{file}", self._file)
@@ -149,6 +150,9 @@ class Pages:
         if "room" in request.match_info:
             check_room_name(request.match_info["room"])
         return self._files["view.html"].answer(request)
+
+    async def _photo(self, request: web.Request) -> web.Response:
+        return self._files["photo.html"].answer(request)
 
     async def _file(self, request: web.Request) -> web.Response:
         file = self._files.get(request.match_info["file"])

@@ -42,13 +42,16 @@ def test_the_wheel_is_typed_and_licensed(wheel: set[str]) -> None:
     assert any(re.fullmatch(r"rtcodec-.*\.dist-info/licenses/LICENSE", name) for name in wheel)
 
 
-@pytest.mark.parametrize("library", ["entropy/_rans", "motion/_motion", "exact/_exact"])
+@pytest.mark.parametrize(
+    "library", ["entropy/_rans", "motion/_motion", "exact/_exact", "progressive/_progressive"]
+)
 def test_the_wheel_holds_the_compiled_libraries(library: str, wheel: set[str]) -> None:
     assert any(re.fullmatch(rf"rtcodec/{library}\S*\.(so|dylib|pyd|dll)", name) for name in wheel)
 
 
 def test_the_wheel_holds_the_specification_beside_its_code(wheel: set[str]) -> None:
-    assert {"rtcodec/bitstream/SPEC.md", "rtcodec/exact/SPEC.md"} <= wheel
+    folders = ("bitstream", "exact", "progressive")
+    assert {f"rtcodec/{folder}/SPEC.md" for folder in folders} <= wheel
 
 
 @pytest.mark.parametrize("model", ["s128", "n64"])
@@ -74,7 +77,8 @@ def test_the_wheel_holds_the_viewer_and_its_decoder_where_it_could_be_built(
     if build.find_wasm_compiler(build.inherited_environment()) is None:
         assert found == scripts  # pages load them, and say what is missing
     else:
-        assert found == {*scripts, "rtcodec/web/rtcodec.wasm", "rtcodec/web/exact.wasm"}
+        modules = {f"rtcodec/web/{module.name}" for module in build.WASM_MODULES}
+        assert found == {*scripts, *modules}
 
 
 def test_checkpoints_are_not_in_the_wheel(wheel: set[str]) -> None:

@@ -186,6 +186,22 @@ def test_files_hold_every_point_and_comparison(images: Path, tmp_path: Path) -> 
     assert {"planes", "psnr", "size", "bd_rate"} <= set(stored["conventions"])
 
 
+def test_each_codec_has_a_file_in_the_layout_of_compressai(images: Path, tmp_path: Path) -> None:
+    result = evaluate([images], ["jpeg", "png"], settings={"jpeg": (20, 80)})
+    write_results(result, tmp_path)
+    assert {path.name for path in (tmp_path / "compressai").iterdir()} == {"jpeg.json", "png.json"}
+    stored = json.loads((tmp_path / "compressai" / "jpeg.json").read_text())
+    assert set(stored) == {"name", "description", "results"}
+    points = [p for p in result.points if p.codec == "jpeg" and p.setting == 20]
+    figures = stored["results"]
+    assert {len(values) for values in figures.values()} == {2}
+    assert figures["bpp"][0] == pytest.approx(np.mean([p.bpp for p in points]), abs=1e-6)
+    assert figures["psnr-y"][0] == pytest.approx(np.mean([p.psnr_db.y for p in points]), abs=1e-4)
+    encode_s = np.mean([p.encode_ms for p in points]) / 1000
+    assert figures["encoding_time"][0] == pytest.approx(encode_s, abs=1e-6)
+    assert "ms-ssim" not in figures  # the pictures are too small for it
+
+
 @pytest.mark.parametrize("codecs", [["jpeg", "webp"], ["png"]])
 def test_the_plot_is_a_picture_even_without_curves(
     codecs: list[str], images: Path, tmp_path: Path
@@ -225,7 +241,9 @@ def test_the_command_writes_its_files_and_prints_the_table(
     captured = capsys.readouterr()
     assert captured.out.startswith("images: BD-rate in percent")
     assert "wrote" in captured.err
-    assert sorted(path.name for path in out.iterdir()) == ["rd.png", "results.csv", "results.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "compressai", "rd.png", "results.csv", "results.json",
+    ]  # fmt: skip
 
 
 def test_json_on_stdout_is_the_file(

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtcodec.evaluation.ms_ssim import LEAST_SIDE_PX, SCALE_WEIGHTS, ms_ssim, ms_ssim_db
+from rtcodec.evaluation.ms_ssim import (
+    LEAST_SIDE_PX,
+    SCALE_WEIGHTS,
+    ms_ssim,
+    ms_ssim_db,
+    ssim,
+)
 
 Plane = NDArray[np.uint8]
 Real = NDArray[np.float64]
@@ -120,3 +126,24 @@ def test_decibels_rise_with_it_and_end_at_100() -> None:
     assert ms_ssim_db(0.9) == pytest.approx(10)
     assert ms_ssim_db(0.99) == pytest.approx(20)
     assert ms_ssim_db(1.0) == ms_ssim_db(1 - 1e-16) == 100.0
+
+
+def test_at_one_scale_it_is_what_the_paper_says_of_a_picture_of_one_window() -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 256, (2, 11, 11), dtype=np.uint8)
+    window = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    weights = np.outer(window, window) / window.sum() ** 2
+
+    def mean(values: NDArray[np.float64]) -> float:
+        return float((weights * values).sum())
+
+    a, b = x.astype(np.float64), y.astype(np.float64)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    covariance = mean(a * b) - mean(a) * mean(b)
+    variances = mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2
+    luminance = (2 * mean(a) * mean(b) + c1) / (mean(a) ** 2 + mean(b) ** 2 + c1)
+    expected = luminance * (2 * covariance + c2) / (variances + c2)
+    assert ssim(x, y) == pytest.approx(expected, abs=1e-4)
+    assert ssim(x, x) == pytest.approx(1)
+    with pytest.raises(ValueError, match="no SSIM"):
+        ssim(x[:10], y[:10])

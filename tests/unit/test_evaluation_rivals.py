@@ -52,7 +52,7 @@ def test_any_size_comes_back(codec: Codec, size: tuple[int, int]) -> None:
     point = measure(codec, clip(*size), codec.settings[-1])
     assert (point.width, point.height) == size
     assert point.size_bytes > 0
-    if codec.name != "avif" or size == (96, 64):  # AVIF goes through RGB, which costs on specks
+    if codec.name not in ("avif", "jpegxl") or size == (96, 64):  # RGB costs on specks
         assert point.psnr_db.yuv > 34
 
 
@@ -188,3 +188,13 @@ def test_a_codec_that_this_installation_lacks_says_why(monkeypatch: pytest.Monke
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(ConfigError, match="avif is not available: this Pillow has no AVIF"):
         CodecShelf().resolve(["avif"], "image")
+
+
+def test_codecs_of_the_extra_medical_say_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rtcodec.evaluation.registry.find_spec", lambda name: None)
+    for name in ("jpeg2000", "jpegxl", "jpegls-near"):
+        with pytest.raises(ConfigError, match="extra medical"):
+            CodecShelf().resolve([name], "image")
+    assert CodecShelf().resolve(["progressive"], "image")[0].name == "progressive"

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from rtcodec.entropy.build import EXACT_WASM, WASM
+from rtcodec.entropy.build import EXACT_WASM, PROGRESSIVE_WASM, WASM
 from rtcodec.web_decoder import web_decoder_files
 from rtcodec_server.config import ServerConfig
 from rtcodec_server.cors import Cors
@@ -42,7 +42,8 @@ async def client() -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/publish/room", "/watch/a.B-c_9", "/view", "/view/ward7", "/web/style.css"]
+    "path",
+    ["/", "/publish/room", "/watch/a.B-c_9", "/view", "/view/ward7", "/photo", "/web/style.css"],
 )
 async def test_whatever_is_served_may_load_nothing_from_elsewhere(
     client: Client, path: str
@@ -200,10 +201,15 @@ def test_a_pages_scripts_ask_for_elements_that_are_there(page: str) -> None:
 def test_a_page_with_all_that_it_loads_but_the_model_is_small(page: str) -> None:
     names = loaded_with(page)
     n_bytes = sum(len(gzip.compress(WEB[name].encode())) for name in names)
-    for script, module in (("decoder.js", WASM), ("exact.js", EXACT_WASM)):
+    for script, module in (
+        ("decoder.js", WASM),
+        ("exact.js", EXACT_WASM),
+        ("progressive.js", PROGRESSIVE_WASM),
+    ):
         if script in names:
             n_bytes += len(gzip.compress(web_decoder_files()[module.name].read_bytes()))
     assert ("exact_worker.js" in names) == (page == "view.html")
+    assert ("progressive_worker.js" in names) == (page == "photo.html")
     assert "page.js" in names
     assert ("decoder.js" in names) == (page in ("watch.html", "view.html"))
     assert n_bytes < 150_000

@@ -1,0 +1,159 @@
+/*
+ * From a payload, or as much as there is of it, to samples (SPEC.md).
+ */
+#include "_layout.h"
+#include "_walk.h"
+#include "_wavelet.h"
+
+#ifndef RC
+#define RC 7u
+#endif
+#ifndef RD
+#define RD 8u
+#endif
+typedef struct {
+    const uint8_t *at, *end;
+    uint32_t state;
+    uint32_t ended; /* a word is missing: what was read stands, nothing more can be */
+} reader;
+
+static int read_bit(void *io, uint32_t width, uint32_t *bit)
+{
+    reader *from = io;
+    if (UNLIKELY(from->ended))
+        return 0;
+    const uint32_t slot = from->state & (PROB_SCALE - 1);
+    *bit = slot < width;
+    from->state = *bit ? width * (from->state >> PROB_BITS) + slot
+                       : (PROB_SCALE - width) * (from->state >> PROB_BITS) + slot - width;
+    if (from->state < STATE_MIN) {
+        if (UNLIKELY(from->end - from->at < 2)) {
+            from->ended = 1;
+            return 1;
+        }
+        from->state = from->state << 16 | (uint32_t)(from->at[0] | from->at[1] << 8);
+        from->at += 2;
+    }
+    return 1;
+}
+
+EXPORT uint32_t rtc_progressive_version(void) { return PROGRESSIVE_VERSION; }
+
+/*
+ * Begin a picture in *state*, which is all zeros, and of which nothing was said; returns the bytes
+ * that it takes. Without a state they are only counted.
+ */
+EXPORT uint64_t rtc_progressive_begin(rtc_progressive *state, uint32_t width, uint32_t height,
+                                      uint32_t transform, uint32_t encodes)
+{
+    component counted;
+    pieces from = {(uint8_t *)state, (sizeof *state + 15) & ~(size_t)15};
+    for (uint32_t k = 0; k < COMPONENTS; k++)
+        lay_out(state ? state->of + k : &counted, k ? halved_up(width) : width,
+                k ? halved_up(height) : height, encodes, &from);
+    if (state) {
+        state->width = width;
+        state->height = height;
+        state->transform = transform;
+        make_logits(state->logit);
+    }
+    return from.used;
+}
+
+/* Say how many planes a component has, 0 to PLANES_MAX. */
+EXPORT void rtc_progressive_planes(rtc_progressive *state, uint32_t index, uint32_t n)
+{
+    component *c = state->of + index;
+    c->done = !n;
+    c->plane = n - 1;
+    c->pass = FRESH; /* nothing is known yet */
+}
+
+/* Which component comes next: one bit for each that is not done, but the last, until one is set. */
+INLINE int next_component(const rtc_progressive *state, reader *from, uint32_t *index)
+{
+    uint32_t left = !state->of[0].done + !state->of[1].done + !state->of[2].done;
+    for (*index = 0; *index < COMPONENTS; ++*index) {
+        uint32_t bit = 0;
+        if (state->of[*index].done)
+            continue;
+        if (left-- == 1)
+            return 1;
+        if (!read_bit(from, PROB_SCALE / 2, &bit))
+            return 0;
+        if (bit)
+            return 1;
+    }
+    return 0;
+}
+
+/*
+ * Read what there is of a payload. Returns OK at its end, TRUNCATED where it ends before, or what
+ * is wrong with it.
+ */
+EXPORT int32_t rtc_progressive_decode(rtc_progressive *state, const uint8_t *payload,
+                                      uint32_t size)
+{
+    reader from = {payload, payload + size, 0, 0};
+    if (size < 4)
+        return TRUNCATED;
+    memcpy(&from.state, payload, 4);
+    from.at += 4;
+    if (from.state < STATE_MIN)
+        return STATE_TOO_SMALL;
+    for (;;) {
+        uint32_t index;
+        if (state->of[0].done && state->of[1].done && state->of[2].done)
+            break;
+        if (!next_component(state, &from, &index) ||
+            !walk_pass(state, state->of + index, read_bit, &from))
+            return TRUNCATED;
+    }
+    if (from.ended)
+        return TRUNCATED;
+    return from.at != from.end ? BYTES_LEFT : from.state != STATE_MIN ? STATE_LEFT : OK;
+}
+
+/* What a coefficient stands for: the middle of where it may lie, or, if it is new, a little less. */
+INLINE int32_t coefficient(uint32_t size, uint32_t said, uint32_t step)
+{
+    if (!size)
+        return 0;
+    const uint32_t plane = said & UNSAID;
+    const uint64_t sixteenths = (uint64_t)size * 16 + ((size >> plane == 1 ? 7u : 8u) << plane);
+    const int32_t value = (int32_t)((sixteenths * step) >> (STEP_BITS + 4));
+    return said & NEGATIVE ? -value : value;
+}
+
+static void synthesise(component *c, uint32_t transform)
+{
+    for (const band *b = c->bands; b < c->bands + c->n_bands; b++) {
+        const uint32_t step = step_of(transform, b->level, b->orientation);
+        const size_t gap = (size_t)1 << b->level;
+        int32_t *to = c->samples + band_start(c, b);
+        for (uint32_t y = 0; y < b->height; y++)
+            for (uint32_t x = 0; x < b->width; x++) {
+                const size_t from = b->at + (size_t)y * b->stride + x;
+                to[(y * (size_t)c->width + x) * gap] =
+                    coefficient(c->size[from], c->said[from], step);
+            }
+    }
+    for (uint32_t level = c->levels; level-- > 0;) {
+        lines across, down;
+        lines_of(c, level, &across, &down);
+        synthesise_lines(&down, transform);
+        synthesise_lines(&across, transform);
+    }
+}
+
+/* Paint a component [height, width], as far as it is known. */
+EXPORT void rtc_progressive_paint(rtc_progressive *state, uint32_t index, uint8_t *samples)
+{
+    component *c = state->of + index;
+    synthesise(c, state->transform);
+    for (size_t k = 0; k < (size_t)c->width * c->height; k++) {
+        const int32_t half = 1 << (FRACTION_BITS - 1);
+        const int32_t value = (plus(c->samples[k], half) >> FRACTION_BITS) + 128;
+        samples[k] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+    }
+}
