@@ -34,8 +34,9 @@ class Rest(nn.Module):
         steps = np.square(delta.steps.astype(np.float64) / FINE) * (1, _CHROMA_WEIGHT)
         by_part = np.repeat(steps, (LUMA_PARTS, PARTS - LUMA_PARTS), 1)
         prices = [SQUARES_PER_BIT * nominal_step(qp) ** 2 for qp in range(QP_MAX + 1)]
-        costs = np.zeros((SCALE_COUNT, 256))
         of_symbols = _bits(tables.y_cdf)
+        self._said_apart = len(of_symbols) > SCALE_COUNT
+        costs = np.zeros((len(of_symbols), 256))
         costs[:, : of_symbols.shape[1]] = of_symbols
         costs[0] = 0
         self.energies: Tensor
@@ -70,11 +71,17 @@ class Rest(nn.Module):
         """Bits of each tile in the entropy coder, [N, Th, Tw]; as `rtcodec.codec.cost`."""
         moved, asked = self._contexts(coded.indices.float(), coded.symbols)
         index = (moved * asked).long()
+        row = index
+        if (
+            self._said_apart
+        ):  # what is said of blocks has a table for two indices, behind the others
+            said = SCALE_COUNT + index[:, PIXEL_CHANNELS:] // 2
+            row = torch.cat((index[:, :PIXEL_CHANNELS], said), 1)
         symbols = coded.symbols.long()
-        radius = self.radius[index]
+        radius = self.radius[row]
         excess = symbols.abs() - radius
         place = torch.where(excess > 0, 2 * radius + 1, symbols + radius).clamp(0, 255)
-        bits = self.y_costs.flatten()[index * 256 + place]
+        bits = self.y_costs.flatten()[row * 256 + place]
         lengths = torch.log2(excess.clamp(min=1).double()).floor()  # bits of the excess but one
         escapes = torch.where(excess > 0, ESCAPE_LENGTH_BITS + 1 + lengths, 0.0)
         bits = torch.where(index > 0, bits + escapes.float(), 0.0)
