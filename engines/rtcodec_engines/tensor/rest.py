@@ -72,9 +72,7 @@ class Rest(nn.Module):
         moved, asked = self._contexts(coded.indices.float(), coded.symbols)
         index = (moved * asked).long()
         row = index
-        if (
-            self._said_apart
-        ):  # what is said of blocks has a table for two indices, behind the others
+        if self._said_apart:  # of blocks: a table for two indices, behind the others
             said = SCALE_COUNT + index[:, PIXEL_CHANNELS:] // 2
             row = torch.cat((index[:, :PIXEL_CHANNELS], said), 1)
         symbols = coded.symbols.long()
