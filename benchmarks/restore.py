@@ -50,6 +50,7 @@ from rtcodec.media.reader import MediaReader
 from rtcodec.quality import mean_psnr, picture_psnr, psnr
 from rtcodec.restorer_model import CALLS, JPEG, RestorerModel, load_restorer_model
 from rtcodec.types import Planes
+from rtcodec_client.scene import Scene
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "benchmarks" / "restore.json"
@@ -71,10 +72,9 @@ CODED_MODEL, CODED_KBPS, CODED_QPS, CODED_FRAMES = "s128", 300, (18, 24, 30, 36)
 CALL_FRAMES, PEERS_EVERY = 40, 20
 "Frames of a clip that are measured; those of them that FFmpeg's filters are."
 
-SHOWN = (("gb82_city", 160, 200), ("gb82_girl", 180, 150), ("gb82_night", 200, 200))
-"Images, and the corner of what the picture shows of them: rows, columns."
+SHOWN_FRAME, SHOWN_PART, SHOWN_QUALITY = 60, (120, 250, 200), 10
+"Of the drawn scene: which frame, row, column and side of what the picture shows."
 
-SHOWN_PX, SHOWN_QUALITY = 192, 10
 TIME_BASE = Fraction(1, 25)
 
 
@@ -161,7 +161,7 @@ def measure_jpeg(data: Path) -> dict[str, Any]:
             for quality in QUALITIES:
                 rows.append({"image": path.stem, **still_row(rgb, clean, quality, restorer)})
                 bar.step(path.stem)
-    draw(data / "images", restorer)
+    draw(restorer)
     by_quality = {
         str(q): {
             key: round(mean(row[key] for row in rows if row["quality"] == q), 3)
@@ -234,19 +234,17 @@ def timed(work: Callable[[], object]) -> float:
     return (time.process_time() - started) * 1e3
 
 
-def draw(folder: Path, restorer: Restorer) -> None:
-    """Write a picture: source, JPEG at quality 10, restored, side by side."""
-    rows = []
-    for name, top, left in SHOWN:
-        rgb = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
-        file = io.BytesIO()
-        Image.fromarray(rgb).save(file, "JPEG", quality=SHOWN_QUALITY)
-        decoded, steps = decode_jpeg(file)
-        restored = restorer.restore(decoded, steps)
-        shown = [rgb, *(planes_to_rgb(planes, FULL_BT601) for planes in (decoded, restored))]
-        crops = [p[top : top + SHOWN_PX, left : left + SHOWN_PX] for p in shown]
-        rows.append(np.concatenate(crops, 1))
-    picture = Image.fromarray(np.concatenate(rows, 0))
+def draw(restorer: Restorer) -> None:
+    """Write a drawn picture: source, JPEG at quality 10, restored, side by side."""
+    rgb = planes_to_rgb(Scene(640, 360).planes(SHOWN_FRAME), FULL_BT601)
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=SHOWN_QUALITY)
+    decoded, steps = decode_jpeg(file)
+    restored = restorer.restore(decoded, steps)
+    shown = [rgb, *(planes_to_rgb(planes, FULL_BT601) for planes in (decoded, restored))]
+    top, left, side = SHOWN_PART
+    crops = [picture[top : top + side, left : left + side] for picture in shown]
+    picture = Image.fromarray(np.concatenate(crops, 1))
     picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(
         PICTURE, quality=88
     )
