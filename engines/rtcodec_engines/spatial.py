@@ -44,7 +44,11 @@ class SpatialFrames:
         choice = within.choose(blocks, steps, thorough=job.thorough, across_tiles=job.across_tiles)
         said = within.mode_symbols(choice.modes, choice.latents.split)
         tiles, z_of_tiles = self._hyper.describe(choice.latents, said)
-        z, indices = scales_of(part, tiles, z_of_tiles, job.qp, said.shape[:2])
+        # No map says which tiles are coded: those of which nothing is said are, too, with z of 0.
+        z_of_all = np.zeros((said[::4, ::4, 0].size, part.hyper_channels), np.int8)
+        z_of_all[tiles] = z_of_tiles
+        all_tiles = np.arange(len(z_of_all), dtype=np.uint32)
+        z, indices = scales_of(part, all_tiles, z_of_all, job.qp, said.shape[:2])
         symbols = within.quantise(
             blocks, choice, indices, part.tensor("rounding"), part.tensor("contexts"), steps
         )

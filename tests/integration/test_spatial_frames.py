@@ -9,11 +9,14 @@ from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encoder import EncodedFrame
 from rtcodec.codec.reference import NewestReference
-from rtcodec.engine.api import DecodeJob, Engine
+from rtcodec.engine.api import DecodeJob, EncodeJob, Engine, StateId
 from rtcodec.engine.loader import ENGINES, open_engine
+from rtcodec.entropy.native import scale_indices
 from rtcodec.errors import LocalProtocolError, Unsupported
+from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
+from rtcodec_engines.spatial import SpatialFrames
 from support.pictures import picture, same_picture
 from support.spatial_model import with_spatial, without_spatial
 from support.streams import coded_stream
@@ -52,6 +55,19 @@ def encode(
 
 def decoder(engine: Engine, bundle: Bundle) -> FrameDecoder:
     return FrameDecoder(engine, bundle, WIDTH, HEIGHT, references=NewestReference.SLOTS)
+
+
+def test_tiles_of_which_nothing_is_said_have_the_indices_that_a_decoder_computes(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.zeros(0, np.uint32), np.zeros((0, bundle.hyper_channels), np.int8)
+    monkeypatch.setattr(HyperAnalysis, "describe", lambda *_: nothing)
+    blocks = np.full((8, 12, 384), 90, np.uint8)
+    output = SpatialFrames(bundle).encode(blocks, EncodeJob(StateId(0), picture(192, 128), qp=20))
+    assert bundle.spatial is not None
+    expected = scale_indices(bundle.spatial.scale_net, output.z, 20)
+    assert expected.any()
+    assert np.array_equal(output.indices, expected)
 
 
 def test_a_stream_that_begins_with_one_is_the_same_everywhere(
