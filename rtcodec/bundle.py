@@ -45,6 +45,9 @@ SPATIAL: Final = "spatial"
 "Prefix of those of frames predicted from themselves."
 
 STEP_MAX: Final = 4096
+CHROMA_FROM_LUMA: Final = "chroma_from_luma"
+"Dimension of models whose spatial frames may predict chroma as a line of luma: 1."
+
 DELTA_LATENTS: Final = 384
 "Latents of a place of a delta frame: as many as its samples."
 
@@ -177,6 +180,11 @@ class Bundle:
     def graphs(self) -> tuple[str, ...]:
         """Names of the graphs that the model needs."""
         return GRAPHS if self.delta is None else GRAPHS + DELTA_GRAPHS
+
+    @property
+    def chroma_from_luma(self) -> bool:
+        """Whether chroma of spatial frames may be predicted from luma (SPEC 9.6)."""
+        return bool(self.dims.get(CHROMA_FROM_LUMA, 0))
 
     @property
     def is_int8(self) -> bool:

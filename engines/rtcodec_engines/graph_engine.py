@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rtcodec.bundle import Bundle
 from rtcodec.codec.rest import RestDecision
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
+from rtcodec.engine.part import scales_of, steps_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.contexts import LUMA_PARTS, PARTS
 from rtcodec.entropy.native import scale_indices
@@ -46,7 +47,6 @@ from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 from rtcodec.motion.vectors import SPLIT_CHANNEL, motion_symbols, vectors_of
 from rtcodec.types import Planes
 from rtcodec_engines.finish import Blocks, Finish, Finishing, Past, cropped
-from rtcodec_engines.part import scales_of, steps_of
 from rtcodec_engines.pipeline import Pipeline, PipelinePool, Size, padded_size
 from rtcodec_engines.spatial import SpatialFrames
 

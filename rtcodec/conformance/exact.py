@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.sequence import MAX_REFERENCES
-from rtcodec.bundle import DELTA_LATENTS, Bundle, integer_tensors
+from rtcodec.bundle import CHROMA_FROM_LUMA, DELTA_LATENTS, Bundle, integer_tensors
 from rtcodec.conformance.dice import Dice
 from rtcodec.engine.api import DecodeJob, EngineInfo, StateId
 from rtcodec.entropy.cdf import (
@@ -46,6 +46,8 @@ from rtcodec.motion.vectors import CHANNELS, vectors_of
 from rtcodec.types import Planes, tile_grid
 
 EXACT: Final = "exact"
+LINEAR: Final = "linear"
+"The same, and chroma may be a line of luma."
 
 HYPER_CHANNELS: Final = 5
 _INTRA_CHANNELS = 12
@@ -54,8 +56,8 @@ _MOST_WEIGHT = 500
 "Of refinement, where 32768 is 1: enough to move most samples."
 
 
-def exact_bundle() -> Bundle:
-    """Return a small model of delta and spatial frames; always the same."""
+def exact_bundle(name: str = EXACT) -> Bundle:
+    """Return a small model of delta and spatial frames, EXACT or LINEAR; always the same."""
     parts = {
         "": _integers("intra", _INTRA_CHANNELS),
         "delta.": _part("delta", step_table(), SCALE_COUNT),
@@ -68,12 +70,13 @@ def exact_bundle() -> Bundle:
     tensors = {f"{prefix}{name}": v for prefix, own in parts.items() for name, v in own.items()}
     for kind in ("delta", "spatial"):
         dice = Dice(f"exact refinement {kind}")
-        for name, shape in (("luma", LUMA_SHAPE), ("chroma", CHROMA_SHAPE)):
+        for plane, shape in (("luma", LUMA_SHAPE), ("chroma", CHROMA_SHAPE)):
             weights = dice.integers(-_MOST_WEIGHT, _MOST_WEIGHT, *shape)
-            tensors[f"refine.{kind}.{name}"] = weights.astype(np.int16)
+            tensors[f"refine.{kind}.{plane}"] = weights.astype(np.int16)
     return Bundle(
-        name=EXACT,
-        dims={"M": _INTRA_CHANNELS, "Cz": HYPER_CHANNELS, "motion": CHANNELS},
+        name=name,
+        dims={"M": _INTRA_CHANNELS, "Cz": HYPER_CHANNELS, "motion": CHANNELS}
+        | ({CHROMA_FROM_LUMA: 1} if name == LINEAR else {}),
         tensors={**tensors, "gains": np.zeros((64, 1), np.float32)},
         card={"about": "frames without networks, for conformance vectors"},
     )
@@ -126,11 +129,12 @@ class ExactPainter:
     def __init__(self, bundle: Bundle) -> None:
         """
         Args:
-            bundle: That of `exact_bundle`.
+            bundle: One of `exact_bundle`.
         """
         assert bundle.delta is not None
         assert bundle.spatial is not None
         self._delta_steps, self._spatial_steps = bundle.delta.steps, bundle.spatial.steps
+        self._linear = bundle.chroma_from_luma
         tensors = bundle.group("refine")
         delta, spatial = (Refinement.of(tensors, kind) for kind in ("delta", "spatial"))
         assert delta is not None
@@ -166,11 +170,7 @@ class ExactPainter:
         qps = np.full((rows, columns), job.qp, np.uint8)
         symbols = np.ascontiguousarray(job.symbols.transpose(1, 2, 0))
         if job.spatial:
-            picture.fill(
-                _paint_spatial(
-                    symbols, _steps(self._spatial_steps, job.qp), across_tiles=job.across_tiles
-                )
-            )
+            picture.fill(self._paint_spatial(symbols, job))
             refined = self._refine_spatial(picture, qps)
             picture.fill(refined)
             picture.qps = np.full_like(qps, NO_QP)
@@ -187,20 +187,22 @@ class ExactPainter:
             slots[job.store] = picture
         return refined
 
+    def _paint_spatial(self, symbols: NDArray[np.int16], job: DecodeJob) -> Fine:
+        steps = _steps(self._spatial_steps, job.qp)
+        blocks, coded = within.paint(
+            symbols, steps, across_tiles=job.across_tiles, linear=self._linear
+        )
+        places = coded.shape
+        vectors = np.zeros((*places, QUARTERS, 2), np.int16)
+        large = symbols[..., DELTA_LATENTS + within.LARGE_CHANNEL] != 0
+        intra = np.where(large, np.uint8(INTRA | WHOLE), np.uint8(INTRA))
+        smooth(blocks, coded, vectors, intra, np.zeros(places, np.bool_), limits(steps))
+        return blocks
+
 
 def _steps(table: NDArray[np.int32], qp: int) -> Steps:
     luma, chroma = (int(step) for step in table[qp])
     return luma, chroma
-
-
-def _paint_spatial(symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool) -> Fine:
-    blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles)
-    places = coded.shape
-    vectors = np.zeros((*places, QUARTERS, 2), np.int16)
-    large = symbols[..., DELTA_LATENTS + within.LARGE_CHANNEL] != 0
-    intra = np.where(large, np.uint8(INTRA | WHOLE), np.uint8(INTRA))
-    smooth(blocks, coded, vectors, intra, np.zeros(places, np.bool_), limits(steps))
-    return blocks
 
 
 def _paint_delta(

@@ -1,8 +1,8 @@
 """
 The models of the vectors, found by name.
 
-`null` (block means), `random` (random tables) and `exact` (frames without networks) lie beside
-the vectors, so that an outside decoder needs nothing else; any other name is a model that is
+`null` (block means), `random` (random tables), `exact` and `linear` (frames without networks) lie
+beside the vectors, so that an outside decoder needs nothing else; any other name is a model that is
 installed with the package, painted by whatever engine this machine has.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from rtcodec.bitstream.packet import PacketHeader
 from rtcodec.bundle import Bundle, find_bundle, integer_tensors
 from rtcodec.conformance.dice import Dice
-from rtcodec.conformance.exact import EXACT, ExactPainter, exact_bundle
+from rtcodec.conformance.exact import EXACT, LINEAR, ExactPainter, exact_bundle
 from rtcodec.engine.api import DecodeJob, EngineInfo, StateId
 from rtcodec.engine.loader import AUTO, open_engine
 from rtcodec.engine.null import NullEngine, null_bundle
@@ -27,7 +27,7 @@ from rtcodec.types import Planes
 
 NULL = "null"
 RANDOM = "random"
-CARRIED = (NULL, RANDOM, EXACT)
+CARRIED = (NULL, RANDOM, EXACT, LINEAR)
 "Models that lie beside the vectors."
 
 RANDOM_CHANNELS = 10
@@ -95,7 +95,7 @@ def random_bundle() -> Bundle:
 
 def write_models(folder: Path) -> None:
     """Write the models that vectors carry with them into *folder*."""
-    for bundle in (null_bundle(), random_bundle(), exact_bundle()):
+    for bundle in (null_bundle(), random_bundle(), exact_bundle(), exact_bundle(LINEAR)):
         bundle.save(folder / f"{bundle.name}.rtcm")
 
 
@@ -116,8 +116,8 @@ def vector_model(name: str, folder: Path, engine: str = AUTO) -> VectorModel:
         return VectorModel(Bundle.load(folder / f"{NULL}.rtcm"), NullEngine(), exact=True)
     if name == RANDOM:
         return VectorModel(Bundle.load(folder / f"{RANDOM}.rtcm"), None, exact=True)
-    if name == EXACT:
-        bundle = Bundle.load(folder / f"{EXACT}.rtcm")
+    if name in (EXACT, LINEAR):
+        bundle = Bundle.load(folder / f"{name}.rtcm")
         return VectorModel(bundle, ExactPainter(bundle), exact=True)
     bundle = find_bundle(name)
     return VectorModel(bundle, open_engine(engine, bundle), exact=False)

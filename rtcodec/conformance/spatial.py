@@ -15,7 +15,7 @@ from rtcodec.bitstream.packet import Description, Geometry, Packet, PacketHeader
 from rtcodec.bitstream.tiles import split_tiles
 from rtcodec.bundle import DELTA_LATENTS, Bundle
 from rtcodec.conformance.dice import Dice
-from rtcodec.conformance.exact import EXACT, HYPER_CHANNELS, exact_bundle
+from rtcodec.conformance.exact import EXACT, HYPER_CHANNELS, LINEAR, exact_bundle
 from rtcodec.conformance.model import part_of
 from rtcodec.conformance.recipes import (
     Integers,
@@ -33,10 +33,10 @@ from rtcodec.types import LayerId, tile_grid
 _SIZES = ((64, 64), (200, 40), (30, 200), (1, 1), (65, 65), (320, 192))
 
 
-@lru_cache(maxsize=1)
-def exact_model() -> Bundle:
-    """Return the model of frames without networks."""
-    return exact_bundle()
+@lru_cache(maxsize=2)
+def exact_model(name: str = EXACT) -> Bundle:
+    """Return the model of frames without networks, or the one with chroma from luma."""
+    return exact_bundle(name)
 
 
 def spatial_header(number: int = 0, *, qp: int = 24, lanes: int = 1) -> PacketHeader:
@@ -49,10 +49,12 @@ def whole_header(number: int = 0, *, qp: int = 24, lanes: int = 1) -> PacketHead
     return replace(spatial_header(number, qp=qp, lanes=lanes), across_tiles=True)
 
 
-def spatial_stream(width: int, height: int, *, references: int = 0) -> StreamMaker:
+def spatial_stream(
+    width: int, height: int, *, references: int = 0, model: str = EXACT
+) -> StreamMaker:
     """Return a stream without frames."""
-    sequence = replace(sequence_of(exact_model(), width, height), references=references)
-    return StreamMaker(exact_model(), sequence)
+    bundle = exact_model(model)
+    return StreamMaker(bundle, replace(sequence_of(bundle, width, height), references=references))
 
 
 def drawn_frame(
@@ -237,6 +239,26 @@ def _across_delta() -> bytes:
     return maker.stream()
 
 
+def _linear() -> bytes:
+    """All modes of chroma, tile by tile and across tiles, and a delta frame from that."""
+    maker = spatial_stream(150, 135, references=1, model=LINEAR)
+    for number, qp in enumerate((6, 24, 40)):
+        for header in (spatial_header(number, qp=qp, lanes=2), whole_header(number, qp=qp)):
+            header = replace(header, store=state_id(0, number % 16))
+            drawn = {"one_in": 40 - 10 * number, "rank_most": 19}
+            maker.add(
+                number,
+                spatial_packets(f"linear {number} {header.across_tiles}", maker, header, **drawn),
+            )
+    header = replace(header_of(3, qp=30), reference=state_id(0, 2))
+    maker.add(3, spatial_packets("linear delta", maker, header, 2, one_in=25, at_rest=3))
+    return maker.stream()
+
+
+def _linear_extremes() -> bytes:
+    return _extreme_frames("linear extremes", spatial_stream(100, 66, model=LINEAR), whole_header)
+
+
 SPATIAL_RECIPES = (
     Recipe("spatial_smallest", "one pixel, predicted from nothing (spec 9.6)", EXACT, _smallest),
     Recipe("spatial_modes", "all modes, finest to coarsest qp, 1 to 8 lanes (spec 7.3, 9.6)",
@@ -255,4 +277,8 @@ SPATIAL_RECIPES = (
            EXACT, _across_extremes),
     Recipe("across_delta", "delta frames from spatial ones across tiles (spec 9.2, 9.4, 9.6)",
            EXACT, _across_delta),
+    Recipe("linear", "chroma as a line of luma, in tiles and across them (spec 9.1, 9.6)", LINEAR,
+           _linear),
+    Recipe("linear_extremes", "the same with latents as far out as they go (spec 9.6)", LINEAR,
+           _linear_extremes),
 )  # fmt: skip

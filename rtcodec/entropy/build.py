@@ -41,7 +41,8 @@ MOTION_SOURCES = tuple(
         "sights",
         "search",
         "latents",
-        "spatial_encode",
+        "spatial_choose",
+        "spatial_quantise",
         "describe",
         "denoise",
     )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtcodec.bundle import DELTA, SPATIAL, Bundle, integer_tensors
+from rtcodec.bundle import CHROMA_FROM_LUMA, DELTA, SPATIAL, Bundle, integer_tensors
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig
@@ -164,6 +164,8 @@ def export_part(
     parts |= {"steps": step_table(), "rounding": net.rounding.cpu().numpy(), **weights}
     name, dims = intra.name, {**intra.dims, "motion": MOTION_CHANNELS}
     kind = SPATIAL if isinstance(net, SpatialCodec) else DELTA
+    if kind == SPATIAL:
+        dims[CHROMA_FROM_LUMA] = 1
     if net.tier.dims != {key: intra.dims[key] for key in net.tier.dims}:
         raise ConfigError(f"{kind} frames of tier {net.tier.name} do not fit model {name}")
     graphs = {graph: intra.read_graph(graph) for graph in intra.graphs}

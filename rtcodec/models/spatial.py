@@ -2,19 +2,22 @@
 Frames predicted from themselves: the networks that say how likely what is coded of them is.
 
 The networks of delta frames, over the same symbols: latents of what a prediction left,
-and ten numbers of each block. The prediction comes from `rtcodec.motion.within`, which chose modes
-and transforms, so training sees what an encoder would say.
+and ten numbers of each block. The prediction comes from the encoder's own choice of modes and
+transforms, so training sees what it would say.
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rtcodec.bundle import CHROMA_FROM_LUMA, Bundle, installed_bundles
+from rtcodec.engine.spatial_encoder import SpatialEncoder
 from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, Picture
 from rtcodec.models.delta import DeltaCodec
@@ -48,9 +51,17 @@ class SpatialCodec(DeltaCodec):
 class SpatialSupply:
     """Crops and what they are predicted to be, cut ahead by a thread."""
 
-    def __init__(self, crops: Crops, pool: ThreadPoolExecutor, *, batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        crops: Crops,
+        pool: ThreadPoolExecutor,
+        *,
+        batch: int,
+        seed: int,
+        encoder: SpatialEncoder | None = None,
+    ) -> None:
         self._crops, self._pool, self._batch = crops, pool, batch
-        self._random = np.random.default_rng(seed)
+        self._random, self._encoder = np.random.default_rng(seed), encoder
         self._ahead = pool.submit(self._sample)
 
     def next(self) -> Sample:
@@ -65,17 +76,36 @@ class SpatialSupply:
     def _sample(self) -> Sample:
         blocks = to_blocks(pack_planes(*self._crops.batch(self._batch)))
         qps = self._random.integers(0, QP_COUNT, self._batch)
-        return spatial_sample(blocks, qps.tolist(), across_tiles=bool(self._random.integers(2)))
+        across_tiles = bool(self._random.integers(2))
+        return spatial_sample(
+            blocks, qps.tolist(), across_tiles=across_tiles, encoder=self._encoder
+        )
 
 
 def spatial_sample(
-    pictures: Sequence[Blocks], qps: Sequence[int], *, across_tiles: bool = False
+    pictures: Sequence[Blocks],
+    qps: Sequence[int],
+    *,
+    across_tiles: bool = False,
+    encoder: SpatialEncoder | None = None,
 ) -> Sample:
-    """What `SpatialCodec` takes of some pictures of one size."""
-    choices = [
-        within.choose(blocks, _steps(qp), thorough=True, across_tiles=across_tiles)
-        for blocks, qp in zip(pictures, qps, strict=True)
-    ]
+    """
+    What `SpatialCodec` takes of some pictures of one size.
+
+    Args:
+        pictures: uint8 [h16, w16, 384] each.
+        qps: Of each.
+        across_tiles: Whether parts are predicted from other tiles, too.
+        encoder: What chooses modes by what they will cost; without one, by a guess.
+    """
+
+    def choose(blocks: Blocks, qp: int) -> within.Choice:
+        if encoder is not None:
+            return encoder.choose(blocks, qp, thorough=True, across_tiles=across_tiles)
+        steps = _steps(qp)
+        return within.choose(blocks, steps, thorough=True, across_tiles=across_tiles, linear=True)
+
+    choices = [choose(blocks, qp) for blocks, qp in zip(pictures, qps, strict=True)]
     fine = torch.from_numpy(np.stack([choice.prediction for choice in choices]).astype(np.float32))
     said = [within.mode_symbols(choice.modes, choice.latents.split) for choice in choices]
     return Sample(
@@ -91,14 +121,24 @@ def spatial_supply(
     pictures: list[Picture], config: TrainConfig, *, seed: int
 ) -> Iterator[SpatialSupply]:
     """
-    Crops of *pictures*, predicted from themselves.
+    Crops of *pictures*, predicted from themselves as the installed model of the tier would, if any.
 
     Raises:
         InputError: If no picture is large enough.
     """
     crops = Crops(pictures, size=config.crop_px, seed=seed)
     with ThreadPoolExecutor(1) as pool:
-        yield SpatialSupply(crops, pool, batch=config.batch, seed=seed)
+        yield SpatialSupply(
+            crops, pool, batch=config.batch, seed=seed, encoder=_installed_encoder(config.tier)
+        )
+
+
+def _installed_encoder(tier: str) -> SpatialEncoder | None:
+    """The shipped model's, also where it does not know yet that chroma may be a line of luma."""
+    part = next((b.spatial for b in map(Bundle.load, installed_bundles()) if b.name == tier), None)
+    if part is None:
+        return None
+    return SpatialEncoder(replace(part, dims={**part.dims, CHROMA_FROM_LUMA: 1}))
 
 
 def _steps(qp: int) -> tuple[int, int]:

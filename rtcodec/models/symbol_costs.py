@@ -11,12 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtcodec.entropy.cdf import (
-    PROB_BITS,
-    PROB_SCALE,
-    SAID_COUNT,
-    y_tables_from_histograms,
-)
+from rtcodec.entropy.bits import symbol_bits
+from rtcodec.entropy.cdf import SAID_COUNT, y_tables_from_histograms
 from rtcodec.entropy.contexts import READ_FROM, RESIDUAL
 from rtcodec.models.layer import clamp_ste
 from rtcodec.models.prior import index_to_scale, logistic_mass
@@ -150,16 +146,7 @@ def y_tables(counts: Counts) -> NDArray[np.uint16]:
 
 def _bits_of_tables(y_cdf: NDArray[np.uint16]) -> Tensor:
     """The same of cumulative tables; without tables of what is said of blocks, alike for both."""
-    cdf = y_cdf.astype(np.int64)
-    bits = np.zeros((len(cdf), HISTOGRAM_RADIUS + 1), np.float32)
-    moduli = np.arange(HISTOGRAM_RADIUS + 1)
-    for row in range(1, len(cdf)):
-        radius = (int((cdf[row, :-1] < PROB_SCALE).sum()) - 2) // 2
-        own = PROB_BITS - np.log2(np.diff(cdf[row])[: 2 * radius + 2])
-        escaped = own[-1] + 5 + np.floor(np.log2(np.maximum(moduli - radius, 1)))
-        bits[row] = np.where(
-            moduli <= radius, own[np.minimum(radius + moduli, 2 * radius)], escaped
-        )
+    bits = symbol_bits(y_cdf, HISTOGRAM_RADIUS)
     bits[:READ_FROM] = LOST_BITS
     bits[:READ_FROM, 0] = 0  # a zero that is not read costs nothing
     latents, said = bits[:SCALE_LEVELS], bits[SCALE_LEVELS:]

@@ -95,7 +95,7 @@ def _load(path: Path, tier: Tier) -> Bundle:
         bundle = Bundle.load(path)
     except ConfigError as error:
         raise InputError(str(error)) from None
-    if {key: value for key, value in bundle.dims.items() if key != "motion"} != tier.dims:
+    if {key: bundle.dims.get(key) for key in tier.dims} != tier.dims:
         raise InputError(f"{path}: its sizes are not those of tier {tier.name}")
     return bundle
 

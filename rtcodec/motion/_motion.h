@@ -10,7 +10,7 @@
  *     _sights.c     what the search looks at      the encoder's own affair, as what follows
  *     _search.c     vectors for a picture; its inner loops are in _difference.h
  *     _latents.c    from samples to symbols
- *     _spatial_encode.c    the same for frames predicted from themselves
+ *     _spatial_choose.c, _spatial_quantise.c    the same for frames predicted from themselves
  *     _describe.c   hyper-latents
  *     _denoise.c    pictures before they are coded    as denoise.py
  *

@@ -20,23 +20,7 @@ INLINE uint32_t read_part(const int16_t *own, uint32_t k, int32_t step, int32_t 
     return rows;
 }
 
-/* Predict a part and add what its symbols say; returns whether they say anything. */
-INLINE int paint_part(uint16_t *at, ptrdiff_t stride, sides s, int mode, const int16_t *own,
-                      uint32_t k, int32_t step, int split)
-{
-    edges sharp, soft;
-    int32_t part[SIDE * SIDE], c[SIDE][SIDE];
-    read_edges(at, stride, s, SIDE, &sharp);
-    soften(&sharp, SIDE, &soft);
-    predict_part(&sharp, &soft, mode, SIDE, part);
-    place_part(part, SIDE, at, stride);
-    const uint32_t rows = read_part(own, k, step, c);
-    if (rows)
-        add_part(c, rows, split, at, (uint32_t)stride);
-    return rows != 0;
-}
-
-/* The same of a block's luma as one part; returns which of its parts say anything. */
+/* Paint a block's luma as one part; returns which of its parts say anything. */
 INLINE uint32_t paint_large(const area *t, uint32_t i, uint32_t j, const int16_t *own, int32_t step)
 {
     uint8_t order[MODES];
@@ -45,7 +29,7 @@ INLINE uint32_t paint_large(const area *t, uint32_t i, uint32_t j, const int16_t
     uint16_t *at = luma_at(t, 2 * i, 2 * j);
     uint32_t rows = 0, coded = 0;
     order_luma(t, 2 * i, 2 * j, order);
-    const uint8_t mode = order[rank_of(own[LUMA_MODES[0]])];
+    const uint8_t mode = order[rank_of(own[LUMA_MODES[0]], MODES)];
     set_modes(t, i, j, mode);
     read_edges(at, t->luma, sides_of_block(t, i, j), BLOCK, &sharp);
     soften(&sharp, BLOCK, &soft);
@@ -66,33 +50,45 @@ INLINE uint32_t paint_large(const area *t, uint32_t i, uint32_t j, const int16_t
     return coded ? 15 : 0;
 }
 
-/* The order of modes of part k of a block: of chroma, from the mode of its first quarter. */
-INLINE void order_part(const area *t, uint32_t i, uint32_t j, uint32_t k, uint8_t *order)
+/* Predict part k of a block and add what its symbols say; returns whether they say anything. */
+INLINE uint32_t paint_part(const area *t, uint32_t i, uint32_t j, uint32_t k, const int16_t *own, int32_t step,
+                           uint32_t linear)
 {
-    if (k < QUARTERS)
-        order_luma(t, part_row(i, k), part_column(j, k), order);
+    const int is_luma = k < QUARTERS;
+    const uint32_t row = part_row(i, k), column = part_column(j, k);
+    uint16_t *at = is_luma ? luma_at(t, row, column) : chroma_at(t, k - QUARTERS, i, j);
+    const ptrdiff_t stride = is_luma ? t->luma : t->chroma;
+    uint8_t order[CHROMA_MODES];
+    uint32_t modes = MODES;
+    if (is_luma)
+        order_luma(t, row, column, order);
     else
-        order_modes(*mode_at(t, 2 * i, 2 * j), PLANAR, order);
+        modes = order_chroma(*mode_at(t, 2 * i, 2 * j), linear, order);
+    const uint8_t mode = order[rank_of(own[is_luma ? LUMA_MODES[k] : CHROMA_MODE], modes)];
+    int32_t part[SIDE * SIDE], c[SIDE][SIDE];
+    if (mode == LINEAR) {
+        predict_linear(t, k - QUARTERS, i, j, part);
+    } else {
+        edges sharp, soft;
+        read_edges(at, stride, is_luma ? sides_of_luma(t, i, j, k) : sides_of_block(t, i, j), SIDE, &sharp);
+        soften(&sharp, SIDE, &soft);
+        predict_part(&sharp, &soft, mode, SIDE, part);
+    }
+    if (is_luma)
+        *mode_at(t, row, column) = mode;
+    place_part(part, SIDE, at, stride);
+    const uint32_t rows = read_part(own, k, step, c);
+    if (rows)
+        add_part(c, rows, is_luma && own[SPLIT] != 0, at, (uint32_t)stride);
+    return rows != 0;
 }
 
 INLINE uint8_t paint_block(const area *t, uint32_t i, uint32_t j, const int16_t *own,
-                           const int32_t *steps)
+                           const int32_t *steps, uint32_t linear)
 {
-    uint8_t order[MODES];
     uint32_t coded = own[LARGE] ? paint_large(t, i, j, own, steps[0]) : 0;
-    for (uint32_t k = own[LARGE] ? QUARTERS : 0; k < PARTS; k++) { /* one call: it is a lot of code */
-        const int is_luma = k < QUARTERS;
-        const uint32_t row = part_row(i, k), column = part_column(j, k);
-        uint16_t *at = is_luma ? luma_at(t, row, column)
-                               : chroma_at(t, k - QUARTERS, i, j);
-        order_part(t, i, j, k, order);
-        const uint8_t mode = order[rank_of(own[is_luma ? LUMA_MODES[k] : CHROMA_MODE])];
-        if (is_luma)
-            *mode_at(t, row, column) = mode;
-        coded |= (uint32_t)paint_part(at, is_luma ? t->luma : t->chroma,
-                                      is_luma ? sides_of_luma(t, i, j, k) : sides_of_block(t, i, j), mode,
-                                      own, k, steps[!is_luma], is_luma && own[SPLIT] != 0) << k;
-    }
+    for (uint32_t k = own[LARGE] ? QUARTERS : 0; k < PARTS; k++) /* one call: it is a lot of code */
+        coded |= paint_part(t, i, j, k, own, steps[k >= QUARTERS], linear) << k;
     return (uint8_t)coded;
 }
 
@@ -101,10 +97,11 @@ INLINE uint8_t paint_block(const area *t, uint32_t i, uint32_t j, const int16_t 
  * each block. rows and columns are multiples of TILE. steps: of luma and of chroma, in units of samples.
  * coded: [rows, columns], bit k says whether part k has a symbol that is not 0. room: NULL where tiles
  * know nothing of each other, else AREA_SAMPLES for each block, to paint the frame as one area in.
+ * linear: 1 where the model has that mode, else 0.
  */
 CLONES EXPORT void rtc_spatial_paint(const int16_t *restrict symbols, uint32_t rows, uint32_t columns,
                                      uint32_t stride, const int32_t *steps, uint16_t *restrict blocks,
-                                     uint8_t *restrict coded, uint16_t *restrict room)
+                                     uint8_t *restrict coded, uint16_t *restrict room, uint32_t linear)
 {
     uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
     const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;
@@ -114,7 +111,7 @@ CLONES EXPORT void rtc_spatial_paint(const int16_t *restrict symbols, uint32_t r
             for (uint32_t i = 0; i < down; i++)
                 for (uint32_t j = 0; j < across; j++) {
                     const size_t place = (size_t)(top + i) * columns + left + j;
-                    coded[place] = paint_block(&t, i, j, symbols + place * stride, steps);
+                    coded[place] = paint_block(&t, i, j, symbols + place * stride, steps, linear);
                     write_block(&t, i, j, blocks + place * SAMPLES);
                 }
 }

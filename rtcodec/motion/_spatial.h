@@ -15,6 +15,8 @@ enum {
     ACROSS = 10, /* samples are as on their left; */
     DOWN = 26,   /* as above */
     MODES = 35,
+    LINEAR = MODES, /* of chroma: a line of the luma under it */
+    CHROMA_MODES,
     GREY = 128 * FINE,
     /* Channels of what is said of a block, behind its latents: */
     LARGE = SAMPLES, /* whether luma is one part */
@@ -181,11 +183,26 @@ static void order_modes(int a, int b, uint8_t *order)
         }
 }
 
-/* Which of that order a symbol means, and the other way round. */
-INLINE uint32_t rank_of(int32_t symbol)
+/*
+ * The same of chroma, where that of luma is a; `linear`: 1 where the model has that mode, which is second
+ * then. Returns how many there are.
+ */
+INLINE uint32_t order_chroma(int a, uint32_t linear, uint8_t *order)
 {
-    const int32_t rank = symbol > 0 ? 2 * symbol - 1 : -2 * symbol;
-    return (uint32_t)(rank < MODES ? rank : MODES - 1);
+    order_modes(a, PLANAR, order);
+    if (linear) {
+        for (uint32_t r = MODES; r > 1; r--)
+            order[r] = order[r - 1];
+        order[1] = LINEAR;
+    }
+    return MODES + linear;
+}
+
+/* Which of an order of so many modes a symbol means, and the other way round. */
+INLINE uint32_t rank_of(int32_t symbol, uint32_t modes)
+{
+    const uint32_t rank = (uint32_t)(symbol > 0 ? 2 * symbol - 1 : -2 * symbol);
+    return rank < modes ? rank : modes - 1;
 }
 INLINE int16_t symbol_of(uint32_t rank)
 {
@@ -243,6 +260,47 @@ INLINE void order_luma(const area *t, uint32_t row, uint32_t column, uint8_t *or
 {
     order_modes(column ? *mode_at(t, row, column - 1) : PLANAR, row ? *mode_at(t, row - 1, column) : PLANAR,
                 order);
+}
+
+/* Luma under the sample of chroma in row y, column x of a block; row or column -1 is beside it. */
+INLINE int32_t luma_under(const uint16_t *block, ptrdiff_t stride, int y, int x)
+{
+    const uint16_t *at = block + 2 * y * stride + 2 * x;
+    return (at[0] + at[1] + at[stride] + at[stride + 1] + 2) >> 2;
+}
+
+/*
+ * Predict u (k = 0) or v of the block at (i, j) as a line of its luma, painted already: the line that fits
+ * the samples above and on the left best in least squares, drawn to a flat one where luma hardly differs.
+ */
+INLINE void predict_linear(const area *t, uint32_t k, uint32_t i, uint32_t j, int32_t *out)
+{
+    const uint16_t *luma = luma_at(t, 2 * i, 2 * j), *own = chroma_at(t, k, i, j);
+    const sides s = sides_of_block(t, i, j);
+    int64_t n = 0, sum_l = 0, sum_c = 0, sum_ll = 0, sum_lc = 0;
+    for (int m = 0; m < 2 * HALF; m++) {
+        if (m < HALF ? !s.above : !s.left)
+            continue;
+        const int y = m < HALF ? -1 : m - HALF, x = m < HALF ? m : -1;
+        const int64_t l = luma_under(luma, t->luma, y, x), c = own[y * t->chroma + x];
+        n++;
+        sum_l += l;
+        sum_c += c;
+        sum_ll += l * l;
+        sum_lc += l * c;
+    }
+    int32_t slope = 0, from = 0, to = GREY;
+    if (n) {
+        slope = (int32_t)(256 * (n * sum_lc - sum_l * sum_c) / (n * sum_ll - sum_l * sum_l + 512 * n * n));
+        slope = clamp(slope, -1024, 1024);
+        from = (int32_t)(sum_l / n);
+        to = (int32_t)((sum_c + n / 2) / n);
+    }
+    for (int y = 0; y < HALF; y++)
+        for (int x = 0; x < HALF; x++) {
+            const int32_t up = (slope * (luma_under(luma, t->luma, y, x) - from) + 128) >> 8;
+            out[y * HALF + x] = clamp(to + up, 0, FINE_MAX);
+        }
 }
 
 /* Put a predicted part where it belongs. */

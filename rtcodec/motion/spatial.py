@@ -4,7 +4,8 @@ Frames predicted from themselves in plain Python: what `within.paint` must equal
 Each 8x8 part, or all 16x16 of a block's luma, is predicted from the samples around it that are
 painted already, by one of 35 modes: planar, their mean, and 33 directions (ITU-T H.265 8.4.4.2,
 without its filters at edges). A mode is said by its rank among those that the parts on the left and
-above make likely. Nothing beyond an area is looked at. That is a tile, so that a lost one harms no
+above make likely. Chroma has one mode more where the model says so: a line of the luma under it.
+Nothing beyond an area is looked at. That is a tile, so that a lost one harms no
 other; or the frame, where it cannot be lost in part.
 """
 
@@ -18,6 +19,9 @@ from rtcodec.motion.transform import FINE_MAX, LARGE, LARGE_SIDE, ORDER, PARTS, 
 from rtcodec.motion.within import LARGE_CHANNEL, MODE_CHANNELS
 
 PLANAR, MEAN, FIRST_ANGLE, ACROSS, DOWN, MODES = 0, 1, 2, 10, 26, 35
+LINEAR: Final = MODES
+"Of chroma: a line of the luma under it."
+
 GREY: Final = 128 * 16
 
 ANGLES: Final = (
@@ -31,20 +35,26 @@ Edge = NDArray[np.int64]
 "The corner beside a part, and twice its side of samples from there along one of its sides."
 
 
-def paint(symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool = False) -> Fine:
+def paint(
+    symbols: NDArray[np.int16],
+    steps: Steps,
+    *,
+    across_tiles: bool = False,
+    linear: bool = False,
+) -> Fine:
     """As `within.paint`, the blocks alone."""
     h, w, _ = symbols.shape
     if across_tiles:
-        return _paint_area(symbols.astype(np.int64), steps).astype(np.uint16)
+        return _paint_area(symbols.astype(np.int64), steps, linear=linear).astype(np.uint16)
     blocks = np.empty((h, w, BLOCK_SAMPLES), np.uint16)
     for top in range(0, h, 4):
         for left in range(0, w, 4):
             tile = slice(top, top + 4), slice(left, left + 4)
-            blocks[tile] = _paint_area(symbols[tile].astype(np.int64), steps)
+            blocks[tile] = _paint_area(symbols[tile].astype(np.int64), steps, linear=linear)
     return blocks
 
 
-def _paint_area(symbols: NDArray[np.int64], steps: Steps) -> NDArray[np.int64]:
+def _paint_area(symbols: NDArray[np.int64], steps: Steps, *, linear: bool) -> NDArray[np.int64]:
     h, w, _ = symbols.shape
     luma = np.zeros((16 * h, 16 * w), np.int64)
     chroma = np.zeros((2, 8 * h, 8 * w), np.int64)
@@ -69,13 +79,18 @@ def _paint_area(symbols: NDArray[np.int64], steps: Steps) -> NDArray[np.int64]:
             added = _residual(latents[:, quarter], steps[0], split=bool(said[-1]))
             _paint_part(luma, painted, row, column, mode, added)
             painted[row, column] = True
-        order = mode_order(int(modes[2 * i, 2 * j]), PLANAR)
-        mode = order[rank_of(int(said[MODE_CHANNELS[4]]))]
+        own = luma[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
+        order = chroma_order(int(modes[2 * i, 2 * j]), linear=linear)
+        mode = order[rank_of(int(said[MODE_CHANNELS[4]]), len(order))]
         for k, plane in enumerate(chroma):
+            added = _residual(latents[:, 4 + k], steps[1])
+            if mode == LINEAR:
+                part = predict_linear(luma, plane, i, j) + added
+                plane[8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = np.clip(part, 0, FINE_MAX)
+                continue
             there = painted[1::2, 1::2].copy()  # blocks before this one
             there[i, j] = False
-            _paint_part(plane, there, i, j, mode, _residual(latents[:, 4 + k], steps[1]))
-        own = luma[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
+            _paint_part(plane, there, i, j, mode, added)
         colours = chroma[:, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
         blocks[i, j] = np.concatenate((own.ravel(), colours.ravel()))
     return blocks
@@ -174,6 +189,34 @@ def predict(above: Edge, left: Edge, mode: int) -> NDArray[np.int64]:
     return _along(above, left, mode)
 
 
+def predict_linear(
+    luma: NDArray[np.int64], plane: NDArray[np.int64], i: int, j: int
+) -> NDArray[np.int64]:
+    """
+    Return chroma of block (i, j) of an area as a line of its luma, [8, 8].
+
+    The line fits the samples above and on the left best in least squares, and is drawn to a flat
+    one where luma hardly differs there.
+    """
+    h, w = plane.shape
+    halves = (luma.reshape(h, 2, w, 2).sum((1, 3)) + 2) >> 2
+    y, x = SIDE * i, SIDE * j
+    above = (y - 1, slice(x, x + SIDE)) if i else (slice(0), slice(0))
+    left = (slice(y, y + SIDE), x - 1) if j else (slice(0), slice(0))
+    sides, beside = (
+        np.concatenate((all_of[above].ravel(), all_of[left].ravel())) for all_of in (halves, plane)
+    )
+    if not len(sides):
+        return np.full((SIDE, SIDE), GREY)
+    n, sum_l, sum_c = len(sides), int(sides.sum()), int(beside.sum())
+    up = 256 * (n * int(sides @ beside) - sum_l * sum_c)
+    along = n * int(sides @ sides) - sum_l**2 + 512 * n * n
+    slope = min(max(abs(up) // along * (1 if up > 0 else -1), -1024), 1024)
+    own = halves[y : y + SIDE, x : x + SIDE]
+    risen = (slope * (own - sum_l // n) + 128) >> 8
+    return np.asarray(np.clip((sum_c + n // 2) // n + risen, 0, FINE_MAX))
+
+
 def is_soft(mode: int, n: int) -> bool:
     """Whether a direction is predicted from softened edges: see SPEC.md."""
     if n == SIDE:
@@ -211,6 +254,12 @@ def mode_order(a: int, b: int) -> list[int]:
     return order
 
 
-def rank_of(symbol: int) -> int:
-    """Return which of that order a symbol means: 0, 1, -1, 2, -2 and so on, up to the last."""
-    return min(2 * symbol - 1 if symbol > 0 else -2 * symbol, MODES - 1)
+def chroma_order(a: int, *, linear: bool) -> list[int]:
+    """Return all modes of chroma, the likeliest first, where that of luma is *a*."""
+    order = mode_order(a, PLANAR)
+    return [order[0], LINEAR, *order[1:]] if linear else order
+
+
+def rank_of(symbol: int, modes: int = MODES) -> int:
+    """Return which of an order of *modes* a symbol means: 0, 1, -1, 2 and so on, up to the last."""
+    return min(2 * symbol - 1 if symbol > 0 else -2 * symbol, modes - 1)

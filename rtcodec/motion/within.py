@@ -6,11 +6,13 @@ Frames predicted from themselves, in C: which modes, which symbols, and the pict
 
 Each 8x8 part is predicted from what is painted beside it, in its tile or, where the frame travels
 whole, across tiles; so symbols and samples are made together, twice: `choose` cuts symbols roughly,
-to learn what there will be to say. `spatial` has the plain form of `paint`.
+to learn what there will be to say. Once indices are known it can be asked again, and goes by what
+symbols will cost. `spatial` has the plain form of `paint`.
 """
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +40,36 @@ _TILE_BLOCKS = 4
 _ROOM = BLOCK_SAMPLES + 2  # for each block: its samples, and four modes
 
 
+DEAREST: Final = 15
+"Modulus of symbols from which on they have one price."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Likelihood:
+    """How likely a frame's symbols are."""
+
+    indices: NDArray[np.uint8]
+    "Scale indices, [h16, w16, 394]."
+
+    rounding: NDArray[np.float32]
+    "[64], by index: what is added to a modulus; see `rtcodec.models.prior.rounding_offsets`."
+
+    offsets: NDArray[np.int8]
+    "Those of contexts, [30, 16]."
+
+    prices: NDArray[np.float32] | None = None
+    "[64, DEAREST + 1]: squared steps that a symbol is worth, by index and modulus, to choose by."
+
+
+class _Likelihood(ctypes.Structure):
+    """`rtc_likelihood`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("indices", "rounding", "contexts", "prices")),
+        ("stride", ctypes.c_uint32),
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
     """How a picture's parts are predicted, and what is left then."""
@@ -54,9 +86,18 @@ class Choice:
     across_tiles: bool = False
     "Whether parts are predicted from other tiles, too."
 
+    linear: bool = False
+    "Whether chroma may be a line of luma."
+
 
 def choose(
-    blocks: NDArray[np.uint8], steps: Steps, *, thorough: bool = False, across_tiles: bool = False
+    blocks: NDArray[np.uint8],
+    steps: Steps,
+    *,
+    thorough: bool = False,
+    across_tiles: bool = False,
+    linear: bool = False,
+    likelihood: Likelihood | None = None,
 ) -> Choice:
     """
     Choose how each part is predicted.
@@ -66,6 +107,8 @@ def choose(
         steps: Of luma and of chroma.
         thorough: Whether all modes are tried: a few times the time, 2 % fewer bits.
         across_tiles: Whether parts are predicted from other tiles, too: of a frame in one packet.
+        linear: Whether chroma may be a line of luma, which the model says.
+        likelihood: How likely symbols are, with prices, after a choice before: 3 % fewer bits.
     """
     h, w = _check(blocks)
     modes = np.empty((h, w, len(MODE_CHANNELS)), np.int16)
@@ -73,22 +116,21 @@ def choose(
     at, values = np.empty(blocks.size, np.uint32), np.empty(blocks.size, np.float32)
     ends, split = np.empty((h, w), np.uint32), np.empty((h, w), np.uint8)
     as_integers, room = np.asarray(steps, np.int32), _room(h, w, across_tiles=across_tiles)
+    if likelihood is not None and likelihood.prices is None:
+        raise ValueError("nothing can be chosen without prices")
+    known = None if likelihood is None else _known(likelihood, (h, w))
     count = library().rtc_spatial_choose(
         address(blocks), h, w, address(as_integers), thorough,
         address(modes), address(split), address(at), address(values), address(ends),
-        address(prediction), None if room is None else address(room),
+        address(prediction), None if room is None else address(room), linear,
+        None if known is None else ctypes.addressof(known),
     )  # fmt: skip
     latents = Latents(at[:count], values[:count], ends, split)
-    return Choice(modes, prediction, latents, across_tiles)
+    return Choice(modes, prediction, latents, across_tiles, linear)
 
 
 def quantise(
-    blocks: NDArray[np.uint8],
-    choice: Choice,
-    indices: NDArray[np.uint8],
-    rounding: NDArray[np.float32],
-    offsets: NDArray[np.int8],
-    steps: Steps,
+    blocks: NDArray[np.uint8], choice: Choice, likelihood: Likelihood, steps: Steps
 ) -> NDArray[np.int16]:
     """
     Return all symbols of a frame, int16 [h16, w16, 394].
@@ -96,32 +138,19 @@ def quantise(
     Args:
         blocks: As for `choose`.
         choice: From `choose`.
-        indices: Scale indices, uint8 [h16, w16, 394].
-        rounding: float32 [64], by index; see `rtcodec.models.prior.rounding_offsets`.
-        offsets: Those of contexts, int8 [30, 16].
+        likelihood: How likely symbols are; it decides which are worth their bits.
         steps: Of luma and of chroma.
     """
     h, w = _check(blocks)
-    stride = BLOCK_SAMPLES + CHANNELS
     modes, split = choice.modes, choice.latents.split
-    rounding, offsets = np.ascontiguousarray(rounding), np.ascontiguousarray(offsets)
-    fits = (
-        (modes, np.int16, (h, w, len(MODE_CHANNELS))),
-        (split, np.uint8, (h, w)),
-        (indices, np.uint8, (h, w, stride)),
-        (rounding, np.float32, (64,)),
-        (offsets, np.int8, (30, 16)),
-    )
-    for array, kind, shape in fits:
-        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
-            raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
-    symbols = np.zeros((h, w, stride), np.int16)
-    as_integers = np.asarray(steps, np.int32)
+    _check_arrays((modes, np.int16, (h, w, len(MODE_CHANNELS))), (split, np.uint8, (h, w)))
+    symbols = np.zeros((h, w, BLOCK_SAMPLES + CHANNELS), np.int16)
+    as_integers, known = np.asarray(steps, np.int32), _known(likelihood, (h, w))
     room = _room(h, w, across_tiles=choice.across_tiles)
     library().rtc_spatial_quantise(
         address(blocks), h, w, address(as_integers), address(modes), address(split),
-        address(indices), address(rounding), address(offsets), stride, address(symbols),
-        None if room is None else address(room),
+        ctypes.addressof(known), address(symbols), None if room is None else address(room),
+        choice.linear,
     )  # fmt: skip
     said = mode_symbols(modes, split)
     by_part = symbols[..., :BLOCK_SAMPLES].reshape(h, w, -1, 6)
@@ -140,7 +169,11 @@ def mode_symbols(modes: NDArray[np.int16], split: NDArray[np.uint8]) -> NDArray[
 
 
 def paint(
-    symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool = False
+    symbols: NDArray[np.int16],
+    steps: Steps,
+    *,
+    across_tiles: bool = False,
+    linear: bool = False,
 ) -> tuple[Fine, NDArray[np.uint8]]:
     """
     Return the blocks of symbols before smoothing, and which parts have any symbol.
@@ -152,6 +185,7 @@ def paint(
         symbols: int16 [h16, w16, 394], any numbers; whole tiles.
         steps: Of luma and of chroma.
         across_tiles: As for `choose`.
+        linear: As for `choose`.
     """
     h, w, stride = symbols.shape
     fits = symbols.dtype == np.int16 and symbols.flags.c_contiguous
@@ -161,9 +195,30 @@ def paint(
     as_integers, room = np.asarray(steps, np.int32), _room(h, w, across_tiles=across_tiles)
     library().rtc_spatial_paint(
         address(symbols), h, w, stride, address(as_integers), address(blocks), address(coded),
-        None if room is None else address(room),
+        None if room is None else address(room), linear,
     )  # fmt: skip
     return blocks, coded
+
+
+def _known(likelihood: Likelihood, places: tuple[int, int]) -> _Likelihood:
+    """Return it as C reads it, for as long as *likelihood* and what this returns live."""
+    stride, prices = BLOCK_SAMPLES + CHANNELS, likelihood.prices
+    arrays = (
+        (likelihood.indices, np.uint8, (*places, stride)),
+        (likelihood.rounding, np.float32, (64,)),
+        (likelihood.offsets, np.int8, (30, 16)),
+    )
+    _check_arrays(*arrays)
+    if prices is not None:
+        _check_arrays((prices, np.float32, (64, DEAREST + 1)))
+    addresses = [address(array) for array, _, _ in arrays]
+    return _Likelihood(*addresses, None if prices is None else address(prices), stride)
+
+
+def _check_arrays(*arrays: tuple[NDArray[np.generic], type[np.generic], tuple[int, ...]]) -> None:
+    for array, kind, shape in arrays:
+        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+            raise ValueError(f"{array.dtype} {array.shape} is no {kind.__name__} {shape} in order")
 
 
 def _room(h: int, w: int, *, across_tiles: bool) -> NDArray[np.uint16] | None:

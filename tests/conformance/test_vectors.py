@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rtcodec.bundle import Bundle
-from rtcodec.conformance.exact import exact_bundle
+from rtcodec.conformance.exact import LINEAR, exact_bundle
 from rtcodec.conformance.model import CARRIED, random_bundle
 from rtcodec.conformance.observe import FAST, REFERENCE
 from rtcodec.conformance.store import (
@@ -62,7 +62,7 @@ def test_making_the_vectors_again_changes_nothing() -> None:
 
 
 def test_the_models_beside_the_vectors_are_the_ones_in_the_code() -> None:
-    for bundle in (null_bundle(), random_bundle(), exact_bundle()):
+    for bundle in (null_bundle(), random_bundle(), exact_bundle(), exact_bundle(LINEAR)):
         assert Bundle.load(ROOT / MODELS / f"{bundle.name}.rtcm").model_id == bundle.model_id
     assert {path.stem for path in (ROOT / MODELS).iterdir()} == {*CARRIED}
 

@@ -100,6 +100,7 @@ class Model:
             self.tensors[name] = shaped(values, entry["shape"])
         self.id = digest.digest()[:8]
         self.always_coded = metadata["dims"].get("motion", 0)
+        self.from_luma = metadata["dims"].get("chroma_from_luma", 0) == 1
         self.delta, self.spatial = (
             self.part(kind, self.always_coded) for kind in ("delta.", "spatial.")
         )
@@ -323,9 +324,8 @@ def painted(packets: list[dict[str, Any]], sequence: dict[str, Any], model: Mode
     refinement = {name: t[f"refine.spatial.{name}"] for name in ("luma", "chroma")}
     refinement["steps"] = t["delta.steps"][qp]
     across_tiles = slices[0]["type"] == 4
-    planes = spec_spatial.paint(
-        symbols, t["spatial.steps"][qp], refinement, qp, across_tiles=across_tiles
-    )
+    ways = {"across_tiles": across_tiles, "from_luma": model.from_luma}
+    planes = spec_spatial.paint(symbols, t["spatial.steps"][qp], refinement, qp, **ways)
     described = slices[0]["described"]
     width, height, _ = described[1] if described else sequence["geometry"]
     digest = hashlib.sha256()

@@ -66,6 +66,7 @@ def paint(
     qp: int,
     *,
     across_tiles: bool,
+    from_luma: bool = False,
 ) -> list[Plane]:
     """
     The state that a spatial frame leaves: Y, U and V.
@@ -76,6 +77,7 @@ def paint(
         refinement: `luma` and `chroma` of `refine.spatial`, and `steps`, those of delta frames.
         qp: Of the frame.
         across_tiles: Whether it is one area.
+        from_luma: Whether the model's `chroma_from_luma` is 1.
     """
     _, h, w = symbols.shape
     planes = [np.zeros((n * h, n * w), np.int64) for n in (16, 8, 8)]
@@ -86,12 +88,15 @@ def paint(
                 plane[n * row : n * (row + down), n * column : n * (column + across)]
                 for plane, n in zip(planes, (16, 8, 8), strict=True)
             ]
-            paint_area(area, symbols[:, row : row + down, column : column + across], steps)
+            own = symbols[:, row : row + down, column : column + across]
+            paint_area(area, own, steps, from_luma)
     smooth(planes, symbols, steps)
     return refine(planes, refinement, qp)
 
 
-def paint_area(area: list[Plane], symbols: NDArray[np.int64], steps: Sequence[int]) -> None:
+def paint_area(
+    area: list[Plane], symbols: NDArray[np.int64], steps: Sequence[int], from_luma: bool
+) -> None:
     """Section 9.6: luma, u and v of one area, in place."""
     modes: dict[tuple[int, int], int] = {}
     painted: list[set[tuple[int, int]]] = [set(), set(), set()]
@@ -110,10 +115,44 @@ def paint_area(area: list[Plane], symbols: NDArray[np.int64], steps: Sequence[in
                     added = residual(symbols[q:384:6, i, j], steps[0], split=split != 0)
                     modes[at] = mode
                 put(area[0], painted[0], at, mode, added)
-            mode = order_of(modes[2 * i, 2 * j], 0)[rank_of(mc)]
+            order = order_of(modes[2 * i, 2 * j], 0)
+            if from_luma:
+                order.insert(1, 35)
+            mode = order[min(len(order) - 1, 2 * mc - 1 if mc > 0 else -2 * mc)]
             for p in (4, 5):
                 added = residual(symbols[p:384:6, i, j], steps[1], split=False)
+                if mode == 35:
+                    line_of_luma(area[0], area[p - 3], i, j, added)
+                    painted[p - 3].add((i, j))
+                    continue
                 put(area[p - 3], painted[p - 3], (i, j), mode, added)
+
+
+def line_of_luma(luma: Plane, plane: Plane, i: int, j: int, added: Plane) -> None:
+    """Section 9.6, mode 35, in place."""
+
+    def l_at(y: int, x: int) -> int:
+        square = luma[2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+        return (int(square.sum()) + 2) >> 2
+
+    top, left = 8 * i, 8 * j
+    around = [(top - 1, left + k) for k in range(8) if i]
+    around += [(top + k, left - 1) for k in range(8) if j]
+    pairs = [(l_at(y, x), int(plane[y, x])) for y, x in around]
+    n = len(pairs)
+    base, mean, slope = 0, 2048, 0
+    if n:
+        sl, sc = sum(one for one, _ in pairs), sum(one for _, one in pairs)
+        a = 256 * (n * sum(one * c for one, c in pairs) - sl * sc)
+        b = n * sum(one * one for one, _ in pairs) - sl * sl + 512 * n * n
+        slope = a // b if a >= 0 else -(-a // b)
+        slope = max(-1024, min(1024, slope))
+        base, mean = sl // n, (sc + n // 2) // n
+    for y in range(top, top + 8):
+        for x in range(left, left + 8):
+            value = mean + ((slope * (l_at(y, x) - base) + 128) >> 8)
+            value = max(0, min(4080, value)) + int(added[y - top, x - left])
+            plane[y, x] = max(0, min(4080, value))
 
 
 def rank_of(m: int) -> int:

@@ -59,7 +59,7 @@ async function observe({ stream, model: modelPath, source_formats: formats }) {
     const decoder = model.has("gains")
       ? new Decoder(await Machine.start(read(wasmPath)), model)
       : null;
-    const exact = model.name === "exact" ? new ExactPainter(machine, model) : null;
+    const exact = ["exact", "linear"].includes(model.name) ? new ExactPainter(machine, model) : null;
     for (const unit of reader) {
       const { header } = unit.packets.find((packet) => packet.header);
       const size = header.description?.geometry ?? reader.sequence.geometry;

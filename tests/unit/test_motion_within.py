@@ -1,5 +1,6 @@
 """Frames predicted from themselves: C equals the plain form, and paints what was thought."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,17 @@ from rtcodec.entropy.contexts import KINDS, LEVELS
 from rtcodec.motion import native, spatial, within
 from rtcodec.motion.latents import LEAST
 from rtcodec.motion.native import BLOCK_SAMPLES, FINE
-from rtcodec.motion.spatial import ACROSS, DOWN, GREY, MEAN, MODES, PLANAR, mode_order, rank_of
+from rtcodec.motion.spatial import (
+    ACROSS,
+    DOWN,
+    GREY,
+    MEAN,
+    MODES,
+    PLANAR,
+    chroma_order,
+    mode_order,
+    rank_of,
+)
 from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
 from support.portable import portable_motion
 
@@ -25,10 +36,21 @@ NEAREST = np.full(64, 0.5, np.float32)
 "Offsets that cut latents to the nearest symbol."
 
 
+PRICES = np.tile(np.minimum(np.arange(16, dtype=np.float32), 9) / 5, (64, 1)).astype(np.float32)
+
+
+def known(index: int = 63, **changed: NDArray[Any]) -> within.Likelihood:
+    """All symbols have one index."""
+    likelihood = within.Likelihood(
+        np.full((ROWS, COLUMNS, SYMBOLS), index, np.uint8), NEAREST, NO_CONTEXTS
+    )
+    return replace(likelihood, **changed)
+
+
 def drawn(seed: int, *, share: float, most: int) -> NDArray[np.int16]:
     """Symbols, a *share* of the latents up to *most*, all modes, some blocks in 16x16."""
     rng = np.random.default_rng(seed)
-    symbols = rng.integers(-17, 18, (ROWS, COLUMNS, SYMBOLS))
+    symbols = rng.integers(-18, 19, (ROWS, COLUMNS, SYMBOLS))
     latents = rng.integers(-most, most + 1, (ROWS, COLUMNS, BLOCK_SAMPLES))
     latents[rng.random(latents.shape) >= share] = 0
     symbols[..., :BLOCK_SAMPLES] = latents
@@ -55,17 +77,18 @@ def symbol_of(rank: int) -> int:
     return next(symbol for symbol in range(-17, 18) if rank_of(symbol) == rank)
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("across_tiles", [False, True])
 @pytest.mark.parametrize(
     ("share", "most", "steps"),
     [(0.0, 0, (7, 6)), (0.02, 2, (115, 99)), (0.3, 40, (7, 6)), (0.05, 32767, (4096, 4096))],
 )
 def test_painting_equals_the_plain_form(
-    share: float, most: int, steps: tuple[int, int], across_tiles: bool
+    share: float, most: int, steps: tuple[int, int], across_tiles: bool, linear: bool
 ) -> None:
     symbols = drawn(most, share=share, most=most)
-    blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles)
-    plain = spatial.paint(symbols, steps, across_tiles=across_tiles)
+    blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles, linear=linear)
+    plain = spatial.paint(symbols, steps, across_tiles=across_tiles, linear=linear)
     assert np.array_equal(blocks, plain)
     assert blocks.max() <= 255 * FINE
     by_part = np.asarray(symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6).any(2))
@@ -78,8 +101,10 @@ def test_painting_equals_the_plain_form(
 def test_any_numbers_are_painted(across_tiles: bool) -> None:
     for number in (-32768, 32767):
         symbols = np.full((ROWS, COLUMNS, SYMBOLS), number, np.int16)
-        blocks, _ = within.paint(symbols, (4096, 1), across_tiles=across_tiles)
-        assert np.array_equal(blocks, spatial.paint(symbols, (4096, 1), across_tiles=across_tiles))
+        for linear in (False, True):
+            ways = {"across_tiles": across_tiles, "linear": linear}
+            blocks, _ = within.paint(symbols, (4096, 1), **ways)
+            assert np.array_equal(blocks, spatial.paint(symbols, (4096, 1), **ways))
 
 
 @pytest.mark.parametrize("tiles", [(1, 1), (1, 3), (3, 1), (2, 2)])
@@ -168,20 +193,25 @@ def test_modes_are_ordered_by_what_is_expected() -> None:
     assert mode_order(PLANAR, PLANAR)[:6] == [PLANAR, MEAN, DOWN, ACROSS, DOWN - 1, DOWN + 1]
     assert sorted(rank_of(symbol) for symbol in range(-17, 18)) == list(range(MODES))
     assert rank_of(18) == rank_of(-18) == rank_of(32767) == rank_of(-32768) == MODES - 1
+    assert chroma_order(ACROSS, linear=False) == mode_order(ACROSS, PLANAR)
+    assert chroma_order(ACROSS, linear=True)[:4] == [ACROSS, MODES, PLANAR, MEAN]
+    assert rank_of(18, MODES + 1) == rank_of(32767, MODES + 1) == MODES
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("across_tiles", [False, True])
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("steps", [(20, 16), (160, 130)])
 def test_what_is_said_is_painted_as_the_encoder_thought(
-    steps: tuple[int, int], thorough: bool, across_tiles: bool
+    steps: tuple[int, int], thorough: bool, across_tiles: bool, linear: bool
 ) -> None:
     """Were parts predicted from anything but what is painted, errors would add up over an area."""
     blocks = scene()
-    choice = within.choose(blocks, steps, thorough=thorough, across_tiles=across_tiles)
-    indices = np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8)
-    symbols = within.quantise(blocks, choice, indices, NEAREST, NO_CONTEXTS, steps)
-    painted, _ = within.paint(symbols, steps, across_tiles=across_tiles)
+    choice = within.choose(
+        blocks, steps, thorough=thorough, across_tiles=across_tiles, linear=linear
+    )
+    symbols = within.quantise(blocks, choice, known(), steps)
+    painted, _ = within.paint(symbols, steps, across_tiles=across_tiles, linear=linear)
     wrong = (painted.astype(np.float64) - blocks.astype(np.float64) * FINE) ** 2
     for part, step in ((slice(0, 256), steps[0]), (slice(256, 384), steps[1])):
         assert wrong[..., part].mean() < (step / 2) ** 2
@@ -195,11 +225,10 @@ def test_what_is_said_is_painted_as_the_encoder_thought(
 def test_latents_that_cannot_be_read_are_not_meant() -> None:
     blocks = scene()
     choice = within.choose(blocks, (60, 50))
-    indices = np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8)
-    indices[..., :BLOCK_SAMPLES:2] = 0
-    offsets = NO_CONTEXTS.copy()
-    offsets[10:20] = -63  # of chroma
-    symbols = within.quantise(blocks, choice, indices, NEAREST, offsets, (60, 50))
+    likelihood = known(offsets=NO_CONTEXTS.copy())
+    likelihood.indices[..., :BLOCK_SAMPLES:2] = 0
+    likelihood.offsets[10:20] = -63  # of chroma
+    symbols = within.quantise(blocks, choice, likelihood, (60, 50))
     assert symbols[..., 1:BLOCK_SAMPLES:2].any()
     assert not symbols[..., :BLOCK_SAMPLES:2].any()
     assert not symbols[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6)[..., 4:].any()
@@ -233,6 +262,38 @@ def test_all_modes_are_tried_when_there_is_time() -> None:
     assert (quick.modes != thorough.modes).any()
 
 
+def test_chroma_that_follows_luma_is_said_to() -> None:
+    """Stripes of two colours: where there are any on the edge, chroma is a line of luma."""
+    blocks = scene(3)
+    luma = planes_of(blocks)[0].astype(np.float64)
+    halves = luma.reshape(ROWS * 8, 2, COLUMNS * 8, 2).mean((1, 3))
+    colours = [(128 + sign * (halves - 128) / 2).round().astype(np.uint8) for sign in (1, -1)]
+    fill_blocks([luma.astype(np.uint8), *colours], blocks)
+    with_it, without = (
+        within.choose(blocks, (60, 50), thorough=True, across_tiles=True, linear=flag)
+        for flag in (True, False)
+    )
+    asked = [[rank_of(int(m), MODES + 1) for m in c.modes[..., 4].flat] for c in (with_it, without)]
+    assert np.mean(np.array(asked[0]) == 1) > 0.4
+    of_chroma = [c.latents.values[c.latents.at % 6 >= 4] for c in (with_it, without)]
+    energies = [float((values**2).sum()) for values in of_chroma]
+    assert energies[0] < energies[1] / 2
+
+
+def test_prices_decide() -> None:
+    """Where luma's symbols cost a thousand times as much as chroma's, fewer of them are left."""
+    blocks, steps = scene(2), (60, 50)
+    prices = PRICES.copy()
+    prices[30] *= 1000
+    dear = known(prices=prices)
+    dear.indices[..., :BLOCK_SAMPLES].reshape(ROWS, COLUMNS, -1, 6)[..., :4] = 30
+    cheap = within.choose(blocks, steps, thorough=True, likelihood=known(prices=PRICES))
+    costly = within.choose(blocks, steps, thorough=True, likelihood=dear)
+    said = [within.quantise(blocks, choice, known(), steps) for choice in (cheap, costly)]
+    less, more = (np.count_nonzero(one[..., :BLOCK_SAMPLES]) for one in said[::-1])
+    assert less < more
+
+
 def test_a_choice_across_tiles_leaves_less_to_say() -> None:
     blocks = scene()
     alone, together = (within.choose(blocks, (60, 50), across_tiles=flag) for flag in (False, True))
@@ -250,10 +311,7 @@ def test_stripes_are_predicted_along_their_way() -> None:
         blocks = np.empty((ROWS, COLUMNS, BLOCK_SAMPLES), np.uint8)
         fill_blocks([luma[: ROWS * 16, : COLUMNS * 16], grey, grey], blocks)
         choice = within.choose(blocks, (60, 50), thorough=True)
-        symbols = within.quantise(
-            blocks, choice, np.full((ROWS, COLUMNS, SYMBOLS), 63, np.uint8), NEAREST, NO_CONTEXTS,
-            (60, 50),
-        )  # fmt: skip
+        symbols = within.quantise(blocks, choice, known(), (60, 50))
         modes = np.array(modes_of(symbols))
         assert np.median(modes) == wanted
         painted, _ = within.paint(symbols, (60, 50))
@@ -281,11 +339,18 @@ def modes_of(symbols: NDArray[np.int16]) -> list[int]:
 def test_every_build_chooses_and_paints_the_same(tmp_path: Path, across_tiles: bool) -> None:
     def coded() -> list[NDArray[np.generic]]:
         blocks, steps = scene(1), (100, 80)
-        choice = within.choose(blocks, steps, thorough=True, across_tiles=across_tiles)
-        indices = np.full((ROWS, COLUMNS, SYMBOLS), 40, np.uint8)
-        symbols = within.quantise(blocks, choice, indices, NEAREST, NO_CONTEXTS, steps)
+        likelihood = known(40, prices=PRICES)
+        choice = within.choose(
+            blocks,
+            steps,
+            thorough=True,
+            across_tiles=across_tiles,
+            linear=True,
+            likelihood=likelihood,
+        )
+        symbols = within.quantise(blocks, choice, likelihood, steps)
         drawn_ones = drawn(8, share=0.1, most=300)
-        wild = within.paint(drawn_ones, steps, across_tiles=across_tiles)
+        wild = within.paint(drawn_ones, steps, across_tiles=across_tiles, linear=True)
         latents = choice.latents
         return [
             choice.modes, choice.prediction, latents.at, latents.values, latents.ends,
@@ -310,14 +375,16 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="is no uint8"):
         within.choose(blocks.astype(np.uint16), steps)
     choice = within.choose(blocks, steps)
-    indices = np.full((ROWS, COLUMNS, SYMBOLS), 40, np.uint8)
-    for these, rounding, offsets in (
-        (indices[..., :-1], NEAREST, NO_CONTEXTS),
-        (indices, NEAREST[:9], NO_CONTEXTS),
-        (indices, NEAREST, NO_CONTEXTS[:, :15]),
+    for likelihood in (
+        known(indices=known().indices[..., :-1]),
+        known(rounding=NEAREST[:9]),
+        known(offsets=NO_CONTEXTS[:, :15]),
+        known(prices=PRICES[:, :15]),
     ):
         with pytest.raises(ValueError, match="in order"):
-            within.quantise(blocks, choice, these, rounding, offsets, steps)
+            within.quantise(blocks, choice, likelihood, steps)
+    with pytest.raises(ValueError, match="without prices"):
+        within.choose(blocks, steps, likelihood=known())
 
 
 def test_modes_stand_behind_the_latents() -> None:

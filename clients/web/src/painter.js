@@ -226,7 +226,8 @@ export class Painter {
     this.#machine.view(Uint8Array, still, places).fill(0);
     this.#withSteps("spatial", qp, (steps, limits) => {
       const area = acrossTiles ? refined : 0; // nothing is refined yet
-      call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded, area);
+      const linear = this.#model.dims.chroma_from_luma ?? 0;
+      call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded, area, linear);
       call.rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
     });
   }

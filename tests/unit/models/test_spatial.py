@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: trai
 
 from rtcodec.bundle import GRAPHS, Bundle  # noqa: E402
 from rtcodec.cli import main  # noqa: E402
+from rtcodec.engine.spatial_encoder import SpatialEncoder  # noqa: E402
 from rtcodec.errors import ConfigError, InputError  # noqa: E402
 from rtcodec.models.config import TrainConfig  # noqa: E402
 from rtcodec.models.export import export, export_part  # noqa: E402
@@ -27,7 +28,6 @@ from rtcodec.models.streams import Sample, to_blocks, to_samples  # noqa: E402
 from rtcodec.models.thaw import thaw_delta, thaw_kind, thaw_spatial  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
 from rtcodec.motion import within  # noqa: E402
-from rtcodec.motion.hyper import HyperAnalysis  # noqa: E402
 from rtcodec.motion.native import BLOCK_SAMPLES, FINE  # noqa: E402
 from rtcodec.motion.steps import step_table  # noqa: E402
 from rtcodec.motion.vectors import CHANNELS  # noqa: E402
@@ -93,7 +93,7 @@ def test_a_sample_is_what_an_encoder_finds() -> None:
         blocks, QPS, found.prediction, found.motion, strict=True
     ):
         luma, chroma = (int(step) for step in step_table()[qp])
-        choice = within.choose(picture, (luma, chroma), thorough=True)
+        choice = within.choose(picture, (luma, chroma), thorough=True, linear=True)
         said = within.mode_symbols(choice.modes, choice.latents.split)
         assert np.array_equal(motion.permute(1, 2, 0).numpy(), said)
         fine = (prediction.permute(1, 2, 0).numpy() + 0.5) * 255 * FINE
@@ -107,7 +107,7 @@ def test_training_sees_latents_that_an_encoder_would_list() -> None:
         latents, forms = net.latents(x, prediction, motion, qp)
     for picture, q, found, form in zip(to_blocks(x), QPS, latents, forms, strict=True):
         luma, chroma = (int(step) for step in step_table()[q])
-        listed = within.choose(picture, (luma, chroma), thorough=True).latents
+        listed = within.choose(picture, (luma, chroma), thorough=True, linear=True).latents
         assert np.array_equal(form[0].numpy(), listed.split)
         dense = np.zeros((4, 4, BLOCK_SAMPLES), np.float32)
         dense.reshape(-1)[listed.at] = listed.values
@@ -167,19 +167,15 @@ def test_a_frame_is_coded_with_what_was_frozen(bundle: Bundle) -> None:
     assert part is not None
     luma, chroma = (int(step) for step in part.steps[24])
     picture = to_blocks(sample().x)[0]
-    choice = within.choose(picture, (luma, chroma))
-    said = within.mode_symbols(choice.modes, choice.latents.split)
-    tiles, z = HyperAnalysis(part.tensors).describe(choice.latents, said)
-    assert tiles.tolist() == [0]
-    indices = part.scale_net.indices(z.reshape(-1, 1, 1), 24).transpose(1, 2, 0)
-    symbols = within.quantise(
-        picture, choice, np.ascontiguousarray(indices), part.tensor("rounding"),
-        part.tensor("contexts"), (luma, chroma),
-    )  # fmt: skip
-    painted, coded = within.paint(symbols, (luma, chroma))
-    assert coded.any()
-    wrong = painted / FINE - picture.astype(np.float64)
-    assert (wrong**2).mean() < (luma / FINE) ** 2
+    assert part.chroma_from_luma
+    encoder = SpatialEncoder(part)
+    for thorough in (False, True):
+        z, symbols, indices = encoder.encode(picture, 24, thorough=thorough, across_tiles=False)
+        assert np.array_equal(indices, part.scale_net.indices(z, 24).transpose(1, 2, 0))
+        painted, coded = within.paint(symbols, (luma, chroma), linear=True)
+        assert coded.any()
+        wrong = painted / FINE - picture.astype(np.float64)
+        assert (wrong**2).mean() < (luma / FINE) ** 2
 
 
 def test_without_the_part_training_starts_from_delta_frames(tmp_path: Path, intra: Bundle) -> None:
