@@ -4,7 +4,7 @@ Frames predicted from themselves, the sending side: from a picture to the intege
     blocks --choose--> modes, latents --hyper-analysis--> z --exact scale network--> indices
     blocks, modes, indices --quantise--> symbols
 
-A thorough encoder goes round twice: the second choice is made by the indices of the first.
+A thorough encoder goes round twice: quickly, then by what the indices of the first round say.
 """
 
 from dataclasses import replace
@@ -70,7 +70,7 @@ class SpatialEncoder:
             return within.choose(
                 blocks,
                 steps_of(self.part, qp),
-                thorough=thorough,
+                thorough=likelihood is not None,
                 across_tiles=across_tiles,
                 linear=self.part.chroma_from_luma,
                 likelihood=likelihood,

@@ -82,9 +82,8 @@ class Latent:
         )
         leans = self._is_inter(clip) and self._keyframe_interval != 1
         chain = NewestReference() if leans else None
-        is_image = clip.kind == "image"
         encoder = FrameEncoder(
-            self._engine, packer, clip.width, clip.height, references=chain, thorough=is_image
+            self._engine, packer, clip.width, clip.height, references=chain, thorough=True
         )
         kind = intra_kind(None, self._bundle)
         encoder.neural = kind == NEURAL
