@@ -121,7 +121,7 @@ INLINE uint32_t golomb_k(uint32_t n, uint32_t a)
 INLINE int32_t quantized(const scan *s, int32_t d)
 {
     const int32_t size = magnitude_of(d);
-    const int32_t q = size <= s->near ? 0 : size < s->t1 ? 1 : size < s->t2 ? 2 : size < s->t3 ? 3 : 4;
+    const int32_t q = (size > s->near) + (size >= s->t1) + (size >= s->t2) + (size >= s->t3);
     return d < 0 ? -q : q;
 }
 
@@ -163,8 +163,8 @@ INLINE int32_t take_regular(scan *s, int32_t mixed, int32_t ra, int32_t rb, int3
     const int32_t sign = mixed < 0 ? -1 : 1;
     context *c = s->regular + mixed * sign;
     const int32_t low = ra < rb ? ra : rb, high = ra < rb ? rb : ra;
-    const int32_t px = clamped((rc >= high ? low : rc <= low ? high : ra + rb - rc) + sign * c->c, 0,
-                               s->maxval);
+    const int32_t flat = rc >= high ? low : rc <= low ? high : ra + rb - rc;
+    const int32_t px = clamped(flat + sign * c->c, 0, s->maxval);
     const uint32_t k = golomb_k(c->n, c->a);
     uint32_t mapped;
     const int32_t status = take_golomb(s, k, s->limit, &mapped);
