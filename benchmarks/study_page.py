@@ -5,10 +5,12 @@ Measure studies in a browser: the first picture, the exact one, proven, and what
                                     [--screenshot docs/study.png]
 
 Headless Chromium on this machine opens `/view/{room}` of a relay whose pictures were prepared
-before, over loopback: no thin link, so times are the page's own. A run is a page of its own, which
-opens one picture after the other, each once the one before is proven; *first visit* is that of a
-browser that holds nothing, in the others scripts and model come from its cache. Times are from the
-order to open to what the label over the picture says. Writes `benchmarks/study_page.json`.
+before: over loopback, where times are the page's own, and with its data channel behind the load
+test's simulated link, 2 Mb/s down and 60 ms there and back; what the page is made of comes by HTTP,
+past it. A run is a page of its own, which opens one picture after the other, each once the one
+before is proven; *first visit* is that of a browser that holds nothing, in the others scripts and
+model come from its cache. Times are from the order to open to what the label over the picture says.
+Writes `benchmarks/study_page.json`.
 """
 
 from __future__ import annotations
@@ -29,8 +31,20 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from benchmarks._thin_link import thin_front
 from benchmarks.rate_distortion import commit
-from benchmarks.study import DATA, MODEL, NUMBERS, ROOM, ROOT, make_mammogram, relay
+from benchmarks.study import (
+    DATA,
+    DELAY_US,
+    MODEL,
+    NUMBERS,
+    RATE_BPS,
+    ROOM,
+    ROOT,
+    make_mammogram,
+    relay,
+    summary,
+)
 from rtcodec.bundle import find_bundle
 from rtcodec.console import say
 from rtcodec.entropy.build import EXACT_WASM, WASM
@@ -130,11 +144,13 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
         for name in BEFORE[1:]:
             shutil.copy(data / "ct_512_16bit.dcm", folder / f"{name}.dcm")
         NUMBERS.update({name: k for k, name in enumerate(sorted([*SOURCES, *BEFORE]))})
-        async with relay(folder) as url, browser(Path(temporary) / "profile") as chromium:
-            visits = []
-            for _ in range(n_runs + 1):
-                visits.append(await measure_visit(chromium, url))
-                say(json.dumps(visits[-1]))
+        async with (
+            relay(folder) as url,
+            thin_front(url, rate_bps=RATE_BPS, delay_us=DELAY_US) as thin_url,
+            browser(Path(temporary) / "profile") as chromium,
+        ):
+            visits = await measure_visits(chromium, url, n_runs + 1)
+            thin_visits = await measure_visits(chromium, thin_url, n_runs + 1)
             if screenshot is not None:
                 await take_screenshot(chromium, url, screenshot)
         return {
@@ -147,7 +163,21 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
             "runs": n_runs,
             "first_visit": median(visits[:1]),
             "later_visits": median(visits[1:]),
+            "thin_link": {
+                "down_bps": RATE_BPS,
+                "round_trip_ms": 2 * DELAY_US / 1000,
+                "later_visits": summary([visit["pictures"] for visit in thin_visits[1:]]),
+            },
         }
+
+
+async def measure_visits(chromium: Browser, url: str, count: int) -> list[dict[str, Any]]:
+    """Visit a relay again and again."""
+    visits = []
+    for _ in range(count):
+        visits.append(await measure_visit(chromium, url))
+        say(json.dumps(visits[-1]))
+    return visits
 
 
 async def take_screenshot(chromium: Browser, url: str, path: Path) -> None:

@@ -64,6 +64,11 @@ export class StudyScreen {
     this.wake();
   }
 
+  /** Show the preview that has come, if it is of what is shown: on a thin link it is all there is. */
+  preview() {
+    if (this.#view && !this.#view.progress) this.#showPreview(this.#view);
+  }
+
   /** Look, soon, whether there is something to do. */
   wake() {
     if (this.#isWaking) return;
