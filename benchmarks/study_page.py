@@ -25,6 +25,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,8 +56,14 @@ from rtcodec_server.page import page_files
 
 sys.path.append(str(ROOT / "tests"))
 from support.browser import CHROMIUM, Browser, Tab, browser
+from support.studies import put_picture, smooth_frames
 
 OUTPUT = Path(__file__).with_suffix(".json")
+CINE: Final = "cine"
+CINE_MS: Final = 40
+"Between its frames: 20 of 512x512 in 12 bits, a made one."
+
+CINE_S: Final = 4.0
 SOURCES: Final = ("ct_512_16bit", "mammogram", "mr_1024_12bit", "mr_10frames_64x64_12bit")
 BEFORE: Final = ("a", "b", "c")
 "The one that the page opens by itself, a made one, and the two that it then fetches ahead."
@@ -75,6 +82,11 @@ WATCH: Final = """(globalThis.said = [], new MutationObserver(() => {
 VERIFIED: Final = "document.querySelector('#quality').textContent === 'lossless, verified'"
 OPEN: Final = """(globalThis.said.length = 0, globalThis.askedMs = performance.now(),
   document.querySelectorAll("#pictures button")[{number}].click())"""
+
+WATCH_FRAMES: Final = """(globalThis.frames = [], new MutationObserver(() => {
+  const number = document.querySelector("#numbers").innerText.match(/(\\d+) of 20/)?.[1];
+  if (number !== frames.at(-1)?.[1]) frames.push([performance.now(), number]);
+}).observe(document.querySelector("#numbers"), { childList: true }), 0)"""
 
 
 async def open_picture(tab: Tab, number: int) -> dict[str, float]:
@@ -105,6 +117,32 @@ async def measure_visit(chromium: Browser, url: str) -> dict[str, Any]:
     pictures = {name: await open_picture(tab, NUMBERS[name]) for name in order}
     await tab.send("Page.close")
     return {"page_to_first_verified_ms": verified_ms, "pictures": pictures}
+
+
+async def measure_cine(chromium: Browser, url: str) -> dict[str, Any]:
+    """Play a cine whose frames are all there; return what was shown of it."""
+    tab = await chromium.open(f"{url}/view/{ROOM}")
+    await tab.evaluate(WATCH)
+    await tab.until(VERIFIED)
+    await open_picture(tab, NUMBERS[CINE])
+    button = f"document.querySelectorAll('#pictures button')[{NUMBERS[CINE]}]"
+    await tab.until(
+        f"{button}.innerText.includes('verified') && !{button}.innerText.includes('of')"
+    )
+    await tab.evaluate(WATCH_FRAMES)
+    await tab.press("#play")
+    await asyncio.sleep(CINE_S)
+    shown = await tab.evaluate("frames")
+    await tab.send("Page.close")
+    steps = [(int(b[1]) - int(a[1])) % 20 for a, b in pairwise(shown)]
+    fps = 1000 * (len(shown) - 1) / (shown[-1][0] - shown[0][0])
+    gaps = [b[0] - a[0] for a, b in pairwise(shown)]
+    return {
+        "frame_ms": CINE_MS,
+        "shown_fps": round(fps, 1),
+        "left_out": sum(step - 1 for step in steps),
+        "longest_ms": round(max(gaps), 1),
+    }
 
 
 def page_bytes() -> dict[str, int]:
@@ -143,13 +181,17 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
         make_phantom(folder / f"{BEFORE[0]}.npy")
         for name in BEFORE[1:]:
             shutil.copy(data / "ct_512_16bit.dcm", folder / f"{name}.dcm")
-        NUMBERS.update({name: k for k, name in enumerate(sorted([*SOURCES, *BEFORE]))})
+        frames = smooth_frames(20, 512, 512)
+        put_picture(folder / f"{CINE}.dcm", frames, FrameTime=CINE_MS)
+        NUMBERS.update({name: k for k, name in enumerate(sorted([*SOURCES, *BEFORE, CINE]))})
         async with (
             relay(folder) as url,
             thin_front(url, rate_bps=RATE_BPS, delay_us=DELAY_US) as thin_url,
             browser(Path(temporary) / "profile") as chromium,
         ):
             visits = await measure_visits(chromium, url, n_runs + 1)
+            cine = await measure_cine(chromium, url)
+            say(json.dumps(cine))
             thin_visits = await measure_visits(chromium, thin_url, n_runs + 1)
             if screenshot is not None:
                 await take_screenshot(chromium, url, screenshot)
@@ -163,6 +205,7 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
             "runs": n_runs,
             "first_visit": median(visits[:1]),
             "later_visits": median(visits[1:]),
+            "cine": cine,
             "thin_link": {
                 "down_bps": RATE_BPS,
                 "round_trip_ms": 2 * DELAY_US / 1000,
