@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtcodec import cli
 from rtcodec.bitstream.exact_file import ExactReader, FrameKind
 from rtcodec.codec.exact_files import decode_frames, read_notes
 from rtcodec.exact.frame import FrameCoder
@@ -317,3 +318,18 @@ async def test_beyond_loopback_it_wants_to_know_who_may_send(tmp_path: Path) -> 
     assert done.code == 2
     assert "--allow TITLE" in done.err
     assert not (tmp_path / "o").exists()
+
+
+def test_files_of_tls_are_asked_for_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = Certificates(tmp_path)
+    words = ["receive", "--dicom-port", "0", "--output", str(tmp_path / "out")]
+    for more, reason in (
+        (["--tls-ca", str(known.ca)], "--tls-cert and --tls-key"),
+        (["--tls-cert", str(known.server[0])], "--tls-cert and --tls-key"),
+        (["--tls-cert", str(known.server[0]), "--tls-key", str(known.client[1])], "MISMATCH"),
+    ):
+        assert cli.main([*words, *more]) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
