@@ -5,10 +5,12 @@ Measure studies in a browser: the first picture, the exact one, proven, and what
                                     [--screenshot docs/study.png]
 
 Headless Chromium on this machine opens `/view/{room}` of a relay whose pictures were prepared
-before, over loopback: no thin link, so times are the page's own. A run is a page of its own, which
-opens one picture after the other, each once the one before is proven; *first visit* is that of a
-browser that holds nothing, in the others scripts and model come from its cache. Times are from the
-order to open to what the label over the picture says. Writes `benchmarks/study_page.json`.
+before: over loopback, where times are the page's own, and with its data channel behind the load
+test's simulated link, 2 Mb/s down and 60 ms there and back; what the page is made of comes by HTTP,
+past it. A run is a page of its own, which opens one picture after the other, each once the one
+before is proven; *first visit* is that of a browser that holds nothing, in the others scripts and
+model come from its cache. Times are from the order to open to what the label over the picture says.
+Writes `benchmarks/study_page.json`.
 """
 
 from __future__ import annotations
@@ -23,14 +25,27 @@ import shutil
 import statistics
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
+from benchmarks._thin_link import thin_front
 from benchmarks.rate_distortion import commit
-from benchmarks.study import DATA, MODEL, NUMBERS, ROOM, ROOT, make_mammogram, relay
+from benchmarks.study import (
+    DATA,
+    DELAY_US,
+    MODEL,
+    NUMBERS,
+    RATE_BPS,
+    ROOM,
+    ROOT,
+    make_mammogram,
+    relay,
+    summary,
+)
 from rtcodec.bundle import find_bundle
 from rtcodec.console import say
 from rtcodec.entropy.build import EXACT_WASM, WASM
@@ -41,8 +56,14 @@ from rtcodec_server.page import page_files
 
 sys.path.append(str(ROOT / "tests"))
 from support.browser import CHROMIUM, Browser, Tab, browser
+from support.studies import put_picture, smooth_frames
 
 OUTPUT = Path(__file__).with_suffix(".json")
+CINE: Final = "cine"
+CINE_MS: Final = 40
+"Between its frames: 20 of 512x512 in 12 bits, a made one."
+
+CINE_S: Final = 4.0
 SOURCES: Final = ("ct_512_16bit", "mammogram", "mr_1024_12bit", "mr_10frames_64x64_12bit")
 BEFORE: Final = ("a", "b", "c")
 "The one that the page opens by itself, a made one, and the two that it then fetches ahead."
@@ -61,6 +82,11 @@ WATCH: Final = """(globalThis.said = [], new MutationObserver(() => {
 VERIFIED: Final = "document.querySelector('#quality').textContent === 'lossless, verified'"
 OPEN: Final = """(globalThis.said.length = 0, globalThis.askedMs = performance.now(),
   document.querySelectorAll("#pictures button")[{number}].click())"""
+
+WATCH_FRAMES: Final = """(globalThis.frames = [], new MutationObserver(() => {
+  const number = document.querySelector("#numbers").innerText.match(/(\\d+) of 20/)?.[1];
+  if (number !== frames.at(-1)?.[1]) frames.push([performance.now(), number]);
+}).observe(document.querySelector("#numbers"), { childList: true }), 0)"""
 
 
 async def open_picture(tab: Tab, number: int) -> dict[str, float]:
@@ -91,6 +117,32 @@ async def measure_visit(chromium: Browser, url: str) -> dict[str, Any]:
     pictures = {name: await open_picture(tab, NUMBERS[name]) for name in order}
     await tab.send("Page.close")
     return {"page_to_first_verified_ms": verified_ms, "pictures": pictures}
+
+
+async def measure_cine(chromium: Browser, url: str) -> dict[str, Any]:
+    """Play a cine whose frames are all there; return what was shown of it."""
+    tab = await chromium.open(f"{url}/view/{ROOM}")
+    await tab.evaluate(WATCH)
+    await tab.until(VERIFIED)
+    await open_picture(tab, NUMBERS[CINE])
+    button = f"document.querySelectorAll('#pictures button')[{NUMBERS[CINE]}]"
+    await tab.until(
+        f"{button}.innerText.includes('verified') && !{button}.innerText.includes('of')"
+    )
+    await tab.evaluate(WATCH_FRAMES)
+    await tab.press("#play")
+    await asyncio.sleep(CINE_S)
+    shown = await tab.evaluate("frames")
+    await tab.send("Page.close")
+    steps = [(int(b[1]) - int(a[1])) % 20 for a, b in pairwise(shown)]
+    fps = 1000 * (len(shown) - 1) / (shown[-1][0] - shown[0][0])
+    gaps = [b[0] - a[0] for a, b in pairwise(shown)]
+    return {
+        "frame_ms": CINE_MS,
+        "shown_fps": round(fps, 1),
+        "left_out": sum(step - 1 for step in steps),
+        "longest_ms": round(max(gaps), 1),
+    }
 
 
 def page_bytes() -> dict[str, int]:
@@ -129,12 +181,18 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
         make_phantom(folder / f"{BEFORE[0]}.npy")
         for name in BEFORE[1:]:
             shutil.copy(data / "ct_512_16bit.dcm", folder / f"{name}.dcm")
-        NUMBERS.update({name: k for k, name in enumerate(sorted([*SOURCES, *BEFORE]))})
-        async with relay(folder) as url, browser(Path(temporary) / "profile") as chromium:
-            visits = []
-            for _ in range(n_runs + 1):
-                visits.append(await measure_visit(chromium, url))
-                say(json.dumps(visits[-1]))
+        frames = smooth_frames(20, 512, 512)
+        put_picture(folder / f"{CINE}.dcm", frames, FrameTime=CINE_MS)
+        NUMBERS.update({name: k for k, name in enumerate(sorted([*SOURCES, *BEFORE, CINE]))})
+        async with (
+            relay(folder) as url,
+            thin_front(url, rate_bps=RATE_BPS, delay_us=DELAY_US) as thin_url,
+            browser(Path(temporary) / "profile") as chromium,
+        ):
+            visits = await measure_visits(chromium, url, n_runs + 1)
+            cine = await measure_cine(chromium, url)
+            say(json.dumps(cine))
+            thin_visits = await measure_visits(chromium, thin_url, n_runs + 1)
             if screenshot is not None:
                 await take_screenshot(chromium, url, screenshot)
         return {
@@ -147,7 +205,22 @@ async def run(data: Path, n_runs: int, screenshot: Path | None) -> dict[str, Any
             "runs": n_runs,
             "first_visit": median(visits[:1]),
             "later_visits": median(visits[1:]),
+            "cine": cine,
+            "thin_link": {
+                "down_bps": RATE_BPS,
+                "round_trip_ms": 2 * DELAY_US / 1000,
+                "later_visits": summary([visit["pictures"] for visit in thin_visits[1:]]),
+            },
         }
+
+
+async def measure_visits(chromium: Browser, url: str, count: int) -> list[dict[str, Any]]:
+    """Visit a relay again and again."""
+    visits = []
+    for _ in range(count):
+        visits.append(await measure_visit(chromium, url))
+        say(json.dumps(visits[-1]))
+    return visits
 
 
 async def take_screenshot(chromium: Browser, url: str, path: Path) -> None:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="a video file, camera, camera:DEVICE, or pattern:[WxH][@FPS]",
+        help="a video file, a DICOM cine, camera, camera:DEVICE, or pattern:[WxH][@FPS]",
     )
     parser.add_argument("--codec", choices=CODECS, default="vp8", help="of the first hop")
     parser.add_argument("--bitrate", type=float, metavar="KBPS", help="most the first hop may use")
@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="scale to this size")
     parser.add_argument("--seconds", type=float, help="stop after this much of the input")
     parser.add_argument("--loop", action="store_true", help="start a file over at its end")
+    parser.add_argument(
+        "--allow-burned-in",
+        action="store_true",
+        help="take DICOM that may have a name in its samples",
+    )
     parser.add_argument("--barcode", action="store_true", help="draw a frame counter in a corner")
     parser.add_argument("--threads", type=int, default=1, help="of the video encoder")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
@@ -74,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             size=parse_size(args.size) if args.size else None,
             seconds=args.seconds,
             loop=args.loop,
+            allow_burned_in=args.allow_burned_in,
         ),
     )
     options = PublishOptions(

@@ -6,6 +6,7 @@ is blocking and belongs in a thread.
 
     INPUT                      becomes
     clip.mp4                   the file, at its own time stamps
+    cine.dcm                   frames of DICOM, as a screen would show them
     camera, camera:/dev/video1 the webcam of this machine
     pattern:, pattern:640x360@30  the drawn scene
 """
@@ -26,6 +27,7 @@ from rtcodec.errors import ConfigError, InputError
 from rtcodec.media.picture import planes_of, rotated
 from rtcodec.timebase import US_PER_S
 from rtcodec.types import MAX_SIDE_PX, Planes
+from rtcodec_client import dicom_source
 from rtcodec_client.scene import Scene
 
 _PATTERN = re.compile(r"pattern:(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+)?))?")
@@ -60,6 +62,9 @@ class SourceOptions:
 
     loop: bool = False
     "Start over at the end of a file."
+
+    allow_burned_in: bool = False
+    "Whether DICOM may have a name in its samples."
 
 
 class Source:
@@ -111,7 +116,7 @@ def open_source(text: str, options: SourceOptions) -> Source:
     Raises:
         InputError: If the file is missing, is not a video or has no frames;
             if there is no such camera.
-        ConfigError: If a pattern or an option makes no sense.
+        ConfigError: If a pattern or an option makes no sense, or DICOM cannot be read here.
     """
     if options.frame_rate is not None and not 0.1 <= options.frame_rate <= 1000:
         raise ConfigError(f"{options.frame_rate:g} frames per second is outside 0.1..1000")
@@ -171,11 +176,32 @@ def _open_file(text: str, options: SourceOptions) -> Source:
         raise InputError(f"{text}: no such file")
     if Path(text).is_dir():
         raise InputError(f"{text}: is a directory, not a video")
+    if Path(text).suffix.lower() in dicom_source.SUFFIXES:
+        return _open_cine(text, options)
     try:
         container = av.open(text)
     except (OSError, ValueError) as error:
         raise InputError(f"{text}: not a video: {_reason(error)}") from error
     return _from_container(container, text, options, live=False)
+
+
+def _open_cine(text: str, options: SourceOptions) -> Source:
+    cine = dicom_source.read_cine(Path(text), allow_burned_in=options.allow_burned_in)
+    rate = Fraction(options.frame_rate or cine.rate).limit_denominator(1001)
+    numbers = count() if options.loop else range(cine.count)
+    frames = (
+        (round(number * US_PER_S / rate), _prepare(cine.frame(number % cine.count), options.size))
+        for number in numbers
+    )
+    lasts_s = None if options.loop else cine.count / float(rate)
+    known_s = [seconds for seconds in (lasts_s, options.seconds) if seconds is not None]
+    return Source(
+        text,
+        _until(frames, options.seconds),
+        frame_rate=rate,
+        live=False,
+        duration_s=min(known_s, default=None),
+    )
 
 
 def _from_container(

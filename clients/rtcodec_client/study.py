@@ -16,7 +16,7 @@ from aiortc import RTCDataChannel
 from aiortc.exceptions import InvalidStateError
 
 from rtcodec.bitstream.exact_file import STEPS
-from rtcodec.errors import BitstreamError, ConfigError, RemoteProtocolError
+from rtcodec.errors import BitstreamError, RemoteProtocolError
 from rtcodec.exact.frame import Samples
 from rtcodec.exact.partial import PartialPicture, prove_fallback
 from rtcodec.session.study_message import (
@@ -244,7 +244,7 @@ class StudySession:
                 return
             try:
                 samples = await asyncio.to_thread(part.prove, frame)
-            except (BitstreamError, ConfigError):
+            except BitstreamError:
                 self.store.alarms += 1
                 self._send(WantFallback(picture.number, frame))
                 return
@@ -253,7 +253,7 @@ class StudySession:
     async def _prove_otherwise(self, picture: HeldPicture, frame: int, data: bytes) -> None:
         part = picture.part
         samples = None
-        with suppress(BitstreamError, ConfigError):
+        with suppress(BitstreamError):
             header = None if part is None else part.header()
             head = None if part is None else part.head(frame)
             if header is not None and head is not None:

@@ -27,6 +27,7 @@ from rtcodec.console import (
     say,
     tidy_on_terminate,
 )
+from rtcodec.dicom.compress import SYNTAXES
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
 from rtcodec.errors import BitstreamError, ConfigError, InputError, Truncated, Unsupported
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output",
         type=Path,
         metavar="OUT",
-        help=".y4m .mkv .mp4 .png or .npy (RGB [N, H, W, 3]); exact pictures: .dcm .npy .png .tif",
+        help=".y4m .mkv .mp4 .png or .npy (RGB [N, H, W, 3]); "
+        "exact pictures: .dcm .npy .png .tif .jxl",
     )
     parser.add_argument(
         "--model", help="installed model, or path of a .rtcm file (default: what the stream names)"
@@ -60,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=integer_between(1, 1 << 31),
         metavar="N",
         help="read the first N bytes only, of a file of encode --progressive (default: all)",
+    )
+    parser.add_argument(
+        "--syntax",
+        choices=sorted(SYNTAXES),
+        help="compress the samples of a .dcm so, without loss (default: not)",
     )
     parser.add_argument(
         "--engine", choices=ENGINE_NAMES, default=AUTO, help="what runs the networks"
@@ -81,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{args.input}: --bytes is for files of encode --progressive")
         if magic == MAGIC:
             return decode_exact(args, file)
+        if args.syntax is not None:
+            raise ConfigError(f"{args.input}: --syntax is for files of encode --lossless")
         reader = _reader(file, args.input)
         sequence = reader.sequence
         if sequence.width * sequence.height > MAX_PIXELS:

@@ -61,6 +61,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take DICOM pictures that may have a name in their samples",
     )
+    for name, meaning in (
+        ("ca", "whom to trust instead of whom the system does"),
+        ("cert", "our certificate, for servers that ask for one"),
+        ("key", "its key"),
+    ):
+        parser.add_argument(
+            f"--tls-{name}",
+            type=Path,
+            metavar="FILE",
+            help=f"PEM file, for a DICOMweb address: {meaning}",
+        )
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="installed model, or path of a .rtcm file"
     )

@@ -19,7 +19,7 @@ from rtcodec.dicom import plain
 from rtcodec.dicom.picture import Picture, check_size
 from rtcodec.dicom.reader import read_dicom
 from rtcodec.dicom.writer import write_dicom
-from rtcodec.errors import BitstreamError, Corrupt, InputError
+from rtcodec.errors import BitstreamError, ConfigError, Corrupt, InputError
 from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
 from rtcodec.exact.frame import FrameCoder, Samples, is_proven
 from rtcodec.exact.plan import plan_picture
@@ -107,7 +107,10 @@ def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
     Raises:
         BitstreamError: If *file* is damaged, or a frame is not what was encoded.
         InputError: If the output cannot hold it.
+        ConfigError: If what writes it is not installed, or the output is not compressed DICOM.
     """
+    if args.syntax is not None and args.output.suffix.lower() not in DICOM_SUFFIXES:
+        raise ConfigError(f"{args.output}: --syntax is for .dcm")
     times = StageTimes()
     with tidy_on_terminate():
         try:
@@ -116,7 +119,7 @@ def decode_exact(args: argparse.Namespace, file: BinaryIO) -> int:
         except BitstreamError as error:
             raise type(error)(f"{args.input}: {error.message}", offset=error.offset) from None
         with times.stage("write"):
-            save_picture(args.output, header, frames, size_bytes)
+            save_picture(args.output, header, frames, size_bytes, syntax=args.syntax)
     if args.json:
         print_json({**_described(args.output, header), "stages": times.quantiles()})
     else:
@@ -153,22 +156,31 @@ def read_picture(path: Path, *, keep_identity: bool, allow_burned_in: bool) -> P
     raise InputError(f"{path}: exact are DICOM (.dcm), NumPy, PNG and TIFF files only")
 
 
-def save_picture(output: Path, header: ExactFormat, frames: list[Samples], size_bytes: int) -> None:
+def save_picture(
+    output: Path,
+    header: ExactFormat,
+    frames: list[Samples],
+    size_bytes: int,
+    *,
+    syntax: str | None = None,
+) -> None:
     """
     Write frames that were decoded to a file of the kind that its name says.
 
     Args:
-        output: .dcm, .npy, .png or .tif; appears whole or not at all.
+        output: .dcm, .npy, .png, .tif or .jxl; appears whole or not at all.
         header: Of the file that they are from.
         frames: All of them.
         size_bytes: Of that file.
+        syntax: As of `write_dicom`, for .dcm.
 
     Raises:
         InputError: If such a file cannot hold it.
+        ConfigError: If what writes it is not installed.
     """
     picture = Picture(frames, header.bits, header.signed, read_notes(header))
     with atomic_file(output) as partial:
-        _write_picture(partial, output, picture, header, size_bytes)
+        _write_picture(partial, output, picture, header, size_bytes, syntax)
 
 
 def decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
@@ -204,21 +216,28 @@ def _decode_frame(
 
 
 def _write_picture(
-    partial: Path, output: Path, picture: Picture, header: ExactFormat, size_bytes: int
+    partial: Path,
+    output: Path,
+    picture: Picture,
+    header: ExactFormat,
+    size_bytes: int,
+    syntax: str | None,
 ) -> None:
     suffix = output.suffix.lower()
     if suffix in DICOM_SUFFIXES:
         samples = header.width * header.height * len(header.components) * header.frames
         ratio = samples * (1 if header.bits <= 8 else 2) / size_bytes
         uid = str(picture.notes.get("new_uid", ""))
-        write_dicom(partial, picture, max_error=header.max_error, ratio=ratio, uid=uid)
+        write_dicom(
+            partial, picture, max_error=header.max_error, ratio=ratio, uid=uid, syntax=syntax
+        )
     elif suffix == ".npy":
         with partial.open("wb") as file:
             plain.write_npy(file, picture)
-    elif suffix in plain.SUFFIXES:
+    elif suffix in plain.WRITTEN_SUFFIXES:
         plain.write_image(partial, picture, suffix)
     else:
-        raise InputError(f"{output}: an exact picture becomes .dcm, .npy, .png or .tif")
+        raise InputError(f"{output}: an exact picture becomes .dcm, .npy, .png, .tif or .jxl")
 
 
 def write_notes(picture: Picture, max_error: int) -> bytes:

@@ -21,6 +21,7 @@ from rtcodec.dicom.privacy import NewUids
 from rtcodec.dicom.reader import parse_dicom, read_dicom
 from rtcodec.dicom.web import WebClient, WebInstance, read_web_address
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.tls import client_context
 
 _NAME: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -38,7 +39,7 @@ def encode_study(args: argparse.Namespace, *, token: str | None) -> int:
 
     Raises:
         InputError: If there is no picture, or the server refuses.
-        ConfigError: If the address or the output is none that can be.
+        ConfigError: If the address, the output or a file of TLS is none that can be.
     """
     options = {
         "keep_identity": args.keep_identity,
@@ -53,7 +54,8 @@ def encode_study(args: argparse.Namespace, *, token: str | None) -> int:
         else:
             place = read_web_address(args.input)
             _check_output(args.output, is_one=place.instance is not None)
-            with WebClient(place, token=token) as client:
+            tls = client_context(args.tls_ca, args.tls_cert, args.tls_key)
+            with WebClient(place, token=token, tls=tls) as client:
                 reports, left_out = _encode_all(args, _on_web(client, options), times)
     if not reports and not left_out["refused"]:
         raise InputError(f"no pictures found; {left_out['no_samples']} files without samples")

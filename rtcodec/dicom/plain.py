@@ -1,5 +1,5 @@
 """
-NumPy, PNG and TIFF files: nothing but samples.
+NumPy, PNG and TIFF files, JPEG XL to be written only: nothing but samples.
 
 What a header claims is checked before anything is decoded.
 """
@@ -14,6 +14,9 @@ from rtcodec.dicom.picture import Picture, check_size
 from rtcodec.errors import ConfigError, InputError
 
 SUFFIXES: Final = (".npy", ".png", ".tif", ".tiff")
+JPEG_XL: Final = ".jxl"
+WRITTEN_SUFFIXES: Final = (*SUFFIXES, JPEG_XL)
+_UNSIGNED: Final = (".png", JPEG_XL)
 _COLORS: Final = (3, 4)  # components at the end of an array's shape
 
 
@@ -59,20 +62,25 @@ def write_npy(file: BinaryIO, picture: Picture) -> None:
 
 def write_image(path: Path, picture: Picture, suffix: str) -> None:
     """
-    Write the one frame of a picture as PNG or TIFF.
+    Write the one frame of a picture as PNG, TIFF or lossless JPEG XL.
 
     Raises:
-        InputError: If such a file cannot hold it.
+        InputError: If such a file cannot hold it, or does not bring it back.
     """
     if len(picture.frames) != 1:
         raise InputError(f"{len(picture.frames)} frames do not fit one {suffix} file: use .npy")
     frame = picture.frames[0]
-    if frame.shape[2] not in (1, 3) or (suffix == ".png" and picture.signed):
+    if frame.shape[2] not in (1, 3) or (suffix in _UNSIGNED and picture.signed):
         raise InputError(f"{suffix} files hold no such samples: use .npy")
     pixels = frame[..., 0] if frame.shape[2] == 1 else frame
     codecs = _imagecodecs()
     if suffix == ".png":
         path.write_bytes(codecs.png_encode(np.ascontiguousarray(pixels)))
+    elif suffix == JPEG_XL:
+        data = codecs.jpegxl_encode(np.ascontiguousarray(pixels), lossless=True)
+        if not np.array_equal(codecs.jpegxl_decode(data), pixels):
+            raise InputError("JPEG XL does not bring these samples back")
+        path.write_bytes(data)
     else:
         import tifffile
 

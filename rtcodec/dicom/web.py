@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from rtcodec.dicom.multipart import CHUNK_BYTES, read_boundary, read_parts
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.tls import client_context
 
 TIMEOUT_S: Final = 60.0
 "Without a byte of an answer."
@@ -122,9 +123,8 @@ class WebClient:
         if token:
             self._headers["Authorization"] = token if " " in token else f"Bearer {token}"
         if place.secure:
-            context = tls or ssl.create_default_context()
             self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                place.host, place.port, timeout=TIMEOUT_S, context=context
+                place.host, place.port, timeout=TIMEOUT_S, context=tls or client_context()
             )
         else:
             self._connection = http.client.HTTPConnection(place.host, place.port, timeout=TIMEOUT_S)

@@ -1,5 +1,5 @@
 """
-Pictures to DICOM files, in explicit little-endian and nothing private.
+Pictures to DICOM files, in explicit little-endian or compressed, and nothing private.
 
 A picture whose samples are the same keeps what it was; one whose samples differ is derived, says
 that it was compressed with loss and by what (PS3.3 C.7.6.1.1.5), and is a new instance.
@@ -10,14 +10,23 @@ from typing import Any, Final
 
 import numpy as np
 
+from rtcodec.dicom.compress import SYNTAXES, compress_frames
 from rtcodec.dicom.picture import Picture
-from rtcodec.errors import ConfigError, InputError
+from rtcodec.errors import ConfigError, InputError, RtcodecError
 
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 METHOD: Final = "RTCODEC_NEAR_LL"  # a code string, 16 characters at most; none is defined for it
 
 
-def write_dicom(path: Path, picture: Picture, *, max_error: int, ratio: float, uid: str) -> None:
+def write_dicom(
+    path: Path,
+    picture: Picture,
+    *,
+    max_error: int,
+    ratio: float,
+    uid: str,
+    syntax: str | None = None,
+) -> None:
     """
     Write a picture that was read from DICOM.
 
@@ -27,10 +36,12 @@ def write_dicom(path: Path, picture: Picture, *, max_error: int, ratio: float, u
         max_error: Most by which samples differ from what was read; 0: they are the same.
         ratio: Of compression, if they differ.
         uid: Of the new instance, if they differ.
+        syntax: How samples are compressed, one of `compress.SYNTAXES`; None: as they are.
 
     Raises:
-        InputError: If it was not read from DICOM, or its notes are damaged.
-        ConfigError: If pydicom is not installed.
+        InputError: If it was not read from DICOM, its notes are damaged, or *syntax* cannot hold
+            it.
+        ConfigError: If pydicom, or what compresses, is not installed.
     """
     try:
         import pydicom
@@ -44,17 +55,21 @@ def write_dicom(path: Path, picture: Picture, *, max_error: int, ratio: float, u
         for name, value in notes["uids"].items():
             setattr(dataset, name, str(value))
         _put_samples(dataset, picture)
+        if syntax is not None:
+            _compress(dataset, picture, syntax)
         if not notes["identity"]:
             _mark_anonymous(dataset)
         if max_error:
             _mark_derived(dataset, max_error, ratio, uid)
         dataset.SOPClassUID = dataset.get("SOPClassUID") or SECONDARY_CAPTURE
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(
+            SYNTAXES[syntax] if syntax else pydicom.uid.ExplicitVRLittleEndian
+        )
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.save_as(path, enforce_file_format=True)
-    except OSError:
+    except (OSError, RtcodecError):
         raise
     except Exception as error:  # its message may quote what the file says of a patient
         raise InputError(f"its notes are no DICOM data set ({type(error).__name__})") from None
@@ -75,6 +90,20 @@ def _put_samples(dataset: Any, picture: Picture) -> None:
     kind = np.dtype(f"<{'i' if picture.signed else 'u'}{size}")
     data = b"".join(np.ascontiguousarray(frame, kind).tobytes() for frame in frames)
     dataset.add_new("PixelData", "OB" if size == 1 else "OW", data + b"\0" * (len(data) % 2))
+
+
+def _compress(dataset: Any, picture: Picture, syntax: str) -> None:
+    from pydicom.encaps import encapsulate
+
+    streams, photometric = compress_frames(
+        picture.frames, syntax, str(dataset.PhotometricInterpretation)
+    )
+    dataset.PhotometricInterpretation = photometric
+    # PS3.5 8.2: what the data set says has to be what code streams say
+    dataset.BitsStored = dataset.BitsAllocated
+    dataset.HighBit = dataset.BitsAllocated - 1
+    dataset.add_new("PixelData", "OB", encapsulate(streams))
+    dataset["PixelData"].is_undefined_length = True
 
 
 def _mark_anonymous(dataset: Any) -> None:

@@ -48,7 +48,9 @@ MOTION_SOURCES = tuple(
     )
 )
 EXACT_LIBRARY = (_EXACT / "_exact").with_suffix(SUFFIX)
-EXACT_SOURCES = tuple((_EXACT / f"_{name}").with_suffix(".c") for name in ("decode", "encode"))
+EXACT_SOURCES = tuple(
+    (_EXACT / f"_{name}").with_suffix(".c") for name in ("decode", "encode", "jpeg_ls")
+)
 PROGRESSIVE_LIBRARY = (_PROGRESSIVE / "_progressive").with_suffix(SUFFIX)
 PROGRESSIVE_SOURCES = tuple(
     (_PROGRESSIVE / f"_{name}").with_suffix(".c") for name in ("decode", "encode")
@@ -74,7 +76,10 @@ WASM_SOURCES = tuple(folder / f"_{name}.c" for folder, names in _DECODES.items()
 "What browsers run, compiled into one module: the libraries' decoding half, and a few more."
 
 EXACT_WASM = WEB / "exact.wasm"
-EXACT_WASM_SOURCES = (_EXACT / "_decode.c", WEB / "wasm" / "_memory.c")
+EXACT_WASM_SOURCES = (
+    *(_EXACT / f"_{name}.c" for name in ("decode", "jpeg_ls")),
+    WEB / "wasm" / "_memory.c",
+)
 "Exact pictures are a module of their own: whoever watches a room needs none of it."
 
 PROGRESSIVE_WASM = WEB / "progressive.wasm"

@@ -5,6 +5,7 @@
  *     _walk.h     levels and phases of a tile; one source for both directions
  *     _decode.c   from payloads to samples      normative (SPEC.md), equals tile.py
  *     _encode.c   from samples to payloads
+ *     _jpeg_ls.c  from a JPEG-LS image to samples, for frames that are not tiles
  *
  * Freestanding C11 (GCC or Clang), one library, for Python through ctypes and for wasm32. It
  * allocates nothing and calls nothing but memcpy and memset; no floats. Arguments come checked
@@ -16,7 +17,7 @@
 #include "../entropy/_words.h"
 
 enum {
-    EXACT_VERSION = 1, /* of what native.py passes */
+    EXACT_VERSION = 2, /* of what native.py passes */
     TILE_MAX = 512, /* samples along a side */
     LEVELS = 5,     /* that a tile has beside its coarsest grid; each halves the spacing */
     PHASES = 3,     /* of a level, in coding order: odd rows and columns, columns, rows */

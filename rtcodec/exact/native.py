@@ -1,5 +1,5 @@
 """
-Tiles in C, through ctypes.
+Tiles and JPEG-LS images in C, through ctypes.
 
 Only this module calls the library, and it checks every argument before it does; payloads may be
 any bytes. The GIL is released while C runs.
@@ -28,7 +28,7 @@ from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.errors import Corrupt
 from rtcodec.exact.layout import LEVELS, TILE_MAX
 
-LIBRARY_VERSION: Final = 1
+LIBRARY_VERSION: Final = 2
 "What rtc_exact_version of a library built from this source returns."
 
 Samples = NDArray[np.uint16]
@@ -43,12 +43,15 @@ _SIGNATURES: Final[Signatures] = {
     "rtc_exact_begin": (None, (_PTR,)),
     "rtc_exact_decode": (ctypes.c_int32, (_PTR, _PTR, _PTR, _U32, _PTR, _U32)),
     "rtc_exact_encode": (_U32, (_PTR, _PTR, _PTR, _U32, _PTR, _PTR, _U32)),
+    "rtc_jpeg_ls_decode": (ctypes.c_int32, (_PTR, _U32, _U32, _U32, _PTR)),
 }
 _FAULTS: Final = {
     1: "payload ends too early",
     2: "state is too small",
     4: "bytes are left over",
     5: "a state is left over",
+    6: "not a JPEG-LS image of this size, or damaged",
+    7: "JPEG-LS of a form that is not decoded",
 }
 
 
@@ -155,6 +158,30 @@ class TileCoder:
         if not self._left:
             raise ValueError("no level is left")
         self._left -= 1
+
+
+def decode_jpeg_ls(image: bytes, height: int, width: int) -> Samples:
+    """
+    Decode a JPEG-LS image (ITU-T T.87) of one component, lossless or near-lossless.
+
+    Args:
+        image: Any bytes.
+        height: That it must have, 1 to 65535.
+        width: The same.
+
+    Returns:
+        [height, width], 2 to 16 bits.
+
+    Raises:
+        Corrupt: If it is no such image, or damaged.
+    """
+    if not (0 < height < 1 << 16 and 0 < width < 1 << 16):
+        raise ValueError(f"an image of {width}x{height}")
+    samples = np.empty((height, width), np.uint16)
+    status = library().rtc_jpeg_ls_decode(image, len(image), width, height, _address(samples))
+    if status:
+        raise Corrupt(_FAULTS[status], offset=len(image) if status == 1 else 0)
+    return samples
 
 
 def _fill(place: _Fit, fit: Fit) -> None:

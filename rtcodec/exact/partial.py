@@ -198,7 +198,6 @@ def prove_fallback(data: bytes, header: ExactFormat, head: FrameHead) -> Samples
 
     Raises:
         BitstreamError: If it is damaged, or another.
-        ConfigError: If JPEG-LS cannot be decoded here.
     """
     own, size = read_header(data)
     same = ("width", "height", "bits", "signed")

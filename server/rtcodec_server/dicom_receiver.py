@@ -9,8 +9,11 @@ pynetdicom, which logs what it reads, is silenced.
 """
 
 import logging
+import socket
+import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +26,7 @@ from rtcodec.dicom.picture import NoSamplesError
 from rtcodec.dicom.privacy import NewUids
 from rtcodec.dicom.reader import parse_dicom
 from rtcodec.errors import ConfigError, RtcodecError
+from rtcodec.tls import load_own, load_trusted
 
 ASSOCIATIONS_MAX: Final = 8
 SILENCE_S: Final = 60.0
@@ -64,6 +68,40 @@ class ReceiverOptions:
     keep_identity: bool
     allow_burned_in: bool
 
+    tls: ssl.SSLContext | None = None
+    "Of `receiver_context`; None: what is sent can be read on its way."
+
+
+class _LateHandshake(ssl.SSLContext):
+    """Leaves the handshake to an association's first read: the silent must not keep others out."""
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """Wrap an accepted connection."""
+        options["do_handshake_on_connect"] = False
+        return super().wrap_socket(*args, **options)
+
+
+def receiver_context(cert: Path, key: Path, callers_ca: Path | None) -> ssl.SSLContext:
+    """
+    Return a context of TLS for a receiver.
+
+    Args:
+        cert: PEM file of its certificate and chain.
+        key: PEM file of its key.
+        callers_ca: PEM file of those who sign the certificates of callers, which callers then have
+            to show; None: nobody is asked for one.
+
+    Raises:
+        ConfigError: If a file cannot be used.
+    """
+    context = _LateHandshake(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_own(context, cert, key)
+    if callers_ca is not None:
+        load_trusted(context, callers_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
 
 class DicomReceiver:
     """A node that listens from `start` to `close`; instances are coded one at a time."""
@@ -79,6 +117,7 @@ class DicomReceiver:
         self._uids = NewUids()
         self._turn = threading.Lock()
         self._received: dict[int, int] = {}
+        self._connections: dict[int, tuple[Any, socket.socket]] = {}
         self._server: Any = None
         self.n_stored = 0
         self.n_refused = 0
@@ -107,20 +146,43 @@ class DicomReceiver:
             node.add_supported_context(str(context.abstract_syntax), list(SYNTAXES))
         node.add_supported_context("1.2.840.10008.1.1", list(SYNTAXES[:2]))  # C-ECHO
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._open),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_PDU_RECV, self._count),
-            (evt.EVT_CONN_CLOSE, self._forget),
+            (evt.EVT_CONN_CLOSE, self._closed),
         ]
         self._server = node.start_server(
-            (options.host, options.port), block=False, evt_handlers=handlers
+            (options.host, options.port),
+            block=False,
+            evt_handlers=handlers,
+            ssl_context=options.tls,
         )
         return int(self._server.server_address[1])
 
     def close(self) -> None:
         """Listen no more and end associations."""
-        if self._server is not None:
-            self._server.ae.shutdown()
-            self._server = None
+        if self._server is None:
+            return
+        self._server.shutdown()
+        self._server = None
+        for association, connection in list(self._connections.values()):
+            if association.is_established:
+                association.abort()
+            with suppress(OSError):  # pynetdicom cannot abort what has not begun
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _open(self, event: Any) -> None:
+        """Let a handshake or a message that stops halfway end, too: pynetdicom waits for ever."""
+        connection: socket.socket = event.assoc.dul.socket.socket
+        connection.settimeout(SILENCE_S)
+        self._connections[id(event.assoc)] = event.assoc, connection
+
+    def _closed(self, event: Any) -> None:
+        """Close what the caller has reset, too, which pynetdicom leaves open."""
+        self._forget(event)
+        _, connection = self._connections.pop(id(event.assoc), (None, None))
+        if connection is not None:
+            connection.close()
 
     def _count(self, event: Any) -> None:
         """End an association with which more would be in memory than is allowed."""

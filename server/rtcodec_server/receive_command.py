@@ -2,13 +2,14 @@
 
 import argparse
 import signal
+import ssl
 from pathlib import Path
 from typing import Final
 
 from rtcodec.console import integer_between, print_json, say, tidy_on_terminate
 from rtcodec.errors import ConfigError
 from rtcodec_server.config_check import is_loopback
-from rtcodec_server.dicom_receiver import DicomReceiver, ReceiverOptions
+from rtcodec_server.dicom_receiver import DicomReceiver, ReceiverOptions, receiver_context
 
 PORT: Final = 11112  # IANA: dicom
 TITLE_MAX: Final = 16
@@ -59,13 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take pictures that may have a name in their samples",
     )
+    for name, meaning in (
+        ("cert", "certificate of this node: what is sent is encrypted"),
+        ("key", "its key"),
+        ("ca", "who signs the certificates of callers, which then have to have one"),
+    ):
+        parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=f"PEM file: {meaning}")
     parser.add_argument("--json", action="store_true", help="at the end, print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec receive` until SIGINT or SIGTERM."""
-    if not is_loopback(args.host) and not args.allow:
-        raise ConfigError("beyond loopback name who may send: --allow TITLE")
+    tls = _tls(args)
+    if not is_loopback(args.host) and not args.allow and not args.tls_ca:
+        raise ConfigError("beyond loopback name who may send: --allow TITLE, or --tls-ca FILE")
     args.output.mkdir(parents=True, exist_ok=True)
     options = ReceiverOptions(
         output=args.output,
@@ -77,12 +85,14 @@ def run(args: argparse.Namespace) -> int:
         max_error=args.max_error,
         keep_identity=args.keep_identity,
         allow_burned_in=args.allow_burned_in,
+        tls=tls,
     )
     receiver = DicomReceiver(options, say)
     with tidy_on_terminate():
         try:
             port = receiver.start()
-            say(f"receiving as {args.title} at {args.host}:{port}")
+            over = "" if tls is None else " over TLS"
+            say(f"receiving as {args.title} at {args.host}:{port}{over}")
             while True:
                 signal.pause()
         except (KeyboardInterrupt, SystemExit):
@@ -92,6 +102,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"stored": receiver.n_stored, "refused": receiver.n_refused})
     return 0
+
+
+def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
+    if args.tls_cert is None and args.tls_key is None and args.tls_ca is None:
+        return None
+    if args.tls_cert is None or args.tls_key is None:
+        raise ConfigError("TLS needs --tls-cert and --tls-key")
+    return receiver_context(args.tls_cert, args.tls_key, args.tls_ca)
 
 
 def _title(text: str) -> str:

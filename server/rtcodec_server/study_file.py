@@ -37,7 +37,6 @@ def make_fallback(file: StudyFile, frame: int) -> bytes:
 
     Raises:
         BitstreamError: If the frame cannot be decoded here either.
-        ConfigError: If it is JPEG-LS, which is not installed.
     """
     head = file.head(frame)
     coded = head.open_frame(file.data, file.offsets[frame])

@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Self
 
-from rtcodec.errors import ConfigError
+from rtcodec.tls import load_own
 from rtcodec_server.config import ServerConfig
 
 
@@ -44,17 +44,5 @@ class Tls:
 def _load(cert: Path, key: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for path in (cert, key):
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file")
-    try:
-        context.load_cert_chain(cert, key, password=_no_passphrase)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{cert} and {key}: {error.reason or 'no certificate and key'}") from None
-    except OSError as error:
-        raise ConfigError(f"{cert} and {key}: {error.strerror or error}") from error
+    load_own(context, cert, key)
     return context
-
-
-def _no_passphrase() -> str:
-    raise ConfigError("the TLS key has a passphrase; nobody is here to type it")

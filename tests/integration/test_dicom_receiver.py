@@ -5,26 +5,32 @@ import io
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rtcodec import cli
 from rtcodec.bitstream.exact_file import ExactReader, FrameKind
 from rtcodec.codec.exact_files import decode_frames, read_notes
 from rtcodec.exact.frame import FrameCoder
+from rtcodec.tls import client_context
+from rtcodec_server import dicom_receiver
 from rtcodec_server.dicom_receiver import (
     NO_PICTURE,
     REFUSED,
     SUCCESS,
     DicomReceiver,
     ReceiverOptions,
+    receiver_context,
 )
 from support import command
+from support.certificate import Certificates
 from support.dicom_files import CT, SECRET, dicom_dataset, encapsulated, write_dataset
 
 pytest.importorskip("pydicom", reason="the extra medical is not installed")
@@ -71,12 +77,27 @@ def running(folder: Path, **options: Any) -> Iterator[Node]:
 
 @contextmanager
 def calling(
-    node: Node, *, title: str = "SENDER", called: str = "RTCODEC", syntax: str = EXPLICIT
+    node: Node,
+    *,
+    title: str = "SENDER",
+    called: str = "RTCODEC",
+    syntax: str = EXPLICIT,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Any]:
     sender = pynetdicom.AE(ae_title=title)
     sender.add_requested_context(CT, syntax)
     sender.add_requested_context("1.2.840.10008.1.1")
-    association = sender.associate("127.0.0.1", node.port, ae_title=called)
+    tls_args = None if tls is None else (tls, "127.0.0.1")
+    opened: list[socket.socket] = []  # pynetdicom closes none that the other end has reset
+    association = sender.associate(
+        "127.0.0.1",
+        node.port,
+        ae_title=called,
+        tls_args=tls_args,
+        evt_handlers=[
+            (pynetdicom.evt.EVT_CONN_OPEN, lambda at: opened.append(at.assoc.dul.socket.socket))
+        ],
+    )
     try:
         yield association
     finally:
@@ -84,6 +105,8 @@ def calling(
             association.release()
         if association.is_alive():
             association.join(timeout=60)
+        for connection in opened:
+            connection.close()
 
 
 def test_what_is_sent_is_kept_exactly_and_without_the_patient(tmp_path: Path) -> None:
@@ -149,6 +172,62 @@ def test_only_those_named_may_call_and_only_by_the_right_name(tmp_path: Path) ->
                 assert association.is_rejected != is_let_in
 
 
+def test_over_tls_a_caller_knows_whom_it_sends_to(tmp_path: Path) -> None:
+    known = Certificates(tmp_path)
+    with running(tmp_path / "out", tls=receiver_context(*known.server, None)) as node:
+        with calling(node, tls=client_context(known.ca)) as association:
+            assert association.send_c_store(dicom_dataset(SAMPLES)).Status == SUCCESS
+            assert association.dul.socket.socket.version() in ("TLSv1.2", "TLSv1.3")
+        with calling(node, tls=client_context(known.other_ca)) as association:
+            assert not association.is_established
+        with socket.create_connection(("127.0.0.1", node.port), timeout=60) as plain:
+            plain.sendall(b"\x01\x00" + bytes(200))  # as an association begins in the clear
+            with suppress(ConnectionResetError):
+                assert plain.recv(1) in (b"\x15", b"")  # an alert of TLS
+        np.testing.assert_array_equal(node.pictures()[0][0], SAMPLES)
+        assert node.receiver.n_stored == 1
+
+
+def test_over_mutual_tls_only_those_send_who_have_a_certificate(tmp_path: Path) -> None:
+    known = Certificates(tmp_path)
+    with running(tmp_path / "out", tls=receiver_context(*known.server, known.ca)) as node:
+        for own, is_let_in in (((), False), (known.stranger, False), (known.client, True)):
+            with calling(node, tls=client_context(known.ca, *own)) as association:
+                assert association.is_established == is_let_in
+                if is_let_in:
+                    assert association.send_c_store(dicom_dataset(SAMPLES)).Status == SUCCESS
+        assert len(node.pictures()) == 1
+
+
+def test_callers_that_never_shake_hands_keep_nobody_out(tmp_path: Path) -> None:
+    known = Certificates(tmp_path)
+    tls = receiver_context(*known.server, None)
+    with running(tmp_path / "out", tls=tls) as node, ExitStack() as silent:
+        for _ in range(3):
+            silent.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=60))
+        with calling(node, tls=client_context(known.ca)) as association:
+            assert association.send_c_store(dicom_dataset(SAMPLES)).Status == SUCCESS
+
+
+def test_a_message_that_stops_halfway_gives_its_place_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_receiver, "SILENCE_S", 0.2)
+    with running(tmp_path / "out") as node, ExitStack() as halves:
+        callers = [
+            halves.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=60))
+            for _ in range(dicom_receiver.ASSOCIATIONS_MAX)
+        ]
+        for caller in callers:
+            caller.sendall(b"\x01\x00\x00")
+        for caller in callers:
+            with suppress(ConnectionResetError):
+                while caller.recv(4096):
+                    pass
+        with calling(node) as association:
+            assert association.send_c_echo().Status == SUCCESS
+
+
 def test_an_instance_without_end_is_cut_off(tmp_path: Path) -> None:
     with running(tmp_path / "out", max_bytes=100_000) as node:
         large = dicom_dataset(np.zeros((1, 400, 400), np.uint16))
@@ -186,20 +265,32 @@ def test_what_was_coded_is_decoded_again_before_success(
         np.testing.assert_array_equal(node.pictures()[0][0], SAMPLES)
 
 
-async def test_the_command_takes_what_storescu_of_dcmtk_sends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+async def test_the_command_takes_what_storescu_of_dcmtk_sends(
+    tmp_path: Path, is_secure: bool
+) -> None:
     if not shutil.which(STORESCU):
         pytest.skip("dcmtk is not installed (.ci/interop)")
     source = write_dataset(tmp_path / "in.dcm", dicom_dataset(SAMPLES))
+    ours: list[str] = []
+    theirs: list[str] = []
+    if is_secure:
+        known = Certificates(tmp_path)
+        files = zip(("cert", "key", "ca"), (*known.server, known.ca), strict=True)
+        ours = [word for name, path in files for word in (f"--tls-{name}", str(path))]
+        theirs = ["+tls", *map(str, reversed(known.client)), "+cf", str(known.ca)]
     process = await command.start(
         "receive", "--dicom-port", "0", "--output", str(tmp_path / "out"), "--allow", "DCMTK",
-        "--json",
+        "--json", *ours,
     )  # fmt: skip
     try:
         assert process.stderr is not None
         line = (await asyncio.wait_for(process.stderr.readline(), 120)).decode()
         assert line.startswith("receiving as RTCODEC at 127.0.0.1:")
-        port = line.strip().rpartition(":")[2]
-        words = [STORESCU, "-aet", "DCMTK", "-aec", "RTCODEC", "127.0.0.1", port, str(source)]
+        assert line.endswith(" over TLS\n") == is_secure
+        port = line.removesuffix(" over TLS\n").strip().rpartition(":")[2]
+        words = [STORESCU, "-aet", "DCMTK", "-aec", "RTCODEC", *theirs]
+        words += ["127.0.0.1", port, str(source)]
         sent = await asyncio.to_thread(
             subprocess.run, words, capture_output=True, text=True, check=False, timeout=120
         )
@@ -227,3 +318,18 @@ async def test_beyond_loopback_it_wants_to_know_who_may_send(tmp_path: Path) -> 
     assert done.code == 2
     assert "--allow TITLE" in done.err
     assert not (tmp_path / "o").exists()
+
+
+def test_files_of_tls_are_asked_for_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = Certificates(tmp_path)
+    words = ["receive", "--dicom-port", "0", "--output", str(tmp_path / "out")]
+    for more, reason in (
+        (["--tls-ca", str(known.ca)], "--tls-cert and --tls-key"),
+        (["--tls-cert", str(known.server[0])], "--tls-cert and --tls-key"),
+        (["--tls-cert", str(known.server[0]), "--tls-key", str(known.client[1])], "MISMATCH"),
+    ):
+        assert cli.main([*words, *more]) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

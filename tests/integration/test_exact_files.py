@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from rtcodec import cli
 from rtcodec.bitstream.exact_file import ExactReader
-from rtcodec.dicom import reader
+from rtcodec.dicom import compress, reader
 from rtcodec.exact.native import TileCoder
 from support.dicom_files import SECRET, dicom_dataset, encapsulated, write_dataset
 
@@ -22,6 +24,7 @@ imagecodecs = pytest.importorskip("imagecodecs", reason="the extra medical is no
 DEV = Path(__file__).parents[3] / "shared" / "data" / "dev" / "medical"
 RNG = np.random.default_rng(3)
 Run = Callable[..., tuple[int, str]]
+DCMDJPLS = "/usr/bin/dcmdjpls"  # dcmtk's
 
 
 def scan(
@@ -201,6 +204,60 @@ def test_compressed_samples_are_read(run: Run, tmp_path: Path, syntax: str, sign
     dataset = encapsulated(dicom_dataset(samples), syntax, frames)
     back = through(run, write_dataset(tmp_path / "in.dcm", dataset), tmp_path, ".dcm")
     np.testing.assert_array_equal(stored_samples(back), samples, strict=True)
+
+
+@pytest.mark.parametrize("name", compress.SYNTAXES)
+@pytest.mark.parametrize("kind", ["gray", "signed", "colors"])
+def test_dicom_is_written_compressed_without_loss(
+    run: Run, tmp_path: Path, name: str, kind: str
+) -> None:
+    if kind == "colors":
+        dataset = dicom_dataset(np.stack([scan(2, bits=8), scan(2, bits=8) // 2] * 2, -1)[..., :3])
+    else:
+        is_signed = kind == "signed"
+        dataset = dicom_dataset(scan(2, bits=12, signed=is_signed), BitsStored=12, HighBit=11)
+    source = write_dataset(tmp_path / "in.dcm", dataset)
+    through(run, source, tmp_path, ".dcm").rename(tmp_path / "plain.dcm")
+    code, said = run("decode", tmp_path / "coded.rtc", tmp_path / "b.dcm", "--syntax", name)
+    assert code == 0, said
+    seen = pydicom.dcmread(tmp_path / "b.dcm")
+    assert str(seen.file_meta.TransferSyntaxUID) == compress.SYNTAXES[name]
+    assert seen.BitsStored == seen.BitsAllocated == seen.HighBit + 1
+    assert "LossyImageCompression" not in seen
+    back = through(run, tmp_path / "b.dcm", tmp_path, ".dcm")
+    whole = stored_samples(tmp_path / "plain.dcm")
+    np.testing.assert_array_equal(stored_samples(back), whole, strict=True)
+    assert pydicom.dcmread(back).PhotometricInterpretation == dataset.PhotometricInterpretation
+    if name == "jpeg-ls" and shutil.which(DCMDJPLS):
+        subprocess.run([DCMDJPLS, tmp_path / "b.dcm", tmp_path / "dcmtk.dcm"], check=True)
+        theirs = pydicom.dcmread(tmp_path / "dcmtk.dcm")
+        assert theirs.PixelData == pydicom.dcmread(tmp_path / "plain.dcm").PixelData
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_an_image_becomes_jpeg_xl_without_loss(run: Run, tmp_path: Path, bits: int) -> None:
+    samples = scan(bits=bits)[0]
+    for array in (samples, np.stack([samples, samples[::-1], samples], -1)):
+        np.save(tmp_path / "in.npy", array)
+        through(run, tmp_path / "in.npy", tmp_path, ".npy")
+        code, said = run("decode", tmp_path / "coded.rtc", tmp_path / "out.jxl")
+        assert code == 0, said
+        data = (tmp_path / "out.jxl").read_bytes()
+        np.testing.assert_array_equal(imagecodecs.jpegxl_decode(data), array, strict=True)
+    np.save(tmp_path / "in.npy", scan(bits=bits, signed=True)[0])
+    through(run, tmp_path / "in.npy", tmp_path, ".npy")
+    code, said = run("decode", tmp_path / "coded.rtc", tmp_path / "signed.jxl")
+    assert code == 1
+    assert "hold no such samples" in said
+
+
+def test_only_dicom_is_written_so(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", scan()[0])
+    through(run, tmp_path / "in.npy", tmp_path, ".npy")
+    for output, expected in (("out.npy", 2), ("out.dcm", 1)):
+        code, _ = run("decode", tmp_path / "coded.rtc", tmp_path / output, "--syntax", "jpeg-ls")
+        assert code == expected
+        assert not (tmp_path / output).exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from rtcodec.bitstream.exact_file import ExactFrame, FrameKind
 from rtcodec.bitstream.exact_format import ExactFormat
 from rtcodec.entropy.build import EXACT_WASM
-from rtcodec.exact.frame import Samples
+from rtcodec.exact.fallback import encode_otherwise
+from rtcodec.exact.frame import Fallback, Samples
 from rtcodec.exact.proof import frame_digest
 from rtcodec.session.study_message import Data
 from rtcodec.session.study_queue import Piece, SendIndex, SendRanges, StudyQueue
@@ -23,6 +25,7 @@ from rtcodec_server.app import RunningServer
 from rtcodec_server.study_config import StudyConfig
 from rtcodec_server.study_library import StudyLibrary
 from support.browser import Tab, browser, needs_chromium
+from support.exact_pictures import Picture, file_of, planned_format
 from support.relay import KEYS, RelayClient, relay, token_for, until
 from support.studies import put_picture, smooth_frames
 from support.view_page import (
@@ -32,6 +35,7 @@ from support.view_page import (
     note_what_is_said,
     press_key,
     shown,
+    shown_colors,
     windowed,
 )
 
@@ -216,9 +220,18 @@ def encode_raw(header: ExactFormat, frame: Samples) -> ExactFrame:
     return ExactFrame(FrameKind.RAW, digest, (), tuple(plane.tobytes() for plane in planes))
 
 
-@pytest.mark.parametrize("is_raw", [True, False])
+def encode_damaged(header: ExactFormat, frame: Samples) -> ExactFrame:
+    """Code a frame otherwise, and break that."""
+    coded = encode_otherwise(header, frame)
+    assert coded.kind == FrameKind.JPEG_LS
+    broken = bytearray(coded.payloads[0])
+    broken[len(broken) // 2] ^= 8
+    return replace(coded, payloads=(bytes(broken), *coded.payloads[1:]))
+
+
+@pytest.mark.parametrize("encode", [encode_otherwise, encode_raw, encode_damaged])
 async def test_what_is_damaged_is_asked_for_otherwise_and_never_called_lossless_too_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_raw: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encode: Fallback
 ) -> None:
     samples = put_picture(tmp_path / "a.dcm", smooth_frames(1, 100, 120))
 
@@ -229,17 +242,30 @@ async def test_what_is_damaged_is_asked_for_otherwise_and_never_called_lossless_
         return Data(instance, ((offset, data), *rest))
 
     monkeypatch.setattr(study_peer, "Data", damaged)
-    if is_raw:
-        monkeypatch.setattr(study_file, "encode_otherwise", encode_raw)
+    monkeypatch.setattr(study_file, "encode_otherwise", encode)
     async with studies(tmp_path) as (server, _, library), viewer(server, tmp_path) as tab:
-        if is_raw:
-            await tab.until(VERIFIED)
-            assert np.array_equal(await shown(tab), shades(samples[0], 2000, 4000))
-        else:  # JPEG-LS, which pages never have
+        if encode is encode_damaged:
             await tab.until(f"{QUALITY} === 'damaged, not verified'")
             assert "lossless, verified" not in await tab.evaluate("said")
+        else:
+            await tab.until(VERIFIED)
+            assert np.array_equal(await shown(tab), shades(samples[0], 2000, 4000))
         assert "damaged: asked for once more" in await tab.evaluate("said")
         assert (library.stats.alarms, library.stats.fallbacks) == (1, 1)
+
+
+async def test_what_our_codec_did_not_bring_back_is_a_jpeg_ls_image_and_is_proven(
+    tmp_path: Path,
+) -> None:
+    frame = np.moveaxis(smooth_frames(3, 70, 90) >> 4, 0, -1).astype(np.uint8)
+    header = planned_format(Picture(frame, 8, signed=False))
+    coded = encode_otherwise(header, frame)
+    assert coded.kind == FrameKind.JPEG_LS
+    (tmp_path / "a.rtc").write_bytes(file_of(header, coded))
+    async with studies(tmp_path) as (server, _, library), viewer(server, tmp_path) as tab:
+        await tab.until(VERIFIED)
+        assert np.array_equal(await shown_colors(tab), frame)
+        assert (library.stats.alarms, library.stats.fallbacks) == (0, 0)
 
 
 async def test_a_token_is_asked_for_and_a_room_without_studies_is_said(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtcodec import cli
 from rtcodec.dicom import web
 from rtcodec.dicom.multipart import HEADERS_MAX_BYTES, read_boundary, read_parts
 from rtcodec.dicom.web import WebClient, WebInstance, read_web_address
 from rtcodec.errors import ConfigError, InputError
-from support.certificate import write_certificate
+from rtcodec.tls import client_context
+from support.certificate import CertificateFiles, Certificates, write_certificate
 
 ONE = WebInstance("1.2", "1.3", "1.4")
 RELATED = 'multipart/related; type="application/dicom"; boundary=xyz'
@@ -137,7 +139,9 @@ def test_a_token_does_not_go_over_a_network_in_the_clear() -> None:
 class Server:
     """Answers each request by what `answer` makes of its path."""
 
-    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self, tls: CertificateFiles | None = None, *, clients_ca: Path | None = None
+    ) -> None:
         self.answer: Callable[[str], tuple[int, str, bytes]] = lambda _: (404, "text/plain", b"")
         self.paths: list[str] = []
         self.tokens: list[str | None] = []
@@ -167,6 +171,9 @@ class Server:
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
+            if clients_ca is not None:
+                context.load_verify_locations(clients_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -334,3 +341,43 @@ def test_the_token_goes_along_and_tls_is_checked(tmp_path: Path) -> None:
             with WebClient(place, token=token, tls=trusted) as client:
                 assert len(client.instances()) == 1
     assert server.tokens == ["Bearer abc", "Basic dTpw"]
+
+
+def test_a_server_of_an_authority_of_its_own_wants_a_certificate_from_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = Certificates(tmp_path)
+    with Server(known.server, clients_ca=known.ca) as server:
+        server.answer = lambda _: (200, JSON, b"[]")
+        address = f"https://127.0.0.1:{server.port}/studies/1.2"
+        place = read_web_address(address)
+        for context in (
+            client_context(),
+            client_context(known.other_ca, *known.client),
+            client_context(known.ca),
+            client_context(known.ca, *known.stranger),
+        ):
+            with WebClient(place, tls=context) as client, pytest.raises(InputError):
+                client.instances()
+        assert server.paths == []
+        with WebClient(place, tls=client_context(known.ca, *known.client)) as client:
+            assert client.instances() == []
+        words = ["encode", "--lossless", address, str(tmp_path / "out")]
+        own = ["--tls-cert", str(known.client[0]), "--tls-key", str(known.client[1])]
+        assert cli.main([*words, *own, "--tls-ca", str(known.ca)]) == 1
+        assert "no pictures found" in capsys.readouterr().err
+        assert cli.main([*words, *own]) == 1
+        assert "certificate" in capsys.readouterr().err
+
+
+def test_files_of_tls_that_cannot_be_used_are_said(tmp_path: Path) -> None:
+    known = Certificates(tmp_path)
+    with pytest.raises(ConfigError, match="both or none"):
+        client_context(None, known.client[0], None)
+    with pytest.raises(ConfigError, match="MISMATCH"):
+        client_context(None, known.client[0], known.server[1])
+    with pytest.raises(ConfigError, match="No such file"):
+        client_context(tmp_path / "none.pem")
+    (tmp_path / "empty.pem").write_text("")
+    with pytest.raises(ConfigError, match=r"empty\.pem"):
+        client_context(tmp_path / "empty.pem")

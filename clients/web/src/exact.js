@@ -1,18 +1,20 @@
 // Exact pictures, tile by tile and coarse to fine: rtcodec/exact/frame.py, native.py and proof.py.
 
 import { crc32 } from "./crc.js";
-import { Corrupt, Unsupported } from "./errors.js";
+import { Corrupt } from "./errors.js";
 import { GREEN, KIND, LAYOUT, STEPS, placeOf } from "./exact_file.js";
 import { Machine } from "./machine.js";
 import { sha256 } from "./sha256.js";
 
-const VERSION = 1; // of what is passed to the C, as native.py has it
+const VERSION = 2; // of what is passed to the C, as native.py has it
 const NO_PAD = 0xffffffff;
 const FAULTS = {
   1: "payload ends too early",
   2: "state is too small",
   4: "bytes are left over",
   5: "a state is left over",
+  6: "not a JPEG-LS image of this size, or damaged",
+  7: "JPEG-LS of a form that is not decoded",
 };
 
 /**
@@ -106,19 +108,44 @@ export class ExactDecoder {
   /**
    * Decode a whole frame, not yet proven.
    *
-   * Throws `Corrupt` as `decodeTile`, `Unsupported` if it is a JPEG-LS image.
+   * Throws `Corrupt` if a payload, or a tile's check word, is not what it says.
    * @param {import("./exact_file.js").ExactFrame} coded
    * @returns {Samples}
    */
   decodeFrame(coded) {
     const header = this.#header;
-    if (coded.kind === KIND.jpegLs) throw new Unsupported("the frame is a JPEG-LS image", 0);
-    if (coded.kind === KIND.raw) return readRaw(header, coded);
+    if (coded.kind !== KIND.tiles) return this.#decodeOtherwise(coded);
     const frame = newFrame(header);
     for (let n = 0; n < header.tileRows * header.tileColumns; n++) {
       placeTile(header, frame, this.decodeTile(coded, n));
     }
     return frame;
+  }
+
+  /** rtcodec/exact/fallback.py */
+  #decodeOtherwise(coded) {
+    const header = this.#header;
+    const frame = newFrame(header);
+    const n = header.components.length;
+    const least = leastSample(header);
+    coded.payloads.forEach((payload, k) => {
+      const isRaw = coded.kind === KIND.raw;
+      const { mark } = this.#machine;
+      const plane = isRaw ? readRaw(header, payload) : this.#decodeJpegLs(payload);
+      for (let i = 0; i < plane.length; i++) frame[i * n + k] = plane[i] + least;
+      this.#machine.release(mark);
+    });
+    return frame;
+  }
+
+  #decodeJpegLs(payload) {
+    const machine = this.#machine;
+    const { width, height } = this.#header;
+    const at = machine.put(payload);
+    const plane = machine.allocate(2 * width * height);
+    const status = machine.call.rtc_jpeg_ls_decode(at, payload.length, width, height, plane);
+    if (status) throw new Corrupt(FAULTS[status], status === 1 ? payload.length : 0);
+    return machine.view(Uint16Array, plane, width * height);
   }
 
   #decodePlane(coded, component, number, steps, rows, columns) {
@@ -218,19 +245,14 @@ export async function isProven(header, coded, frame) {
   return digest.every((byte, k) => byte === coded.digest[k]);
 }
 
-function readRaw(header, coded) {
-  const frame = newFrame(header);
-  const n = header.components.length;
-  const least = leastSample(header);
-  coded.payloads.forEach((payload, k) => {
-    if (payload.length !== 2 * header.width * header.height) {
-      throw new Corrupt(`${payload.length} bytes are not the frame's samples`, 0);
-    }
-    for (let i = 0; 2 * i < payload.length; i++) {
-      frame[i * n + k] = payload[2 * i] + 256 * payload[2 * i + 1] + least;
-    }
-  });
-  return frame;
+/** Samples as they are: 16 bits, little-endian, at any address. */
+function readRaw({ width, height }, payload) {
+  if (payload.length !== 2 * width * height) {
+    throw new Corrupt(`${payload.length} bytes are not the frame's samples`, 0);
+  }
+  const plane = new Uint16Array(width * height);
+  for (let i = 0; i < plane.length; i++) plane[i] = payload[2 * i] + 256 * payload[2 * i + 1];
+  return plane;
 }
 
 /** Write `rtc_exact_tile`; its size is filled in for each tile. */

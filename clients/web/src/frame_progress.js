@@ -43,7 +43,7 @@ export class FrameProgress {
   /**
    * Decode tiles of which more has come, those of a region first.
    *
-   * Throws `Corrupt` where a payload is damaged, `Unsupported` where the frame is a JPEG-LS image.
+   * Throws `Corrupt` where a payload is damaged.
    * @param {?import("./study_message.js").Rect} region
    * @param {number} most Steps, of each.
    * @returns {Generator<import("./exact.js").Tile>}

@@ -15,6 +15,7 @@ const SMALL_SAMPLES = 2 ** 20; // a frame that is decoded at once
 const FIRST_STEPS = 4; // of a larger one, at first
 const STEPS_AFTER_PREVIEW = 4; // fewer would look worse than it
 const STEPS_WITHOUT_PREVIEW = 2; // while one is expected
+const KEPT_MAX_BYTES = 2 ** 28; // of frames that are proven, so that a cine is decoded once
 
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
 const areaOf = ({ width, height, components }) => width * height * components.length;
@@ -27,6 +28,7 @@ export class StudyScreen {
   #previews;
   #view = null;
   #opened = { part: null, decoder: null };
+  #kept = { part: null, sizeBytes: 0, frames: new Map() };
   #isWaking = false;
   #isWorking = false;
 
@@ -53,7 +55,7 @@ export class StudyScreen {
   show(picture, frame, { isCine = false } = {}) {
     const region = this.#view?.picture === picture ? this.#view.region : null;
     this.#view = { picture, frame, region, isCine, progress: null };
-    this.wake();
+    this.wake(0);
   }
 
   /** Note which part of it is seen, null for all: that is decoded first. */
@@ -64,14 +66,19 @@ export class StudyScreen {
     this.wake();
   }
 
+  /** Show the preview that has come, if it is of what is shown: on a thin link it is all there is. */
+  preview() {
+    if (this.#view && !this.#view.progress) this.#showPreview(this.#view);
+  }
+
   /** Look, soon, whether there is something to do. */
-  wake() {
+  wake(pauseMs = PAUSE_MS) {
     if (this.#isWaking) return;
     this.#isWaking = true;
     setTimeout(() => {
       this.#isWaking = false;
       this.#work().catch((error) => this.#post({ kind: "failed", reason: error.message }));
-    }, PAUSE_MS);
+    }, pauseMs);
   }
 
   /** Take a frame that came otherwise, after an alarm. */
@@ -135,23 +142,41 @@ export class StudyScreen {
   async #develop(view, part) {
     const { picture, frame } = view;
     if (view.isJudged) return this.#rest(view);
-    const otherwise = picture.otherwise.get(frame);
-    if (otherwise || picture.proofs.get(frame) === false) {
+    const proven = picture.otherwise.get(frame) ?? this.#keptOf(part).frames.get(frame);
+    if (proven || picture.proofs.get(frame) === false) {
       view.isJudged = true;
-      if (otherwise) this.#tell(view, { kind: "frame", steps: STEPS, samples: otherwise.slice() });
-      this.#tellProof(view, Boolean(otherwise));
+      if (proven) {
+        const samples = proven.slice();
+        this.#tell(view, { kind: "frame", steps: STEPS, samples }, [samples.buffer]);
+      }
+      this.#tellProof(view, Boolean(proven));
       return true;
     }
     if (!view.progress) return this.#begin(view, part);
     if (this.#refine(view)) return true;
     if (view.progress.steps() < STEPS) return this.#rest(view);
-    const proven = await isProven(part.header, part.open(frame), view.progress.samples);
+    const { samples } = view.progress;
+    const isGood = await isProven(part.header, part.open(frame), samples);
     if (picture.part !== part) return true;
     view.isJudged = true;
-    picture.proofs.set(frame, proven);
-    if (!proven) this.#alarm(picture, frame);
+    picture.proofs.set(frame, isGood);
+    if (isGood) this.#keep(part, frame, samples);
+    if (!isGood) this.#alarm(picture, frame);
     else if (this.#view === view) this.#tellProof(view, true);
     return true;
+  }
+
+  /** What is kept of the picture that is shown. */
+  #keptOf(part) {
+    if (this.#kept.part !== part) this.#kept = { part, sizeBytes: 0, frames: new Map() };
+    return this.#kept;
+  }
+
+  #keep(part, frame, samples) {
+    const kept = this.#keptOf(part);
+    if (part.frames === 1 || kept.sizeBytes + samples.byteLength > KEPT_MAX_BYTES) return;
+    kept.sizeBytes += samples.byteLength;
+    kept.frames.set(frame, samples);
   }
 
   /** Show a frame for the first time: all of it at once, never beside parts of another. */
@@ -197,14 +222,16 @@ export class StudyScreen {
       if (picture.proofs.has(frame) || !part.isWhole(frame)) continue;
       const coded = part.open(frame);
       let proven = false;
+      let samples = null;
       try {
-        const samples = this.#opened.decoder.decodeFrame(coded);
+        samples = this.#opened.decoder.decodeFrame(coded);
         proven = await isProven(part.header, coded, samples);
       } catch (error) {
         if (!(error instanceof BitstreamError)) throw error;
       }
       if (picture.part !== part) return true;
       picture.proofs.set(frame, proven);
+      if (proven) this.#keep(part, frame, samples);
       if (!proven) this.#alarm(picture, frame);
       else this.#post({ kind: "proven", id: picture.id });
       return true;

@@ -82,7 +82,9 @@ function hear(event) {
       break;
     default: // described, preview, data
       note(event.picture);
-      if (screen.view?.picture === event.picture) screen.wake();
+      if (screen.view?.picture !== event.picture) break;
+      if (event.kind === "preview") screen.preview();
+      screen.wake();
   }
 }
 

@@ -137,13 +137,15 @@ class Stage extends EventTarget {
   rest() {
     const playing = this.#playing;
     if (!playing) return;
-    const elapsedMs = performance.now() - playing.sinceMs;
-    const waitMs = Math.max(0, (this.#display.frameMs || FRAME_MS) - elapsedMs);
+    const frameMs = this.#display.frameMs || FRAME_MS;
+    playing.dueMs ??= performance.now() + frameMs;
     clearTimeout(playing.timer);
-    playing.timer = setTimeout(() => {
-      playing.sinceMs = performance.now();
+    const next = () => {
+      // timers are late: the next frame is due by the clock, unless all are behind
+      playing.dueMs = Math.max(playing.dueMs, performance.now() - frameMs) + frameMs;
       this.order(this.#wanted + 1);
-    }, waitMs);
+    };
+    playing.timer = setTimeout(next, Math.max(0, playing.dueMs - performance.now()));
   }
 
   /** Ask for a frame. */
@@ -165,7 +167,7 @@ class Stage extends EventTarget {
   toggleCine() {
     if (this.#playing) return this.stopCine();
     if (!this.#samples || this.#header.frames === 1) return;
-    this.#playing = { sinceMs: performance.now(), timer: 0 };
+    this.#playing = { dueMs: null, timer: 0 };
     $("play").setAttribute("aria-pressed", "true");
     this.rest();
   }
