@@ -7,7 +7,7 @@ import resource
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
@@ -63,6 +63,7 @@ class WebDecoder:
         wasm: Path | None = None,
         pixels_max: int = 10**7,
         stills: bool = False,
+        head: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         """
         Args:
@@ -71,10 +72,11 @@ class WebDecoder:
             wasm: The module.
             pixels_max: Largest frame taken, width times height.
             stills: Whether the model is one for stills alone.
+            head: Filters of a perceptual head.
         """
         assert NODE is not None
         model = folder / f"{bundle.name}.rtcw"
-        model.write_bytes(web_model(bundle, stills=stills))
+        model.write_bytes(web_model(bundle, stills=stills, head=head))
         wasm = wasm or build_wasm(folder)
         words = [_SCRIPT, build.WEB / "src" / "decoder.js", wasm, model, pixels_max]
         self._process = _run([NODE, "--no-warnings", *map(str, words)])
@@ -110,6 +112,7 @@ class WebDecoder:
         size: tuple[int, int] | None = None,
         blocks: NDArray[np.uint8] | None = None,
         color: dict[str, Any] | None = None,
+        perceptual: bool = False,
     ) -> WebFrame:
         """
         Decode one frame.
@@ -119,6 +122,7 @@ class WebDecoder:
             size: Width and height, if they do not say.
             blocks: What stands in for the networks' picture, [h16, w16, 384].
             color: To show it as RGBA too: `Color` of color.js.
+            perceptual: Whether by the perceptual head.
 
         Raises:
             BitstreamError: As the decoder says.
@@ -129,6 +133,8 @@ class WebDecoder:
             question["size"] = {"width": size[0], "height": size[1]}
         if blocks is not None:
             question["blocks"] = b64encode(np.ascontiguousarray(blocks).tobytes()).decode()
+        if perceptual:
+            question["perceptual"] = True
         if color is not None:
             question["rgba"] = color
         answer = self._ask(question)

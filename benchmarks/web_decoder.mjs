@@ -3,7 +3,8 @@
 //
 //   node web_decoder.mjs DECODER.js RTCODEC.wasm MODEL.rtcw [PIXELS_MAX]
 //
-// {packets, size?, blocks?, rgba?}: decode a frame; `blocks` stand in for what the networks paint.
+// {packets, size?, blocks?, perceptual?, rgba?}: decode a frame; `blocks` stand in for what the
+// networks paint.
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -48,7 +49,8 @@ const bytes = (text) => Buffer.from(text, "base64");
 const text = (array) =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
-function answer({ packets, size = null, blocks = null, rgba = null }) {
+function answer({ packets, size = null, blocks = null, perceptual = false, rgba = null }) {
+  decoder.isPerceptual = perceptual;
   if (networks) networks.blocks = blocks && bytes(blocks);
   try {
     const started = clock();

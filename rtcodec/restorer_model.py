@@ -1,9 +1,10 @@
 """
-What takes coding artefacts out, as it is shipped: weights with a card, and a network's graph.
+What is done to decoded pictures, as it is shipped: weights with a card, and a network's graph.
 
-    restorer.jpeg.safetensors    a network's weights, shape, card; hashes of them and of the graph
-    restorer.jpeg.onnx           what runtimes run
-    restorer.calls.safetensors   weights of filters, which need no graph
+    restorer.jpeg.safetensors        a network's weights, shape, card; hashes, also of the graph
+    restorer.jpeg.onnx               what runtimes run
+    restorer.calls.safetensors       weights of filters, which need no graph
+    restorer.perceptual.safetensors  others, for what screens show of our own codec
 
 Needs no torch. The hashes are checked each time one is loaded.
 """
@@ -28,6 +29,9 @@ JPEG: Final = "jpeg"
 
 CALLS: Final = "calls"
 "Filters, for VP8 and H.264 at the rates of calls."
+
+PERCEPTUAL: Final = "perceptual"
+"Filters, for what screens show of our own codec."
 
 LEVELS: Final = 128
 "Of a picture: of luma's 64 coefficients, row by row, then of chroma's 64."
@@ -86,7 +90,7 @@ def load_restorer_model(name: str, folder: Path = WEIGHTS_DIR) -> RestorerModel:
     Read what `RestorerModel.save` wrote.
 
     Args:
-        name: `JPEG` or `CALLS`, or one of *folder*'s own.
+        name: `JPEG`, `CALLS`, `PERCEPTUAL`, or one of *folder*'s own.
         folder: Where the files lie.
 
     Raises:

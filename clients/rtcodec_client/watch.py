@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rtcodec.bundle import Bundle
+from rtcodec.codec.perceptual_head import PerceptualHead
 from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
@@ -72,6 +73,7 @@ class Watcher:
         options: See there.
         outputs: Where pictures go.
         show: Called with every picture, on a thread of ours; must not block.
+        head: What pictures pass on their way there and to *outputs*, after they were measured.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Watcher:
         *,
         outputs: OutputThread,
         show: Callable[[Planes], None] = lambda _planes: None,
+        head: PerceptualHead | None = None,
     ) -> None:
         self.measured = FrameMeasurer(
             relay_tap=options.relay_tap,
@@ -102,6 +105,7 @@ class Watcher:
         self._options = options
         self._outputs = outputs
         self._show = show
+        self._head = head
         self._started = asyncio.Event()
         self._enough = asyncio.Event()
         self._receiver: LatentReceiver | None = None
@@ -259,8 +263,11 @@ class Watcher:
     def _follow_up(self, frame: LatentFrame, timed: TimedPicture) -> None:
         """Do everything that follows from a decoded frame; on the measuring thread."""
         time_ticks = self.measured.measure(frame, timed)
-        self._outputs.write(time_ticks, timed.picture)
-        self._show(timed.picture.planes)
+        picture = timed.picture
+        if self._head is not None:
+            picture = replace(picture, planes=self._head.show(picture.planes, picture.qps))
+        self._outputs.write(time_ticks, picture)
+        self._show(picture.planes)
 
     def _check_model(self, session: Session) -> None:
         video: Sequence[Any] = session.description.of_kind("video")

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.calm import calm_interpreter
+from rtcodec.codec.perceptual_head import HEADS, PSNR, open_head
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import ENGINE_NAMES, open_engine
 from rtcodec.engine.null import NullEngine
@@ -82,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--half-rate", action="store_true", help="get every other frame, from a relay with rungs"
+    )
+    parser.add_argument(
+        "--head",
+        choices=HEADS,
+        default=PSNR,
+        help="what pictures aim at: the least error, or structure that eyes look for; figures and "
+        "contact sheet are of the former",
     )
     parser.add_argument("--model", help="what the relay sends; by default it is asked")
     engines = (*ENGINE_NAMES, NULL)
@@ -198,6 +206,7 @@ class _WatchCommand:
                     self._options(),
                     outputs=outputs,
                     show=self._open_window(stack, stop),
+                    head=open_head(args.head),
                 )
                 await self._watch(client, connection, stop)
 

@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import WEIGHTS_DIR
 from rtcodec.errors import ConfigError
-from rtcodec.motion.layout import blocks_of, planes_of
-from rtcodec.motion.native import FINE, Reference
+from rtcodec.motion.native import FINE
 from rtcodec.motion.refine import DELTA_ACTIVITY
 from rtcodec.motion.refinement import Refinement
 from rtcodec.motion.steps import step_table
 from rtcodec.restorer_model import CALLS, load_restorer_model
-from rtcodec.types import TILE_PX, Planes
-
-_TILE_BLOCKS: Final = TILE_PX // 16
+from rtcodec.types import Planes, tile_grid
 
 
 class CallRestorer:
@@ -64,12 +61,8 @@ class CallRestorer:
             codec: `vp8` or `h264`.
             step: Of its quantiser, above 0: see `rtcodec.media.quantiser`.
         """
-        blocks = blocks_of(planes)
-        picture = Reference(*blocks.shape[:2])
-        picture.fill(blocks)
-        tiles = tuple(side // _TILE_BLOCKS for side in picture.shape)
-        refined = self._of[codec](picture, np.full(tiles, qp_of(step), np.uint8))
-        return planes_of(refined, planes.width, planes.height)
+        tiles = tile_grid(planes.width, planes.height)
+        return self._of[codec].planes(planes, np.full(tiles, qp_of(step), np.uint8))
 
 
 LEVEL: Final = DELTA_ACTIVITY

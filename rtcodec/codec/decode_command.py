@@ -17,6 +17,7 @@ from rtcodec.bundle import Bundle, find_bundle, find_bundle_by_id
 from rtcodec.codec.decoder import FrameDecoder
 from rtcodec.codec.encode_command import MAX_PIXELS
 from rtcodec.codec.exact_files import decode_exact
+from rtcodec.codec.perceptual_head import HEADS, PSNR, PerceptualHead, open_head
 from rtcodec.codec.progressive_files import decode_progressive
 from rtcodec.console import (
     Progress,
@@ -33,6 +34,7 @@ from rtcodec.engine.loader import AUTO, ENGINE_NAMES, open_engine
 from rtcodec.errors import BitstreamError, ConfigError, InputError, Truncated, Unsupported
 from rtcodec.media.color import Color
 from rtcodec.media.writer import MediaFormat, MediaWriter, open_writer
+from rtcodec.restorer_model import PERCEPTUAL
 from rtcodec.types import Planes
 
 _MODEL_ID_OFFSET: Final = 5  # of the sequence header, for messages
@@ -52,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", help="installed model, or path of a .rtcm file (default: what the stream names)"
     )
     parser.add_argument(
-        "--head", choices=("psnr", "perceptual"), default="psnr", help="what to aim at"
+        "--head",
+        choices=HEADS,
+        default=PSNR,
+        help="what pictures aim at: the least error, or structure that eyes look for",
     )
     parser.add_argument(
         "--quality", choices=("preview", "full"), default="full", help="how much of it to decode"
@@ -83,10 +88,12 @@ def run(args: argparse.Namespace) -> int:
         file = stack.enter_context(_opened(args.input))
         magic = file.peek(len(MAGIC))[: len(MAGIC)]  # type: ignore[attr-defined]
         if magic == PROGRESSIVE_MAGIC:
+            _check_head(args, "files of encode --progressive")
             return decode_progressive(args, file)
         if args.bytes is not None:
             raise ConfigError(f"{args.input}: --bytes is for files of encode --progressive")
         if magic == MAGIC:
+            _check_head(args, "exact pictures")
             return decode_exact(args, file)
         if args.syntax is not None:
             raise ConfigError(f"{args.input}: --syntax is for files of encode --lossless")
@@ -101,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         engine = open_engine(args.engine, bundle, threads=threads)
         stack.callback(engine.close)
         pool = stack.enter_context(ThreadPoolExecutor(threads))
-        job = _Job(args.input, reader, bundle, engine)
+        job = _Job(args.input, reader, bundle, engine, open_head(args.head))
         job.decode(writer, pool)
         with job.times.stage("finish"):
             writer.commit()
@@ -126,6 +133,7 @@ class _Job:
     reader: RtcReader
     bundle: Bundle
     engine: Engine
+    head: PerceptualHead | None
     times: StageTimes = field(default_factory=StageTimes)
     frames: int = 0
     damaged: int = 0
@@ -203,7 +211,11 @@ class _Job:
             missing = Truncated("slices are missing", offset=0)
             self._note(frame.damage[0] if frame.damage else missing, unit, offset)
         with self.times.stage("engine"):
-            return decoder.paint(frame).planes
+            painted = decoder.paint(frame)
+        if self.head is None:
+            return painted.planes
+        with self.times.stage("head"):
+            return self.head.show(painted.planes, painted.qps)
 
     def _note(self, error: BitstreamError, unit: AccessUnit, offset: int) -> None:
         self.damaged += 1
@@ -231,6 +243,7 @@ class _Job:
             "model_id": sequence.model_id.hex(),
             "engine": info.name,
             "precision": info.precision,
+            "head": PSNR if self.head is None else PERCEPTUAL,
             "hardware": info.device,
             "time_ms": self.times.quantiles(),
             "elapsed_s": round(elapsed_s, 3),
@@ -240,14 +253,17 @@ class _Job:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    if args.head != "psnr":
-        raise ConfigError("--head perceptual is not there yet: the models have one head")
     if args.quality != "full":
         raise ConfigError(
             "--quality preview is not there yet; files of encode --progressive have --bytes"
         )
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} is below 1")
+
+
+def _check_head(args: argparse.Namespace, what: str) -> None:
+    if args.head != PSNR:
+        raise ConfigError(f"{args.input}: --head {args.head} is not for {what}")
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -23,6 +23,7 @@ from rtcodec.bitstream.tiles import tile_indices
 from rtcodec.bundle import Bundle
 from rtcodec.codec.encoder import ParallelMap
 from rtcodec.codec.reference import ReceiverReferences
+from rtcodec.codec.tile_qp import TileQp, TileQpHistory
 from rtcodec.engine.api import DecodeJob, Engine
 from rtcodec.entropy import native
 from rtcodec.entropy.cdf import EntropyTables
@@ -57,6 +58,9 @@ class UnpackedFrame:
 
     present: NDArray[np.bool_]
     "Which tiles were decoded, bool [Th, Tw]."
+
+    coded: NDArray[np.bool_]
+    "Of which of those something is said: all but tiles at rest of delta frames, bool [Th, Tw]."
 
     damage: tuple[BitstreamError, ...]
     "Why slices were left out; offsets count from where the slice's entropy coded part starts."
@@ -157,11 +161,14 @@ def unpack_frame(
     if len(good) < len(slices):
         coded = np.concatenate([rows_of[n] for n in good])
     native.scatter_tiles(coded, tiles, symbols)
+    said = np.zeros(rows * columns, np.bool_)
+    said[tiles] = True
     return UnpackedFrame(
         header=header,
         z=z,
         symbols=symbols,
         present=present.reshape(rows, columns),
+        coded=said.reshape(rows, columns),
         damage=tuple(damage),
     )
 
@@ -172,6 +179,9 @@ class DecodedFrame:
 
     planes: Planes
     frame: UnpackedFrame
+
+    qps: TileQp
+    "At which qp each of its tiles was last coded."
 
     trusted: bool = True
     """Whether all that it was predicted from is what the sender had. If not, errors of earlier
@@ -210,6 +220,7 @@ class FrameDecoder:
         self._delta, self._spatial = bundle.delta, bundle.spatial
         self._size = (width, height)
         self._references = ReceiverReferences(references)
+        self._qps = TileQpHistory()
         self._map = parallel_map
         self._state = engine.open_state(width, height)
 
@@ -257,6 +268,8 @@ class FrameDecoder:
         if self._delta is not None and header.reference is not None and not frame.complete:
             motion = frame.symbols[-self._delta.dims["motion"] :]
             conceal_motion(motion.transpose(1, 2, 0), frame.present)
+        reference = self._slot_of(header.reference)
+        store = None if header.store is None else state_slot(header.store)
         job = DecodeJob(
             self._state,
             frame.z,
@@ -264,18 +277,21 @@ class FrameDecoder:
             header.qp,
             width,
             height,
-            reference=self._slot_of(header.reference),
-            store=None if header.store is None else state_slot(header.store),
+            reference=reference,
+            store=store,
             spatial=header.spatial,
             across_tiles=header.across_tiles,
         )
         planes = self._engine.decode([job])[0]
+        qps = self._qps.decoded(
+            header.qp, frame.coded, reference=reference, store=store if keeps else None
+        )
         self._references.decoded(
             keyframe=header.keyframe,
             store=header.store if keeps else None,
             complete=frame.complete and trusted,
         )
-        return DecodedFrame(planes, frame, trusted)
+        return DecodedFrame(planes, frame, qps, trusted)
 
     def _slot_of(self, reference: int | None) -> int | None:
         """Return the slot to predict from: that of the reference, or the newest for want of it."""

@@ -16,6 +16,7 @@ from rtcodec.bitstream.packet import Description, Extension, Packet, PacketHeade
 from rtcodec.bitstream.sequence import MAX_REFERENCES
 from rtcodec.bundle import Bundle
 from rtcodec.codec.decoder import FrameDecoder
+from rtcodec.codec.tile_qp import TileQp
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, Corrupt, EngineError, LocalProtocolError, Truncated
 from rtcodec.types import Planes
@@ -39,6 +40,9 @@ class DecodedPicture:
     "What it was decoded from."
 
     description: Description
+
+    qps: TileQp
+    "At which qp each of its tiles was last coded."
 
     frame_number: int
     "Of the bitstream, modulo 65536: counts the frames that the relay encoded."
@@ -111,7 +115,14 @@ class PictureDecoder:
         number = decoded.frame.header.frame_number
         concealed = 1.0 - float(decoded.frame.present.mean())
         return DecodedPicture(
-            decoded.planes, is_complete, tuple(parsed), described, number, concealed, rung
+            decoded.planes,
+            is_complete,
+            tuple(parsed),
+            described,
+            decoded.qps,
+            number,
+            concealed,
+            rung,
         )
 
     def close(self) -> None:

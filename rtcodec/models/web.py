@@ -59,12 +59,15 @@ Tensors = dict[str, tuple[str, NDArray[Any]]]
 "Name to form and values."
 
 
-def web_model(bundle: Bundle, *, stills: bool = False) -> bytes:
+def web_model(
+    bundle: Bundle, *, stills: bool = False, head: Mapping[str, NDArray[Any]] | None = None
+) -> bytes:
     """
     Write a model for browsers.
 
     Args:
         bundle: The model.
+        head: Filters of a perceptual head, as `PerceptualHead` takes them, to be there beside it.
         stills: Whether spatial frames without a reference are all that is to be decoded: a seventh
             of the bytes. A model that has none is written whole.
 
@@ -72,6 +75,9 @@ def web_model(bundle: Bundle, *, stills: bool = False) -> bytes:
         ConfigError: If its trunks are not in 8 bits: kernels are for those alone.
     """
     tensors = dict(_stills(bundle) if stills and bundle.spatial is not None else _tensors(bundle))
+    if head is not None:
+        tensors |= {f"refine.head.{name}": ("int16", values) for name, values in head.items()}
+        tensors["refine.steps"] = ("int32", step_table())
     entries: dict[str, dict[str, Any]] = {}
     body = bytearray()
     for name in sorted(tensors):

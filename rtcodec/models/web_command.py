@@ -7,6 +7,7 @@ from rtcodec.bundle import find_bundle
 from rtcodec.console import print_json
 from rtcodec.media.atomic import atomic_file
 from rtcodec.models.web import web_model, web_model_name
+from rtcodec.restorer_model import PERCEPTUAL, load_restorer_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `rtcodec webmodel`."""
     bundle = find_bundle(args.model)
-    content = web_model(bundle)
+    content = web_model(bundle, head=load_restorer_model(PERCEPTUAL).tensors)
     path = args.folder / web_model_name(bundle, content)
     with atomic_file(path) as target:
         target.write_bytes(content)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.errors import ConfigError
+from rtcodec.motion.layout import blocks_of, planes_of
 from rtcodec.motion.native import Fine, Reference, address
 from rtcodec.motion.refine import (
     CHROMA_PAIRS,
@@ -25,7 +26,7 @@ from rtcodec.motion.refine import (
     set_of,
 )
 from rtcodec.motion.steps import step_table
-from rtcodec.types import QP_MAX
+from rtcodec.types import QP_MAX, Planes
 
 LUMA_SHAPE: Final = (SETS, CLASSES, len(LUMA_PAIRS), len(CLIPS))
 CHROMA_SHAPE: Final = (SETS, 2, len(CHROMA_PAIRS), len(CLIPS))
@@ -95,6 +96,19 @@ class Refinement:
     def __call__(self, picture: Reference, qps: NDArray[np.uint8]) -> Fine:
         """Return a picture refined, each tile for its qp; see `Reference.refine`."""
         return picture.refine(self._hows, qps)
+
+    def planes(self, planes: Planes, qps: NDArray[np.uint8]) -> Planes:
+        """
+        Return new planes, of a picture in bytes.
+
+        Args:
+            planes: Any size; never changed.
+            qps: Of its tiles, uint8 [Th, Tw]; those that are no qp stay as they are.
+        """
+        blocks = blocks_of(planes)
+        picture = Reference(*blocks.shape[:2])
+        picture.fill(blocks)
+        return planes_of(self(picture, qps), planes.width, planes.height)
 
     @cached_property
     def _hows(self) -> "ctypes.Array[_How]":

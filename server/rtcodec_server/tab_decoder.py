@@ -23,6 +23,7 @@ from aiohttp import web
 from rtcodec.bundle import find_bundle
 from rtcodec.errors import ConfigError
 from rtcodec.models.web import web_model, web_model_name
+from rtcodec.restorer_model import PERCEPTUAL, load_restorer_model
 from rtcodec_server.problem import Problem
 
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
@@ -54,7 +55,8 @@ def make_assets(model: str | None, wasm: Path | None, *, stills: bool = False) -
         return Assets({"missing": "the relay was installed without the decoder for pages"})
     try:
         bundle = find_bundle(model)
-        weights = web_model(bundle, stills=stills)
+        head = None if stills else load_restorer_model(PERCEPTUAL).tensors
+        weights = web_model(bundle, stills=stills, head=head)
     except ConfigError as error:
         return Assets({"missing": f"model {model} is not for pages: {error}"})
     code = wasm.read_bytes()

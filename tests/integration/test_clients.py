@@ -9,13 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtcodec.bundle import Bundle
+from rtcodec.codec.perceptual_head import PerceptualHead
+from rtcodec.codec.tile_qp import TileQp
 from rtcodec.engine.api import Engine, StateId
 from rtcodec.engine.null import NullEngine
 from rtcodec.errors import InputError, RemoteProtocolError
 from rtcodec.session.lobby import Limits
+from rtcodec.types import Planes, tile_grid
 from rtcodec_client.connection import RelayConnection
 from rtcodec_client.output import OutputThread
 from rtcodec_client.publish import Publisher, PublishOptions
@@ -56,6 +60,8 @@ async def watcher(
     model: str | None = None,
     engine: NullEngine | None = None,
     on_wait: Callable[[str], None] = lambda _reason: None,
+    show: Callable[[Planes], None] = lambda _planes: None,
+    head: PerceptualHead | None = None,
     **options: Any,
 ) -> AsyncIterator[tuple[Watcher, SignallingClient]]:
     engine = engine or NullEngine()
@@ -66,7 +72,13 @@ async def watcher(
         try:
             yield (
                 Watcher(
-                    connection, engine, engine.bundle, WatchOptions(**options), outputs=outputs
+                    connection,
+                    engine,
+                    engine.bundle,
+                    WatchOptions(**options),
+                    outputs=outputs,
+                    show=show,
+                    head=head,
                 ),
                 client,
             )
@@ -96,6 +108,33 @@ async def test_no_frame_is_lost_while_the_decoder_is_opened() -> None:
         await asyncio.wait_for(watching, 60)
     assert watch.figures.decoded == 30
     assert watch.figures.lost["late"] == 0
+
+
+class Darkening(PerceptualHead):
+    """Shows black, and counts."""
+
+    n_shown = 0
+
+    def show(self, planes: Planes, qps: TileQp) -> Planes:
+        """Note one picture."""
+        self.n_shown += 1
+        assert qps.shape == tile_grid(planes.width, planes.height)
+        return Planes(np.zeros_like(planes.y), planes.u, planes.v)
+
+
+async def test_every_picture_that_is_shown_comes_from_the_head() -> None:
+    head, seen = Darkening.load(), list[Planes]()
+    async with (
+        relay() as (server, client),
+        watcher(server.url, head=head, show=seen.append, frames=5) as (watch, _),
+    ):
+        connected = asyncio.Event()
+        watching = asyncio.ensure_future(watch.run(asyncio.Event(), on_connected=connected.set))
+        await asyncio.wait_for(connected.wait(), 60)
+        await client.publish("room")
+        await asyncio.wait_for(watching, 60)
+    assert len(seen) == head.n_shown == 5
+    assert not any(planes.y.any() for planes in seen)
 
 
 async def test_every_frame_is_accounted_for_and_is_the_one_it_is_taken_for(

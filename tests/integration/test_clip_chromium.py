@@ -103,6 +103,7 @@ async def test_what_a_camera_sees_is_on_the_canvas_of_a_tab(
         assert not publisher.complaints
     height, width = frames[0].y.shape
     whole_size = [one for one in grabbed if (one["width"], one["height"]) == (width, height)]
-    found = check_pictures(whole_size, decode_all(watch.frames), frames.__getitem__)
+    by_python = {picture.frame_number: picture.planes for picture in decode_all(watch.frames)}
+    found = check_pictures(whole_size, by_python, frames.__getitem__)
     record_property("psnr_db", found)
     assert len(found["tab"]) >= 4

@@ -393,7 +393,6 @@ def coded(tmp_path: Path, run: Run, frames: int = 3) -> bytes:
         (["good.rtc", "x.avi"], 2, "unknown kind of output"),
         (["good.rtc", "x.dcm"], 2, "only exact pictures become DICOM"),
         (["good.rtc", "no/x.y4m"], 1, "its folder does not exist"),
-        (["good.rtc", "x.y4m", "--head", "perceptual"], 2, "not there yet"),
         (["good.rtc", "x.y4m", "--quality", "preview"], 2, "not there yet"),
         (["good.rtc", "x.y4m", "--threads", "0"], 2, "below 1"),
     ],

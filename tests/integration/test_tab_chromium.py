@@ -1,5 +1,6 @@
 """The neural stream in a tab of headless Chromium: decoded there, frame by frame, as elsewhere."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rtcodec.codec.perceptual_head import PerceptualHead
+from rtcodec.quality import picture_psnr
 from rtcodec.web_decoder import web_decoder_files
 from rtcodec_client.barcode import read_barcode
 from rtcodec_client.load.impairment import Impairment
@@ -63,8 +66,31 @@ async def test_a_tab_shows_what_the_python_watcher_does_and_loses_nothing(
         assert (report["carrier"], report["pli_count"]) == (carrier, 0)
         assert not await tab.evaluate("told.filter(([name]) => name === 'failed').length")
         assert [c for c in tab.complaints if "favicon" not in c] == []
-    by_python = decode_all(watch.frames)
+    by_python = {picture.frame_number: picture.planes for picture in decode_all(watch.frames)}
     assert len(check_pictures(grabbed, by_python, coded_picture)["tab"]) >= 4
+
+
+async def test_a_viewer_changes_heads_while_it_watches(tmp_path: Path) -> None:
+    async with room() as (server, client), browser(tmp_path) as chromium:
+        watch = await client.watch("room")
+        await client.publish("room", CodedTrack(fps=FPS))
+        tab = await open_viewer(chromium, server.url)
+        await tab.until(f"{SHOWN} >= 5")
+        grabbed = []
+        for is_perceptual in (True, False, True):
+            await tab.evaluate(f"(viewer.isPerceptual = {json.dumps(is_perceptual)})")
+            shown = await tab.evaluate(SHOWN)
+            await tab.until(f"{SHOWN} >= {shown + 4}")
+            grabbed.append((is_perceptual, await tab.evaluate(GRAB)))
+        assert not await tab.evaluate("told.filter(([name]) => name === 'failed').length")
+    by_python = {picture.frame_number: picture for picture in decode_all(watch.frames)}
+    head = PerceptualHead.load()
+    for is_perceptual, one in grabbed:
+        decoded = by_python[one["frameNumber"]]
+        sharper = head.show(decoded.planes, decoded.qps)
+        ours, other = (decoded.planes, sharper)[:: -1 if is_perceptual else 1]
+        in_tab = planes_of(one)
+        assert picture_psnr(ours, in_tab).y > picture_psnr(other, in_tab).y
 
 
 @carriers
@@ -154,6 +180,7 @@ async def test_the_page_shows_both_and_says_what_it_decodes(
         await tab.until("document.querySelector('#what').innerText.includes('WebAssembly')")
         await tab.until("document.querySelector('#stages').innerText.includes('decode here')")
         assert f"{WIDTH} \u00d7 {HEIGHT}" in await tab.evaluate(numbers)
+        await tab.press("input[value=perceptual]")
         await tab.press("input[value=both]")
         await tab.until("/[0-9]/.test(document.querySelector('#right-label').innerText)")
         await tab.until("document.querySelector('video').videoWidth > 0")

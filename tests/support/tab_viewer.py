@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtcodec.bundle import find_bundle
-from rtcodec.codec.picture_decoder import PictureDecoder
+from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
 from rtcodec.engine.loader import ENGINES, open_engine, probe_engine
 from rtcodec.quality import picture_psnr, psnr
 from rtcodec.types import Planes
@@ -131,16 +131,13 @@ async def frames_pass(server: RunningServer, n_frames: int) -> None:
     await until(lambda: n_passed() >= end, timeout_s=TIMEOUT_S)
 
 
-def decode_all(frames: list[LatentFrame]) -> dict[int, Planes]:
-    """Decode as the Python watcher does; frame number to planes."""
+def decode_all(frames: list[LatentFrame]) -> list[DecodedPicture]:
+    """Decode as the Python watcher does."""
     bundle = find_bundle(CONFIG.model)
     engine = open_engine(CONFIG.engine, bundle, threads=1)
     decoder = PictureDecoder(engine, bundle)
-    found = {}
-    for frame in frames:
-        picture = decoder.decode(frame.packets)
-        assert picture.is_complete
-        found[picture.frame_number] = picture.planes
+    found = [decoder.decode(frame.packets) for frame in frames]
+    assert all(picture.is_complete for picture in found)
     decoder.close()
     engine.close()
     return found
@@ -156,7 +153,7 @@ def check_pictures(
 
     Args:
         grabbed: As `GRAB` returns it; those that are not whole are left out.
-        by_python: As `decode_all` returns it.
+        by_python: What `decode_all` returns, by frame number.
         source_of: Returns the picture that has a number drawn into it.
 
     Returns:

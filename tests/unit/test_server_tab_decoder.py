@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rtcodec.bundle import find_bundle
 from rtcodec.models.web import web_model
+from rtcodec.restorer_model import PERCEPTUAL, load_restorer_model
 from rtcodec_server.page import Pages
 from rtcodec_server.problem import REFUSED, answer_problems
 from rtcodec_server.tab_decoder import TabDecoder
@@ -55,7 +56,8 @@ async def test_files_are_listed_and_never_change_under_their_names(
             listing = await response.json()
         bundle = find_bundle("n64")
         assert listing["model"]["id"] == bundle.model_id.hex()
-        wanted = {"model": web_model(bundle), "wasm": CODE}
+        head = load_restorer_model(PERCEPTUAL).tensors
+        wanted = {"model": web_model(bundle, head=head), "wasm": CODE}
         kinds = {"model": "application/octet-stream", "wasm": "application/wasm"}
         for name, content in wanted.items():
             assert listing[name]["bytes"] == len(content)

@@ -18,6 +18,7 @@ from rtcodec.bundle import Bundle, find_bundle
 from rtcodec.engine.null import null_bundle
 from rtcodec.errors import ConfigError
 from rtcodec.models.web import MAGIC, VERSION, web_model, web_model_name
+from rtcodec.restorer_model import PERCEPTUAL, load_restorer_model
 from support.spatial_model import with_shifted_spatial, without_spatial
 
 _START = 44
@@ -118,7 +119,16 @@ def test_gains_are_those_of_every_ninth_qp_and_lines_between(bundle: Bundle) -> 
 
 
 def test_a_page_s_model_is_small() -> None:
-    assert len(web_model(with_shifted_spatial(find_bundle("n64")))) < 1_500_000
+    head = load_restorer_model(PERCEPTUAL).tensors
+    assert len(web_model(with_shifted_spatial(find_bundle("n64")), head=head)) < 1_500_000
+
+
+def test_a_perceptual_head_is_there_where_it_was_given(bundle: Bundle) -> None:
+    head = load_restorer_model(PERCEPTUAL).tensors
+    content = web_model(bundle, head=head)
+    for name in ("luma", "chroma"):
+        assert np.array_equal(tensor(content, f"refine.head.{name}"), head[name])
+    assert len(content) < len(web_model(bundle)) + 36_000
 
 
 def test_a_model_without_networks_is_its_tables() -> None:
@@ -142,7 +152,8 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = json.loads(capsys.readouterr().out)
     content = Path(said["path"]).read_bytes()
     assert (said["model"], said["size_bytes"]) == ("n64", len(content))
-    assert content == web_model(find_bundle("n64"))
+    head = load_restorer_model(PERCEPTUAL).tensors
+    assert content == web_model(find_bundle("n64"), head=head)
     assert cli.main(["webmodel", "n64", "--folder", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{said['path']}\n"
 

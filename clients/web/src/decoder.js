@@ -109,7 +109,10 @@ export class Decoder {
       intra: refinement("intra"),
       delta: refinement("delta"),
       spatial: refinement("spatial"),
+      head: refinement("head"),
     };
+    /** Whether frames are made sharper to look at, which changes nothing for later ones. */
+    this.isPerceptual = false;
     this.#base = machine.mark;
     /** Milliseconds of the last frame by stage, if there is a clock. */
     this.stages = /** @type {Record<string, number>} */ ({});
@@ -118,6 +121,11 @@ export class Decoder {
   /** Hexadecimal, whole; streams and packets begin with its first digits. */
   get modelId() {
     return this.#model.modelId;
+  }
+
+  /** Whether the model has what `isPerceptual` asks for; without it that does nothing. */
+  get hasPerceptual() {
+    return this.#refinements.head !== null;
   }
 
   /** Bytes of memory that the module has. */
@@ -218,6 +226,10 @@ export class Decoder {
     const store = this.#parts.delta ? header.store : null;
     const to = store === null ? null : slotOf(store);
     painter.paint(frame, from, to, (stage) => this.#lap(stage));
+    if (this.isPerceptual && this.hasPerceptual) {
+      painter.sharpen();
+      this.#lap("head");
+    }
     const nPresent = present.reduce((sum, one) => sum + one, 0);
     const isWhole = isTrusted && nPresent === nTiles;
     this.#references.decoded(header.isKey, store, isWhole);

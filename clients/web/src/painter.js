@@ -15,15 +15,15 @@ const BORDER_PX = 32;
 const CLIPS = [13, 32, 96, 256];
 const CLIP_MAX = 8191;
 const LEVELS = 8;
-const FIRST_LEVEL = { intra: 20, delta: 5, spatial: 20 };
+const FIRST_LEVEL = { intra: 20, delta: 5, spatial: 20, head: 5 };
 const EDGES = [28, 10, 1]; // sixteenths of a step: smoothing.py
 
-/** Weights that refine pictures of one kind: rtcodec/motion/refinement.py. */
+/** Weights that refine pictures of one kind, or on their way to the screen: motion/refinement.py. */
 export class Refinement {
   /**
    * @param {import("./machine.js").Machine} machine
    * @param {import("./model.js").Model} model
-   * @param {import("./unpack.js").Kind} kind
+   * @param {import("./unpack.js").Kind | "head"} kind
    */
   constructor(machine, model, kind) {
     const luma = model.tensor(`refine.${kind}.luma`);
@@ -72,6 +72,9 @@ export class Painter {
   #columns;
   /** @type {Map<number, Picture>} By slot. */
   #pictures = new Map();
+  /** @type {Map<?number, Uint8Array>} By slot, at which qp each tile was last coded: tile_qp.py. */
+  #tileQps = new Map();
+  #shownQps;
   /** Where a picture goes that is not kept. */
   #passing;
   /** Address of an rtc_picture: the planes that are shown. */
@@ -83,7 +86,7 @@ export class Painter {
    * @param {import("./machine.js").Machine} machine
    * @param {import("./model.js").Model} model
    * @param {?import("./networks.js").Networks} networks None of a model for stills.
-   * @param {Record<import("./unpack.js").Kind, ?Refinement>} refinements
+   * @param {Record<import("./unpack.js").Kind | "head", ?Refinement>} refinements
    */
   constructor(machine, model, networks, refinements, width, height) {
     this.#machine = machine;
@@ -155,7 +158,21 @@ export class Painter {
       lap("paint");
       this.#finishAlone(kind, qp, to);
     }
+    this.#noteQps(frame, from, to);
     lap("finish");
+  }
+
+  /** Make what was painted last sharper, to be shown: rtcodec/codec/perceptual_head.py. */
+  sharpen() {
+    const { call } = this.#machine;
+    const { blocks, refined, qps } = this.#at;
+    const size = this.#rows * this.#columns * BLOCK_SAMPLES;
+    this.#machine.view(Uint8Array, qps, this.nTiles).set(this.#shownQps);
+    call.rtc_blocks_fill(this.#planesStruct, this.#rows, this.#columns, blocks);
+    call.rtc_web_fine(blocks, size, refined);
+    call.rtc_reference_fill(this.#passing.at, refined); // what was in it is shown already
+    call.rtc_refine(this.#passing.at, this.#refinements.head.at, qps, blocks);
+    call.rtc_planes_fill(blocks, this.#columns, this.#planesStruct);
   }
 
   /** Copies of the planes that were painted last. */
@@ -165,6 +182,13 @@ export class Painter {
       this.#machine.view(Uint8Array, at, i ? half : this.width * this.height).slice(),
     );
     return { y, u, v };
+  }
+
+  #noteQps({ header, slices }, from, to) {
+    const qps = this.#tileQps.get(from)?.slice() ?? new Uint8Array(this.nTiles).fill(header.qp);
+    for (const { coded } of slices) for (const tile of coded) qps[tile] = header.qp;
+    this.#shownQps = qps;
+    if (to !== null) this.#tileQps.set(to, qps);
   }
 
   /** Put symbols and hyper-latents where they belong, zeros elsewhere. */

@@ -143,6 +143,11 @@ export declare class RtcodecViewer extends RoomViewer<ViewerEvents> {
       carrier?: Carrier | null;
     },
   );
+  /**
+   * Whether pictures aim at structure that eyes look for, not at the least error; may be set while
+   * watching. Bits are the same either way.
+   */
+  isPerceptual: boolean;
   /** Leave for good. */
   close(): void;
   mediaStream(): MediaStream;

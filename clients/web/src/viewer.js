@@ -38,6 +38,7 @@ export class RtcodecViewer extends RoomViewer {
   #firstMs = null;
   #work = null; // figures of the worker
   #picture = null;
+  #isPerceptual = false;
   #grabs = new Map();
   #nGrabs = 0;
 
@@ -74,6 +75,17 @@ export class RtcodecViewer extends RoomViewer {
     this.#worker?.terminate();
     for (const { reject } of this.#grabs.values()) reject(new Error("the viewer was closed"));
     this.#grabs.clear();
+  }
+
+  /** Whether pictures aim at structure that eyes look for, not at the least error. */
+  get isPerceptual() {
+    return this.#isPerceptual;
+  }
+
+  /** From the next picture on: bits, and what later ones are made of, are the same either way. */
+  set isPerceptual(wanted) {
+    this.#isPerceptual = wanted;
+    this.#worker?.postMessage({ kind: "head", isPerceptual: wanted });
   }
 
   /** What is drawn, as a stream for a video element or a recorder. */
@@ -148,6 +160,7 @@ export class RtcodecViewer extends RoomViewer {
     );
     const canvas = this.#canvas.transferControlToOffscreen();
     this.#worker.postMessage({ kind: "open", canvas, assets: this.#assets.href }, [canvas]);
+    this.isPerceptual = this.#isPerceptual;
   }
 
   #hearWorker(message) {

@@ -20,6 +20,7 @@ let test = null;
 let tellAssets; // resolves the next
 const asked = new Promise((resolve) => (tellAssets = resolve)); // address of the list of files
 let memoryBytes = null; // of WebAssembly
+let isPerceptual = false;
 let opened = asked.then((assets) => openDecoder(assets, null)); // of {files, decoder}
 opened.catch(fail);
 
@@ -54,7 +55,9 @@ async function openDecoder(assets, before) {
   const [wasm, model] = await Promise.all(
     files.map(async (url) => (await load(new URL(url, assets))).arrayBuffer()),
   );
-  return { files, decoder: await createDecoder({ wasm, model }) };
+  const decoder = await createDecoder({ wasm, model });
+  decoder.isPerceptual = isPerceptual;
+  return { files, decoder };
 }
 
 /** Draw a picture, and give it to those who asked for one. */
@@ -128,6 +131,9 @@ addEventListener("message", ({ data }) => {
     canvas = data.canvas;
     context = canvas.getContext("2d", { alpha: false });
     tellAssets(data.assets);
+  } else if (data.kind === "head") {
+    isPerceptual = data.isPerceptual;
+    opened.then(({ decoder }) => Object.assign(decoder, { isPerceptual })).catch(() => {});
   } else if (data.kind === "grab") {
     grabs.push(data.id);
   } else if (data.kind === "channel") {

@@ -50,6 +50,13 @@ EXPORT void rtc_web_vectors(const int16_t *symbols, uint32_t stride, uint32_t ro
         }
 }
 
+/* Samples as references have them. */
+EXPORT void rtc_web_fine(const uint8_t *samples, uint32_t size, uint16_t *fine)
+{
+    for (uint32_t i = 0; i < size; i++)
+        fine[i] = (uint16_t)(samples[i] * FINE);
+}
+
 /* The mean vector of a tile: sums of 64 numbers of 16 bits, exact. */
 INLINE double mean_of(const int16_t *vectors, uint32_t columns, uint32_t row, uint32_t column, int k)
 {

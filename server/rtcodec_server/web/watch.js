@@ -164,6 +164,7 @@ function choose(wanted, why = "") {
   $("picture").dataset.view = view;
   $("wipe").hidden = view !== "both";
   $("views").querySelector(`[value=${view}]`).checked = true;
+  $("heads").hidden = view === "ordinary";
   say($("why"), why);
   showWhat();
   for (const viewer of all) {
@@ -293,6 +294,10 @@ $("toggle").addEventListener("click", () => {
 $("views").addEventListener("change", ({ target }) => {
   wasAsked = true;
   choose(target.value);
+});
+
+$("heads").addEventListener("change", ({ target }) => {
+  neural.isPerceptual = target.value === "perceptual";
 });
 
 $("split").addEventListener("input", ({ target }) => {
