@@ -93,9 +93,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "train": Entry("rtcodec.models.train", "train a model on a folder of images and clips"),
     "export": Entry("rtcodec.models.export", "freeze a trained model into a bundle"),
-    "train-head": Entry(
-        "rtcodec.models.train_head", "train what makes decoded pictures look sharper"
-    ),
+    "train-head": Entry("rtcodec.models.train_head", "train the perceptual head"),
     "refine": Entry("rtcodec_engines.refine_command", "fit what a model does to decoded pictures"),
     "models": Entry("rtcodec.codec.models_command", "list the installed models"),
     "webmodel": Entry("rtcodec.models.web_command", "write a model as browsers load it"),
@@ -130,7 +128,7 @@ def usage() -> str:
         "",
         "commands:",
     ]
-    lines += [f"  {name:<9}{entry.summary}" for name, entry in COMMANDS.items() if entry.summary]
+    lines += [f"  {name:<11}{entry.summary}" for name, entry in COMMANDS.items() if entry.summary]
     lines += [
         "",
         "options:",

@@ -34,7 +34,7 @@ PURE = [
 ]
 
 # Everything but training runs without torch, whatever else it needs.
-TRAINING = ("train", "export", "refine")
+TRAINING = ("train", "train-head", "export", "refine")
 TORCHLESS = [name for name in cli.COMMANDS if name not in TRAINING]
 
 
