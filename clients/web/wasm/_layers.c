@@ -8,7 +8,7 @@ enum { TILE = 4, ANCHOR = 1 };
 #define LEAK 0.1f
 
 /* Every row of y [n, channels] becomes `from`; zeros where that is NULL. */
-EXPORT void rtc_web_fill_rows(const float *from, uint32_t n, uint32_t channels, float *y)
+SMALL EXPORT void rtc_web_fill_rows(const float *from, uint32_t n, uint32_t channels, float *y)
 {
     if (!from) {
         memset(y, 0, sizeof *y * n * channels);
@@ -25,7 +25,7 @@ EXPORT void rtc_web_leaky(float *x, uint32_t size)
 }
 
 /* x times factor [channels]. */
-EXPORT void rtc_web_scale(float *x, uint32_t n, uint32_t channels, const float *factor)
+SMALL EXPORT void rtc_web_scale(float *x, uint32_t n, uint32_t channels, const float *factor)
 {
     for (uint32_t i = 0; i < n; i++, x += channels)
         for (uint32_t c = 0; c < channels; c++)
@@ -91,7 +91,7 @@ EXPORT void rtc_web_depthwise(const float *x, uint32_t rows, uint32_t columns, u
  * [rows, columns, channels * side * side] to [rows * side, columns * side, channels]: channel
  * (c * side + i) * side + j goes to c, i down and j across.
  */
-EXPORT void rtc_web_spread(const float *x, uint32_t rows, uint32_t columns, uint32_t channels,
+SMALL EXPORT void rtc_web_spread(const float *x, uint32_t rows, uint32_t columns, uint32_t channels,
                            uint32_t side, float *y)
 {
     for (uint32_t row = 0; row < rows * side; row++)
@@ -105,14 +105,14 @@ EXPORT void rtc_web_spread(const float *x, uint32_t rows, uint32_t columns, uint
 }
 
 /* z [n, channels] as floats. */
-EXPORT void rtc_web_hyper(const int8_t *z, uint32_t size, float *y)
+SMALL EXPORT void rtc_web_hyper(const int8_t *z, uint32_t size, float *y)
 {
     for (uint32_t i = 0; i < size; i++)
         y[i] = z[i];
 }
 
 /* The first `kept` symbols at the anchor of each tile. */
-EXPORT void rtc_web_anchors(const int16_t *symbols, uint32_t rows, uint32_t columns,
+SMALL EXPORT void rtc_web_anchors(const int16_t *symbols, uint32_t rows, uint32_t columns,
                             uint32_t channels, uint32_t kept, float *y)
 {
     for (uint32_t row = ANCHOR; row < rows; row += TILE)

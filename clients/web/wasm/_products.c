@@ -25,14 +25,14 @@ INLINE float from_half(uint16_t half)
     return value;
 }
 
-EXPORT void rtc_web_widen(const uint16_t *halves, uint32_t size, float *floats)
+SMALL EXPORT void rtc_web_widen(const uint16_t *halves, uint32_t size, float *floats)
 {
     for (uint32_t i = 0; i < size; i++)
         floats[i] = from_half(halves[i]);
 }
 
 /* Weights [outputs, inputs], `row` from one output's to the next's, packed. */
-EXPORT void rtc_web_pack_floats(const float *weights, uint32_t row, uint32_t outputs,
+SMALL EXPORT void rtc_web_pack_floats(const float *weights, uint32_t row, uint32_t outputs,
                                 uint32_t inputs, float *packed)
 {
     for (uint32_t first = 0; first < outputs; first += GROUP)
@@ -42,7 +42,7 @@ EXPORT void rtc_web_pack_floats(const float *weights, uint32_t row, uint32_t out
 }
 
 /* Weights [outputs, inputs] in 8 bits, packed; inputs are even. */
-EXPORT void rtc_web_pack_bytes(const int8_t *weights, uint32_t outputs, uint32_t inputs,
+SMALL EXPORT void rtc_web_pack_bytes(const int8_t *weights, uint32_t outputs, uint32_t inputs,
                                int16_t *packed)
 {
     for (uint32_t first = 0; first < outputs; first += GROUP)

@@ -51,7 +51,7 @@ EXPORT void rtc_web_vectors(const int16_t *symbols, uint32_t stride, uint32_t ro
 }
 
 /* Samples as references have them. */
-EXPORT void rtc_web_fine(const uint8_t *samples, uint32_t size, uint16_t *fine)
+SMALL EXPORT void rtc_web_fine(const uint8_t *samples, uint32_t size, uint16_t *fine)
 {
     for (uint32_t i = 0; i < size; i++)
         fine[i] = (uint16_t)(samples[i] * FINE);
@@ -71,7 +71,7 @@ INLINE double mean_of(const int16_t *vectors, uint32_t columns, uint32_t row, ui
  * Give the tiles that are missing the mean motion of those beside them that are there; equals
  * conceal_motion in vectors.py. present: [rows / TILE, columns / TILE]; vectors: of these symbols.
  */
-EXPORT void rtc_web_conceal(int16_t *symbols, uint32_t stride, const uint8_t *present,
+SMALL EXPORT void rtc_web_conceal(int16_t *symbols, uint32_t stride, const uint8_t *present,
                             uint32_t rows, uint32_t columns, const int16_t *vectors)
 {
     const int32_t down = (int32_t)(rows / TILE), across = (int32_t)(columns / TILE);

@@ -20,6 +20,8 @@
 #include <wasm_simd128.h>
 
 #define EXPORT __attribute__((visibility("default")))
+/* What takes no time, or is rare: pages load every byte of it. */
+#define SMALL __attribute__((minsize))
 #define INLINE static inline __attribute__((always_inline))
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
