@@ -18,7 +18,7 @@ SMALL EXPORT void rtc_web_fill_rows(const float *from, uint32_t n, uint32_t chan
         memcpy(y, from, sizeof *y * channels);
 }
 
-EXPORT void rtc_web_leaky(float *x, uint32_t size)
+SMALL EXPORT void rtc_web_leaky(float *x, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++)
         x[i] = x[i] < 0 ? x[i] * LEAK : x[i];

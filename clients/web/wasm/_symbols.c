@@ -31,7 +31,7 @@ EXPORT void rtc_web_scatter(const int16_t *tiles, const uint32_t *where, uint32_
  * Vectors [rows, columns, 4, 2] and intra [rows, columns] from the symbols of motion, the first of a
  * place at `symbols` and `stride` further on those of the next; equals vectors_of in vectors.py.
  */
-EXPORT void rtc_web_vectors(const int16_t *symbols, uint32_t stride, uint32_t rows,
+SMALL EXPORT void rtc_web_vectors(const int16_t *symbols, uint32_t stride, uint32_t rows,
                             uint32_t columns, int16_t *vectors, uint8_t *intra)
 {
     for (uint32_t row = 0; row < rows; row++)
