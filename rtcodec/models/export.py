@@ -26,12 +26,13 @@ from rtcodec.models.graph import build_delta_graphs, build_graphs
 from rtcodec.models.inference import float_weights
 from rtcodec.models.network import Codec
 from rtcodec.models.rounding import round_scale_network
-from rtcodec.models.run import AVERAGES, CASES, build_networks, read_averages
+from rtcodec.models.run import CASES, build_networks, read_averages
 from rtcodec.models.spatial import SpatialCodec, spatial_supply
 from rtcodec.models.supply import CropSupply, Supply, stream_supply
 from rtcodec.models.tables import fit_tables
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import QP_COUNT
+from rtcodec.models.training import AVERAGES
 from rtcodec.motion.steps import step_table
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 

@@ -5,68 +5,31 @@ Train one tier on a folder of pictures and clips.
 
 Runs on a CPU (float32, or bf16 where the CPU has it) and on a GPU (bf16, compiled), stops after
 --minutes of training time in total, and resumes from runs/s128 when started again. An interrupt or
-SIGTERM lets the current step finish and saves. See `rtcodec.models.run` for the files.
+SIGTERM lets the current step finish and saves. See `rtcodec.models.training` for the files.
 """
 
 import argparse
-import json
-import math
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.config import TrainConfig
 from rtcodec.models.data import Crops, drawn_screens, load_pictures
+from rtcodec.models.loop import Stop, closing, train_on
 from rtcodec.models.pack import pack
-from rtcodec.models.run import CHECKPOINT, Run, read_tensors
+from rtcodec.models.run import Run
 from rtcodec.models.spatial import spatial_supply
 from rtcodec.models.supply import Supply, crop_supply, stream_supply
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import TIERS
+from rtcodec.models.training import resumed
 from rtcodec.models.validation import ClipValidation, Validation
 
 PACK_LIMIT_MB = 40.0
 "Leaves room in 64 MiB for the checkout and a checkpoint, where both travel with the data."
-
-
-class Stop:
-    """Set by the first SIGINT or SIGTERM, or at a deadline; a second signal ends the process."""
-
-    def __init__(self, deadline_s: float = math.inf) -> None:
-        """
-        Args:
-            deadline_s: When to stop, on the clock of `time.monotonic`.
-        """
-        self.signal = 0
-        "Number of the signal; 0 while there was none."
-        self._deadline_s = deadline_s
-
-    def is_set(self) -> bool:
-        """Whether to end after the current step."""
-        return self.signal != 0 or time.monotonic() > self._deadline_s
-
-    @contextmanager
-    def listening(self) -> Iterator["Stop"]:
-        """Catch the two signals in the body."""
-        before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def train(
@@ -106,11 +69,9 @@ def train(
     if validate:
         validation = ClipValidation(validate) if config.delta else Validation(validate)
     out.mkdir(parents=True, exist_ok=True)
-    steps = resumed_steps(out, config.tier, config.kind)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
     # Crops and noise go on where a resumed run is: each start draws others, yet known ones.
-    torch.manual_seed(config.seed + steps)
-    seed = config.seed + steps
+    seed = config.seed + resumed(out)[0]
+    torch.manual_seed(seed)
     with ExitStack() as stack:
         coder = thaw(intra or installed(config.tier), TIERS[config.tier]) if config.delta else None
         supply: Supply
@@ -132,56 +93,8 @@ def train(
             init=init,
             compiled=compiled,
         )
-        log = stack.enter_context((out / "metrics.jsonl").open("a"))
-        for row in _loop(run, validation, stop or Stop()):
-            print(json.dumps(row), file=log, flush=True)
-            print(_line(row), file=sys.stderr, flush=True)
+        train_on(run, validation, stop or Stop())
     return run
-
-
-def resumed_steps(out: Path, tier: str, kind: str | None = None) -> int:
-    """Steps that the checkpoint in *out* has behind it; 0 without one."""
-    checkpoint = out / CHECKPOINT
-    return int(read_tensors(checkpoint, tier, kind)[0]["step"]) if checkpoint.exists() else 0
-
-
-def resumed_seconds(out: Path) -> float:
-    """Training time that the checkpoint in *out* has behind it; 0 without one."""
-    checkpoint = out / CHECKPOINT
-    return float(read_tensors(checkpoint)[0]["elapsed_s"]) if checkpoint.exists() else 0.0
-
-
-def _loop(
-    run: Run, validation: Validation | ClipValidation | None, stop: Stop
-) -> Iterator[dict[str, object]]:
-    """Rows for the log, until the time is up."""
-    config, budget_s = run.config, run.config.minutes * 60
-    saved = validated = run.elapsed_s
-    means: dict[str, float] = {}
-
-    def row(**figures: object) -> dict[str, object]:
-        return {"step": run.step, "elapsed_s": round(run.elapsed_s, 1), **figures}
-
-    while run.elapsed_s < budget_s and not stop.is_set():
-        begun = time.monotonic()
-        figures = run.advance(run.elapsed_s / budget_s)
-        run.elapsed_s += time.monotonic() - begun
-        means = {k: 0.98 * means.get(k, v) + 0.02 * v for k, v in figures.items()}
-        if run.step % 50 == 0:
-            yield row(**means)
-        if run.elapsed_s - saved > config.save_every_s:
-            run.save()
-            saved = run.elapsed_s
-        if validation and run.elapsed_s - validated > config.validate_every_s:
-            yield row(validation=validation(run.averaged()))
-            validated = run.elapsed_s
-    run.save()
-    if validation and not stop.is_set():
-        yield row(validation=validation(run.averaged()))
-
-
-def _line(row: dict[str, object]) -> str:
-    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -262,8 +175,7 @@ def run(args: argparse.Namespace) -> int:
             stop=stop,
             workers=args.workers,
         )
-    print(f"{done.step} steps in {done.elapsed_s / 60:.1f} min, {args.out}", file=sys.stderr)
-    return 128 + stop.signal if stop.signal else 0
+    return closing(done, stop)
 
 
 def device_of(name: str) -> torch.device:
