@@ -1,13 +1,22 @@
 """Every knob of a training run, with its reason. No torch."""
 
 from dataclasses import dataclass
+from typing import Final
+
+ARCH: Final = "arch"
+"What checkpoints and cards of models call the architecture."
+
+OURS: Final = "rtcodec"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What decides a run, besides its data."""
 
+    arch: str = OURS
+    "Architecture: ours, or one of `rtcodec.models.baselines`."
     tier: str = "s128"
+    "Sizes; a baseline takes about as many products a pixel as ours of it."
     delta: bool = False
     "Train the networks of delta frames instead of those of intra frames."
     spatial: bool = False

@@ -20,6 +20,8 @@ from rtcodec.models.training import Training
 Validation = Callable[[Any], object]
 "What becomes of averaged networks on pictures never trained on, JSON."
 
+Clock = Callable[[], float]
+
 ROW_STEPS = 50
 "Steps between two rows of the curve; its figures are means over about as many."
 
@@ -56,11 +58,25 @@ class Stop:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def train_on(training: Training, validation: Validation | None, stop: Stop) -> None:
-    """Train until the minutes of the settings are used up or *stop* is set; write all files."""
+def train_on(
+    training: Training,
+    validation: Validation | None,
+    stop: Stop,
+    *,
+    clock: Clock = time.monotonic,
+) -> None:
+    """
+    Train until the minutes of the settings are used up or *stop* is set; write all files.
+
+    Args:
+        training: What to train.
+        validation: What the curve says besides, if anything.
+        stop: What ends it early.
+        clock: In seconds; `time.process_time` where others use the machine, too.
+    """
     (training.out / "config.json").write_text(json.dumps(asdict(training.config), indent=2))
     with (training.out / "metrics.jsonl").open("a") as log:
-        for row in _rows(training, validation, stop):
+        for row in _rows(training, validation, stop, clock):
             print(json.dumps(row), file=log, flush=True)
             print(_line(row), file=sys.stderr, flush=True)
 
@@ -73,7 +89,7 @@ def closing(training: Training, stop: Stop) -> int:
 
 
 def _rows(
-    training: Training, validation: Validation | None, stop: Stop
+    training: Training, validation: Validation | None, stop: Stop, clock: Clock
 ) -> Iterator[dict[str, object]]:
     config, budget_s = training.config, training.config.minutes * 60
     saved = validated = training.elapsed_s
@@ -83,9 +99,9 @@ def _rows(
         return {"step": training.step, "elapsed_s": round(training.elapsed_s, 1), **figures}
 
     while training.elapsed_s < budget_s and not stop.is_set():
-        begun = time.monotonic()
+        begun = clock()
         figures = training.advance(training.elapsed_s / budget_s)
-        training.elapsed_s += time.monotonic() - begun
+        training.elapsed_s += clock() - begun
         means = {k: 0.98 * means.get(k, v) + 0.02 * v for k, v in figures.items()}
         if training.step % ROW_STEPS == 0:
             yield row(**means)

@@ -23,7 +23,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; for weights [O, I, 1, 1] of hidden layers."""
+    """Nesterov momentum, orthogonalised; for weights [O, I, h, w], as matrices [O, I * h * w]."""
 
     def __init__(self, params: Iterable[nn.Parameter], *, lr: float, momentum: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -55,14 +55,18 @@ at the full rate one step moves an index by ten, and every training made trained
 
 
 def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the 1x1 weights of the float networks, AdamW for everything else."""
+    """
+    Muon for weights of the float networks that mix channels, AdamW for everything else.
+
+    Those of the restorer's lapped layers, which are a transform, stay with AdamW.
+    """
     muon: list[nn.Parameter] = []
     rest: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in net.named_parameters():
-        is_1x1 = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
+        mixes = parameter.ndim == 4 and parameter.shape[1] > 1 and "lapped" not in name
         if any(part in name for part in ("linear.", "_gain.", ".anchor_")):
             rest.setdefault(0.2, []).append(parameter)
-        elif is_1x1 and "scale_network" not in name:
+        elif mixes and "scale_network" not in name:
             muon.append(parameter)
         else:
             rest.setdefault(SCALE_NETWORK_RATES.get(name, 1.0), []).append(parameter)

@@ -2,6 +2,7 @@
 Train one tier on a folder of pictures and clips.
 
     rtcodec train --tier s128 --data DATA/train --validate DATA/dev/images --out runs/s128
+    rtcodec train --arch hyperprior --data DATA/train --out runs/hyperprior
 
 Runs on a CPU (float32, or bf16 where the CPU has it) and on a GPU (bf16, compiled), stops after
 --minutes of training time in total, and resumes from runs/s128 when started again. An interrupt or
@@ -10,15 +11,17 @@ SIGTERM lets the current step finish and saves. See `rtcodec.models.training` fo
 
 import argparse
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from rtcodec.errors import ConfigError, InputError
-from rtcodec.models.config import TrainConfig
+from rtcodec.models.baselines import BASELINES
+from rtcodec.models.config import OURS, TrainConfig
 from rtcodec.models.data import Crops, drawn_screens, load_pictures
-from rtcodec.models.loop import Stop, closing, train_on
+from rtcodec.models.loop import Clock, Stop, closing, train_on
 from rtcodec.models.pack import pack
 from rtcodec.models.run import Run
 from rtcodec.models.spatial import spatial_supply
@@ -44,6 +47,7 @@ def train(
     stop: Stop | None = None,
     workers: int = 0,
     compiled: bool | None = None,
+    clock: Clock = time.monotonic,
 ) -> Run:
     """
     Train until *config.minutes* are used up or *stop* is set; safe to kill and start again.
@@ -59,6 +63,7 @@ def train(
         stop: What ends the run early.
         workers: Threads that cut crops ahead; 0 cuts them between the steps.
         compiled: See `Run`.
+        clock: What the minutes of *config* are measured by.
 
     Raises:
         InputError: If the data, the checkpoint or *init* is missing or of the wrong kind.
@@ -93,13 +98,19 @@ def train(
             init=init,
             compiled=compiled,
         )
-        train_on(run, validation, stop or Stop())
+        train_on(run, validation, stop or Stop(), clock=clock)
     return run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `rtcodec train`."""
     add = parser.add_argument
+    add(
+        "--arch",
+        choices=(OURS, *BASELINES),
+        default=OURS,
+        help=f"ours, or one of the literature at its size (default {OURS})",
+    )
     add("--tier", choices=sorted(TIERS), default="s128", help="model size (default s128)")
     add(
         "--data",
@@ -147,9 +158,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.out}: not a folder")
     if args.delta + args.spatial + args.int8 > 1:
         raise ConfigError("--delta, --spatial and --int8 are of different networks")
+    if args.arch != OURS and args.delta + args.spatial + args.int8:
+        raise ConfigError(f"--arch {args.arch} has networks of intra frames only, in floats")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainConfig(
+        arch=args.arch,
         tier=args.tier,
         crop_px=args.crop,
         batch=args.batch,
