@@ -41,6 +41,10 @@ class TrainConfig:
     """The same for delta frames: what is right now is predicted from later, so distortion counts
     for more. With 10 quality would sink from frame to frame."""
 
+    # start
+    transform_start: bool = True
+    "Whether our linear paths start as a transform; else they are random, as all others are."
+
     # arithmetic
     int8: bool = False
     "Train the trunks through the rounding of 8-bit integers: the last part of a training."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from rtcodec.models.config import TrainConfig
+from rtcodec.models.config import OURS, TrainConfig
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -23,7 +23,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; for weights [O, I, h, w], as matrices [O, I * h * w]."""
+    """Nesterov momentum, orthogonalised; for weights [O, I, 1, 1] of hidden layers."""
 
     def __init__(self, params: Iterable[nn.Parameter], *, lr: float, momentum: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -56,17 +56,19 @@ at the full rate one step moves an index by ten, and every training made trained
 
 def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """
-    Muon for weights of the float networks that mix channels, AdamW for everything else.
+    Muon for the 1x1 weights of our float networks, AdamW for everything else.
 
-    Those of the restorer's lapped layers, which are a transform, stay with AdamW.
+    Baselines have AdamW alone, as in their papers: making their large matrices orthogonal takes
+    longer than all else of a step.
     """
     muon: list[nn.Parameter] = []
     rest: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in net.named_parameters():
-        mixes = parameter.ndim == 4 and parameter.shape[1] > 1 and "lapped" not in name
+        is_1x1 = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
+        is_ours = config.arch == OURS
         if any(part in name for part in ("linear.", "_gain.", ".anchor_")):
             rest.setdefault(0.2, []).append(parameter)
-        elif mixes and "scale_network" not in name:
+        elif is_ours and is_1x1 and "scale_network" not in name:
             muon.append(parameter)
         else:
             rest.setdefault(SCALE_NETWORK_RATES.get(name, 1.0), []).append(parameter)
@@ -75,7 +77,7 @@ def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Op
         betas=(0.9, 0.95),
         weight_decay=0.0,
     )
-    return [Muon(muon, lr=config.muon_lr, momentum=0.95), adam]
+    return [Muon(muon, lr=config.muon_lr, momentum=0.95), adam] if muon else [adam]
 
 
 def schedule(progress: float, step: int, config: TrainConfig) -> float:

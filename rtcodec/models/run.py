@@ -17,7 +17,7 @@ from rtcodec.models.layer import is_int8
 from rtcodec.models.loss import rate_distortion
 from rtcodec.models.network import Codec, Coded, pack_planes
 from rtcodec.models.rounding import Case, round_scale_network
-from rtcodec.models.start import set_ranges, start_as_transform
+from rtcodec.models.start import set_ranges, start
 from rtcodec.models.supply import Supply
 from rtcodec.models.thaw import NETWORKS, thaw_kind
 from rtcodec.models.tier import TIERS
@@ -111,7 +111,7 @@ def _begun(net: Networks, config: TrainConfig, crops: Crops | None, init: Path |
         net.load_state_dict(read_averages(init, config.tier, config.arch)[0])
     elif isinstance(net, Codec):
         assert crops is not None
-        start_as_transform(net, crops)
+        start(net, crops, as_transform=config.transform_start)
     elif isinstance(net, Autoencoder):
         assert crops is not None
         net.begin(pack_planes(*crops.batch(64)))

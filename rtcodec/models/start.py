@@ -64,13 +64,18 @@ def starting_basis(crops: Crops, latents: int) -> Tensor:
 
 
 @torch.no_grad()
-def start_as_transform(net: Codec, crops: Crops) -> None:
-    """Set the linear paths to the basis and its transpose, and the scale indices to fit."""
-    basis = starting_basis(crops, net.tier.latents)
-    net.analysis.linear.weight.copy_(basis[:, :, None, None])
-    net.synthesis.linear.weight.copy_(basis.T[:, :, None, None])
-    for flat in (basis[:ANCHORED].sum(1).abs() > 1).nonzero().flatten():  # the DCs
-        net.means.anchor_out.weight[flat, flat] = START_CARRY
+def start(net: Codec, crops: Crops, *, as_transform: bool = True) -> None:
+    """
+    Set the linear paths to the basis and its transpose, and the scale indices to fit.
+
+    Without *as_transform* the linear paths keep what random weights they have.
+    """
+    if as_transform:
+        basis = starting_basis(crops, net.tier.latents)
+        net.analysis.linear.weight.copy_(basis[:, :, None, None])
+        net.synthesis.linear.weight.copy_(basis.T[:, :, None, None])
+        for flat in (basis[:ANCHORED].sum(1).abs() > 1).nonzero().flatten():  # the DCs
+            net.means.anchor_out.weight[flat, flat] = START_CARRY
     x = pack_planes(*crops.batch(64))
     for anchor in range(QP_ANCHORS):
         qp = torch.full((1,), anchor * (QP_COUNT - 1) / (QP_ANCHORS - 1))

@@ -12,6 +12,7 @@ SIGTERM lets the current step finish and saves. See `rtcodec.models.training` fo
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import torch
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.models.baselines import BASELINES
 from rtcodec.models.config import OURS, TrainConfig
-from rtcodec.models.data import Crops, drawn_screens, load_pictures
+from rtcodec.models.data import Crops, Picture, drawn_screens, load_pictures
 from rtcodec.models.loop import Clock, Stop, closing, train_on
 from rtcodec.models.pack import pack
 from rtcodec.models.run import Run
@@ -37,7 +38,7 @@ PACK_LIMIT_MB = 40.0
 
 def train(
     config: TrainConfig,
-    data: Path,
+    data: Path | Sequence[Picture],
     validate: Path | None,
     out: Path,
     device: torch.device,
@@ -54,7 +55,7 @@ def train(
 
     Args:
         config: The settings.
-        data: Folder or packed file of pictures.
+        data: Folder or packed file of pictures, or what is in one.
         validate: Folder of PNG images, or of clips for delta frames, for the curve, if any.
         out: Folder of the run's files, made if there is none.
         device: Where to train.
@@ -68,7 +69,7 @@ def train(
     Raises:
         InputError: If the data, the checkpoint or *init* is missing or of the wrong kind.
     """
-    pictures = load_pictures(data)
+    pictures = load_pictures(data) if isinstance(data, Path) else list(data)
     pictures += drawn_screens(pictures, count=config.screens, seed=config.seed)
     validation: Validation | ClipValidation | None = None
     if validate:
