@@ -112,6 +112,7 @@ def macs_per_pixel(net: Any, side: int = 256) -> float:
     import torch
     from torch import nn
 
+    from rtcodec.models.layer import Int8Input
     from rtcodec.models.prior import QuantisedLayer
     from rtcodec.models.tier import PIXEL_CHANNELS
 
@@ -122,8 +123,16 @@ def macs_per_pixel(net: Any, side: int = 256) -> float:
         places = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
         products += layer.weight.numel() * places.shape[2] * places.shape[3]
 
+    def count_int8(module: Any, inputs: Any, output: Any) -> None:
+        if module.log_range is not None:  # else the layers are called, and counted, themselves
+            for layer, result in zip(inputs[1:], output, strict=True):
+                count(layer, inputs, result)
+
     kinds = (nn.Conv2d, nn.ConvTranspose2d, QuantisedLayer)
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, kinds)]
+    hooks += [
+        m.register_forward_hook(count_int8) for m in net.modules() if isinstance(m, Int8Input)
+    ]
     with torch.no_grad():
         net.eval()(torch.zeros(1, PIXEL_CHANNELS, side // 16, side // 16), torch.tensor([30]))
     for hook in hooks:
@@ -212,7 +221,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         runs: Path = args.runs or Path(folder)
         training = {}
-        for entrant in chosen:
+        for entrant in reversed(chosen):
             training[entrant.name] = train_one(entrant, args.minutes, pictures, runs)
             print(entrant.name, training[entrant.name], file=sys.stderr, flush=True)
         if args.train_only:

@@ -3,6 +3,7 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -82,3 +83,15 @@ def test_weights_that_are_not_there_or_do_not_fit_are_named(tmp_path: Path) -> N
         open_compressai(f"compressai:mbt2018:{tmp_path}")
     with pytest.raises(ConfigError, match="no weights of mbt2018"):
         open_compressai(f"compressai:mbt2018:{saved(tmp_path, 1)}")
+
+
+@HAS_PACKAGE
+def test_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compressai.zoo import image
+
+    def unreachable(url: str, **options: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(image, "load_state_dict_from_url", unreachable)
+    with pytest.raises(ConfigError, match=r"quality 1, cannot be fetched: .*no route"):
+        open_compressai("compressai:bmshj2018-hyperprior")

@@ -10,7 +10,6 @@ nothing is unpickled here. Not a dependency: whoever wants the figures installs 
 import struct
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -118,7 +117,7 @@ class CompressAiModel:
     def _fetched(self, quality: int) -> Any:
         try:
             return self._zoo.image_models[self._architecture](quality=quality, pretrained=True)
-        except (URLError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             raise ConfigError(
                 f"CompressAI's weights of {self._architecture}, quality {quality}, cannot be "
                 f"fetched: {error}; a folder of safetensors files will do, see docs/arch.md"

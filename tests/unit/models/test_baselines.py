@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
+from torch import Tensor  # noqa: E402
+
 from rtcodec import cli  # noqa: E402
 from rtcodec.bundle import Bundle  # noqa: E402
 from rtcodec.engine.api import DecodeJob, EncodeJob  # noqa: E402
@@ -47,10 +49,10 @@ class OneBatch:
     def __init__(self) -> None:
         self._x, _ = supply(4).next()
 
-    def next(self) -> tuple[torch.Tensor, ...]:
+    def next(self) -> tuple[Tensor, ...]:
         return self._x, torch.tensor([10.0, 45.0])
 
-    def done(self, x_hat: torch.Tensor, symbols: torch.Tensor | None = None) -> None:
+    def done(self, x_hat: Tensor, symbols: Tensor | None = None) -> None:
         """Nothing depends on it."""
 
 
