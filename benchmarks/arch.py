@@ -205,13 +205,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default=names, metavar="LIST", help=f"rows (default {names})")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--runs", type=Path, help="kept there (default: a temporary folder)")
+    parser.add_argument("--images", default="", metavar="PREFIX", help="only images called so")
     parser.add_argument("--train-only", action="store_true", help="leave measuring for later")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "arch.json")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "arch.png")
     args = parser.parse_args(arguments)
-    images = args.data / "dev" / "images"
-    if not images.is_dir():
-        print(f"skipped: no images in {images} (choose with --data)", file=sys.stderr)
+    images = sorted((args.data / "dev" / "images").glob(f"{args.images}*.png"))
+    if not images:
+        print(f"skipped: no images in {args.data}/dev/images (choose with --data)", file=sys.stderr)
         return 0
     at = commit()
     chosen = [entrant for entrant in ENTRANTS if entrant.name in args.only.split(",")]
@@ -227,9 +228,9 @@ def main(arguments: list[str]) -> int:
         if args.train_only:
             return 0
         codecs = [opened(entrant, runs) for entrant in chosen]
-        total = len(list(images.iterdir())) * (len(QPS) * len(codecs) + 9)
+        total = len(images) * (len(QPS) * len(codecs) + 9)  # JPEG has nine qualities
         with Progress("measuring", total) as bar:
-            result = evaluate([images], [*codecs, RIVAL], progress=lambda _, label: bar.step(label))
+            result = evaluate(images, [*codecs, RIVAL], progress=lambda _, label: bar.step(label))
         write_results(result, runs / "eval")
         for codec in codecs:
             codec.close()

@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
+from torch import Tensor  # noqa: E402
+
 from benchmarks._pruning import pruned  # noqa: E402
 from benchmarks.smaller import trained  # noqa: E402
 from rtcodec.models.network import Codec  # noqa: E402
@@ -13,7 +15,7 @@ from rtcodec.models.tier import TIERS  # noqa: E402
 from support.models import TINY, codec, crops, supply  # noqa: E402
 
 
-def outputs(net: Codec) -> torch.Tensor:
+def outputs(net: Codec) -> Tensor:
     x, _ = supply(5).next()
     with torch.no_grad():
         return net.eval()(x, torch.tensor([20, 50])).x_hat
