@@ -18,7 +18,8 @@ from support.models import TINY, codec, crops, supply  # noqa: E402
 def outputs(net: Codec) -> Tensor:
     x, _ = supply(5).next()
     with torch.no_grad():
-        return net.eval()(x, torch.tensor([20, 50])).x_hat
+        x_hat: Tensor = net.eval()(x, torch.tensor([20, 50])).x_hat
+    return x_hat
 
 
 @pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
