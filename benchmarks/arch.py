@@ -19,8 +19,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ ENTRANTS = (
 
 
 def train_one(
-    entrant: Entrant, minutes: float, pictures: Sequence[Any], runs: Path
-) -> dict[str, Any]:
-    """Train, or go on with what is there, and freeze; return what it took."""
+    entrant: Entrant, minutes: float, pictures: Callable[[], list[Any]], out: Path
+) -> None:
+    """Train, or go on with what is there, and freeze."""
     import torch
 
     from rtcodec.models.config import TrainConfig
@@ -87,22 +88,31 @@ def train_one(
         minutes=minutes,
         transform_start=entrant.transform_start,
     )
-    run = train(
-        config,
-        pictures,
-        None,
-        runs / entrant.name,
-        torch.device("cpu"),
-        clock=time.process_time,
-    )
-    net, card = load_run(runs / entrant.name)
-    crops = Crops(list(pictures), size=CROP_PX, seed=7)
-    export(net, crops, runs / entrant.name, batches=TABLE_BATCHES, card=card)  # type: ignore[arg-type]
+    train(config, pictures(), None, out, torch.device("cpu"), clock=time.process_time)
+    net, card = load_run(out)
+    crops = Crops(pictures(), size=CROP_PX, seed=7)
+    export(net, crops, out, batches=TABLE_BATCHES, card=card)  # type: ignore[arg-type]
+
+
+def is_ready(out: Path, minutes: float) -> bool:
+    """Whether a folder has a run of so many minutes, frozen."""
+    from rtcodec.models.training import resumed
+
+    return resumed(out)[1] >= 60 * minutes and any(out.glob("*.rtcm"))
+
+
+def taken(out: Path) -> dict[str, Any]:
+    """What the run in a folder took, and what came of it takes."""
+    from rtcodec.models.export import load_run
+    from rtcodec.models.training import resumed
+
+    net, _ = load_run(out)
+    steps, seconds = resumed(out)
     return {
-        "steps": run.step,
-        "processor_s": round(run.elapsed_s, 1),
-        "megapixels": round(run.step * BATCH * CROP_PX**2 / 1e6, 1),
-        "parameters": sum(parameter.numel() for parameter in run.net.parameters()),
+        "steps": steps,
+        "processor_s": round(seconds, 1),
+        "megapixels": round(steps * BATCH * CROP_PX**2 / 1e6, 1),
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "kmac_per_pixel": round(macs_per_pixel(net) / 1000, 2),
     }
 
@@ -191,6 +201,12 @@ def markdown(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _pictures(folder: Path) -> list[Any]:
+    from rtcodec.models.data import load_pictures  # torch takes seconds
+
+    return load_pictures(folder)
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.0f} %"
 
@@ -216,14 +232,15 @@ def main(arguments: list[str]) -> int:
         return 0
     at = commit()
     chosen = [entrant for entrant in ENTRANTS if entrant.name in args.only.split(",")]
-    from rtcodec.models.data import load_pictures  # with torch, which takes seconds
-
-    pictures = load_pictures(args.data / "train")
     with tempfile.TemporaryDirectory() as folder:
         runs: Path = args.runs or Path(folder)
+        pictures = cache(partial(_pictures, args.data / "train"))
         training = {}
-        for entrant in reversed(chosen):
-            training[entrant.name] = train_one(entrant, args.minutes, pictures, runs)
+        for entrant in chosen:
+            out = runs / entrant.name
+            if not is_ready(out, args.minutes):
+                train_one(entrant, args.minutes, pictures, out)
+            training[entrant.name] = taken(out)
             print(entrant.name, training[entrant.name], file=sys.stderr, flush=True)
         if args.train_only:
             return 0
