@@ -266,7 +266,7 @@ def main(arguments: list[str]) -> int:
         },
     }
     args.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    title = f"Trained alike for {args.minutes:g} minutes of one core"
+    title = f"Trained alike: {args.minutes:g} min of one core each"
     plot_curves(result, args.plot, title=title)
     print(markdown(document))
     return 0
