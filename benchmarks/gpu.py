@@ -332,16 +332,16 @@ class Session:
     def training(self) -> dict[str, Any]:
         """Train until the time is up; weights and what resuming needs go to the out folder."""
         from rtcodec.models.parts import bring_back
-        from rtcodec.models.train import resumed_steps
+        from rtcodec.models.training import resumed
 
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder)
             init = self._fetch_start(run)
-            before = resumed_steps(run, self.args.tier)
+            before = resumed(run)[0]
             try:
                 done = self._train(run, init, compiled=None)
             except Exception:
-                if resumed_steps(run, self.args.tier) > before:
+                if resumed(run)[0] > before:
                     raise  # not the compiler's fault; what was saved comes back all the same
                 traceback.print_exc()
                 print("training again without torch.compile", file=sys.stderr)
@@ -353,7 +353,7 @@ class Session:
     def _fetch_start(self, run: Path) -> Path | None:
         """Put a checkpoint in *run* if there is one; else return weights to start from, if any."""
         from rtcodec.models.parts import PARTS, join
-        from rtcodec.models.run import AVERAGES, CHECKPOINT
+        from rtcodec.models.training import AVERAGES, CHECKPOINT
 
         start = self.args.start
         if start is None:
@@ -368,7 +368,9 @@ class Session:
 
     def _train(self, run: Path, init: Path | None, *, compiled: bool | None) -> Any:
         from rtcodec.models.config import TrainConfig
-        from rtcodec.models.train import Stop, resumed_seconds, train
+        from rtcodec.models.loop import Stop
+        from rtcodec.models.train import train
+        from rtcodec.models.training import resumed
 
         deadline_s = self.end_s - (1.0 if self.args.rehearse else RESERVE_S)
         left_s = max(1.0, deadline_s - time.monotonic())
@@ -378,7 +380,7 @@ class Session:
             crop_px=self.plan.crop_px,
             batch=2 if self.args.rehearse else self.args.batch,
             screens=self.plan.screens,
-            minutes=minutes or (resumed_seconds(run) + left_s) / 60,
+            minutes=minutes or (resumed(run)[1] + left_s) / 60,
         )
         return train(
             config,

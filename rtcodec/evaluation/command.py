@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codecs",
         type=_names,
         metavar="LIST",
-        help="comma-separated: model names or .rtcm files, jpeg webp avif png jpegls jpeg2000 "
+        help="comma-separated: model names or .rtcm files, compressai:NAME[:FOLDER of weights], "
+        "jpeg webp avif png jpegls jpeg2000 "
         "jpegxl jpegls-near progressive vp8 vp9 "
         "x264-veryfast x264-medium x264-intra x265 x265-intra svtav1 svtav1-p12; videos as a "
         "call codes them: one pass, one thread, no frame waits for a later one "
@@ -140,12 +141,17 @@ def _save(result: "Evaluation", out: Path, anchor: str | None) -> None:
 
 def _settings(args: argparse.Namespace) -> dict[str, list[int]] | None:
     """Return the qp values for our models, if some were given."""
+    from rtcodec.evaluation.compressai_model import PREFIX
     from rtcodec.evaluation.latent import installed_models
     from rtcodec.evaluation.registry import RIVALS
 
     if args.qps is None:
         return None
-    ours = [name for name in args.codecs or installed_models() if name not in RIVALS]
+    ours = [
+        name
+        for name in args.codecs or installed_models()
+        if name not in RIVALS and not name.startswith(PREFIX)
+    ]
     return dict.fromkeys(ours, args.qps)
 
 

@@ -22,6 +22,7 @@ from rtcodec.codec.reference import NewestReference, intra_qp
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import Engine
 from rtcodec.engine.loader import AUTO, open_engine
+from rtcodec.errors import ConfigError
 from rtcodec.evaluation.clip import Clip, Kind
 from rtcodec.evaluation.codec import Encoded
 from rtcodec.types import Planes
@@ -162,5 +163,16 @@ def open_latent_codec(
         EngineError: If the engine does not start.
     """
     bundle = Bundle.load(Path(name)) if name.endswith(SUFFIX) else find_bundle(name)
-    opened = open_engine(engine, bundle, threads=threads)
+    opened = _open(engine, bundle, threads)
     return Latent(bundle, opened, name=name, keyframe_interval=keyframe_interval)
+
+
+def _open(engine: str, bundle: Bundle, threads: int) -> Engine:
+    """Start an engine; baselines (`rtcodec train --arch`) have one of their own, in torch."""
+    if bundle.card.get("arch", "rtcodec") == "rtcodec":
+        return open_engine(engine, bundle, threads=threads)
+    try:
+        from rtcodec.models.baselines.engine import BaselineEngine
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"model {bundle.name} needs {error.name} (the extra train)") from None
+    return BaselineEngine(bundle)

@@ -13,6 +13,7 @@ from rtcodec.errors import ConfigError
 from rtcodec.evaluation.baseline import BASELINES, Progressive
 from rtcodec.evaluation.clip import Kind
 from rtcodec.evaluation.codec import Codec
+from rtcodec.evaluation.compressai_model import PREFIX, open_compressai
 from rtcodec.evaluation.motion import MOTION_CODECS, Motion
 from rtcodec.evaluation.still import Avif, Jpeg, JpegLs, Png, WebP
 
@@ -70,8 +71,9 @@ class CodecShelf:
         Turn names into codecs.
 
         Args:
-            wanted: Names, paths of model bundles (`.rtcm`), or codecs, which stay the
-                caller's; None takes the defaults of *kind* that this installation has.
+            wanted: Names, paths of model bundles (`.rtcm`), models of CompressAI (see
+                `compressai_model`), or codecs, which stay the caller's; None takes the
+                defaults of *kind* that this installation has.
             kind: Of the input; decides the defaults only.
 
         Raises:
@@ -112,6 +114,8 @@ class CodecShelf:
 def _open_model(name: str, threads: int, keyframe_interval: int | None) -> Codec:
     from rtcodec.evaluation.latent import installed_models, open_latent_codec
 
+    if name.startswith(PREFIX):
+        return open_compressai(name)
     models = installed_models()
     if name not in models and Path(name).suffix != ".rtcm":
         near = difflib.get_close_matches(name, [*RIVALS, *models], n=1)

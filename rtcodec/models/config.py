@@ -1,13 +1,22 @@
 """Every knob of a training run, with its reason. No torch."""
 
 from dataclasses import dataclass
+from typing import Final
+
+ARCH: Final = "arch"
+"What checkpoints and cards of models call the architecture."
+
+OURS: Final = "rtcodec"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What decides a run, besides its data."""
 
+    arch: str = OURS
+    "Architecture: ours, or one of `rtcodec.models.baselines`."
     tier: str = "s128"
+    "Sizes; a baseline takes about as many products a pixel as ours of it."
     delta: bool = False
     "Train the networks of delta frames instead of those of intra frames."
     spatial: bool = False
@@ -31,6 +40,10 @@ class TrainConfig:
     delta_rate_factor: float = 16.0
     """The same for delta frames: what is right now is predicted from later, so distortion counts
     for more. With 10 quality would sink from frame to frame."""
+
+    # start
+    transform_start: bool = True
+    "Whether our linear paths start as a transform; else they are random, as all others are."
 
     # arithmetic
     int8: bool = False

@@ -17,21 +17,22 @@ import torch
 from numpy.typing import NDArray
 
 from rtcodec.bundle import CHROMA_FROM_LUMA, DELTA, SPATIAL, Bundle, integer_tensors
-from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.errors import ConfigError, InputError
-from rtcodec.models.config import TrainConfig
+from rtcodec.models.baselines.autoencoder import Autoencoder
+from rtcodec.models.config import ARCH, TrainConfig
 from rtcodec.models.data import Crops, load_pictures
 from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.graph import build_delta_graphs, build_graphs
 from rtcodec.models.inference import float_weights
 from rtcodec.models.network import Codec
 from rtcodec.models.rounding import round_scale_network
-from rtcodec.models.run import AVERAGES, CASES, build_networks, read_averages
+from rtcodec.models.run import CASES, build_networks, read_averages
 from rtcodec.models.spatial import SpatialCodec, spatial_supply
 from rtcodec.models.supply import CropSupply, Supply, stream_supply
 from rtcodec.models.tables import fit_tables
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import QP_COUNT
+from rtcodec.models.training import AVERAGES
 from rtcodec.motion.steps import step_table
 from rtcodec.motion.vectors import CHANNELS as MOTION_CHANNELS
 
@@ -44,43 +45,12 @@ SHIPPED_DATA = (
 LICENCE = "Apache-2.0"
 "Of exported weights, as of the project."
 
-_SCALE_NET_ERROR = "the scale network cannot be frozen"
-
-
-def integer_scale_network(net: Codec | DeltaCodec, *, always_coded: int = 0) -> ScaleNet:
-    """
-    The scale network's integers; see `round_trained`.
-
-    Raises:
-        ConfigError: If a sum of a layer could reach 2**24: floats would not be exact.
-    """
-    network = net.scale_network.eval()
-    qp = torch.arange(QP_COUNT)
-    with torch.no_grad():
-        b1, b2, b3 = (b.flatten(1).round().to(torch.int32).numpy() for b in network.biases(qp))
-        layers = (network.layer1, network.layer2, network.layer3)
-        w1, w2, w3 = (layer.integer_weight().flatten(1).to(torch.int8).numpy() for layer in layers)
-    s1, s2, s3 = (layer.shift for layer in layers)
-    try:
-        return ScaleNet(
-            w1=w1,
-            b1=b1,
-            s1=s1,
-            w2=w2,
-            b2=b2[0],
-            s2=s2,
-            w3=w3,
-            b3=b3,
-            s3=s3,
-            always_coded=always_coded,
-        )
-    except ConfigError as error:
-        raise ConfigError(f"{_SCALE_NET_ERROR}: {error}") from None
-
 
 @torch.no_grad()
-def round_trained(net: Codec | DeltaCodec, supply: Supply) -> None:
+def round_trained(net: Codec | DeltaCodec | Autoencoder, supply: Supply) -> None:
     """Make the scale network's weights integers, for what some batches of *supply* ask of it."""
+    if net.scale_network is None:
+        return
     cases, was_training = [], net.training
     net.train()
     for _ in range(CASES):
@@ -92,7 +62,7 @@ def round_trained(net: Codec | DeltaCodec, supply: Supply) -> None:
     round_scale_network(net.scale_network, cases)
 
 
-def gains_table(net: Codec) -> NDArray[np.float32]:
+def gains_table(net: Codec | Autoencoder) -> NDArray[np.float32]:
     """[64, G] float32, one row per qp, in the order the graphs slice it."""
     with torch.no_grad():
         table: NDArray[np.float32] = (
@@ -101,12 +71,14 @@ def gains_table(net: Codec) -> NDArray[np.float32]:
     return table
 
 
-def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[str, Any]) -> Bundle:
+def export(
+    net: Codec | Autoencoder, crops: Crops, out: Path, *, batches: int, card: Mapping[str, Any]
+) -> Bundle:
     """
-    Write `<name>.rtcm` and its graphs to *out*.
+    Write `<name>.rtcm` to *out*, and the graphs of a codec of ours.
 
     Args:
-        net: The network, on the CPU.
+        net: The network, on the CPU; a baseline is called as *card* calls its `arch`.
         crops: What the entropy tables are fitted to.
         out: Folder; made if there is none.
         batches: Batches of 8 crops for the tables.
@@ -118,11 +90,15 @@ def export(net: Codec, crops: Crops, out: Path, *, batches: int, card: Mapping[s
     # Integers first: where they cannot be frozen, nothing is written.
     supply = CropSupply(crops, batch=8, in_turns=True)
     round_trained(net, supply)
-    tensors = integer_tensors(fit_tables(net, supply, batches), integer_scale_network(net))
-    name, dims, weights = net.tier.name, net.tier.dims, float_weights(net)
-    rounding = net.rounding.cpu().numpy()
+    dims, weights, rounding = net.tier.dims, float_weights(net), net.rounding.cpu().numpy()
+    if isinstance(net, Codec):
+        name, indices = net.tier.name, net.scale_network.integers()
+        graphs = build_graphs(weights, dims, rounding)
+    else:
+        name, indices, graphs = card[ARCH], net.integer_indices(), {}
+    tensors = integer_tensors(fit_tables(net, supply, batches), indices)
     out.mkdir(parents=True, exist_ok=True)
-    for graph, content in build_graphs(weights, dims, rounding).items():
+    for graph, content in graphs.items():
         (out / f"{name}.{graph}.onnx").write_bytes(content)
     bundle = Bundle(
         name=name,
@@ -158,7 +134,7 @@ def export_part(
         The bundle as read back.
     """
     round_trained(net, supply)
-    network = integer_scale_network(net, always_coded=MOTION_CHANNELS)
+    network = net.scale_network.integers(always_coded=MOTION_CHANNELS)
     parts = integer_tensors(fit_tables(net, supply, batches), network)
     weights = float_weights(net)
     parts |= {"steps": step_table(), "rounding": net.rounding.cpu().numpy(), **weights}
@@ -187,7 +163,7 @@ def export_part(
 
 def load_run(
     run: Path, *, trained_on: str = SHIPPED_DATA
-) -> tuple[Codec | DeltaCodec, dict[str, Any]]:
+) -> tuple[Codec | DeltaCodec | Autoencoder, dict[str, Any]]:
     """
     The averaged network of a training run, and its card.
 
@@ -201,9 +177,10 @@ def load_run(
     if not run.is_dir():
         raise InputError(f"{run}: no such folder")
     weights, facts = read_averages(run / AVERAGES)
-    net = build_networks(facts["tier"], facts["kind"])
+    net = build_networks(facts["tier"], facts["kind"], facts[ARCH])
     net.load_state_dict(weights)
     card: dict[str, Any] = {
+        ARCH: facts[ARCH],
         "licence": LICENCE,
         "data": trained_on,
         "steps": int(facts["step"]),

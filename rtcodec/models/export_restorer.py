@@ -19,7 +19,7 @@ from rtcodec.errors import InputError
 from rtcodec.models.export import LICENCE
 from rtcodec.models.restorer_graph import build_restorer_graph
 from rtcodec.models.restorer_shape import Shape, macs_per_pixel
-from rtcodec.models.run import AVERAGES
+from rtcodec.models.training import AVERAGES
 from rtcodec.restorer_model import RestorerModel
 
 

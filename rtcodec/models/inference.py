@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.layer import is_int8
 from rtcodec.models.network import Analysis, Codec, Synthesis, pack_planes, unpack_planes
 from rtcodec.models.prior import HyperAnalysis, Means, quantise, rounding_offsets
@@ -130,8 +129,8 @@ def inference_from_codec(codec: Codec) -> Inference:
     return inference_from_weights(codec.tier, float_weights(codec))
 
 
-def float_weights(codec: Codec | DeltaCodec) -> dict[str, NDArray[np.float32]]:
-    """What the graphs are built from: float32 arrays by state-dict name."""
+def float_weights(codec: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """What runs in floats after training: float32 arrays by state-dict name."""
     return {
         name: value.detach().float().cpu().numpy()
         for name, value in codec.state_dict().items()

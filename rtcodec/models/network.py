@@ -37,13 +37,10 @@ from rtcodec.models.prior import (
     HyperPrior,
     Means,
     ScaleNetwork,
-    coded_bits,
-    index_to_scale,
-    noisy_bits,
-    quantise,
+    code,
     rounding_offsets,
 )
-from rtcodec.models.tier import PIXEL_CHANNELS, SCALE_LEVELS, Z_LIMIT, Tier
+from rtcodec.models.tier import PIXEL_CHANNELS, Z_LIMIT, Tier
 
 Gains = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 "Encoder trunk [N, C], encoder [N, M], decoder [N, M], decoder trunk [N, C], decoder head [N, C]."
@@ -188,11 +185,9 @@ class Codec(nn.Module):
             z = clamp_ste(round_ste(z_raw), -Z_LIMIT, Z_LIMIT)
             index = self.scale_network(z, qp)
             means = self.means.around(latents, z, index, self.rounding)
-            residual = latents - means
-            symbols = quantise(residual, index, self.rounding)
-            scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
-            coded_y = coded_bits(symbols, scale, index)
-            bits_y = noisy_bits(residual, scale) if self.training else coded_y
+            symbols, bits_y, coded_y = code(
+                latents - means, index, self.rounding, training=self.training
+            )
             bits_z = self.hyper_prior.bits(z_raw if self.training else z, qp)
         x_hat = self.synthesis(symbols + means, dec_gain, dec_trunk, dec_head)
         return Coded(x_hat, bits_y, bits_z, coded_y, symbols, z, index)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from rtcodec.models.config import TrainConfig
+from rtcodec.models.config import OURS, TrainConfig
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -55,14 +55,20 @@ at the full rate one step moves an index by ten, and every training made trained
 
 
 def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the 1x1 weights of the float networks, AdamW for everything else."""
+    """
+    Muon for the 1x1 weights of our float networks, AdamW for everything else.
+
+    Baselines have AdamW alone, as in their papers: making their large matrices orthogonal takes
+    longer than all else of a step.
+    """
     muon: list[nn.Parameter] = []
     rest: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in net.named_parameters():
         is_1x1 = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
+        is_ours = config.arch == OURS
         if any(part in name for part in ("linear.", "_gain.", ".anchor_")):
             rest.setdefault(0.2, []).append(parameter)
-        elif is_1x1 and "scale_network" not in name:
+        elif is_ours and is_1x1 and "scale_network" not in name:
             muon.append(parameter)
         else:
             rest.setdefault(SCALE_NETWORK_RATES.get(name, 1.0), []).append(parameter)
@@ -71,7 +77,7 @@ def build_optimisers(net: nn.Module, config: TrainConfig) -> list[torch.optim.Op
         betas=(0.9, 0.95),
         weight_decay=0.0,
     )
-    return [Muon(muon, lr=config.muon_lr, momentum=0.95), adam]
+    return [Muon(muon, lr=config.muon_lr, momentum=0.95), adam] if muon else [adam]
 
 
 def schedule(progress: float, step: int, config: TrainConfig) -> float:

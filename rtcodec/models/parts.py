@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rtcodec.errors import InputError
-from rtcodec.models.run import AVERAGES, CHECKPOINT
+from rtcodec.models.training import AVERAGES, CHECKPOINT
 
 PART_BYTES = 15 << 20
 PARTS = "resume.*.safetensors"

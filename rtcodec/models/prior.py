@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtcodec.entropy.scale_net import ScaleNet
+from rtcodec.errors import ConfigError
 from rtcodec.models.layer import Conv1x1, clamp_ste, conv1x1, interpolate, round_ste
 from rtcodec.models.tier import (
     ANCHOR,
     ANCHORED,
     QP_ANCHORS,
+    QP_COUNT,
     SCALE_LEVELS,
     SCALE_MAX,
     SCALE_MIN,
@@ -219,6 +222,37 @@ class ScaleNetwork(nn.Module):
         a = clamp_ste(self.layer2(F.pixel_shuffle(a, 2), b2), 0, 255)
         return round_ste(self.layer3(F.pixel_shuffle(a, 2)) + b3)
 
+    @torch.no_grad()
+    def integers(self, *, always_coded: int = 0) -> ScaleNet:
+        """
+        The integers that it is exported as; round its weights before (`rtcodec.models.rounding`).
+
+        Raises:
+            ConfigError: If a sum of a layer could reach 2**24: floats would not be exact.
+        """
+        b1, b2, b3 = (
+            b.flatten(1).round().to(torch.int32).numpy()
+            for b in self.biases(torch.arange(QP_COUNT))
+        )
+        layers = (self.layer1, self.layer2, self.layer3)
+        w1, w2, w3 = (layer.integer_weight().flatten(1).to(torch.int8).numpy() for layer in layers)
+        s1, s2, s3 = (layer.shift for layer in layers)
+        try:
+            return ScaleNet(
+                w1=w1,
+                b1=b1,
+                s1=s1,
+                w2=w2,
+                b2=b2[0],
+                s2=s2,
+                w3=w3,
+                b3=b3,
+                s3=s3,
+                always_coded=always_coded,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"the scale network cannot be frozen: {error}") from None
+
 
 class HyperPrior(nn.Module):
     """Rate of z: a discretised mixture of two logistics per channel and qp."""
@@ -255,6 +289,22 @@ class HyperPrior(nn.Module):
             z = z + torch.rand_like(z) - 0.5
         mass = self.probability(z, qp)
         return (-torch.log2(mass.clamp_min(2.0**-16)) * share).sum((1, 2, 3))
+
+
+def code(
+    residual: Tensor, index: Tensor, offsets: Tensor, *, training: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    Code latents minus means at their scale indices, all [N, M, h16, w16].
+
+    Returns:
+        Symbols; bits [N] that gradients go through, in training with noise for rounding; and bits
+        [N] of the symbols as they are.
+    """
+    symbols = quantise(residual, index, offsets)
+    scale = index_to_scale(clamp_ste(index, 0.0, SCALE_LEVELS - 1.0))
+    as_coded = coded_bits(symbols, scale, index)
+    return symbols, noisy_bits(residual, scale) if training else as_coded, as_coded
 
 
 def noisy_bits(residual: Tensor, scale: Tensor) -> Tensor:

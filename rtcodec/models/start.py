@@ -64,24 +64,32 @@ def starting_basis(crops: Crops, latents: int) -> Tensor:
 
 
 @torch.no_grad()
-def start_as_transform(net: Codec, crops: Crops) -> None:
-    """Set the linear paths to the basis and its transpose, and the scale indices to fit."""
-    basis = starting_basis(crops, net.tier.latents)
-    net.analysis.linear.weight.copy_(basis[:, :, None, None])
-    net.synthesis.linear.weight.copy_(basis.T[:, :, None, None])
-    for flat in (basis[:ANCHORED].sum(1).abs() > 1).nonzero().flatten():  # the DCs
-        net.means.anchor_out.weight[flat, flat] = START_CARRY
+def start(net: Codec, crops: Crops, *, as_transform: bool = True) -> None:
+    """
+    Set the linear paths to the basis and its transpose, and the scale indices to fit.
+
+    Without *as_transform* the linear paths keep what random weights they have.
+    """
+    if as_transform:
+        basis = starting_basis(crops, net.tier.latents)
+        net.analysis.linear.weight.copy_(basis[:, :, None, None])
+        net.synthesis.linear.weight.copy_(basis.T[:, :, None, None])
+        for flat in (basis[:ANCHORED].sum(1).abs() > 1).nonzero().flatten():  # the DCs
+            net.means.anchor_out.weight[flat, flat] = START_CARRY
     x = pack_planes(*crops.batch(64))
     for anchor in range(QP_ANCHORS):
         qp = torch.full((1,), anchor * (QP_COUNT - 1) / (QP_ANCHORS - 1))
         _, gain, _, _, _ = net.gain_vectors(qp)
-        latents = net.analysis.linear(x) * gain[:, :, None, None]
-        # Of a logistic with this mean modulus.
-        scale = latents.abs().mean((0, 2, 3)) / (2 * math.log(2))
-        index = torch.log(scale / SCALE_MIN) / math.log(SCALE_MAX / SCALE_MIN) * (SCALE_LEVELS - 1)
-        net.scale_network.bias3[anchor] = (
-            index.clamp(0, SCALE_LEVELS - 1) / net.scale_network.BIAS_UNIT
-        )
+        index = fitted_index(net.analysis.linear(x) * gain[:, :, None, None])
+        net.scale_network.bias3[anchor] = index / net.scale_network.BIAS_UNIT
+
+
+def fitted_index(latents: Tensor) -> Tensor:
+    """Scale indices [M], not rounded, that suit latents [N, M, h16, w16] in quantiser steps."""
+    # Of a logistic with this mean modulus.
+    scale = latents.abs().mean((0, 2, 3)) / (2 * math.log(2))
+    index = torch.log(scale / SCALE_MIN) / math.log(SCALE_MAX / SCALE_MIN) * (SCALE_LEVELS - 1)
+    return index.clamp(0, SCALE_LEVELS - 1)
 
 
 @torch.no_grad()

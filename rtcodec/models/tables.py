@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rtcodec.entropy.cdf import EntropyTables, tables_from_histograms, y_tables_from_histograms
 from rtcodec.entropy.contexts import RESIDUAL
+from rtcodec.models.baselines.autoencoder import Autoencoder
 from rtcodec.models.delta import DeltaCodec, at_rest, spread
 from rtcodec.models.network import Codec
 from rtcodec.models.supply import Supply
@@ -29,7 +30,9 @@ _Z_WIDTH = 2 * Z_LIMIT + 1
 
 
 @torch.no_grad()
-def fit_tables(net: Codec | DeltaCodec, supply: Supply, batches: int) -> EntropyTables:
+def fit_tables(
+    net: Codec | DeltaCodec | Autoencoder, supply: Supply, batches: int
+) -> EntropyTables:
     """Tables from the symbols of *batches* of training, over all qp."""
     net.eval()
     y_counts, z_counts = count_symbols(net, supply, batches)
@@ -45,7 +48,9 @@ def fit_tables(net: Codec | DeltaCodec, supply: Supply, batches: int) -> Entropy
 
 
 @torch.no_grad()
-def count_symbols(net: Codec | DeltaCodec, supply: Supply, batches: int) -> tuple[Counts, Counts]:
+def count_symbols(
+    net: Codec | DeltaCodec | Autoencoder, supply: Supply, batches: int
+) -> tuple[Counts, Counts]:
     """Histograms of symbols [2 kinds, 64 scale indices, 255] and of z [64 qp, Cz, 31]."""
     y_counts = np.zeros((KINDS, SCALE_LEVELS, _WIDTH), np.int64)
     z_counts = np.zeros((QP_COUNT, net.tier.hyper_latents, _Z_WIDTH), np.int64)
@@ -76,7 +81,7 @@ def _histogram_of_symbols(symbols: Tensor, index: Tensor) -> Counts:
     return counts.numpy().reshape(SCALE_LEVELS, _WIDTH)  # type: ignore[no-any-return]
 
 
-def _z_prior(net: Codec | DeltaCodec) -> NDArray[np.float64]:
+def _z_prior(net: Codec | DeltaCodec | Autoencoder) -> NDArray[np.float64]:
     """The trained P(z) as [64, Cz, 31]."""
     values = torch.arange(-Z_LIMIT, Z_LIMIT + 1).float()
     z = values[None, None, :, None].expand(QP_COUNT, net.tier.hyper_latents, -1, 1)

@@ -2,76 +2,43 @@
 Train one tier on a folder of pictures and clips.
 
     rtcodec train --tier s128 --data DATA/train --validate DATA/dev/images --out runs/s128
+    rtcodec train --arch hyperprior --data DATA/train --out runs/hyperprior
 
 Runs on a CPU (float32, or bf16 where the CPU has it) and on a GPU (bf16, compiled), stops after
 --minutes of training time in total, and resumes from runs/s128 when started again. An interrupt or
-SIGTERM lets the current step finish and saves. See `rtcodec.models.run` for the files.
+SIGTERM lets the current step finish and saves. See `rtcodec.models.training` for the files.
 """
 
 import argparse
-import json
-import math
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 from rtcodec.errors import ConfigError, InputError
-from rtcodec.models.config import TrainConfig
-from rtcodec.models.data import Crops, drawn_screens, load_pictures
+from rtcodec.models.baselines import BASELINES
+from rtcodec.models.config import OURS, TrainConfig
+from rtcodec.models.data import Crops, Picture, drawn_screens, load_pictures
+from rtcodec.models.loop import Clock, Stop, closing, train_on
 from rtcodec.models.pack import pack
-from rtcodec.models.run import CHECKPOINT, Run, read_tensors
+from rtcodec.models.run import Run
 from rtcodec.models.spatial import spatial_supply
 from rtcodec.models.supply import Supply, crop_supply, stream_supply
 from rtcodec.models.thaw import installed, thaw
 from rtcodec.models.tier import TIERS
+from rtcodec.models.training import resumed
 from rtcodec.models.validation import ClipValidation, Validation
 
 PACK_LIMIT_MB = 40.0
 "Leaves room in 64 MiB for the checkout and a checkpoint, where both travel with the data."
 
 
-class Stop:
-    """Set by the first SIGINT or SIGTERM, or at a deadline; a second signal ends the process."""
-
-    def __init__(self, deadline_s: float = math.inf) -> None:
-        """
-        Args:
-            deadline_s: When to stop, on the clock of `time.monotonic`.
-        """
-        self.signal = 0
-        "Number of the signal; 0 while there was none."
-        self._deadline_s = deadline_s
-
-    def is_set(self) -> bool:
-        """Whether to end after the current step."""
-        return self.signal != 0 or time.monotonic() > self._deadline_s
-
-    @contextmanager
-    def listening(self) -> Iterator["Stop"]:
-        """Catch the two signals in the body."""
-        before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def train(
     config: TrainConfig,
-    data: Path,
+    data: Path | Sequence[Picture],
     validate: Path | None,
     out: Path,
     device: torch.device,
@@ -81,13 +48,14 @@ def train(
     stop: Stop | None = None,
     workers: int = 0,
     compiled: bool | None = None,
+    clock: Clock = time.monotonic,
 ) -> Run:
     """
     Train until *config.minutes* are used up or *stop* is set; safe to kill and start again.
 
     Args:
         config: The settings.
-        data: Folder or packed file of pictures.
+        data: Folder or packed file of pictures, or what is in one.
         validate: Folder of PNG images, or of clips for delta frames, for the curve, if any.
         out: Folder of the run's files, made if there is none.
         device: Where to train.
@@ -96,21 +64,20 @@ def train(
         stop: What ends the run early.
         workers: Threads that cut crops ahead; 0 cuts them between the steps.
         compiled: See `Run`.
+        clock: What the minutes of *config* are measured by.
 
     Raises:
         InputError: If the data, the checkpoint or *init* is missing or of the wrong kind.
     """
-    pictures = load_pictures(data)
+    pictures = load_pictures(data) if isinstance(data, Path) else list(data)
     pictures += drawn_screens(pictures, count=config.screens, seed=config.seed)
     validation: Validation | ClipValidation | None = None
     if validate:
         validation = ClipValidation(validate) if config.delta else Validation(validate)
     out.mkdir(parents=True, exist_ok=True)
-    steps = resumed_steps(out, config.tier, config.kind)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
     # Crops and noise go on where a resumed run is: each start draws others, yet known ones.
-    torch.manual_seed(config.seed + steps)
-    seed = config.seed + steps
+    seed = config.seed + resumed(out)[0]
+    torch.manual_seed(seed)
     with ExitStack() as stack:
         coder = thaw(intra or installed(config.tier), TIERS[config.tier]) if config.delta else None
         supply: Supply
@@ -132,61 +99,19 @@ def train(
             init=init,
             compiled=compiled,
         )
-        log = stack.enter_context((out / "metrics.jsonl").open("a"))
-        for row in _loop(run, validation, stop or Stop()):
-            print(json.dumps(row), file=log, flush=True)
-            print(_line(row), file=sys.stderr, flush=True)
+        train_on(run, validation, stop or Stop(), clock=clock)
     return run
-
-
-def resumed_steps(out: Path, tier: str, kind: str | None = None) -> int:
-    """Steps that the checkpoint in *out* has behind it; 0 without one."""
-    checkpoint = out / CHECKPOINT
-    return int(read_tensors(checkpoint, tier, kind)[0]["step"]) if checkpoint.exists() else 0
-
-
-def resumed_seconds(out: Path) -> float:
-    """Training time that the checkpoint in *out* has behind it; 0 without one."""
-    checkpoint = out / CHECKPOINT
-    return float(read_tensors(checkpoint)[0]["elapsed_s"]) if checkpoint.exists() else 0.0
-
-
-def _loop(
-    run: Run, validation: Validation | ClipValidation | None, stop: Stop
-) -> Iterator[dict[str, object]]:
-    """Rows for the log, until the time is up."""
-    config, budget_s = run.config, run.config.minutes * 60
-    saved = validated = run.elapsed_s
-    means: dict[str, float] = {}
-
-    def row(**figures: object) -> dict[str, object]:
-        return {"step": run.step, "elapsed_s": round(run.elapsed_s, 1), **figures}
-
-    while run.elapsed_s < budget_s and not stop.is_set():
-        begun = time.monotonic()
-        figures = run.advance(run.elapsed_s / budget_s)
-        run.elapsed_s += time.monotonic() - begun
-        means = {k: 0.98 * means.get(k, v) + 0.02 * v for k, v in figures.items()}
-        if run.step % 50 == 0:
-            yield row(**means)
-        if run.elapsed_s - saved > config.save_every_s:
-            run.save()
-            saved = run.elapsed_s
-        if validation and run.elapsed_s - validated > config.validate_every_s:
-            yield row(validation=validation(run.averaged()))
-            validated = run.elapsed_s
-    run.save()
-    if validation and not stop.is_set():
-        yield row(validation=validation(run.averaged()))
-
-
-def _line(row: dict[str, object]) -> str:
-    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `rtcodec train`."""
     add = parser.add_argument
+    add(
+        "--arch",
+        choices=(OURS, *BASELINES),
+        default=OURS,
+        help=f"ours, or one of the literature at its size (default {OURS})",
+    )
     add("--tier", choices=sorted(TIERS), default="s128", help="model size (default s128)")
     add(
         "--data",
@@ -234,9 +159,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.out}: not a folder")
     if args.delta + args.spatial + args.int8 > 1:
         raise ConfigError("--delta, --spatial and --int8 are of different networks")
+    if args.arch != OURS and args.delta + args.spatial + args.int8:
+        raise ConfigError(f"--arch {args.arch} has networks of intra frames only, in floats")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainConfig(
+        arch=args.arch,
         tier=args.tier,
         crop_px=args.crop,
         batch=args.batch,
@@ -262,8 +190,7 @@ def run(args: argparse.Namespace) -> int:
             stop=stop,
             workers=args.workers,
         )
-    print(f"{done.step} steps in {done.elapsed_s / 60:.1f} min, {args.out}", file=sys.stderr)
-    return 128 + stop.signal if stop.signal else 0
+    return closing(done, stop)
 
 
 def device_of(name: str) -> torch.device:

@@ -19,7 +19,7 @@ from rtcodec.models.delta import DeltaCodec
 from rtcodec.models.export import export, export_part
 from rtcodec.models.network import Codec
 from rtcodec.models.run import Run
-from rtcodec.models.start import set_ranges, start_as_transform
+from rtcodec.models.start import set_ranges, start
 from rtcodec.models.supply import CropSupply, StreamSupply, stream_supply
 from rtcodec.models.tier import Tier
 
@@ -59,7 +59,7 @@ def codec(seed: int = 0, *, int8: bool = False) -> Codec:
     """A tiny codec as if trained: a transform, every weight a little off its start."""
     torch.manual_seed(seed)
     net = Codec(TINY)
-    start_as_transform(net, crops())
+    start(net, crops())
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.03)

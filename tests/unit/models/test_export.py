@@ -21,7 +21,6 @@ from rtcodec.errors import ConfigError, InputError  # noqa: E402
 from rtcodec.models.export import (  # noqa: E402
     export,
     gains_table,
-    integer_scale_network,
     last_validation,
     load_run,
 )
@@ -113,7 +112,7 @@ def test_exported_graphs_equal_the_torch_networks(runtime: Any, int8: bool) -> N
     graphs = build_graphs(float_weights(net), TINY.dims, net.rounding.numpy())
     networks = inference_from_weights(TINY, float_weights(net))
     planes, gains = frames(), gains_table(net)[list(QPS)]
-    exact = integer_scale_network(net)
+    exact = net.scale_network.integers()
     with torch.no_grad():
         latents, z = networks.analyse(*map(torch.from_numpy, (*planes, gains)))
         z_raw = networks.hyper_analysis(latents)
@@ -170,7 +169,7 @@ def test_one_graph_takes_any_batch_and_size(runtime: Any) -> None:
 
 def test_the_exported_integer_network_equals_the_trained_one_on_every_output() -> None:
     net = codec()
-    exact = integer_scale_network(net)
+    exact = net.scale_network.integers()
     z = np.random.default_rng(1).integers(-15, 16, (TINY.hyper_latents, 3, 5)).astype(np.int8)
     for qp in range(64):
         with torch.no_grad():
@@ -198,7 +197,7 @@ def test_a_network_that_could_exceed_exact_floats_is_not_exported(
 def test_fitted_tables_code_the_symbols_that_the_networks_make() -> None:
     net = codec()
     tables = fit_tables(net, supply(), 2)
-    exact = integer_scale_network(net)
+    exact = net.scale_network.integers()
     bits = 0
     for qp in QPS:
         with torch.no_grad():

@@ -9,7 +9,7 @@ from rtcodec.models.start import (  # noqa: E402
     LOCAL_FROM,
     START_CARRY,
     localised_dct,
-    start_as_transform,
+    start,
     starting_basis,
 )
 from rtcodec.models.tier import ANCHORED  # noqa: E402
@@ -52,7 +52,7 @@ def test_the_strongest_rows_are_kept_strongest_first() -> None:
 
 def test_only_the_dcs_of_anchors_are_carried_at_the_start() -> None:
     net = Codec(TINY)
-    start_as_transform(net, crops())
+    start(net, crops())
     carried = net.means.anchor_out.weight[:, :, 0, 0]
     flat = pack_planes(*(torch.full((1, 1, 64 // s, 64 // s), 0.4) for s in (1, 2, 2)))
     latents = net.analysis.linear(flat)[0].abs().amax((1, 2))

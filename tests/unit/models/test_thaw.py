@@ -14,7 +14,7 @@ from rtcodec import models  # noqa: E402
 from rtcodec.bundle import WEIGHTS_DIR, Bundle  # noqa: E402
 from rtcodec.errors import InputError  # noqa: E402
 from rtcodec.models.config import TrainConfig  # noqa: E402
-from rtcodec.models.export import export, gains_table, integer_scale_network  # noqa: E402
+from rtcodec.models.export import export, gains_table  # noqa: E402
 from rtcodec.models.inference import float_weights  # noqa: E402
 from rtcodec.models.network import Codec, pack_planes  # noqa: E402
 from rtcodec.models.tables import fit_tables  # noqa: E402
@@ -36,7 +36,7 @@ def test_all_that_decides_symbols_and_pictures_comes_back(frozen: tuple[Codec, P
     for name, value in float_weights(net).items():
         assert (float_weights(back)[name] == value).all(), name
     assert gains_table(back) == pytest.approx(gains_table(net), rel=1e-5)
-    ours, theirs = integer_scale_network(back), integer_scale_network(net)
+    ours, theirs = back.scale_network.integers(), net.scale_network.integers()
     assert (ours.s1, ours.s2, ours.s3) == (theirs.s1, theirs.s2, theirs.s3)
     for name in ("w1", "w2", "w3", "b2"):
         assert (getattr(ours, name) == getattr(theirs, name)).all(), name

@@ -17,6 +17,7 @@ from rtcodec import cli  # noqa: E402
 from rtcodec.errors import InputError  # noqa: E402
 from rtcodec.models import train as train_module  # noqa: E402
 from rtcodec.models.config import TrainConfig  # noqa: E402
+from rtcodec.models.loop import Stop  # noqa: E402
 from rtcodec.models.loss import (  # noqa: E402
     MSE_FLOOR,
     distortion,
@@ -27,7 +28,7 @@ from rtcodec.models.network import pack_planes  # noqa: E402
 from rtcodec.models.parts import bring_back, join  # noqa: E402
 from rtcodec.models.run import Run, read_averages, read_tensors  # noqa: E402
 from rtcodec.models.tier import TIERS  # noqa: E402
-from rtcodec.models.train import Stop  # noqa: E402
+from rtcodec.models.training import resumed  # noqa: E402
 from rtcodec.models.validation import QPS, Validation  # noqa: E402
 from support.models import (  # noqa: E402
     TINY,
@@ -232,8 +233,8 @@ def test_a_run_may_have_its_crops_cut_ahead(tmp_path: Path) -> None:
     data = data_folder(tmp_path / "data")
     done = train_module.train(config, data, None, tmp_path / "run", CPU, workers=2)
     assert done.step >= 1
-    assert train_module.resumed_seconds(tmp_path / "run") == done.elapsed_s
-    assert train_module.resumed_seconds(tmp_path / "other") == 0.0
+    assert resumed(tmp_path / "run") == (done.step, done.elapsed_s)
+    assert resumed(tmp_path / "other") == (0, 0.0)
 
 
 def test_the_command_packs_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
