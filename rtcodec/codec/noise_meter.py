@@ -4,7 +4,8 @@ How noisy the pictures of one stream are, one after the other.
 White noise shows in each picture. That of a sensor, which interpolation has smoothed, looks like
 texture there; it is told from that by a prediction from the picture before, which brings texture
 along but not noise. A search costs as much as cleaning, so it is made where the pictures as they
-are leave a doubt, and there not for each of them. No clock, no files.
+are leave a doubt, and there not for each of them. In the first picture, or the only one, it is told
+by chroma. No clock, no files.
 """
 
 from collections import deque
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from rtcodec.motion.layout import blocks_of, planes_of
 from rtcodec.motion.native import Reference
 from rtcodec.motion.noise import changing_level, noise_level
+from rtcodec.motion.still_noise import StillNoise, still_noise
 from rtcodec.types import Planes
 
 _STEADY: Final = 0.9  # of what was measured before, in what counts
@@ -50,6 +52,8 @@ class NoiseMeter:
         self._white: NDArray[np.float64] | None = None  # variances
         self._smooth: deque[NDArray[np.float64]] = deque(maxlen=_WINDOW)
         self._count = 0
+        self.still: StillNoise | None = None
+        "That of the first picture, until motion tells more."
 
     def measure(self, planes: Planes) -> tuple[float, float, float]:
         """Return the noise of Y, U and V so far, as standard deviations in sample values."""
@@ -60,6 +64,8 @@ class NoiseMeter:
         )
         now = np.square([luma, *chroma])
         self._white = now if self._white is None else _STEADY * self._white + (1 - _STEADY) * now
+        if self._before is None:
+            self.still = _smooth_still(planes, luma)
         self._look_for_smooth(planes, luma)
         self._before = planes
         y, u, v = np.maximum(np.sqrt(self._white), self._smooth_level()).tolist()
@@ -76,15 +82,25 @@ class NoiseMeter:
             or changing_level(planes.y, before.y) < least
         ):
             self._smooth.clear()
+            self.still = self.still if before is None else None
         elif len(self._smooth) < _WINDOW or self._count % _EVERY == 0:
             self._smooth.append(_unpredicted(planes, before))
+            if len(self._smooth) == _WINDOW:
+                self.still = None
 
     def _smooth_level(self) -> NDArray[np.float64]:
+        if self.still is not None:
+            return _FACTOR * np.array(self.still.levels)
         if len(self._smooth) == _WINDOW:
             least: NDArray[np.float64] = np.min(self._smooth, axis=0)
             if least[0] > _LEAST:
                 return _FACTOR * least
         return np.zeros(3)
+
+
+def _smooth_still(planes: Planes, white: float) -> StillNoise | None:
+    found = still_noise(planes)
+    return found if found is not None and found.levels[0] > _LEAST_SHARE * white else None
 
 
 def _unpredicted(planes: Planes, before: Planes) -> NDArray[np.float64]:

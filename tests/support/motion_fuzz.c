@@ -274,7 +274,9 @@ static void clean(const stored *past, const uint8_t *blocks, uint16_t *predictio
     rtc_average(&moved, blocks, prediction, gains);
     check_fine(prediction, places * SAMPLES);
 
-    const float noise[3] = {(float)(1 + draw(1024)), 4, (float)(1 + draw(100))};
+    float noise[3 * 64];
+    for (size_t k = 0; k < sizeof noise / sizeof *noise; k++)
+        noise[k] = (float)(1 + draw(1024));
     const uint32_t down = 1u << draw(3), across = 2 * (1 + draw(4));
     float *scratch = block(16 * (columns * BLOCK + 16) * sizeof *scratch);
     uint16_t *cleaned = block(places * SAMPLES * sizeof *cleaned);
