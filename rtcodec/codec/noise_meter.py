@@ -58,14 +58,11 @@ class NoiseMeter:
     def measure(self, planes: Planes) -> tuple[float, float, float]:
         """Return the noise of Y, U and V so far, as standard deviations in sample values."""
         luma = noise_level(planes.y)
-        chroma = (
-            min(noise_level(plane, most_blocks=_CHROMA_BLOCKS), _CHROMA_MOST * luma)
-            for plane in (planes.u, planes.v)
-        )
-        now = np.square([luma, *chroma])
+        chroma = [noise_level(plane, most_blocks=_CHROMA_BLOCKS) for plane in (planes.u, planes.v)]
+        now = np.square([luma, *np.minimum(chroma, _CHROMA_MOST * luma)])
         self._white = now if self._white is None else _STEADY * self._white + (1 - _STEADY) * now
         if self._before is None:
-            self.still = _smooth_still(planes, luma)
+            self.still = _smooth_still(planes, np.array([luma, *chroma]))
         self._look_for_smooth(planes, luma)
         self._before = planes
         y, u, v = np.maximum(np.sqrt(self._white), self._smooth_level()).tolist()
@@ -98,9 +95,11 @@ class NoiseMeter:
         return np.zeros(3)
 
 
-def _smooth_still(planes: Planes, white: float) -> StillNoise | None:
+def _smooth_still(planes: Planes, white: NDArray[np.float64]) -> StillNoise | None:
+    """Return the noise of a picture alone, where there is more of it than white noise explains."""
     found = still_noise(planes)
-    return found if found is not None and found.levels[0] > _LEAST_SHARE * white else None
+    is_smooth = found is not None and (np.array(found.levels) > _LEAST_SHARE * white).all()
+    return found if is_smooth else None
 
 
 def _unpredicted(planes: Planes, before: Planes) -> NDArray[np.float64]:

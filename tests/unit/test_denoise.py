@@ -192,6 +192,15 @@ def test_smooth_noise_is_told_by_what_changes() -> None:
     assert levels[7] < 11
 
 
+def cloth() -> Planes:
+    """A picture of texture all over, coarser where it is darker, in colour."""
+    y, x = np.mgrid[:384, :480]
+    rng = np.random.default_rng(5)
+    waves = sum(np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-1.1, 1.1, (8, 3)))
+    woven = np.clip(120 + (2 + x / 60) * waves, 0, 255).astype(np.uint8)
+    return Planes(woven, woven[::2, ::2].copy(), 255 - woven[::2, ::2])
+
+
 def under_sensor_noise(clean: Planes) -> Planes:
     return sensor(clean, 2.0, np.random.default_rng(2))
 
@@ -208,6 +217,13 @@ def test_a_sensors_noise_is_told_in_one_picture() -> None:
     assert fine[0] < 0.3
 
 
+@pytest.mark.parametrize("sigma", [5, 15])
+def test_white_noise_over_texture_is_no_sensors(sigma: int) -> None:
+    meter = NoiseMeter()
+    meter.measure(noisy(cloth(), sigma, seed=1))
+    assert meter.still is None
+
+
 def test_one_picture_under_a_sensors_noise_is_cleaned() -> None:
     clean = still(480, 384)
     loud = under_sensor_noise(clean)
@@ -218,13 +234,8 @@ def test_one_picture_under_a_sensors_noise_is_cleaned() -> None:
 
 
 def test_texture_with_colour_is_no_noise() -> None:
-    y, x = np.mgrid[:384, :480]
-    rng = np.random.default_rng(5)
-    waves = sum(np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-1.1, 1.1, (8, 3)))
-    woven = np.clip(120 + (2 + x / 60) * waves, 0, 255).astype(np.uint8)
-    cloth = Planes(woven, woven[::2, ::2].copy(), 255 - woven[::2, ::2])
-    assert noise_level(cloth.y) < 2
-    assert still_noise(cloth) is None
+    assert noise_level(cloth().y) < 2
+    assert still_noise(cloth()) is None
 
 
 def test_too_small_a_picture_tells_no_noise() -> None:
