@@ -24,7 +24,8 @@ from rtcodec.codec.noise_meter import NoiseMeter
 from rtcodec.motion.cleaning import average, shrink
 from rtcodec.motion.denoise import GAINS, WHOLE_GAIN, Windows
 from rtcodec.motion.layout import blocks_of, planes_of
-from rtcodec.motion.native import ALONE, Fine, Reference, Vectors
+from rtcodec.motion.native import ALONE, QUARTERS, Fine, Reference, Vectors
+from rtcodec.motion.still_noise import StillNoise
 from rtcodec.types import Planes
 
 OFF, AUTO, STRONG = DENOISE_MODES = ("off", "auto", "strong")
@@ -130,11 +131,38 @@ class Denoiser:
         if self._state is None or self._state.shape != blocks.shape[:2]:
             self._state = _State(blocks.shape[0], blocks.shape[1], self._effort)
         noise = [max(_LEAST_NOISE, strength.factor * sigma) for sigma in self.noise]
-        fine = self._state.clean(blocks, noise)
+        still = None if self._meter is None else self._meter.still
+        fine = self._state.clean(blocks, noise, _Left.of(still, blocks, strength.factor))
         return planes_of(fine, planes.width, planes.height)
 
 
 _LEAST_NOISE: Final = 0.25  # of a plane, where another one is noisy
+
+_STILL_FACTOR: Final = 1.05
+"Of a single picture's noise, in what is shrunk."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Left:
+    """How much noise of a single picture there is to shrink."""
+
+    noise: NDArray[np.float64]
+    "Of each coefficient, [3, 8, 8], where it is strongest: standard deviations in sample values."
+
+    shares: NDArray[np.float64]
+    "Variance of each quarter of a block, [h16, w16, 8] as gains, to the strongest."
+
+    @staticmethod
+    def of(still: StillNoise | None, blocks: NDArray[np.uint8], factor: float) -> "_Left | None":
+        """Return what a picture's noise is at its places, None where it is the same at all."""
+        if still is None:
+            return None
+        rows, columns = blocks.shape[:2]
+        quarters = blocks[..., :256].reshape(rows, columns, 2, 8, 2, 8).mean((3, 5))
+        shares = still.shares(quarters.reshape(rows, columns, QUARTERS))
+        most = float(shares.max())
+        levels = _STILL_FACTOR * factor * np.sqrt(most) * np.array(still.levels)
+        return _Left(levels[:, None, None] * still.shapes, np.tile(shares / most, 2))
 
 
 class _State:
@@ -148,7 +176,7 @@ class _State:
         self._vectors: Vectors | None = None
         self._is_first = True
 
-    def clean(self, blocks: NDArray[np.uint8], noise: Sequence[float]) -> Fine:
+    def clean(self, blocks: NDArray[np.uint8], noise: Sequence[float], left: _Left | None) -> Fine:
         """Average *blocks*, uint8 [h16, w16, 384], with those before, and return them clean."""
         if self._is_first:
             self._mean.fill(blocks)
@@ -156,8 +184,12 @@ class _State:
         else:
             self._mean.fill(self._averaged(blocks, noise))
         first, second = self._effort.windows
-        self._pilot.fill(shrink(self._mean, None, self._gains, noise, first))
-        fine = shrink(self._mean, self._pilot, self._gains, noise, second)
+        gains, deviations = self._gains, np.asarray(noise)
+        if left is not None:
+            gains = np.maximum(1, self._gains * left.shares).astype(np.uint16)
+            deviations = left.noise
+        self._pilot.fill(shrink(self._mean, None, gains, deviations, first))
+        fine = shrink(self._mean, self._pilot, gains, deviations, second)
         self._cleaned.fill(fine)
         return fine
 

@@ -149,15 +149,17 @@ INLINE void load_window(const uint16_t *samples, size_t stride, eight *d)
     both_ways(d, 1, 0);
 }
 
-/* Keep what stands out of the noise, and the mean. Returns how many that are. */
-INLINE int32_t keep_large(eight *d, float least)
+/*
+ * Keep what stands out of the noise, and the mean; left: of its deviation. Returns how many that are.
+ */
+INLINE int32_t keep_large(eight *d, const eight *noise, float threshold, float left)
 {
-    const float mean = d[0][0];
+    const float mean = d[0][0], least = threshold * noise[0][0] * left;
     eight_integers count = {0};
     for (int h = 0; h < SIDE; h++) {
         eight size;
         magnitude(&d[h], &size);
-        const eight_integers kept = size > least;
+        const eight_integers kept = size > threshold * noise[h] * left;
         d[h] = (eight)((eight_integers)d[h] & kept);
         count -= kept;
     }
@@ -183,13 +185,13 @@ INLINE void inverse(eight *d, int is_flat)
 }
 
 /* Shrink by what a first estimate says of the signal (Wiener). Returns the sum of squared shares. */
-INLINE float keep_shares(eight *d, const eight *pilot, float variance)
+INLINE float keep_shares(eight *d, const eight *pilot, const eight *noise, float left)
 {
     const float mean = d[0][0];
     eight squares = {0};
     for (int h = 0; h < SIDE; h++) {
         const eight power = pilot[h] * pilot[h];
-        eight share = power / (power + variance);
+        eight share = power / (power + noise[h] * noise[h] * left);
         if (!h)
             share[0] = 1;
         squares += share * share;
@@ -206,7 +208,8 @@ typedef struct {
     float *sums, *weights; /* SIDE rows each, of SIDE more than the plane on both sides */
     size_t stride;
     uint32_t rows, columns, side; /* of blocks */
-    float noise, threshold; /* standard deviation; times that, what is kept */
+    eight noise[SIDE]; /* standard deviations of a window's coefficients, the same both ways */
+    float threshold;   /* times those, what is kept */
 } plane_task;
 
 /* How much noise is left in the window at a place, in 1/256: at most so much around its middle. */
@@ -243,9 +246,9 @@ INLINE void add_window(const plane_task *t, int32_t y, int32_t x)
     load_window(t->samples + at, t->stride, d);
     if (t->pilot) {
         load_window(t->pilot + at, t->stride, pilot);
-        weight = 1 / keep_shares(d, pilot, t->noise * t->noise * left);
+        weight = 1 / keep_shares(d, pilot, t->noise, left);
     } else {
-        const int32_t kept = keep_large(d, t->threshold * t->noise * root(left));
+        const int32_t kept = keep_large(d, t->noise, t->threshold, root(left));
         is_flat = kept == 1;
         weight = 1 / (float)kept;
     }
@@ -298,7 +301,7 @@ INLINE void shrink_plane(const plane_task *t, int32_t down, int32_t across)
 
 /*
  * Take the noise out of a picture by its transform in windows that overlap; see denoise.py. noise: of
- * y, u and v, standard deviations in FINE; scratch: 2 SIDE rows of luma and 2 SIDE samples each.
+ * coefficients of y, u and v, [3, SIDE, SIDE], standard deviations in FINE; scratch: 2 SIDE rows of luma and 2 SIDE samples each.
  */
 CLONES EXPORT void rtc_shrink(const rtc_reference *picture, const rtc_reference *pilot,
                               const uint16_t *gains, const float *noise, float threshold,
@@ -314,11 +317,11 @@ CLONES EXPORT void rtc_shrink(const rtc_reference *picture, const rtc_reference 
             .rows = picture->rows,
             .columns = picture->columns,
             .side = k ? HALF : BLOCK,
-            .noise = noise[k],
             .threshold = threshold,
             .sums = scratch,
             .weights = scratch + SIDE * (picture->columns * BLOCK + 2 * SIDE),
         };
+        memcpy(t.noise, noise + k * SIDE * SIDE, sizeof t.noise);
         if (pilot)
             t.pilot = k == 0 ? pilot->y : k == 1 ? pilot->u : pilot->v;
         shrink_plane(&t, (int32_t)down, (int32_t)across);

@@ -84,7 +84,7 @@ def shrink(
     picture: Reference,
     pilot: Reference | None,
     gains: NDArray[np.uint16],
-    noise: Sequence[float],
+    noise: Sequence[float] | NDArray[np.floating],
     windows: Windows,
 ) -> Fine:
     """
@@ -94,7 +94,8 @@ def shrink(
         picture: The noisy one.
         pilot: A first estimate of it, if there is one.
         gains: How much of the noise is left, uint16 [h16, w16, 8].
-        noise: Standard deviations of Y, U and V, in sample values, above 0.
+        noise: Standard deviations of Y, U and V, in sample values, above 0; or of each coefficient
+            of windows of theirs, [3, 8, 8], the same both ways.
         windows: Where the transforms lie.
     """
     rows, columns = picture.shape
@@ -105,7 +106,8 @@ def shrink(
     out = np.empty((rows, columns, BLOCK_SAMPLES), np.uint16)
     gains = np.ascontiguousarray(gains)
     scratch = np.empty((2 * _WINDOW_PX, columns * BLOCK_PX + 2 * _WINDOW_PX), np.float32)
-    deviations = np.asarray(noise, np.float32) * FINE
+    deviations = np.empty((_PLANES, _WINDOW_PX, _WINDOW_PX), np.float32)
+    deviations.T[...] = (np.asarray(noise, np.float32) * FINE).T
     library().rtc_shrink(
         picture.as_c, None if pilot is None else pilot.as_c, address(gains), address(deviations),
         windows.threshold, windows.down, windows.across, address(scratch), address(out),

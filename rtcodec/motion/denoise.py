@@ -119,7 +119,7 @@ def shrink(
     plane: NDArray[np.float64],
     pilot: NDArray[np.float64] | None,
     gains: NDArray[np.uint16],
-    noise: float,
+    noise: float | NDArray[np.float64],
     windows: Windows,
 ) -> NDArray[np.float64]:
     """
@@ -129,7 +129,7 @@ def shrink(
         plane: The noisy one, [H, W], H and W multiples of 8; beyond its edges they go on.
         pilot: A first estimate of it, if there is one.
         gains: How much of the noise is left in parts of a quarter of a block, [2 h16, 2 w16].
-        noise: Standard deviation.
+        noise: Standard deviation, of each coefficient of a window [8, 8] or of all of them.
         windows: Where the transforms lie.
     """
     height, width = plane.shape

@@ -18,7 +18,7 @@ from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.types import QP_MAX
 
-LIBRARY_VERSION = 11
+LIBRARY_VERSION = 12
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384

@@ -2,15 +2,10 @@
  * From a payload, or as much as there is of it, to samples (SPEC.md).
  */
 #include "_layout.h"
+#include "_refine.h"
 #include "_walk.h"
 #include "_wavelet.h"
 
-#ifndef RC
-#define RC 7u
-#endif
-#ifndef RD
-#define RD 8u
-#endif
 typedef struct {
     const uint8_t *at, *end;
     uint32_t state;
@@ -114,43 +109,15 @@ EXPORT int32_t rtc_progressive_decode(rtc_progressive *state, const uint8_t *pay
     return from.at != from.end ? BYTES_LEFT : from.state != STATE_MIN ? STATE_LEFT : OK;
 }
 
-/* What a coefficient stands for: the middle of where it may lie, or, if it is new, a little less. */
-INLINE int32_t coefficient(uint32_t size, uint32_t said, uint32_t step)
-{
-    if (!size)
-        return 0;
-    const uint32_t plane = said & UNSAID;
-    const uint64_t sixteenths = (uint64_t)size * 16 + ((size >> plane == 1 ? 7u : 8u) << plane);
-    const int32_t value = (int32_t)((sixteenths * step) >> (STEP_BITS + 4));
-    return said & NEGATIVE ? -value : value;
-}
-
-static void synthesise(component *c, uint32_t transform)
-{
-    for (const band *b = c->bands; b < c->bands + c->n_bands; b++) {
-        const uint32_t step = step_of(transform, b->level, b->orientation);
-        const size_t gap = (size_t)1 << b->level;
-        int32_t *to = c->samples + band_start(c, b);
-        for (uint32_t y = 0; y < b->height; y++)
-            for (uint32_t x = 0; x < b->width; x++) {
-                const size_t from = b->at + (size_t)y * b->stride + x;
-                to[(y * (size_t)c->width + x) * gap] =
-                    coefficient(c->size[from], c->said[from], step);
-            }
-    }
-    for (uint32_t level = c->levels; level-- > 0;) {
-        lines across, down;
-        lines_of(c, level, &across, &down);
-        synthesise_lines(&down, transform);
-        synthesise_lines(&across, transform);
-    }
-}
-
 /* Paint a component [height, width], as far as it is known. */
 EXPORT void rtc_progressive_paint(rtc_progressive *state, uint32_t index, uint8_t *samples)
 {
     component *c = state->of + index;
     synthesise(c, state->transform);
+    if (state->transform == WIDE) {
+        refine(c, c->done ? 0 : c->plane, samples);
+        return;
+    }
     for (size_t k = 0; k < (size_t)c->width * c->height; k++) {
         const int32_t half = 1 << (FRACTION_BITS - 1);
         const int32_t value = (plus(c->samples[k], half) >> FRACTION_BITS) + 128;

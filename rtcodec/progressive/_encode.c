@@ -70,6 +70,14 @@ EXPORT double rtc_progressive_error(const rtc_progressive *state, uint32_t index
     return sum;
 }
 
+/* Samples as decoders have them after the passes that were listed, in 64ths from mid grey, unrefined. */
+EXPORT void rtc_progressive_known(rtc_progressive *state, uint32_t index, int32_t *samples)
+{
+    component *c = state->of + index;
+    synthesise(c, state->transform);
+    memcpy(samples, c->samples, (size_t)c->width * c->height * sizeof *samples);
+}
+
 /* List the next pass of a component; items: [2 for each coefficient, 1 for each block]. */
 EXPORT uint32_t rtc_progressive_pass(rtc_progressive *state, uint32_t index, uint16_t *items)
 {

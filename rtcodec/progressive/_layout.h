@@ -93,6 +93,8 @@ static void lay_out(component *c, uint32_t width, uint32_t height, uint32_t enco
     c->size = take(from, n * sizeof *c->size, 0);
     c->said = take(from, n, UNSAID);
     c->live = take(from, n_blocks, 0);
+    const size_t n_shown = (size_t)shown_stride(width) * shown_rows(height);
+    c->shown = encodes ? 0 : take(from, n_shown * sizeof *c->shown, 0);
     c->true_size = encodes ? take(from, n * sizeof *c->true_size, 0) : 0;
     if (from->memory)
         begin_model(c->model);

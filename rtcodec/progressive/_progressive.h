@@ -5,6 +5,7 @@
  *     _wavelet.h  between samples and coefficients
  *     _model.h    how likely a bit is, and how that adapts
  *     _context.h  what stands around a coefficient
+ *     _refine.h   what is added to samples for what their neighbours are
  *     _walk.h     passes over bit planes; one source for both directions
  *     _decode.c   from a payload, or the beginning of one, to samples      normative (SPEC.md)
  *     _encode.c   from samples to passes and a payload
@@ -19,7 +20,7 @@
 #include "../entropy/_words.h"
 
 enum {
-    PROGRESSIVE_VERSION = 1, /* of what native.py passes */
+    PROGRESSIVE_VERSION = 2, /* of what native.py passes */
     COMPONENTS = 3,
     LEVELS_MAX = 6,
     GROUPS_MAX = LEVELS_MAX + 1, /* the coarsest band alone, then three of each level */
@@ -34,6 +35,7 @@ enum {
     NEGATIVE = 0x80,
     LIKELY = 40, /* energy, in sixteenths, from which a coefficient comes in the first pass */
     POSSIBLE = 12,
+    SHOWN_EDGE = 3, /* samples around those that are refined */
 
     TABLES = 8,
     CONTEXTS = 512,
@@ -76,6 +78,7 @@ typedef struct {
     band bands[BANDS_MAX];
     model *model;
     int32_t *samples; /* transformed in place */
+    int16_t *shown;   /* a decoder's: those of what is refined, with what is around it */
     uint16_t *size;   /* of coefficients, as far as it is known */
     uint8_t *said;    /* plane of the last decision, and the sign */
     uint8_t *live;    /* blocks with anything in them */
@@ -90,5 +93,9 @@ typedef struct {
 
 INLINE uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 INLINE uint32_t halved_up(uint32_t n) { return (n + 1) / 2; }
+
+/* What is refined is laid out in whole vectors and cells. */
+INLINE uint32_t shown_stride(uint32_t width) { return ((width + 15) & ~15u) + 2 * SHOWN_EDGE; }
+INLINE uint32_t shown_rows(uint32_t height) { return ((height + 3) & ~3u) + 2 * SHOWN_EDGE; }
 
 #endif

@@ -132,4 +132,37 @@ INLINE size_t band_start(const component *c, const band *b)
     return (b->orientation & 1 ? half : 0) + (b->orientation & 2 ? half : 0) * (size_t)c->width;
 }
 
+/* What a coefficient stands for: the middle of where it may lie, or, if it is new, a little less. */
+INLINE int32_t coefficient(uint32_t size, uint32_t said, uint32_t step)
+{
+    if (!size)
+        return 0;
+    const uint32_t plane = said & UNSAID;
+    const uint64_t sixteenths = (uint64_t)size * 16 + ((size >> plane == 1 ? 7u : 8u) << plane);
+    const int32_t value = (int32_t)((sixteenths * step) >> (STEP_BITS + 4));
+    return said & NEGATIVE ? -value : value;
+}
+
+/* Make samples of what is known of a component. */
+static void synthesise(component *c, uint32_t transform)
+{
+    for (const band *b = c->bands; b < c->bands + c->n_bands; b++) {
+        const uint32_t step = step_of(transform, b->level, b->orientation);
+        const size_t gap = (size_t)1 << b->level;
+        int32_t *to = c->samples + band_start(c, b);
+        for (uint32_t y = 0; y < b->height; y++)
+            for (uint32_t x = 0; x < b->width; x++) {
+                const size_t from = b->at + (size_t)y * b->stride + x;
+                to[(y * (size_t)c->width + x) * gap] =
+                    coefficient(c->size[from], c->said[from], step);
+            }
+    }
+    for (uint32_t level = c->levels; level-- > 0;) {
+        lines across, down;
+        lines_of(c, level, &across, &down);
+        synthesise_lines(&down, transform);
+        synthesise_lines(&across, transform);
+    }
+}
+
 #endif

@@ -21,7 +21,7 @@ from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.errors import Corrupt
 from rtcodec.types import MAX_SIDE_PX
 
-LIBRARY_VERSION: Final = 1
+LIBRARY_VERSION: Final = 2
 "What rtc_progressive_version of a library built from this source returns."
 
 _ITEMS: Final = 3  # of a coefficient in one pass, its block's included, in _encode.c
@@ -36,6 +36,7 @@ _SIGNATURES: Final[Signatures] = {
     "rtc_progressive_paint": (None, (_PTR, _U32, _PTR)),
     "rtc_progressive_analyse": (_U32, (_PTR, _U32, _PTR)),
     "rtc_progressive_error": (ctypes.c_double, (_PTR, _U32)),
+    "rtc_progressive_known": (None, (_PTR, _U32, _PTR)),
     "rtc_progressive_pass": (_U32, (_PTR, _U32, _PTR)),
     "rtc_progressive_pack": (_U32, (_PTR, _U32, _PTR, _U32)),
 }
@@ -111,6 +112,12 @@ class Passes(_State):
         height, width = self._shapes[component]
         squares: float = self._library.rtc_progressive_error(self._at, component)
         return squares / 4 / (height * width)
+
+    def known(self, component: int) -> NDArray[np.int32]:
+        """Return a component as decoders have it so far, unrefined, in 64ths from mid grey."""
+        samples = np.empty(self._shapes[component], np.int32)
+        self._library.rtc_progressive_known(self._at, component, _address(samples))
+        return samples
 
 
 def pack(items: Items) -> bytes:

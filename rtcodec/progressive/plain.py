@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.progressive_file import ProgressiveHeader, Transform
+from rtcodec.progressive import refine
 
 LEVELS_MAX, SMALLEST, BLOCK, UNSAID = 6, 8, 8, 31
 FRACTION, STEP_FRACTION, LIFT = 6, 8, 13
@@ -330,6 +331,10 @@ class Component:
                 low, across, down, both,
             )  # fmt: skip
             low = _synthesise(_synthesise(grid, transform).T, transform).T
+        if transform == Transform.WIDE:
+            low = refine.refined(
+                low.clip(refine.LEAST, refine.MOST), 0 if self.done else self.plane
+            )
         samples = (_wrapped(low + 32) >> FRACTION).clip(-128, 127) + 128
         return np.asarray(samples, np.uint8)
 

@@ -65,13 +65,21 @@ void rtc_paint(const int16_t *, const uint8_t *, const int32_t *, uint32_t, uint
 void rtc_smooth(uint16_t *, const uint8_t *, const int16_t *, const uint8_t *, const uint8_t *,
                 const int32_t *, uint32_t, uint32_t);
 void rtc_refine(const rtc_reference *, const rtc_refinement *, const uint8_t *, uint16_t *);
+typedef struct {
+    const uint8_t *indices;
+    const float *rounding;
+    const int8_t *contexts;
+    const float *prices;
+    uint32_t stride;
+} rtc_likelihood;
+
 void rtc_spatial_paint(const int16_t *, uint32_t, uint32_t, uint32_t, const int32_t *, uint16_t *,
-                       uint8_t *, uint16_t *);
+                       uint8_t *, uint16_t *, uint32_t);
 uint32_t rtc_spatial_choose(const uint8_t *, uint32_t, uint32_t, const int32_t *, uint32_t, int16_t *,
-                            uint8_t *, uint32_t *, float *, uint32_t *, uint16_t *, uint16_t *);
+                            uint8_t *, uint32_t *, float *, uint32_t *, uint16_t *, uint16_t *,
+                            uint32_t, const rtc_likelihood *);
 void rtc_spatial_quantise(const uint8_t *, uint32_t, uint32_t, const int32_t *, const int16_t *,
-                          const uint8_t *, const uint8_t *, const float *, const int8_t *, uint32_t,
-                          int16_t *, uint16_t *);
+                          const uint8_t *, const rtc_likelihood *, int16_t *, uint16_t *, uint32_t);
 void rtc_average(const rtc_moved *, const uint8_t *, uint16_t *, uint16_t *);
 void rtc_shrink(const rtc_reference *, const rtc_reference *, const uint16_t *, const float *, float,
                 uint32_t, uint32_t, float *, uint16_t *);
@@ -164,7 +172,7 @@ static void paint_frames(uint32_t rows, uint32_t columns)
     stored past;
 
     draw_limits(limits);
-    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, blocks, coded, room);
+    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, blocks, coded, room, draw(2));
     free(room);
     check_fine(blocks, all);
     rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
@@ -274,7 +282,9 @@ static void clean(const stored *past, const uint8_t *blocks, uint16_t *predictio
     rtc_average(&moved, blocks, prediction, gains);
     check_fine(prediction, places * SAMPLES);
 
-    const float noise[3] = {(float)(1 + draw(1024)), 4, (float)(1 + draw(100))};
+    float noise[3 * 64];
+    for (size_t k = 0; k < sizeof noise / sizeof *noise; k++)
+        noise[k] = (float)(1 + draw(1024));
     const uint32_t down = 1u << draw(3), across = 2 * (1 + draw(4));
     float *scratch = block(16 * (columns * BLOCK + 16) * sizeof *scratch);
     uint16_t *cleaned = block(places * SAMPLES * sizeof *cleaned);
@@ -299,7 +309,7 @@ static void code_frames(uint32_t rows, uint32_t columns)
     int16_t *symbols = numbers(places * STRIDE, 1 << 30);
     uint8_t *intra = block(places), *coded = block(places), *whole = block(all);
     int8_t *contexts = (int8_t *)bytes(30 * 16, 256);
-    float *rounding = floats(64, 0.5f), *meant = block(all * sizeof *meant);
+    float *prices = floats(64 * 16, 2), *rounding = floats(64, 0.5f), *meant = block(all * sizeof *meant);
     uint32_t *listed = block(places * STRIDE * sizeof *listed);
     list delta = make_list(places), alone = make_list(places);
     stored past;
@@ -327,14 +337,20 @@ static void code_frames(uint32_t rows, uint32_t columns)
     check(rtc_nonzero(symbols, (uint32_t)(places * STRIDE), listed) == n_said, "symbols are missing");
 
     memset(symbols, 0, places * STRIDE * sizeof *symbols);
-    alone.count = rtc_spatial_choose(blocks, rows, columns, steps, draw(2), modes, alone.split,
-                                     alone.at, alone.values, alone.ends, prediction, room);
-    check_fine(prediction, all);
-    describe(&alone, said, rows, columns);
-    rtc_spatial_quantise(blocks, rows, columns, steps, modes, alone.split, indices, rounding, contexts,
-                         STRIDE, symbols, room);
-    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, prediction, coded, room);
+    const rtc_likelihood likely = {indices, rounding, contexts, prices, STRIDE};
+    const uint32_t linear = draw(2);
+    for (int known = 0; known < 2; known++) {
+        alone.count = rtc_spatial_choose(blocks, rows, columns, steps, draw(2), modes, alone.split,
+                                         alone.at, alone.values, alone.ends, prediction, room,
+                                         linear, known ? &likely : NULL);
+        check_fine(prediction, all);
+        describe(&alone, said, rows, columns);
+    }
+    rtc_spatial_quantise(blocks, rows, columns, steps, modes, alone.split, &likely, symbols, room,
+                         linear);
+    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, prediction, coded, room, linear);
     free(room);
+    free(prices);
     check_fine(prediction, all);
 
     clean(&past, blocks, prediction);

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks._noise import sensor
 from rtcodec.codec.denoiser import (
     AUTO,
     DENOISE_MODES,
@@ -22,6 +23,7 @@ from rtcodec.motion.denoise import GAINS, WHOLE_GAIN, Windows
 from rtcodec.motion.native import BLOCK_SAMPLES, FINE, INTRA, QUARTERS, Reference
 from rtcodec.motion.noise import changing_level, noise_level
 from rtcodec.motion.refine import blocks_of_planes
+from rtcodec.motion.still_noise import still_noise
 from rtcodec.quality import picture_psnr, psnr
 from rtcodec.types import Planes
 from support.pictures import picture
@@ -83,19 +85,28 @@ def test_averages_in_c_are_those_of_numpy(seed: int) -> None:
     assert (gains[intra & INTRA > 0] == WHOLE_GAIN).all()
 
 
+def drawn_noise() -> NDArray[np.float64]:
+    """Standard deviations of coefficients, [3, 8, 8], weaker the finer they are."""
+    v, h = np.indices((8, 8))
+    return np.array(NOISE)[:, None, None] * 1.5 * 0.8 ** np.hypot(v, h)
+
+
 @pytest.mark.parametrize("windows", WINDOWS)
 @pytest.mark.parametrize("has_pilot", [False, True])
-def test_pictures_are_shrunk_in_c_as_in_numpy(windows: Windows, has_pilot: bool) -> None:
+@pytest.mark.parametrize("noise", [np.array(NOISE), drawn_noise()], ids=["white", "smooth"])
+def test_pictures_are_shrunk_in_c_as_in_numpy(
+    windows: Windows, has_pilot: bool, noise: NDArray[np.float64]
+) -> None:
     noisy, pilot, gains = smooth_planes(1, 9), smooth_planes(1, 1), draw_gains(1)
     guide = reference_of(pilot) if has_pilot else None
-    found = cleaning.shrink(reference_of(noisy), guide, gains, NOISE, windows)
+    found = cleaning.shrink(reference_of(noisy), guide, gains, noise, windows)
 
     expected = [
         denoise.shrink(
             noisy[k].astype(np.float64),
             pilot[k].astype(np.float64) if has_pilot else None,
             by_quarter(gains[..., QUARTERS:] if k else gains[..., :QUARTERS]),
-            FINE * NOISE[k],
+            FINE * noise[k],
             windows,
         )
         for k in range(3)
@@ -172,9 +183,63 @@ def texture(count: int) -> list[Planes]:
 def test_smooth_noise_is_told_by_what_changes() -> None:
     meter = NoiseMeter()
     clip = [smoothed(still(160, 160), 6, seed=t) for t in range(8)]
-    levels = [meter.measure(planes)[0] for planes in clip]
-    assert levels[0] < 2  # white noise there is hardly any
-    assert 5 < levels[7] < 11
+    assert noise_level(clip[0].y) < 2  # white noise there is hardly any
+    levels = [meter.measure(planes)[0] for planes in clip[:3]]
+    assert meter.still is not None
+    levels += [meter.measure(planes)[0] for planes in clip[3:]]
+    assert meter.still is None
+    assert min(levels) > 5
+    assert levels[7] < 11
+
+
+def cloth() -> Planes:
+    """A picture of texture all over, coarser where it is darker, in colour."""
+    y, x = np.mgrid[:384, :480]
+    rng = np.random.default_rng(5)
+    waves = sum(np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-1.1, 1.1, (8, 3)))
+    woven = np.clip(120 + (2 + x / 60) * waves, 0, 255).astype(np.uint8)
+    return Planes(woven, woven[::2, ::2].copy(), 255 - woven[::2, ::2])
+
+
+def under_sensor_noise(clean: Planes) -> Planes:
+    return sensor(clean, 2.0, np.random.default_rng(2))
+
+
+def test_a_sensors_noise_is_told_in_one_picture() -> None:
+    clean = still(480, 384)
+    assert still_noise(clean) is None
+    found = still_noise(under_sensor_noise(clean))
+    assert found is not None
+    dark, bright = found.shares(np.array([80.0, 180.0]))
+    assert 1.3 < bright / dark < 4.0  # 2.2 as drawn
+    fine, coarse = found.shapes[:, 7, 7], found.shapes[:, 1, 1]
+    assert (fine < 0.8 * coarse).all()
+    assert fine[0] < 0.3
+
+
+@pytest.mark.parametrize("sigma", [5, 15])
+def test_white_noise_over_texture_is_no_sensors(sigma: int) -> None:
+    meter = NoiseMeter()
+    meter.measure(noisy(cloth(), sigma, seed=1))
+    assert meter.still is None
+
+
+def test_one_picture_under_a_sensors_noise_is_cleaned() -> None:
+    clean = still(480, 384)
+    loud = under_sensor_noise(clean)
+    before, after = (
+        picture_psnr(clean, each).yuv for each in (loud, Denoiser(AUTO, thorough=True).clean(loud))
+    )
+    assert after > before + 5
+
+
+def test_texture_with_colour_is_no_noise() -> None:
+    assert noise_level(cloth().y) < 2
+    assert still_noise(cloth()) is None
+
+
+def test_too_small_a_picture_tells_no_noise() -> None:
+    assert still_noise(under_sensor_noise(still(64, 64))) is None
 
 
 def test_texture_that_moves_is_no_noise() -> None:

@@ -22,9 +22,11 @@ from rtcodec.bitstream.progressive_file import (
 )
 from rtcodec.bitstream.sequence import ColorRange
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
-from rtcodec.progressive.native import Plane, decode_payload
+from rtcodec.progressive import refine
+from rtcodec.progressive.native import Passes, Plane, decode_payload
 from rtcodec.progressive.picture import decode_picture, encode_picture
 from rtcodec.progressive.plain import decode_plainly
+from rtcodec.progressive.weights import WEIGHTS
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from support.sanitizer import fuzz
@@ -99,6 +101,46 @@ def test_more_bytes_are_a_better_picture() -> None:
     assert qualities[-1] > 50
 
 
+def known_until(planes: Picture, plane: int, transform: Transform) -> NDArray[np.int64]:
+    """Return luma as it is known when a bit plane begins, in 64ths from mid grey."""
+    passes = Passes(planes, transform)
+    for _ in range(4 * (passes.plane_counts[0] - 1 - plane) - 2):
+        passes.next(0)
+    return passes.known(0).clip(refine.LEAST, refine.MOST).astype(np.int64)
+
+
+@pytest.mark.parametrize("plane", [6, 4, 2])
+def test_refining_brings_a_picture_nearer(plane: int) -> None:
+    planes = picture(96, 128)
+    wanted, known = (
+        64 * (planes[0].astype(np.int64) - 128),
+        known_until(planes, plane, Transform.WIDE),
+    )
+    before, after = (
+        float(np.square(wanted - one).mean()) for one in (known, refine.refined(known, plane))
+    )
+    assert after < before
+
+
+def test_what_is_refined_is_of_many_classes_and_nothing_wraps() -> None:
+    known = known_until(picture(96, 128), 4, Transform.WIDE)
+    assert len(np.unique(refine.classes(known))) == refine.CLASSES
+    most = 2 * refine.step_of(refine.COARSEST) * np.abs(WEIGHTS).sum(1).max()
+    assert most < 1 << 31  # C sums up in 32 bits
+
+
+@pytest.mark.parametrize("transform", Transform)
+def test_photographs_are_refined_and_drawings_are_not(transform: Transform) -> None:
+    planes = picture(64, 96)
+    luma, _, _ = decode_picture(
+        read_progressive(encoded(planes, finest_step=0.5, transform=transform))
+    )
+    known = known_until(planes, -1, transform)
+    if transform is Transform.WIDE:
+        known = refine.refined(known, 0)
+    assert np.array_equal(luma, ((known + 32 >> 6) + 128).clip(0, 255))
+
+
 def test_every_cut_decodes() -> None:
     planes = picture(24, 40)
     data = encoded(planes)
@@ -151,7 +193,8 @@ def broken() -> Iterator[tuple[bytes, type[BitstreamError], int]]:
     yield data[: HEADER_BYTES - 1], Truncated, HEADER_BYTES - 1
     yield b"", Truncated, 0
     yield b"\x89RTC" + data[4:], Corrupt, 3
-    yield resealed(data, 4, 2), Unsupported, 4
+    yield resealed(data, 4, 1), Unsupported, 4  # had no refining
+    yield resealed(data, 4, 3), Unsupported, 4
     yield resealed(data, 5, 0x80), Corrupt, 5  # 9 bits
     yield resealed(data, 5, 0x7F, 0xFF, 0xFF, 0xFF), Corrupt, 5  # too large
     yield resealed(data, 9, 0xF0), Corrupt, 9

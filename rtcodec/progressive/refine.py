@@ -1,0 +1,116 @@
+"""
+Refining of what wavelets paint, in plain numpy: what `_refine.h` must equal (SPEC.md 7).
+
+To each sample is added what the differences to its neighbours come to: each is cut to three limits,
+in steps of the bit plane that is being read, and those are weighted. Neighbours that lie opposite
+each other share their weights, which are those of a class of 4x4 samples, by direction. As the
+refinement of frames (`rtcodec.motion.refine`), with one set of weights that every decoder knows.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtcodec.progressive.weights import WEIGHTS
+
+PAIRS: Final = (
+    (0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0),
+    (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1),
+)  # fmt: skip
+"Down and across from a sample to one neighbour of each pair."
+
+CLIPS: Final = 3
+"Limits: a quarter of a step, half of one, a whole one."
+
+COARSEST: Final = 7
+"Bit planes above are refined as this one."
+
+LEAST, MOST = -8192, 8128
+"Of a sample, in 64ths, from mid grey."
+
+CELL, AROUND = 4, 2
+"Side of what is of one class, and how far around it that looks."
+
+CLASSES: Final = 9
+"No direction; across, down, falling, rising: weak, strong."
+
+WEIGHT_BITS: Final = 12
+_EDGE: Final = 3
+
+
+def step_of(plane: int) -> int:
+    """Return the step of a bit plane in 64ths of a sample."""
+    return 32 << min(plane, COARSEST)
+
+
+def classes(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the class of each sample [H, W]."""
+    height, width = samples.shape
+    rows, columns = -(-height // CELL), -(-width // CELL)
+    around = AROUND + 1
+    padded = np.pad(
+        samples,
+        ((around, around + rows * CELL - height), (around, around + columns * CELL - width)),
+        "edge",
+    )
+    here = 2 * padded[1:-1, 1:-1]
+    across, down, falling, rising = (
+        _cell_sums(np.abs(here - _moved(padded, y, x) - _moved(padded, -y, -x)))
+        for y, x in ((0, 1), (1, 0), (1, 1), (1, -1))
+    )
+    straight = np.minimum(across, down), np.maximum(across, down)
+    slant = np.minimum(falling, rising), np.maximum(falling, rising)
+    is_slant = slant[1] * straight[0] > straight[1] * slant[0]
+    least, most = (np.where(is_slant, s, t) for s, t in zip(slant, straight, strict=True))
+    direction = np.where(is_slant, 2 + (rising <= falling), down <= across)
+    found = np.where(2 * most > 3 * least, 1 + direction + 4 * (most > 3 * least), 0)
+    return found.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
+
+
+def differences(samples: NDArray[np.int64], plane: int) -> NDArray[np.int64]:
+    """Return what weights are for, [H, W, pairs * CLIPS], in 64ths of a sample."""
+    height, width = samples.shape
+    padded = np.pad(samples, _EDGE, "edge")
+    found = []
+    for y, x in PAIRS:
+        one, other = (
+            padded[_EDGE + s * y :, _EDGE + s * x :][:height, :width] - samples for s in (1, -1)
+        )
+        for clip in range(CLIPS):
+            limit = step_of(plane) >> CLIPS - 1 - clip
+            found.append(one.clip(-limit, limit) + other.clip(-limit, limit))
+    return np.stack(found, -1)
+
+
+def refined(samples: NDArray[np.int64], plane: int) -> NDArray[np.int64]:
+    """
+    Return samples, refined.
+
+    Args:
+        samples: In 64ths from mid grey, [H, W], `LEAST` to `MOST`.
+        plane: The bit plane that is being read; 0 when all are.
+    """
+    weights = np.array(WEIGHTS, np.int64)[classes(samples)]  # [H, W, pairs * CLIPS]
+    total: NDArray[np.int64] = (weights * differences(samples, plane)).sum(-1)
+    return samples + (total + (1 << WEIGHT_BITS - 1) >> WEIGHT_BITS)
+
+
+def _moved(padded: NDArray[np.int64], y: int, x: int) -> NDArray[np.int64]:
+    """What lies so far down and across of all but the outermost samples."""
+    height, width = padded.shape
+    return padded[1 + y : height - 1 + y, 1 + x : width - 1 + x]
+
+
+def _cell_sums(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sums of values [4 rows + 4, 4 columns + 4] over each cell and what is around it."""
+    rows, columns = (side // CELL - 1 for side in values.shape)
+    halves = values.reshape(2 * rows + 2, 2, 2 * columns + 2, 2).sum((1, 3))
+    return np.asarray(
+        sum(
+            halves[i : i + 2 * rows : 2, j : j + 2 * columns : 2]
+            for i in range(4)
+            for j in range(4)
+        ),
+        np.int64,
+    )
