@@ -5,6 +5,7 @@ Which kind of frame those of a file are that stand alone: by the networks, or fr
 the networks win in textures, the other elsewhere.
 """
 
+import math
 from typing import Final
 
 from rtcodec.bundle import Bundle
@@ -19,6 +20,11 @@ SPATIAL, NEURAL, CHEAPER = INTRA_KINDS = ("spatial", "neural", "auto")
 APART: Final = 8
 """Between two qp of which bits at one quality are read: at one qp, the kinds differ by 1 to 2 dB,
 and what that is worth differs from picture to picture."""
+
+LEAST_SHARE: Final = 0.05
+MOST_SHARE: Final = 0.4
+"""Of bits that a dB takes. At the finest qp two points may be of nearly one quality, in any order:
+what they say of a third one, far away, would be anything."""
 
 
 def intra_kind(asked: str | None, bundle: Bundle) -> str:
@@ -61,9 +67,11 @@ def bits_at(psnr: float, *points: tuple[float, float]) -> float:
 
     Args:
         psnr: The quality, in dB.
-        points: Two, of dB and bits, between or near which it is; a dB more is a share more bits.
+        points: Two, of dB and bits, between or near which it is; a dB more is a share more bits,
+            `LEAST_SHARE` to `MOST_SHARE`.
     """
     (one, bits), (other, other_bits) = points
-    if one == other:
+    if psnr == one:  # both may be without any error
         return bits
-    return float(bits * (other_bits / bits) ** ((psnr - one) / (other - one)))
+    share = math.log(other_bits / bits) / (other - one) if one != other else 0.0
+    return bits * math.exp((psnr - one) * min(max(share, LEAST_SHARE), MOST_SHARE))

@@ -17,8 +17,15 @@ def test_bits_are_read_beyond_two_points_too() -> None:
 
 
 def test_two_points_of_one_quality_say_the_first_ones_bits() -> None:
-    assert bits_at(39.0, (44.0, 2000.0), (44.0, 500.0)) == 2000.0
+    assert bits_at(44.0, (44.0, 2000.0), (44.0, 500.0)) == 2000.0
     assert bits_at(math.inf, (math.inf, 20.0), (math.inf, 5.0)) == 20.0
+
+
+@pytest.mark.parametrize("other", [(57.4, 1.22), (57.2, 1.22), (57.0, 1.22)])
+def test_two_points_of_nearly_one_quality_say_little_of_a_third(other: tuple[float, float]) -> None:
+    """A screen at the finest qp: 22 dB less are not worth more bits, in whichever order they are."""
+    assert 0 < bits_at(35.5, (57.2, 1.45), other) < 1.0
+    assert bits_at(58.2, (57.2, 1.45), other) > 1.45
 
 
 def test_files_take_either_kind_unless_told() -> None:
