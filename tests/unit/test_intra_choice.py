@@ -22,8 +22,8 @@ def test_two_points_of_one_quality_say_the_first_ones_bits() -> None:
 
 
 @pytest.mark.parametrize("other", [(57.4, 1.22), (57.2, 1.22), (57.0, 1.22)])
-def test_two_points_of_nearly_one_quality_say_little_of_a_third(other: tuple[float, float]) -> None:
-    """A screen at the finest qp: 22 dB less are not worth more bits, in whichever order they are."""
+def test_two_points_of_nearly_one_quality_say_little_of_others(other: tuple[float, float]) -> None:
+    """A screen at the finest qp: 22 dB less are not worth more bits, in either order."""
     assert 0 < bits_at(35.5, (57.2, 1.45), other) < 1.0
     assert bits_at(58.2, (57.2, 1.45), other) > 1.45
 
