@@ -224,6 +224,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the curves of a still and a call, noise by noise."""
     from matplotlib.figure import Figure  # takes a second
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     names = [name for name in SHOWN if any(name in row["clip"] for row in rows)]
     shown = [row for name in names for row in rows if name in row["clip"]]
@@ -242,6 +243,9 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             axis.semilogx(size_kb, decibels, ".-", label=name, linewidth=width, color=color)
         axis.set_title(f"{row['clip'].split('_640')[0].split('.')[0]}, {row['noise']}", fontsize=9)
         axis.set_xlabel("kB", fontsize=8)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("dB to the clean source")
     handles, labels = axes[0, 0].get_legend_handles_labels()
