@@ -100,7 +100,7 @@ def test_tiles_at_rest_keep_the_qp_that_they_were_last_coded_at(
     for first, frames in ((0, seen[:SECOND_KEY]), (SECOND_KEY, seen[SECOND_KEY:])):
         of_key = 24 + 5 * (first % 4)
         assert (frames[0] == of_key).all()
-        assert (frames[-1][2:, 3:] == of_key).all()
+        assert (frames[-1][2:, 3:] <= of_key).all()  # at rest, or coded again where that is finer
 
 
 def test_what_stands_still_in_the_bits_stands_still_on_the_screen(
