@@ -421,9 +421,9 @@ static int32_t read_end(bit_reader *from)
 {
     const uint8_t *at = from->at;
     uint32_t count = from->count, after_ff = from->after_ff;
-    while (count >= 8 - (at[-2] == 0xff)) { /* give back whole bytes that were taken in too early */
+    while (count >= 8u - (at[-2] == 0xff)) { /* give back whole bytes that were taken in too early */
         at--;
-        count -= 8 - (at[-1] == 0xff);
+        count -= 8u - (at[-1] == 0xff);
         after_ff = at[-1] == 0xff;
     }
     if (after_ff && at < from->end && *at <= 0x7f)
