@@ -144,7 +144,11 @@ class WebDecoder:
         if "refusal" in answer:
             refusal = answer["refusal"]
             self.needs = refusal["needs"]
-            raise _KINDS[refusal["kind"]]("the decoder for browsers", offset=refusal["offset"])
+            raise _KINDS[refusal["kind"]](
+                "the decoder for browsers",
+                offset=refusal["offset"],
+                unheld_frame=refusal["unheldFrame"],  # NaN is null in JSON
+            )
         return _frame(answer)
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:

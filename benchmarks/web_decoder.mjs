@@ -66,7 +66,8 @@ function answer({ packets, size = null, blocks = null, perceptual = false, rgba 
     return result;
   } catch (error) {
     if (!(error instanceof BitstreamError)) return { crash: String(error.stack) };
-    return { refusal: { kind: error.name, offset: error.offset, needs: error.needs } };
+    const { name: kind, offset, needs, unheldFrame } = error;
+    return { refusal: { kind, offset, needs, unheldFrame } };
   }
 }
 

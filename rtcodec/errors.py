@@ -35,18 +35,22 @@ class BitstreamError(RtcodecError):
     Attributes:
         message: What is wrong, without the offset.
         offset: Where reading stopped, in bytes from the start of the unit.
+        unheld_frame: Number modulo 65536 of a frame that is predicted while no picture is held to
+            predict it from, for its sender to be told; else None.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, offset: int) -> None:
+    def __init__(self, message: str, *, offset: int, unheld_frame: int | None = None) -> None:
         super().__init__(f"{message} (at byte {offset})")
         self.message = message
         self.offset = offset
+        self.unheld_frame = unheld_frame
 
     def shifted(self, by_bytes: int) -> Self:
         """Return the same error, its offset counted from *by_bytes* earlier."""
-        return type(self)(self.message, offset=self.offset + by_bytes)
+        offset = self.offset + by_bytes
+        return type(self)(self.message, offset=offset, unheld_frame=self.unheld_frame)
 
 
 class Truncated(BitstreamError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from rtcodec.bundle import Bundle
 from rtcodec.codec.perceptual_head import PerceptualHead
-from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
+from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.engine.api import Engine
 from rtcodec.errors import BitstreamError, InputError, RemoteProtocolError
 from rtcodec.packet.feedback import FrameReporter, write_report
@@ -220,11 +220,16 @@ class Watcher:
                     self.figures.lose("network")
                     continue
                 timed = await loop.run_in_executor(pool, self._decode, frame)
-                if timed is None:
+                if not isinstance(timed, TimedPicture):
+                    if (unheld := timed.unheld_frame) is not None:
+                        self._report(receiver, unheld, is_held=False, concealed=1.0)
                     receiver.request_keyframe()  # there is nothing to predict from at all
                     self.figures.lose("undecodable")
                     continue
-                self._report(receiver, frame, timed.picture)
+                picture = timed.picture
+                is_held = picture.is_complete and frame.is_complete
+                number, concealed = picture.frame_number, picture.concealed
+                self._report(receiver, number, is_held=is_held, concealed=concealed)
                 if measuring is not None:
                     await measuring
                 measuring = loop.run_in_executor(measure_pool, self._follow_up, frame, timed)
@@ -237,27 +242,22 @@ class Watcher:
         self._enough.set()
 
     def _report(
-        self, receiver: LatentReceiver, frame: LatentFrame, picture: DecodedPicture
+        self, receiver: LatentReceiver, number: int, *, is_held: bool, concealed: float
     ) -> None:
         """Tell the relay now and then which frames are held, so that it predicts from those."""
         now_us = monotonic_us()
-        self._reporter.decided(
-            picture.frame_number,
-            is_held=picture.is_complete and frame.is_complete,
-            concealed=picture.concealed,
-            now_us=now_us,
-        )
+        self._reporter.decided(number, is_held=is_held, concealed=concealed, now_us=now_us)
         report = self._reporter.take_due(now_us=now_us)
         if report is not None:
             receiver.send_feedback(write_report(report))
 
-    def _decode(self, frame: LatentFrame) -> TimedPicture | None:
-        """Decode one frame, or return None if nothing of it can be; on the decode thread."""
+    def _decode(self, frame: LatentFrame) -> TimedPicture | BitstreamError:
+        """Decode one frame, or return why nothing of it can be; on the decode thread."""
         started_us = monotonic_us()
         try:
             picture = self._decoder.decode(frame.packets)
-        except BitstreamError:
-            return None
+        except BitstreamError as error:
+            return error
         return TimedPicture(picture, started_us, monotonic_us())
 
     def _follow_up(self, frame: LatentFrame, timed: TimedPicture) -> None:

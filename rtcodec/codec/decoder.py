@@ -256,7 +256,11 @@ class FrameDecoder:
         if not self._references.accepts(header.store):
             raise Corrupt(f"the stream declared no reference {header.store}", offset=0)
         if header.reference is not None and self._slot_of(header.reference) is None:
-            raise Unsupported(f"reference {header.reference} is not held", offset=0)
+            raise Unsupported(
+                f"reference {header.reference} is not held",
+                offset=0,
+                unheld_frame=header.frame_number,
+            )
         return frame
 
     def paint(self, frame: UnpackedFrame) -> DecodedFrame:

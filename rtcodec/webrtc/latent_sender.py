@@ -49,6 +49,7 @@ class LatentSender(PushedTrack):
         *,
         carrier: Carrier = Carrier.OWN,
         max_frames: int = 2,
+        on_open: Callable[[], None] = _ignore,
         on_sent: Callable[[OutgoingFrame, int], None] = _ignore,
         on_dropped: Callable[[OutgoingFrame], None] = _ignore,
         on_pli: Callable[[], None] = _ignore,
@@ -62,6 +63,7 @@ class LatentSender(PushedTrack):
         Args:
             carrier: What frames travel in.
             max_frames: Frames that may wait.
+            on_open: Called once, when the first frame can be sent.
             on_sent: Called with a frame and the monotonic time in microseconds
                 when its last packet had been given to the socket, mostly from within `send`.
             on_dropped: Called with every frame that will not be sent.
@@ -72,6 +74,7 @@ class LatentSender(PushedTrack):
         """
         super().__init__(on_nack=on_nack)
         self.carrier = carrier
+        self._on_open = on_open
         self._on_sent = on_sent
         self._on_dropped = on_dropped
         self._on_pli = on_pli
@@ -80,6 +83,8 @@ class LatentSender(PushedTrack):
         self._queue: deque[OutgoingFrame] = deque()
         self._max_waiting = max_frames
         self._is_closed = False
+        self.is_open = False
+        "Whether a frame could ever be sent: before that any would come too late to be of use."
         self._remb_us = 0
         self._n_deliveries = 0
 
@@ -111,14 +116,14 @@ class LatentSender(PushedTrack):
         self._attach(
             connection,
             "VP8" if self.carrier is Carrier.VP8 else LATENT_CODEC_NAME,
-            on_start=self._send_waiting,
+            on_start=self._heed_ready,
             on_pli=self._heed_pli,
             on_feedback=self._read_report,
         )
 
     def attach_channel(self, channel: MessageChannel) -> None:
         """Send through the data channel that the peer will open."""
-        self._port = DataPort(channel, on_ready=self._send_waiting)
+        self._port = DataPort(channel, on_ready=self._heed_ready)
 
     def send(self, frame: OutgoingFrame) -> None:
         """Send *frame*, or let it wait for the connection; never blocks, never raises."""
@@ -153,6 +158,12 @@ class LatentSender(PushedTrack):
         super().stop()
 
     # ---- inside
+
+    def _heed_ready(self) -> None:
+        if not self.is_open:
+            self.is_open = True
+            self._on_open()
+        self._send_waiting()
 
     def _heed_remb(self, bps: int) -> None:
         self._remb_us = monotonic_us()

@@ -7,6 +7,7 @@ inside is `occupancy`'s, and the relay's figures are the relay's.
 
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.packet.feedback import FrameReport
@@ -138,6 +139,7 @@ class Entrance:
         sender = LatentSender(
             carrier=carrier,
             max_frames=1 if carrier is Carrier.DATA else 2,  # beside the one on its way out
+            on_open=lambda: self._on_open(entry, name),
             on_sent=_report_sent,
             on_dropped=_report_unsent,
             on_pli=lambda: self._on_pli(entry, name),
@@ -149,10 +151,7 @@ class Entrance:
         session = self._relay.occupancy.admit(name, entry, Role.SUBSCRIBER, peer)
         session.via = via  # before anything is asked for on its behalf
         answer = peer.negotiate(offer, description, model_id=model_id)
-        sdp = await self._answer(session, answer)
-        if entry.stream is not None:
-            entry.stream.add_subscriber(name, sender, peer.wish)
-        return session, sdp
+        return session, await self._answer(session, answer)
 
     async def show_studies(
         self, room: str, offer: str, *, subject: str | None
@@ -332,7 +331,12 @@ class Entrance:
         log_event(_log, "session_opened", room=session.room.name, role=role, session=session.shown)
         return answer
 
-    # ---- what subscribers say
+    # ---- what becomes of subscribers
+
+    def _on_open(self, room: Room, name: str) -> None:
+        with suppress(UnknownSession):  # it may have left by now
+            session = self._relay.occupancy.session_of(room.name, name, Role.SUBSCRIBER)
+            self._relay.feeds.show(session)
 
     def _on_pli(self, room: Room, name: str) -> None:
         self._count(room, nacks=0, plis=1)

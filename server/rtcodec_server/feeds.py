@@ -19,7 +19,7 @@ from rtcodec_server.live_rate import LiveRate
 from rtcodec_server.occupancy import Occupancy
 from rtcodec_server.played_stream import PlayedStream
 from rtcodec_server.recordings import Recordings
-from rtcodec_server.room import RelaySettings, Room, RoomStream
+from rtcodec_server.room import RelaySettings, Room, RoomStream, Session
 from rtcodec_server.rung import LadderSetup
 from rtcodec_server.stream import Stream
 from rtcodec_server.stream_output import CaptureTime
@@ -106,11 +106,24 @@ class Feeds:
         self._tie(room, stream, host)
         return stream
 
+    def show(self, session: Session) -> None:
+        """
+        Let a subscriber have what its room shows, if there is something, and a way to it.
+
+        Not before: the frame that it could start from would be pushed out by those after it while
+        the connection is made, and the sender would wait in vain for word of it.
+        """
+        stream, peer = session.room.stream, session.peer
+        if not isinstance(peer, SubscriberPeer) or not peer.sender.is_open:
+            return
+        if stream is not None:
+            stream.add_subscriber(session.name, peer.sender, peer.wish)
+            stream.restart(session.name)  # of a recording it gets what the next frame leans on
+
     def _tie(self, room: Room, stream: RoomStream, host: EngineHost) -> None:
         room.stream = stream
         for session in self._occupancy.subscribers(room.name):
-            if isinstance(session.peer, SubscriberPeer):
-                stream.add_subscriber(session.name, session.peer.sender, session.peer.wish)
+            self.show(session)
         self._recordings.stream_started(room, stream, host.info)
 
     def _new_rate(self) -> LiveRate | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rtcodec.codec.picture_decoder import DecodedPicture, PictureDecoder
+from rtcodec.codec.picture_decoder import PictureDecoder
 from rtcodec.errors import BitstreamError
 from rtcodec.packet.feedback import FrameReport, FrameReporter
 from rtcodec.types import Planes
@@ -162,8 +162,10 @@ class LatentPictures:
             started_us = monotonic_us()
             try:
                 picture = self._decoder.decode(waiting.frame.packets)
-            except BitstreamError:
+            except BitstreamError as error:
                 self.dropped += 1
+                if error.unheld_frame is not None:
+                    self._report(error.unheld_frame, is_held=False, concealed=1.0)
                 self._call(self._calls.on_keyframe_needed)
                 continue
             except Exception as error:  # whatever the device does, the next frame is tried
@@ -175,7 +177,8 @@ class LatentPictures:
             finally:
                 self._on_busy(monotonic_us() - started_us)
             self.decoded += 1
-            self._report(waiting.frame, picture)
+            is_held = picture.is_complete and waiting.frame.is_complete
+            self._report(picture.frame_number, is_held=is_held, concealed=picture.concealed)
             if waiting.is_shown:
                 self._on_picture(picture.planes, waiting.pts)
         self._decoder.close()
@@ -188,14 +191,9 @@ class LatentPictures:
                 self._wake.wait()
             return None
 
-    def _report(self, frame: CodedPicture, picture: DecodedPicture) -> None:
+    def _report(self, number: int, *, is_held: bool, concealed: float) -> None:
         now_us = monotonic_us()
-        self._reporter.decided(
-            picture.frame_number,
-            is_held=picture.is_complete and frame.is_complete,
-            concealed=picture.concealed,
-            now_us=now_us,
-        )
+        self._reporter.decided(number, is_held=is_held, concealed=concealed, now_us=now_us)
         report = self._reporter.take_due(now_us=now_us)
         if report is not None:
             self._call(self._calls.on_report, report)

@@ -1,9 +1,17 @@
-"""A leak is charged to the test that made it, not to the one in which it was noticed."""
+"""
+What integration tests share.
+
+A leak is charged to the test that made it, not to the one in which it was noticed.
+"""
 
 import gc
 from collections.abc import Iterator
 
 import pytest
+
+from rtcodec.webrtc import LatentSender, OutgoingFrame
+from rtcodec.webrtc.aiortc_patch import DirectSenderPort
+from rtcodec.webrtc.data_port import DataPort
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,3 +32,19 @@ def _no_litter(_modules_are_no_litter: None) -> Iterator[None]:
     """
     yield
     gc.collect()
+
+
+@pytest.fixture
+def first_lost(monkeypatch: pytest.MonkeyPatch) -> list[OutgoingFrame]:
+    """Lose the first frame that any subscriber is sent, as a network does: nobody is told."""
+    lost: list[OutgoingFrame] = []
+    send_now = LatentSender._send_now
+
+    def send(self: LatentSender, port: DirectSenderPort | DataPort, frame: OutgoingFrame) -> None:
+        if lost:
+            send_now(self, port, frame)
+        else:
+            lost.append(frame)
+
+    monkeypatch.setattr(LatentSender, "_send_now", send)
+    return lost

@@ -21,6 +21,7 @@ from support.relay import relay, until
 from support.tab_viewer import (
     CONFIG,
     GRAB,
+    MOMENT_FRAMES,
     SHOWN,
     WORK,
     all_accounted_for,
@@ -115,6 +116,18 @@ async def test_a_tab_goes_on_through_loss_without_key_frames(tmp_path: Path, car
         assert figures["lost"] > 0
         if carrier == "vp8":
             assert sent_to_tab(server)["nack_count"] > 0
+
+
+@carriers
+@pytest.mark.usefixtures("first_lost")
+async def test_a_tab_that_missed_the_frame_to_start_from_gets_another(
+    tmp_path: Path, carrier: str
+) -> None:
+    async with room() as (server, client), browser(tmp_path) as chromium:
+        await client.publish("room", CodedTrack(fps=FPS))
+        tab = await open_viewer(chromium, server.url, carrier)
+        await tab.until(f"{SHOWN} >= 5")
+        assert 1 <= (await tab.evaluate(WORK))["undecodable"] <= MOMENT_FRAMES
 
 
 @carriers

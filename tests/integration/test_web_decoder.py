@@ -100,6 +100,7 @@ class Pair:
             theirs_too = outcome(lambda: self.web.decode(packets))
             assert isinstance(theirs_too, type(ours))
             assert theirs_too.offset == ours.offset
+            assert theirs_too.unheld_frame == ours.unheld_frame
             return None
         theirs = self.web.decode(packets, blocks=self._watching.painted if self._same else None)
         assert theirs.facts["isComplete"] == ours.is_complete
@@ -415,9 +416,10 @@ def test_a_late_decoder_asks_for_a_key_frame_and_goes_on(
     units: list[Unit], bundle: Bundle, wasm: Path, tmp_path: Path
 ) -> None:
     with WebDecoder(bundle, tmp_path, wasm=wasm) as web:
-        with pytest.raises(Unsupported):
+        with pytest.raises(Unsupported) as raised:
             web.decode(units[3])
         assert web.needs == "keyframe"
+        assert raised.value.unheld_frame == 3
         assert web.decode(units[KEYS[1]]).facts["isComplete"]
         assert web.decode(units[KEYS[1] + 1]).facts["isComplete"]
 

@@ -22,18 +22,23 @@ from rtcodec_server.config import ServerConfig
 from support.browser import TIMEOUT_S, Browser, Tab, needs_chromium
 from support.relay import RelayClient, until
 
-_USABLE = [name for name in ENGINES if probe_engine(name).usable]
+USABLE = [name for name in ENGINES if probe_engine(name).usable]
+"Engines that run a trained model here."
 
 needs_tab = [
     needs_chromium,
     pytest.mark.skipif(not web_decoder_files(), reason="no wasm: clang and lld (.ci/interop)"),
-    pytest.mark.skipif(not _USABLE, reason="no engine for a trained model is usable here"),
+    pytest.mark.skipif(not USABLE, reason="no engine for a trained model is usable here"),
 ]
 "Marks of a test whose tab decodes."
 
 CONFIG = ServerConfig(
-    port=0, model="n64", engine=_USABLE[0] if _USABLE else "auto", threads=1, qp=24, psnr="off"
+    port=0, model="n64", engine=USABLE[0] if USABLE else "auto", threads=1, qp=24, psnr="off"
 )
+
+MOMENT_FRAMES = 10
+"""Frames that a decoder may miss until it gets another to start from; one of which nothing is heard
+gets one in 30."""
 
 OPEN = """(async (carrier) => {
   const { RtcodecViewer } = await import("/web/viewer.js");

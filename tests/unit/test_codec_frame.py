@@ -262,8 +262,10 @@ def test_tiles_outside_the_frame_are_refused() -> None:
 def test_a_reference_that_is_not_held_is_refused() -> None:
     packet = encoded(Slicing()).unit.slices[0]
     predicted = resealed(packet, keyframe=False, reference=1)
-    with pytest.raises(Unsupported, match="reference 1 is not held"):
+    with pytest.raises(Unsupported, match="reference 1 is not held") as raised:
         decoder(references=2).decode([predicted])
+    moved = raised.value.shifted(3)
+    assert (moved.offset, moved.unheld_frame) == (3, packet.header.frame_number)
 
 
 def test_a_slot_that_was_not_declared_is_refused() -> None:

@@ -69,6 +69,13 @@ def test_a_receiver_that_holds_nothing_gets_a_key_frame() -> None:
     assert send(planner)[0].keyframe
 
 
+def test_a_first_frame_that_is_known_to_be_lost_comes_again_at_once() -> None:
+    planner = started(4, "a")
+    send(planner, 3)
+    planner.report("a", held(newest=2))  # came, and stood on a frame that did not
+    assert send(planner)[0].keyframe
+
+
 def test_what_all_receivers_hold_is_chosen() -> None:
     planner = started(6, "a", "b")
     send(planner, 5)

@@ -147,10 +147,12 @@ class LoadSubscriber(LoadPeer):
             seen = await loop.run_in_executor(
                 self._viewer.pool, self._decode, frame, self._wants_psnr()
             )
-            if seen is None:
+            if not isinstance(seen, _Seen):
                 self.figures.units -= 1  # it came, but to nothing: each frame is counted once
                 self._recorder.count("units", -1)
                 self._lose("undecodable", 1)
+                if seen.unheld_frame is not None:
+                    self._send_report(receiver, seen.unheld_frame, False, 1.0)
                 receiver.request_keyframe()
             else:
                 self._note_seen(frame, seen)
@@ -225,7 +227,7 @@ class LoadSubscriber(LoadPeer):
     def _wants_psnr(self) -> bool:
         return self._is_measuring and self.figures.decoded % _PSNR_EVERY_FRAMES == 0
 
-    def _decode(self, frame: LatentFrame, wants_psnr: bool) -> _Seen | None:
+    def _decode(self, frame: LatentFrame, wants_psnr: bool) -> _Seen | BitstreamError:
         """Decode a frame and read its stamp; on the viewer's thread, so it changes nothing here."""
         assert self._decoder is not None
         assert self._viewer is not None
@@ -233,8 +235,8 @@ class LoadSubscriber(LoadPeer):
         started_us = monotonic_us()
         try:
             picture = self._decoder.decode(frame.packets)
-        except BitstreamError:
-            return None
+        except BitstreamError as error:
+            return error
         decoded_us = monotonic_us()
         code = read_barcode(picture.planes)
         if code is None:

@@ -40,7 +40,7 @@ const SHOWN_BYTES = 6; // of a pixel: RGBA and planes
  * @property {boolean} isTrusted Whether all it was predicted from is what the sender had.
  * @property {boolean} isComplete Whether it is the sender's picture: what feedback calls held.
  * @property {null | "feedback"} needs What would help: telling the sender that this is not held. (An
- *   error whose `needs` is "keyframe" asks for one.)
+ *   error may need a "keyframe".)
  *
  * @typedef {object} Options
  * @property {?number} [pts] Given back with the frame.
@@ -219,7 +219,7 @@ export class Decoder {
     const from = header.reference === null ? null : this.#references.nearest(header.reference);
     if (header.reference !== null && from === null) {
       const error = new Unsupported(`reference ${header.reference} is not held`, 0);
-      error.needs = "keyframe";
+      [error.needs, error.unheldFrame] = ["keyframe", header.frameNumber];
       throw error;
     }
     const isTrusted = this.#references.has(header.reference);

@@ -16,6 +16,8 @@ export class BitstreamError extends Error {
      * @type {null | "keyframe"}
      */
     this.needs = null;
+    /** Number of the frame that needs it. */
+    this.unheldFrame = NaN;
   }
 }
 

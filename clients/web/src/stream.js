@@ -138,17 +138,15 @@ export class LatentStream {
       this.#figures.undecodable += 1;
       this.#nUndecodable += 1;
       if (this.#nUndecodable === HOPELESS_FRAMES) throw new Error(error.message);
-      if (error.needs === "keyframe") this.#askKeyframe(startedMs);
+      if (error.needs === "keyframe") {
+        this.#report(error.unheldFrame, false, 1, startedMs);
+        this.#askKeyframe(startedMs);
+      }
       return;
     }
     const decodedMs = performance.now();
     this.#nUndecodable = 0;
-    const report = this.#reporter.decided(picture.frameNumber, {
-      isHeld: picture.isComplete,
-      concealed: 1 - picture.present,
-      nowMs: decodedMs,
-    });
-    if (report) this.#tell({ kind: "report", data: report });
+    this.#report(picture.frameNumber, picture.isComplete, 1 - picture.present, decodedMs);
     this.#show(picture, decoder);
     const shownMs = performance.now();
     this.#figures.shown += 1;
@@ -158,6 +156,11 @@ export class LatentStream {
     this.#figures.time("draw", shownMs - decodedMs);
     const { width, height, rung, frameNumber, isComplete } = picture;
     this.#tell({ kind: "shown", width, height, rung, frameNumber, isComplete });
+  }
+
+  #report(frameNumber, isHeld, concealed, nowMs) {
+    const data = this.#reporter.decided(frameNumber, { isHeld, concealed, nowMs });
+    if (data) this.#tell({ kind: "report", data });
   }
 
   /** There is nothing to predict from at all. */
