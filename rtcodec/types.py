@@ -15,6 +15,9 @@ TILE_PX = 64
 QP_MAX = 63
 "Coarsest quantiser; 0 is the finest. # spec 2"
 
+COPY_CHANNELS = 8
+"Of symbols, behind those of a model, where a frame has copied parts. # spec 9.7"
+
 MAX_SIDE_PX = 16384
 "Largest width and largest height of a frame. # spec 2"
 

@@ -98,6 +98,7 @@ class CodedEntry:
     has_picture: bool
     is_spatial: bool
     across_tiles: bool
+    has_copies: bool
 
     @classmethod
     def of(cls, output: EncodeOutput) -> "CodedEntry":
@@ -111,6 +112,7 @@ class CodedEntry:
             output.reconstruction is not None,
             output.is_spatial,
             output.across_tiles,
+            output.has_copies,
         )
 
 
@@ -181,7 +183,8 @@ def write_coded(outputs: Sequence[CodedEntry]) -> bytes:
             | entry.is_delta << 2
             | entry.has_picture << 3
             | entry.is_spatial << 4
-            | entry.across_tiles << 5,
+            | entry.across_tiles << 5
+            | entry.has_copies << 6,
         )
         for entry in outputs
     )
@@ -221,7 +224,7 @@ def read_coded(rest: bytes, n_frames: int) -> list[CodedEntry]:
     if len(rest) != n_frames * _OUTPUT.size:
         raise RemoteProtocolError(f"an answer for {n_frames} frames in {len(rest)} bytes")
     return [
-        CodedEntry(z, channels, *_bits(flags, 6))
+        CodedEntry(z, channels, *_bits(flags, 7))
         for z, channels, flags in _OUTPUT.iter_unpack(rest)
     ]
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.errors import LocalProtocolError
-from rtcodec.types import MAX_SIDE_PX, Planes, tile_grid
+from rtcodec.types import COPY_CHANNELS, MAX_SIDE_PX, Planes, tile_grid
 
 _ALIGNMENT: Final = 64
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -53,7 +53,7 @@ class SlotForm:
         return cls(
             width,
             height,
-            max(part.latent_channels for part in parts),
+            max(part.latent_channels for part in parts) + COPY_CHANNELS,
             max(part.hyper_channels for part in parts),
         )
 

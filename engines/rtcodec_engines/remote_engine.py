@@ -312,6 +312,7 @@ def _output(slot: FrameSlot, how: CodedEntry) -> EncodeOutput:
         how.is_delta,
         how.is_spatial,
         how.across_tiles,
+        how.has_copies,
     )
 
 

@@ -39,11 +39,12 @@ class SpatialFrames:
         return EncodeOutput(
             z, symbols.transpose(last), indices.transpose(last),
             is_spatial=True, across_tiles=job.across_tiles,
+            has_copies=symbols.shape[-1] > self._encoder.part.latent_channels,
         )  # fmt: skip
 
     def paint(self, symbols: NDArray[np.int16], qp: int, *, across_tiles: bool) -> Fine:
         """
-        Return the blocks of symbols int16 [394, 4 Th, 4 Tw], the same on every machine.
+        Return the blocks of symbols int16 [394 or 402, 4 Th, 4 Tw], the same on every machine.
 
         Raises:
             LocalProtocolError: If the model has no such frames.
@@ -62,7 +63,7 @@ class SpatialFrames:
 def paint(
     symbols: NDArray[np.int16], steps: Steps, *, across_tiles: bool, linear: bool = False
 ) -> Fine:
-    """As `SpatialFrames.paint`, of symbols [4 Th, 4 Tw, 394]; *linear* as for `within.paint`."""
+    """As `SpatialFrames.paint`, of symbols channels last; *linear* as for `within.paint`."""
     blocks, coded = within.paint(symbols, steps, across_tiles=across_tiles, linear=linear)
     places = coded.shape
     vectors = np.zeros((*places, QUARTERS, 2), np.int16)

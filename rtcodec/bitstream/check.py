@@ -39,25 +39,25 @@ def seal_packet(
     payload: bytes,
     z: NDArray[np.int8],
     symbols: NDArray[np.int16],
-    still_map: bytes = b"",
+    front: bytes = b"",
 ) -> Packet:
     """
     Make a packet whose check word is right.
 
     Args:
         header: Its check word is ignored.
-        payload: The still map, if any, and the coded form of *z* and *symbols*.
+        payload: *front*, and the coded form of *z* and *symbols*.
         z: int8 [T, Cz], of the coded tiles.
         symbols: int16 [T, M, 16], of the coded tiles.
-        still_map: Of a delta slice.
+        front: What comes before it: the still map of a delta slice, copies of a spatial one.
     """
     packet = Packet(header, payload)
-    check = packet_check(header_bytes(packet, check=0) + still_map, z, symbols)
+    check = packet_check(header_bytes(packet, check=0) + front, z, symbols)
     return Packet(header.with_check(check), payload)
 
 
 def verify_packet(
-    packet: Packet, z: NDArray[np.int8], symbols: NDArray[np.int16], still_map: bytes = b""
+    packet: Packet, z: NDArray[np.int8], symbols: NDArray[np.int16], front: bytes = b""
 ) -> None:
     """
     Check decoded symbols against the packet's check word.
@@ -66,13 +66,13 @@ def verify_packet(
         packet: What was decoded.
         z: int8 [T, Cz], as decoded.
         symbols: int16 [T, M, 16], as decoded.
-        still_map: Of a delta slice.
+        front: As for `seal_packet`.
 
     Raises:
         Corrupt: If they do not match.
     """
     header = header_bytes(packet, check=0)
-    check = packet_check(header + still_map, z, symbols)
+    check = packet_check(header + front, z, symbols)
     if check != packet.header.check:
         size = 1 + _varint_bytes(header)
         raise Corrupt(

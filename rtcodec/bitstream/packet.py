@@ -38,6 +38,9 @@ TYPE_SPATIAL_SLICE = 3
 TYPE_WHOLE_SPATIAL = 4
 "A whole frame that is predicted from itself, across its tiles. # spec 4.1"
 
+TYPE_COPIED_SPATIAL = 5
+"The same, with parts that are copies of others. # spec 4.8"
+
 _FLAG_KEYFRAME = 0x01
 _FLAG_LAST = 0x02
 _FLAG_REFERENCE = 0x04
@@ -61,6 +64,7 @@ _SLICES = {
     TYPE_SLICE: "slice",
     TYPE_SPATIAL_SLICE: "slice of a spatial frame",
     TYPE_WHOLE_SPATIAL: "whole spatial frame",
+    TYPE_COPIED_SPATIAL: "whole spatial frame with copied parts",
 }
 _LANES = (1, 2, 4, 8)
 _BASE_LAYER = LayerId()
@@ -155,6 +159,9 @@ class PacketHeader:
     across_tiles: bool = False
     "Whether that is done across its tiles; it is one packet then, without *tiles*. # spec 9.6"
 
+    has_copies: bool = False
+    "Whether parts are copies; only where it is predicted across tiles. # spec 4.8"
+
     def __post_init__(self) -> None:
         """
         Check every field against the range that the wire has for it.
@@ -176,12 +183,14 @@ class PacketHeader:
             raise ValueError("a frame that stands alone, with a reference")
         if self.across_tiles and (not self.spatial or self.tiles is not None):
             raise ValueError("predicted across tiles, but not a whole spatial frame")
+        if self.has_copies and not self.across_tiles:
+            raise ValueError("copies, but not predicted across tiles")
 
     @property
     def type(self) -> int:
         """The type of a packet with this header: TYPE_SLICE and so on."""
         if self.across_tiles:
-            return TYPE_WHOLE_SPATIAL
+            return TYPE_COPIED_SPATIAL if self.has_copies else TYPE_WHOLE_SPATIAL
         return TYPE_SPATIAL_SLICE if self.spatial else TYPE_SLICE
 
     def with_check(self, check: int) -> "PacketHeader":
@@ -373,7 +382,7 @@ def _prefix(packet_type: int, size: int) -> bytes:
 
 def _read_slice_header(cursor: Cursor, packet_type: int) -> PacketHeader:
     spatial = packet_type != TYPE_SLICE
-    across_tiles = packet_type == TYPE_WHOLE_SPATIAL
+    across_tiles = packet_type in (TYPE_WHOLE_SPATIAL, TYPE_COPIED_SPATIAL)
     flags_offset = cursor.offset
     flags = cursor.u8("flags")
     cursor.explain(lambda: ", ".join(name for flag, name in _FLAG_NAMES.items() if flags & flag))
@@ -400,6 +409,7 @@ def _read_slice_header(cursor: Cursor, packet_type: int) -> PacketHeader:
         tiles=_read_tiles(cursor, flags) if flags & _FLAG_TILES else None,
         spatial=spatial,
         across_tiles=across_tiles,
+        has_copies=packet_type == TYPE_COPIED_SPATIAL,
     )
 
 

@@ -7,6 +7,7 @@ Dims: T tiles, Cz hyper channels, M latent channels, 16 = 4 x 4 positions of a t
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.codec.copied import split_copies
 from rtcodec.engine.api import EncodeOutput
 from rtcodec.entropy.cdf import PROB_BITS, Z_MAX, EntropyTables
 from rtcodec.entropy.native import SliceEncoder, gather_tiles, tile_costs
@@ -37,6 +38,7 @@ class FrameCosts:
 
     def frame_bits(self, output: EncodeOutput, qp: int) -> int:
         """Return the bits of a frame's payloads; headers and the coder's ends come on top."""
+        front, output = split_copies(output)
         tiles, costs, map_bits = np.arange(output.z[0].size, dtype=np.uint32), self._intra, 0
         if output.is_spatial and self._spatial is not None:
             costs = self._spatial
@@ -49,7 +51,7 @@ class FrameCosts:
         z = gather_hyper(output.z, tiles)
         symbols = gather_tiles(output.symbols, tiles)
         indices = gather_tiles(output.indices, tiles)
-        return map_bits + round(float(costs.bits(z, symbols, indices, qp).sum()))
+        return map_bits + 8 * len(front) + round(float(costs.bits(z, symbols, indices, qp).sum()))
 
 
 class TileCosts:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.check import verify_packet
+from rtcodec.bitstream.copied import read_copied
 from rtcodec.bitstream.packet import Extension, Packet, PacketHeader, state_slot
 from rtcodec.bitstream.still import read_still_map
 from rtcodec.bitstream.tiles import tile_indices
@@ -32,13 +33,14 @@ from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.entropy.tile import empty_plane, scatter_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from rtcodec.motion.vectors import conceal_motion
-from rtcodec.types import Planes, tile_grid
+from rtcodec.types import COPY_CHANNELS, Planes, tile_grid
 
 _GROUP_TILES = 32
 "The scale network takes tiles by the dozen; a slice of a packet's size has a handful."
 
 _SAME_IN_A_FRAME = (
-    "frame_number", "qp", "keyframe", "reference", "store", "layer", "spatial", "across_tiles"
+    "frame_number", "qp", "keyframe", "reference", "store", "layer", "spatial", "across_tiles",
+    "has_copies",
 )  # fmt: skip
 _what_they_share = attrgetter(*_SAME_IN_A_FRAME)
 
@@ -54,7 +56,7 @@ class UnpackedFrame:
     "int8 [Cz, Th, Tw]."
 
     symbols: NDArray[np.int16]
-    "int16 [M, 4 Th, 4 Tw]."
+    "int16 [M, 4 Th, 4 Tw]; eight channels more where the frame has copies."
 
     present: NDArray[np.bool_]
     "Which tiles were decoded, bool [Th, Tw]."
@@ -155,12 +157,16 @@ def unpack_frame(
     tiles = np.concatenate([slices[n].coded for n in good]).astype(np.uint32)
     z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
     scatter_hyper(np.concatenate([slices[n].z for n in good]), tiles, z)
-    symbols = empty_plane(net.latent_channels, 4 * rows, 4 * columns, np.int16)
+    copies = slices[good[0]].copies
+    n_channels = net.latent_channels + (0 if copies is None else COPY_CHANNELS)
+    symbols = empty_plane(n_channels, 4 * rows, 4 * columns, np.int16)
+    if copies is not None:
+        symbols[-COPY_CHANNELS:] = copies.transpose(2, 0, 1)
     if len(tiles) < rows * columns:
         symbols[...] = 0
     if len(good) < len(slices):
         coded = np.concatenate([rows_of[n] for n in good])
-    native.scatter_tiles(coded, tiles, symbols)
+    native.scatter_tiles(coded, tiles, symbols[: net.latent_channels])
     said = np.zeros(rows * columns, np.bool_)
     said[tiles] = True
     return UnpackedFrame(
@@ -313,7 +319,8 @@ class _Slice:
     packet: Packet
     tiles: NDArray[np.int64]  # [T], all that it brings
     coded: NDArray[np.int64]  # [K], those of which anything is said
-    still_map: bytes
+    front: bytes  # what comes before z
+    copies: NDArray[np.int16] | None  # [4 Th, 4 Tw, 8]
     z: NDArray[np.int8]  # [K, Cz]
     decoder: SliceDecoder | None  # None where nothing is coded
 
@@ -336,12 +343,17 @@ def _open_slice(
     if has_map:
         there, payload = read_still_map(packet.payload, tiles.size)
         coded = tiles[there]
-    still_map = packet.payload[: len(packet.payload) - len(payload)]
+    copies = None
+    if header.has_copies:
+        rows, columns = tile_grid(width, height)
+        said, payload = read_copied(packet.payload)
+        copies = native.read_copies(said, 4 * rows, 4 * columns)
+    front = packet.payload[: len(packet.payload) - len(payload)]
     if not coded.size:
         z = np.zeros((0, tables.hyper_channels), np.int8)
-        return _Slice(packet, tiles, coded, still_map, z, None)
+        return _Slice(packet, tiles, coded, front, copies, z, None)
     decoder = SliceDecoder(tables, payload, coded.size, header.qp, header.lanes)
-    return _Slice(packet, tiles, coded, still_map, decoder.read_z(), decoder)
+    return _Slice(packet, tiles, coded, front, copies, decoder.read_z(), decoder)
 
 
 def _check_fits(opened: _Slice, slices: Sequence[_Slice], present: NDArray[np.bool_]) -> None:
@@ -377,7 +389,7 @@ def _read_symbols(
     try:
         if opened.decoder is not None:
             opened.decoder.read_y(indices, out)
-        verify_packet(opened.packet, opened.z, out, opened.still_map)
+        verify_packet(opened.packet, opened.z, out, opened.front)
     except BitstreamError as error:
         return error
     return None

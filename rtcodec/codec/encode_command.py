@@ -145,7 +145,8 @@ class _Job:
     def encode(self, writer: RtcWriter, pool: ThreadPoolExecutor) -> None:
         """Code every frame into *writer*."""
         reader, args = self.reader, self.args
-        pixels = reader.width * reader.height
+        # a still in one packet is predicted across its tiles: bits before cores
+        pixels = reader.width * reader.height if reader.frame_rate is not None else SLICE_PIXELS
         self.packer = FramePacker(
             self.bundle.entropy_tables,
             Slicing(slices=-(-pixels // SLICE_PIXELS)),

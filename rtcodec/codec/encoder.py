@@ -30,6 +30,7 @@ from rtcodec.bitstream.packet import (
 )
 from rtcodec.bitstream.still import write_still_map
 from rtcodec.bitstream.tiles import TileRange, tile_indices
+from rtcodec.codec.copied import split_copies
 from rtcodec.codec.cost import TileCosts
 from rtcodec.codec.reference import ReferenceChoice
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
@@ -130,7 +131,9 @@ class FramePacker:
             description=label.description,
             spatial=output.is_spatial,
             across_tiles=output.across_tiles,
+            has_copies=output.has_copies,
         )
+        front, output = split_copies(output)
         tables, costs = self._tables_of(header)
         has_map = self._delta is not None and tables is self._delta[0]
         coded = coded_tiles(output.symbols) if has_map else None
@@ -144,7 +147,7 @@ class FramePacker:
         if coded is not None:
             of_coded, tile_bytes = tile_bytes, np.full(n_tiles, 1 / 8)
             tile_bytes[tiles] += of_coded
-        frame = _CodedFrame(said, header, tile_bytes, (width, height), coded)
+        frame = _CodedFrame(said, header, tile_bytes, (width, height), coded, front)
         runs = self.slicing.plan(tile_bytes, width, height, frame.header_bytes)
         coder = self._coder(frame, runs)
         firsts = accumulate((frame.n_coded(run) for run in runs), initial=0)
@@ -193,8 +196,8 @@ class FramePacker:
         """
         tiles, count = tile_indices(run, *frame.size), frame.n_coded(run)
         lanes = lanes_for(float(frame.tile_bytes[tiles].sum())) if count else 1
-        still_map = b"" if frame.coded is None else write_still_map(frame.coded[tiles])
-        payload = still_map + (coder.encode(first, count, lanes) if count else b"")
+        front = frame.front if frame.coded is None else write_still_map(frame.coded[tiles])
+        payload = front + (coder.encode(first, count, lanes) if count else b"")
         if self.slicing.too_large(frame.header_bytes + len(payload), run):
             parts = halves(run)  # their tiles need not follow each other in the run's order
             return [
@@ -209,7 +212,7 @@ class FramePacker:
             lanes=lanes,
             last=run.end == n_tiles,
         )
-        return [seal_packet(header, payload, *coder.coded(first, count), still_map)]
+        return [seal_packet(header, payload, *coder.coded(first, count), front)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +358,7 @@ class _CodedFrame:
     tile_bytes: NDArray[np.float64]  # [Th * Tw]
     size: tuple[int, int]  # width, height in pixels
     coded: NDArray[np.bool_] | None  # [Th * Tw], which tiles are; None for all
+    front: bytes  # of its one packet, where it has copies
 
     def rows(self, run: TileRange) -> NDArray[np.int64]:
         """Return where in the arrays those tiles of a run are of which anything is said."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.access_unit import AccessUnit, frame_geometry
 from rtcodec.bitstream.check import verify_packet
+from rtcodec.bitstream.copied import read_copied
 from rtcodec.bitstream.cursor import Field
 from rtcodec.bitstream.file import RtcReader
 from rtcodec.bitstream.packet import Packet, PacketHeader, state_slot
@@ -28,6 +29,7 @@ from rtcodec.bundle import Bundle
 from rtcodec.codec.reference import ReceiverReferences
 from rtcodec.conformance.model import VectorModel, part_of
 from rtcodec.engine.api import DecodeJob, StateId
+from rtcodec.entropy import copies as plain_copies
 from rtcodec.entropy import native, rans
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.scale_net import ScaleNet
@@ -60,9 +62,14 @@ class Coder:
     indices: Callable[[ScaleNet, NDArray[np.int8], int], NDArray[np.uint8]]
     "Scale indices uint8 [M, 4 Th, 4 Tw] of z int8 [Cz, Th, Tw] at a qp."
 
+    copies: Callable[[bytes, int, int], NDArray[np.int16]]
+    "Payload, rows and columns of blocks to copies int16 [rows, columns, 8]."
 
-FAST = Coder(native.SliceDecoder, native.scale_indices)
-REFERENCE = Coder(rans.SliceDecoder, lambda net, z, qp: net.indices_reference(z, qp))
+
+FAST = Coder(native.SliceDecoder, native.scale_indices, native.read_copies)
+REFERENCE = Coder(
+    rans.SliceDecoder, lambda net, z, qp: net.indices_reference(z, qp), plain_copies.read_copies
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,29 +230,41 @@ class _Unit:
         if self._part is None:
             return report | {"error": {"kind": Unsupported.__name__, "offset": start}}
         payload_offset = self.offsets[f"packet[{number}].payload"]
-        payload, still_map = packet.payload, b""
+        payload, copies = packet.payload, None
         try:
+            if header.has_copies:
+                said, payload = read_copied(packet.payload)
+                copies = self._copies_of(said, len(packet.payload) - len(payload) - len(said))
             if self._is_delta:
                 coded, payload = read_still_map(packet.payload, tiles.size)
                 tiles = tiles[coded]
                 report["coded_tiles"] = int(tiles.size)
-                still_map = packet.payload[: len(packet.payload) - len(payload)]
         except BitstreamError as error:
             return report | {"error": _error(error, payload_offset)}
+        front = packet.payload[: len(packet.payload) - len(payload)]
         try:
             z, symbols = self._symbols_of(self._part, header, payload, tiles)
         except BitstreamError as error:
-            return report | {"error": _error(error, payload_offset + len(still_map))}
+            return report | {"error": _error(error, payload_offset + len(front))}
         try:
-            verify_packet(packet, z, symbols, still_map)
+            verify_packet(packet, z, symbols, front)
         except BitstreamError as error:
             return report | {"error": _error(error, start)}
         scatter_hyper(z, tiles, self._z)
         scatter_tiles(symbols, tiles, self._symbols)
+        if copies is not None:
+            self._symbols = np.concatenate((self._symbols, copies.transpose(2, 0, 1)))
         return report | {
             "z_sha256": hashlib.sha256(z.tobytes()).hexdigest(),
             "symbols_sha256": hashlib.sha256(symbols.astype("<i2").tobytes()).hexdigest(),
         }
+
+    def _copies_of(self, said: bytes, offset: int) -> NDArray[np.int16]:
+        rows, columns = self._symbols.shape[1:]
+        try:
+            return self.coder.copies(said, rows, columns)
+        except BitstreamError as error:
+            raise error.shifted(offset) from None
 
     def _symbols_of(
         self, part: Bundle, header: PacketHeader, payload: bytes, tiles: NDArray[np.uint32]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.access_unit import AccessUnit
 from rtcodec.bitstream.check import seal_packet
+from rtcodec.bitstream.copied import write_copied
 from rtcodec.bitstream.file import RtcWriter
 from rtcodec.bitstream.packet import (
     TYPE_LOSSLESS_TAIL,
@@ -44,7 +45,7 @@ from rtcodec.conformance.model import (
 )
 from rtcodec.engine.api import EncodeJob
 from rtcodec.engine.null import NullEngine
-from rtcodec.entropy.native import encode_slice
+from rtcodec.entropy.native import encode_slice, write_copies
 from rtcodec.entropy.tile import gather_hyper, gather_tiles
 from rtcodec.types import LayerId, Planes, tile_grid
 
@@ -81,6 +82,9 @@ class Integers:
     indices: NDArray[np.uint8]
     "uint8 [M, 4 Th, 4 Tw]."
 
+    copies: NDArray[np.int16] | None = None
+    "int16 [4 Th, 4 Tw, 8], of a frame that has some."
+
 
 @dataclass
 class StreamMaker:
@@ -101,17 +105,19 @@ class StreamMaker:
         assert part is not None
         for number, run in enumerate(runs):
             tiles = tile_indices(run, geometry.width, geometry.height).astype(np.uint32)
-            still_map = b""
+            front = b""
+            if frame.copies is not None:
+                front = write_copied(write_copies(frame.copies))
             if part is self.model.delta:
                 coded = coded_tiles(frame.symbols)[tiles]
-                tiles, still_map = tiles[coded], write_still_map(coded)
+                tiles, front = tiles[coded], write_still_map(coded)
             z, symbols = gather_hyper(frame.z, tiles), gather_tiles(frame.symbols, tiles)
             indices = gather_tiles(frame.indices, tiles)
-            tables, payload = part.entropy_tables, still_map
+            tables, payload = part.entropy_tables, front
             if tiles.size:
                 payload += encode_slice(tables, z, symbols, indices, header.qp, header.lanes)
             own = replace(header, tiles=run, last=number == len(runs) - 1)
-            packets.append(seal_packet(own, payload, z, symbols, still_map))
+            packets.append(seal_packet(own, payload, z, symbols, front))
         return tuple(packets)
 
     def add(self, pts: int, packets: Iterable[Packet | Extension]) -> None:

@@ -26,6 +26,7 @@ from rtcodec.conformance.recipes import (
 )
 from rtcodec.entropy.contexts import STAGES, adjusted_stage
 from rtcodec.entropy.native import gather_tiles, scatter_tiles
+from rtcodec.motion.native import QUARTERS
 from rtcodec.motion.vectors import CHANNELS, INTRA_CHANNEL, SPLIT_CHANNEL
 from rtcodec.motion.within import LARGE_CHANNEL
 from rtcodec.types import LayerId, tile_grid
@@ -259,6 +260,46 @@ def _linear_extremes() -> bytes:
     return _extreme_frames("linear extremes", spatial_stream(100, 66, model=LINEAR), whole_header)
 
 
+def _copied_frame(seed: str, width: int, height: int, header: PacketHeader) -> Integers:
+    """Draw a frame that is much the same here and there, and says to copy more than it may."""
+    frame = drawn_frame(seed, width, height, header, one_in=30)
+    dice = Dice(f"{seed} copies")
+    rows, columns = frame.symbols.shape[1:]
+    copies = np.zeros((rows, columns, QUARTERS, 2), np.int16)
+    far = [
+        (dice.integers(0, 40, 1).item(), dice.integers(-60, 60, 1).item()) for _ in range(12)
+    ] + [(0, 32767), (32767, -32767), (0, -16), (16, 0)]
+    which = dice.integers(0, 2 * len(far), rows, columns, QUARTERS)
+    for place in np.argwhere(which < len(far)):
+        copies[tuple(place)] = far[int(which[tuple(place)])]
+    return replace(frame, copies=copies.reshape(rows, columns, 2 * QUARTERS))
+
+
+def _copied() -> bytes:
+    """Parts that are copies, of frames of many shapes, and a delta frame from the last."""
+    maker = spatial_stream(150, 135, references=1, model=LINEAR)
+    for number, (qp, lanes) in enumerate(((6, 1), (24, 2), (40, 8))):
+        header = replace(whole_header(number, qp=qp, lanes=lanes), has_copies=True)
+        header = replace(header, store=state_id(0, number))
+        maker.add(number, maker.code(_copied_frame(f"copied {number}", 150, 135, header), header))
+    header = replace(header_of(3, qp=30), reference=state_id(0, 2))
+    maker.add(3, spatial_packets("copied delta", maker, header, 2, one_in=25, at_rest=3))
+    return maker.stream()
+
+
+def _copied_sizes() -> bytes:
+    """Rungs of one tile, of one row and of one column of them, of a pixel and a little more."""
+    maker = spatial_stream(64, 64)
+    maker.sequence = replace(maker.sequence, rungs=len(_SIZES))
+    for rung, (width, height) in enumerate(_SIZES):
+        description = Description(maker.sequence.model_tag, Geometry(width, height))
+        header = replace(whole_header(qp=20), has_copies=True)
+        header = replace(header, layer=LayerId(rung), description=description)
+        frame = _copied_frame(f"copied {width}x{height}", width, height, header)
+        maker.add(0, maker.code(frame, header))
+    return maker.stream()
+
+
 SPATIAL_RECIPES = (
     Recipe("spatial_smallest", "one pixel, predicted from nothing (spec 9.6)", EXACT, _smallest),
     Recipe("spatial_modes", "all modes, finest to coarsest qp, 1 to 8 lanes (spec 7.3, 9.6)",
@@ -279,6 +320,10 @@ SPATIAL_RECIPES = (
            EXACT, _across_delta),
     Recipe("linear", "chroma as a line of luma, in tiles and across them (spec 9.1, 9.6)", LINEAR,
            _linear),
+    Recipe("copied", "parts that are copies, and a delta frame from that (spec 4.8, 9.7)", LINEAR,
+           _copied),
+    Recipe("copied_sizes", "the same in frames of many shapes (spec 4.8, 9.7)", EXACT,
+           _copied_sizes),
     Recipe("linear_extremes", "the same with latents as far out as they go (spec 9.6)", LINEAR,
            _linear_extremes),
 )  # fmt: skip

@@ -124,6 +124,10 @@ class EncodeOutput:
     across_tiles: bool = False
     "Whether it is so across tiles, and whole or nothing."
 
+    has_copies: bool = False
+    """Whether parts are copies: eight channels more, of `within.Copies`, follow those of the model
+    in *symbols*, and zeros in *indices*."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:
@@ -135,7 +139,8 @@ class DecodeJob:
     "int8 [Cz, Th, Tw]; zeros where a tile is missing."
 
     symbols: NDArray[np.int16]
-    "int16 [M, 4 Th, 4 Tw] in any memory layout; zeros where a tile is missing."
+    """int16 [M, 4 Th, 4 Tw] in any memory layout; zeros where a tile is missing. Of a spatial frame
+    with copies eight channels more."""
 
     qp: int
     "0 to 63, as it was coded."

@@ -50,6 +50,8 @@ class SpatialEncoder:
         """
         Return z int8 [Cz, Th, Tw], symbols int16 and indices uint8 [4 Th, 4 Tw, 394].
 
+        Where parts are copies, the last two have eight channels more: those, and zeros.
+
         Args:
             blocks: The picture, uint8 [4 Th, 4 Tw, 384].
             qp: 0..63.
@@ -59,12 +61,16 @@ class SpatialEncoder:
         choice = self.choose(blocks, qp, thorough=thorough, across_tiles=across_tiles)
         z, likelihood = self._describe(choice, qp)
         symbols = within.quantise(blocks, choice, likelihood, steps_of(self.part, qp))
-        return z, symbols, likelihood.indices
+        indices = likelihood.indices
+        if choice.copies is not None:
+            indices = np.dstack((indices, np.zeros(choice.copies.shape, np.uint8)))
+        return z, symbols, indices
 
     def choose(
         self, blocks: NDArray[np.uint8], qp: int, *, thorough: bool, across_tiles: bool
     ) -> Choice:
         """Choose how each part is predicted; as for `encode`."""
+        copies = within.matches(blocks) if across_tiles else None
 
         def choose(likelihood: Likelihood | None) -> Choice:
             return within.choose(
@@ -74,6 +80,7 @@ class SpatialEncoder:
                 across_tiles=across_tiles,
                 linear=self.part.chroma_from_luma,
                 likelihood=likelihood,
+                copies=copies,
             )
 
         choice = choose(None)

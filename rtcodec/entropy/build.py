@@ -26,7 +26,16 @@ _PROGRESSIVE = _ENTROPY.parent / "progressive"
 LIBRARY = (_ENTROPY / "_rans").with_suffix(SUFFIX)
 SOURCES = tuple(
     (_ENTROPY / f"_{name}").with_suffix(".c")
-    for name in ("tables", "contexts", "decode", "encode", "tiles", "scale_net")
+    for name in (
+        "tables",
+        "contexts",
+        "decode",
+        "encode",
+        "tiles",
+        "scale_net",
+        "copies_decode",
+        "copies_encode",
+    )
 )
 MOTION_LIBRARY = (_MOTION / "_motion").with_suffix(SUFFIX)
 MOTION_SOURCES = tuple(
@@ -43,6 +52,7 @@ MOTION_SOURCES = tuple(
         "latents",
         "spatial_choose",
         "spatial_quantise",
+        "matches",
         "describe",
         "denoise",
     )
@@ -68,7 +78,7 @@ WEB = _ENTROPY.parents[1] / "clients" / "web"
 
 WASM = WEB / "rtcodec.wasm"
 _DECODES = {
-    _ENTROPY: ("tables", "decode", "scale_net"),
+    _ENTROPY: ("tables", "decode", "scale_net", "copies_decode"),
     _MOTION: ("predict", "paint", "spatial", "refine", "blocks"),
     WEB / "wasm": ("memory", "check", "symbols", "products", "layers", "color"),
 }

@@ -31,8 +31,9 @@ from rtcodec.entropy.rans import (
 from rtcodec.entropy.scale_net import Layer, ScaleNet
 from rtcodec.entropy.tile import Latent, check_plane, check_values, empty_plane
 from rtcodec.errors import Corrupt, LocalProtocolError, Truncated
+from rtcodec.types import COPY_CHANNELS
 
-LIBRARY_VERSION = 4
+LIBRARY_VERSION = 5
 "What rtc_version of a library built from this source returns."
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -52,6 +53,8 @@ _SIGNATURES: Signatures = {
     "rtc_gather": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _U32, _U32)),
     "rtc_scatter": (None, (_PTR, _PTR, _PTR, _PTR, _U32, _U32, _U32, _U32)),
     "rtc_scale_scratch": (ctypes.c_size_t, (_PTR,)),
+    "rtc_copies_decode": (ctypes.c_int32, (ctypes.c_char_p, _U32, _U32, _U32, _U32, _PTR, _PTR)),
+    "rtc_copies_encode": (_U32, (_PTR, _U32, _U32, _PTR, _PTR, _U32)),
     "rtc_scale_indices": (None, (_PTR, _PTR, _U32, _PTR, _PTR)),
 }
 
@@ -365,21 +368,56 @@ class SliceDecoder:
 
     def _check(self, status: int) -> None:
         """Turn a status of C into the reference's error."""
-        if not status:
-            return
-        at = self._decoder.position
-        size = len(self._payload)
-        if status == 1:
-            raise Truncated("the payload ends inside a symbol or a lane state", offset=size)
-        raise Corrupt(
-            {
-                2: "a lane state is below 2**16",
-                3: f"an escaped symbol is beyond +-{SYMBOL_MAX}",
-                4: f"{size - at} bytes after the last symbol",
-                5: "a lane does not end in 2**16",
-            }[status],
-            offset=at,
-        )
+        _check_status(status, at=self._decoder.position, size=len(self._payload))
+
+
+def _check_status(status: int, *, at: int, size: int) -> None:
+    if not status:
+        return
+    if status == 1:
+        raise Truncated("the payload ends inside a symbol or a lane state", offset=size)
+    raise Corrupt(
+        {
+            2: "a lane state is below 2**16",
+            3: f"an escaped symbol is beyond +-{SYMBOL_MAX}",
+            4: f"{size - at} bytes after the last symbol",
+            5: "a lane does not end in 2**16",
+        }[status],
+        offset=at,
+    )
+
+
+# ---- copies -------------------------------------------------------------------------------
+
+_ITEMS_MAX = 16  # of a quarter
+
+
+def read_copies(payload: bytes, rows: int, columns: int) -> NDArray[np.int16]:
+    """Read which parts are copies: `copies.read_copies`."""
+    found = np.empty((rows, columns, COPY_CHANNELS), np.int16)
+    position = _U32()
+    status = _library().rtc_copies_decode(
+        payload, len(payload), rows, columns, COPY_CHANNELS, _at(found), ctypes.addressof(position)
+    )
+    _check_status(status, at=position.value, size=len(payload))
+    return found
+
+
+def write_copies(copies: NDArray[np.int16]) -> bytes:
+    """Return what says which parts are copies: `copies.write_copies`."""
+    rows, columns, size = copies.shape
+    if size != COPY_CHANNELS or copies.dtype != np.int16 or copies.min() < -SYMBOL_MAX:
+        raise ValueError(f"{copies.dtype} {copies.shape} are no copies")
+    if (copies[..., ::2] < 0).any():
+        raise ValueError("a copy of what is below")
+    copies = copies.copy()  # which C writes as it reads
+    n_quarters = 4 * rows * columns
+    items = np.empty(_ITEMS_MAX * n_quarters, np.uint32)
+    buffer = np.empty(4 + 2 * items.size, np.uint8)
+    n_bytes = _library().rtc_copies_encode(
+        _at(copies), rows, columns, _at(items), _at(buffer), buffer.size
+    )
+    return buffer[buffer.size - n_bytes :].tobytes()
 
 
 _blobs: WeakKeyDictionary[EntropyTables, NDArray[np.uint64]] = WeakKeyDictionary()

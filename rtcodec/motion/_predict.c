@@ -11,7 +11,7 @@ static const int8_t CHROMA_TAPS[8][4] = {
     {-4, 36, 36, -4}, {-4, 28, 46, -6}, {-2, 16, 54, -4}, {-2, 10, 58, -2},
 };
 
-static const uint32_t VERSION = 12;
+static const uint32_t VERSION = 13;
 
 EXPORT uint32_t rtc_motion_version(void)
 {

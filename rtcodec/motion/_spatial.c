@@ -52,7 +52,7 @@ INLINE uint32_t paint_large(const area *t, uint32_t i, uint32_t j, const int16_t
 
 /* Predict part k of a block and add what its symbols say; returns whether they say anything. */
 INLINE uint32_t paint_part(const area *t, uint32_t i, uint32_t j, uint32_t k, const int16_t *own, int32_t step,
-                           uint32_t linear)
+                           uint32_t linear, const int16_t *copies)
 {
     const int is_luma = k < QUARTERS;
     const uint32_t row = part_row(i, k), column = part_column(j, k);
@@ -66,7 +66,9 @@ INLINE uint32_t paint_part(const area *t, uint32_t i, uint32_t j, uint32_t k, co
         modes = order_chroma(*mode_at(t, 2 * i, 2 * j), linear, order);
     const uint8_t mode = order[rank_of(own[is_luma ? LUMA_MODES[k] : CHROMA_MODE], modes)];
     int32_t part[SIDE * SIDE], c[SIDE][SIDE];
-    if (mode == LINEAR) {
+    if (is_luma && copies && is_copied(t, i, j, k, copies + 2 * k)) {
+        copy_luma(t, row, column, copies + 2 * k, part);
+    } else if (mode == LINEAR) {
         predict_linear(t, k - QUARTERS, i, j, part);
     } else {
         edges sharp, soft;
@@ -76,6 +78,8 @@ INLINE uint32_t paint_part(const area *t, uint32_t i, uint32_t j, uint32_t k, co
     }
     if (is_luma)
         *mode_at(t, row, column) = mode;
+    else if (copies)
+        copy_chroma(t, k - QUARTERS, i, j, copies, part);
     place_part(part, SIDE, at, stride);
     const uint32_t rows = read_part(own, k, step, c);
     if (rows)
@@ -84,11 +88,11 @@ INLINE uint32_t paint_part(const area *t, uint32_t i, uint32_t j, uint32_t k, co
 }
 
 INLINE uint8_t paint_block(const area *t, uint32_t i, uint32_t j, const int16_t *own,
-                           const int32_t *steps, uint32_t linear)
+                           const int32_t *steps, uint32_t linear, const int16_t *copies)
 {
     uint32_t coded = own[LARGE] ? paint_large(t, i, j, own, steps[0]) : 0;
     for (uint32_t k = own[LARGE] ? QUARTERS : 0; k < PARTS; k++) /* one call: it is a lot of code */
-        coded |= paint_part(t, i, j, k, own, steps[k >= QUARTERS], linear) << k;
+        coded |= paint_part(t, i, j, k, own, steps[k >= QUARTERS], linear, own[LARGE] ? 0 : copies) << k;
     return (uint8_t)coded;
 }
 
@@ -97,11 +101,13 @@ INLINE uint8_t paint_block(const area *t, uint32_t i, uint32_t j, const int16_t 
  * each block. rows and columns are multiples of TILE. steps: of luma and of chroma, in units of samples.
  * coded: [rows, columns], bit k says whether part k has a symbol that is not 0. room: NULL where tiles
  * know nothing of each other, else AREA_SAMPLES for each block, to paint the frame as one area in.
- * linear: 1 where the model has that mode, else 0.
+ * linear: 1 where the model has that mode, else 0. copies: NULL, or where quarter q of block b is copied
+ * from, rows up and columns right, at copies + b * copy_stride + 2 q.
  */
 CLONES EXPORT void rtc_spatial_paint(const int16_t *restrict symbols, uint32_t rows, uint32_t columns,
                                      uint32_t stride, const int32_t *steps, uint16_t *restrict blocks,
-                                     uint8_t *restrict coded, uint16_t *restrict room, uint32_t linear)
+                                     uint8_t *restrict coded, uint16_t *restrict room, uint32_t linear,
+                                     const int16_t *restrict copies, uint32_t copy_stride)
 {
     uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
     const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;
@@ -111,7 +117,8 @@ CLONES EXPORT void rtc_spatial_paint(const int16_t *restrict symbols, uint32_t r
             for (uint32_t i = 0; i < down; i++)
                 for (uint32_t j = 0; j < across; j++) {
                     const size_t place = (size_t)(top + i) * columns + left + j;
-                    coded[place] = paint_block(&t, i, j, symbols + place * stride, steps, linear);
+                    coded[place] = paint_block(&t, i, j, symbols + place * stride, steps, linear,
+                                               copies ? copies + place * copy_stride : 0);
                     write_block(&t, i, j, blocks + place * SAMPLES);
                 }
 }

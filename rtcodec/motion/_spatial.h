@@ -7,6 +7,13 @@
 
 #include "_motion.h"
 
+/* In line only where nobody has to load every byte of it. */
+#ifdef __wasm__
+#define SHARED static __attribute__((noinline, minsize))
+#else
+#define SHARED INLINE
+#endif
+
 enum {
     AREA_SAMPLES = SAMPLES + 2, /* of 16 bits, that each block of an area takes */
     PLANAR = 0,
@@ -48,7 +55,7 @@ typedef struct {
 } sides;
 
 /* Read the edges of the part at `own`; what is not there is as the nearest before it, from below up. */
-INLINE void read_edges(const uint16_t *own, ptrdiff_t stride, sides s, int n, edges *out)
+SHARED void read_edges(const uint16_t *own, ptrdiff_t stride, sides s, int n, edges *out)
 {
     const int corner = 2 * n, all = 4 * n + 1;
     int32_t line[4 * BLOCK + 1];
@@ -77,7 +84,7 @@ INLINE void read_edges(const uint16_t *own, ptrdiff_t stride, sides s, int n, ed
 }
 
 /* The same, each softened by those beside it; the ends stay. */
-INLINE void soften(const edges *e, int n, edges *out)
+SHARED void soften(const edges *e, int n, edges *out)
 {
     const int end = 2 * n;
     out->above[0] = out->left[0] = (e->left[1] + 2 * e->above[0] + e->above[1] + 2) >> 2;
@@ -95,7 +102,7 @@ INLINE int is_down(int mode) { return mode >= (ACROSS + DOWN) / 2; }
  * Predict a part in a direction that leads down from the edge `main`: row y of `out` is the edge moved
  * by so much. For those that lead across, edges and result change sides.
  */
-INLINE void predict_along(const int32_t *main, const int32_t *side, int mode, int n, int32_t *out)
+SHARED void predict_along(const int32_t *main, const int32_t *side, int mode, int n, int32_t *out)
 {
     const int angle = ANGLES[mode];
     int32_t line[BLOCK + 2 * BLOCK + 1], *edge = line + BLOCK;
@@ -113,7 +120,7 @@ INLINE void predict_along(const int32_t *main, const int32_t *side, int mode, in
 
 INLINE int log_of(int n) { return n == BLOCK ? 4 : 3; }
 
-INLINE void predict_plane(const edges *e, int n, int32_t *out)
+SHARED void predict_plane(const edges *e, int n, int32_t *out)
 {
     for (int y = 0; y < n; y++)
         for (int x = 0; x < n; x++)
@@ -122,7 +129,7 @@ INLINE void predict_plane(const edges *e, int n, int32_t *out)
                              (log_of(n) + 1);
 }
 
-INLINE void predict_mean(const edges *e, int n, int32_t *out)
+SHARED void predict_mean(const edges *e, int n, int32_t *out)
 {
     int32_t sum = n;
     for (int i = 1; i <= n; i++)
@@ -273,7 +280,7 @@ INLINE int32_t luma_under(const uint16_t *block, ptrdiff_t stride, int y, int x)
  * Predict u (k = 0) or v of the block at (i, j) as a line of its luma, painted already: the line that fits
  * the samples above and on the left best in least squares, drawn to a flat one where luma hardly differs.
  */
-INLINE void predict_linear(const area *t, uint32_t k, uint32_t i, uint32_t j, int32_t *out)
+SHARED void predict_linear(const area *t, uint32_t k, uint32_t i, uint32_t j, int32_t *out)
 {
     const uint16_t *luma = luma_at(t, 2 * i, 2 * j), *own = chroma_at(t, k, i, j);
     const sides s = sides_of_block(t, i, j);
@@ -301,6 +308,44 @@ INLINE void predict_linear(const area *t, uint32_t k, uint32_t i, uint32_t j, in
             const int32_t up = (slope * (luma_under(luma, t->luma, y, x) - from) + 128) >> 8;
             out[y * HALF + x] = clamp(to + up, 0, FINE_MAX);
         }
+}
+
+/*
+ * Whether quarter q of the block at (i, j) is a copy of what is `from[0]` rows above it and `from[1]` columns
+ * on its right: all of that has to be painted by then, in blocks above or on the left.
+ */
+SHARED int is_copied(const area *t, uint32_t i, uint32_t j, uint32_t q, const int16_t *from)
+{
+    const int32_t y = (int32_t)(part_row(i, q) * SIDE) - from[0] + SIDE;
+    const int32_t x = (int32_t)(part_column(j, q) * SIDE) + from[1] + SIDE;
+    if (from[0] < 0 || y < SIDE || x < SIDE || x > (int32_t)(t->columns * BLOCK))
+        return 0;
+    return y <= (int32_t)(i * BLOCK) || (x <= (int32_t)(j * BLOCK) && y <= (int32_t)((i + 1) * BLOCK));
+}
+
+SHARED void copy_part(const uint16_t *from, ptrdiff_t stride, int n, int32_t *out)
+{
+    for (int y = 0; y < n; y++)
+        for (int x = 0; x < n; x++)
+            out[y * SIDE + x] = from[y * stride + x];
+}
+
+INLINE void copy_luma(const area *t, uint32_t row, uint32_t column, const int16_t *from, int32_t *out)
+{
+    copy_part(luma_at(t, row, column) - from[0] * t->luma + from[1], t->luma, SIDE, out);
+}
+
+/* Copy what is under copied quarters into a prediction of chroma; where that is half a sample off, nothing. */
+SHARED void copy_chroma(const area *t, uint32_t k, uint32_t i, uint32_t j, const int16_t *copies, int32_t *out)
+{
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        const int16_t *from = copies + 2 * q;
+        if ((from[0] | from[1]) & 1 || !is_copied(t, i, j, q, from))
+            continue;
+        const uint32_t y = (q >> 1) * SIDE / 2, x = (q & 1) * SIDE / 2;
+        const uint16_t *own = chroma_at(t, k, i, j) + (ptrdiff_t)y * t->chroma + x;
+        copy_part(own - from[0] / 2 * t->chroma + from[1] / 2, t->chroma, SIDE / 2, out + y * SIDE + x);
+    }
 }
 
 /* Put a predicted part where it belongs. */
@@ -353,7 +398,7 @@ INLINE uint32_t large_row(uint32_t k, uint32_t q) { return 2u * (ORDER[k] / SIDE
 INLINE uint32_t large_column(uint32_t k, uint32_t q) { return 2u * (ORDER[k] % SIDE) + (q & 1); }
 
 /* Write the block at (i, j) of an area as blocks have their samples. */
-INLINE void write_block(const area *t, uint32_t i, uint32_t j, uint16_t *block)
+SHARED void write_block(const area *t, uint32_t i, uint32_t j, uint16_t *block)
 {
     for (uint32_t y = 0; y < BLOCK; y++)
         memcpy(block + y * BLOCK, luma_at(t, 2 * i, 2 * j) + y * t->luma, BLOCK * sizeof *block);

@@ -12,7 +12,11 @@
 #define PRICE 0.12f       /* squared steps that a bit may save */
 #define MODE_SHARE 0.6f   /* of a step, what a mode's bit may save of differences */
 
-enum { SURE = 8 }; /* bits of a symbol's modulus that count as one each */
+enum {
+    SURE = 8,        /* bits of a symbol's modulus that count as one each */
+    AS_BESIDE = 2,   /* about what it takes to say a copy like that on the left, */
+    ANOTHER = 14,    /* and any other */
+};
 
 /* ---- one part ---------------------------------------------------------------------------------- */
 
@@ -47,6 +51,7 @@ typedef struct {
     int thorough;
     uint32_t linear;
     const rtc_likelihood *likely; /* NULL where nothing is known */
+    int16_t *copies;              /* [rows, columns, 8]: what might be copied, then what is; or NULL */
     frequencies order;
 } task;
 
@@ -63,8 +68,19 @@ INLINE void cut(const task *how, size_t place, uint32_t p, open_part *part)
 typedef struct {
     open_part parts[PARTS];
     int16_t modes[QUARTERS + 1]; /* symbols; the last is chroma's */
+    int16_t copies[2 * QUARTERS];
     int split, large;
 } coded_block;
+
+/* About what it takes to say that quarter q of a place is a copy from somewhere. */
+INLINE float copy_bits(const task *how, uint32_t j, size_t place, uint32_t q, const coded_block *block,
+                       const int16_t *from)
+{
+    const int16_t *left = q & 1 ? block->copies + 2 * (q - 1)
+                          : j   ? how->copies + (place - 1) * 2 * QUARTERS + 2 * (q + 1)
+                                : NULL;
+    return left && left[0] == from[0] && left[1] == from[1] ? AS_BESIDE : ANOTHER;
+}
 
 /*
  * Choose modes of a block's luma in one transform; returns what it costs. A quick search in 4x4 keeps
@@ -106,6 +122,22 @@ CLONES APART float choose_luma(const area *t, uint32_t i, uint32_t j, size_t pla
                 out->parts[q] = now;
                 out->modes[q] = symbol_of(rank);
                 *mode_at(t, row, column) = order[rank];
+            }
+        }
+        const int16_t *from = how->copies ? how->copies + place * 2 * QUARTERS + 2 * q : NULL;
+        out->copies[2 * q] = out->copies[2 * q + 1] = 0;
+        if (from && is_copied(t, i, j, q, from)) {
+            open_part now;
+            copy_luma(t, row, column, from, now.prediction);
+            transform_part(part, BLOCK, now.prediction, step, split, now.latents);
+            cut(how, place, q, &now);
+            now.cost += PRICE * copy_bits(how, j, place, q, out, from);
+            if (now.cost < least) {
+                least = now.cost;
+                out->parts[q] = now;
+                out->modes[q] = symbol_of(0);
+                *mode_at(t, row, column) = order[0];
+                memcpy(out->copies + 2 * q, from, 2 * sizeof *from);
             }
         }
         settle(&out->parts[q], how->steps[0], split, at, t->luma);
@@ -182,6 +214,8 @@ CLONES APART void choose_chroma(const area *t, uint32_t i, uint32_t j, size_t pl
                 memcpy(now[k].prediction, line_of_luma[k], sizeof now[k].prediction);
             else
                 predict_part(&sharp[k], &soft[k], order[rank], SIDE, now[k].prediction);
+            if (how->copies)
+                copy_chroma(t, k, i, j, out->copies, now[k].prediction);
             transform_part(block + part_start(QUARTERS + k), HALF, now[k].prediction, step, 0, now[k].latents);
             cut(how, place, QUARTERS + k, &now[k]);
             cost += now[k].cost;
@@ -221,6 +255,7 @@ INLINE void choose_block(const area *t, uint32_t i, uint32_t j, size_t place, co
             least = cost;
             memcpy(out->parts, small.parts, QUARTERS * sizeof *small.parts);
             memcpy(out->modes, small.modes, QUARTERS * sizeof *small.modes);
+            memcpy(out->copies, small.copies, sizeof small.copies);
             out->split = 1;
         } else {
             for (uint32_t y = 0; y < BLOCK; y++)
@@ -232,6 +267,7 @@ INLINE void choose_block(const area *t, uint32_t i, uint32_t j, size_t place, co
     if (large < least) {
         memcpy(out->parts, other.parts, QUARTERS * sizeof *other.parts);
         memcpy(out->modes, other.modes, QUARTERS * sizeof *other.modes);
+        memset(out->copies, 0, sizeof out->copies);
         out->split = 0;
         out->large = 1;
         uint8_t order[MODES];
@@ -264,7 +300,8 @@ INLINE uint32_t list_block(const coded_block *block, uint32_t place, const uint8
  * that follow whose modulus is LEAST or more, as `rtc_transform` does. modes: [rows, columns, 5], symbols
  * of the quarters and of chroma. steps: of luma and of chroma. thorough: whether all modes are looked at.
  * prediction: what the latents are beside, as blocks are. room, linear: as for `rtc_spatial_paint`. likely:
- * how likely symbols are, with prices; NULL where that is not known.
+ * how likely symbols are, with prices; NULL where that is not known. copies: [rows, columns, 8], where each
+ * quarter might be copied from, as for `rtc_spatial_paint`, which becomes where it is; NULL where nothing is.
  */
 CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32_t rows,
                                           uint32_t columns, const int32_t *steps, uint32_t thorough,
@@ -272,9 +309,10 @@ CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32
                                           uint32_t *restrict at, float *restrict values,
                                           uint32_t *restrict ends,
                                           uint16_t *restrict prediction, uint16_t *restrict room,
-                                          uint32_t linear, const rtc_likelihood *likely)
+                                          uint32_t linear, const rtc_likelihood *likely,
+                                          int16_t *restrict copies)
 {
-    task how = {{steps[0], steps[1]}, thorough != 0, linear, likely, {{0}, {0}, {0}}};
+    task how = {{steps[0], steps[1]}, thorough != 0, linear, likely, copies, {{0}, {0}, {0}}};
     list_frequencies(&how.order);
     uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
     const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;
@@ -287,6 +325,8 @@ CLONES EXPORT uint32_t rtc_spatial_choose(const uint8_t *restrict blocks, uint32
                 const size_t place = (size_t)(top + i) * columns + left + j;
                 choose_block(&t, i, j, place, blocks + place * SAMPLES, &how, &block);
                 memcpy(modes + place * (QUARTERS + 1), block.modes, sizeof block.modes);
+                if (copies)
+                    memcpy(copies + place * 2 * QUARTERS, block.copies, sizeof block.copies);
                 split[place] = (uint8_t)(block.split | block.large << 1);
                 ends[place] = list_block(&block, (uint32_t)place, how.order.rank, at, values);
                 for (uint32_t p = 0; p < PARTS; p++)

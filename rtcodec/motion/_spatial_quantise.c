@@ -9,6 +9,7 @@ typedef struct {
     const int32_t *steps; /* of luma and of chroma */
     uint32_t linear;
     const rtc_likelihood *likely;
+    const int16_t *copies; /* [rows, columns, 8], or NULL */
     frequencies order;
 } task;
 
@@ -44,7 +45,10 @@ INLINE void cut_small(const area *t, uint32_t i, uint32_t j, size_t place, uint3
         mode = order[rank_of(modes[QUARTERS], all)];
     }
     open_part part;
-    if (mode == LINEAR) {
+    const int16_t *copies = how->copies ? how->copies + place * 2 * QUARTERS : NULL;
+    if (is_luma && copies && is_copied(t, i, j, p, copies + 2 * p)) {
+        copy_luma(t, part_row(i, p), part_column(j, p), copies + 2 * p, part.prediction);
+    } else if (mode == LINEAR) {
         predict_linear(t, p - QUARTERS, i, j, part.prediction);
     } else {
         edges sharp, soft;
@@ -52,6 +56,8 @@ INLINE void cut_small(const area *t, uint32_t i, uint32_t j, size_t place, uint3
         soften(&sharp, SIDE, &soft);
         predict_part(&sharp, &soft, mode, SIDE, part.prediction);
     }
+    if (!is_luma && copies)
+        copy_chroma(t, p - QUARTERS, i, j, copies, part.prediction);
     const int32_t step = how->steps[!is_luma];
     transform_part(block + part_start(p), part_stride(p), part.prediction, (float)step, is_split, part.latents);
     cut(how, place, p, &part, symbols);
@@ -79,15 +85,15 @@ INLINE void cut_large(const area *t, uint32_t i, uint32_t j, size_t place, const
 
 /*
  * Cut the latents that follow from chosen modes to symbols [rows, columns, stride], of which the latents
- * are written, all of them. room, linear: as for `rtc_spatial_paint`, and as the modes were chosen.
+ * are written, all of them. room, linear, copies: as for `rtc_spatial_choose`, and as they were chosen.
  */
 CLONES EXPORT void rtc_spatial_quantise(const uint8_t *restrict blocks, uint32_t rows, uint32_t columns,
                                         const int32_t *steps, const int16_t *restrict modes,
                                         const uint8_t *restrict split, const rtc_likelihood *likely,
                                         int16_t *restrict symbols, uint16_t *restrict room,
-                                        uint32_t linear)
+                                        uint32_t linear, const int16_t *copies)
 {
-    task how = {steps, linear, likely, {{0}, {0}, {0}}};
+    task how = {steps, linear, likely, copies, {{0}, {0}, {0}}};
     list_frequencies(&how.order);
     uint16_t of_tile[TILE * TILE * AREA_SAMPLES];
     const uint32_t down = room ? rows : TILE, across = room ? columns : TILE;

@@ -18,7 +18,7 @@ from rtcodec.entropy.build import MOTION_LIBRARY
 from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.types import QP_MAX
 
-LIBRARY_VERSION = 12
+LIBRARY_VERSION = 13
 "What rtc_motion_version of a library built from this source returns."
 
 BLOCK_SAMPLES = 384
@@ -81,9 +81,10 @@ _SIGNATURES: Signatures = {
     "rtc_describe": (_U32, (_PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32, _PTR, _PTR)),
     "rtc_nonzero": (_U32, (_PTR, _U32, _PTR)),
     "rtc_paint": (None, (_PTR, _PTR, _PTR, _U32, _U32, _U32, _PTR, _PTR)),
-    "rtc_spatial_paint": (None, (_PTR, _U32, _U32, _U32) + 4 * (_PTR,) + (_U32,)),
-    "rtc_spatial_choose": (_U32, (_PTR, _U32, _U32, _PTR, _U32) + 7 * (_PTR,) + (_U32, _PTR)),
-    "rtc_spatial_quantise": (None, (_PTR, _U32, _U32) + 6 * (_PTR,) + (_U32,)),
+    "rtc_spatial_paint": (None, (_PTR, _U32, _U32, _U32) + 4 * (_PTR,) + (_U32, _PTR, _U32)),
+    "rtc_spatial_matches": (_U32, (_PTR, _PTR, _PTR, _U32, _U32, _PTR, _PTR, _PTR)),
+    "rtc_spatial_choose": (_U32, (_PTR, _U32, _U32, _PTR, _U32) + 7 * (_PTR,) + (_U32, _PTR, _PTR)),
+    "rtc_spatial_quantise": (None, (_PTR, _U32, _U32) + 6 * (_PTR,) + (_U32, _PTR)),
     "rtc_smooth": (None, (_PTR, _PTR, _PTR, _PTR, _PTR, _PTR, _U32, _U32)),
     "rtc_refine": (None, (_PTR, _PTR, _PTR, _PTR)),
     "rtc_average": (None, 4 * (_PTR,)),

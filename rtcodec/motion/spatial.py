@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rtcodec.motion.native import BLOCK_SAMPLES, Fine, Steps
 from rtcodec.motion.transform import FINE_MAX, LARGE, LARGE_SIDE, ORDER, PARTS, SIDE, inverse
+from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
 from rtcodec.motion.within import LARGE_CHANNEL, MODE_CHANNELS
 
 PLANAR, MEAN, FIRST_ANGLE, ACROSS, DOWN, MODES = 0, 1, 2, 10, 26, 35
@@ -63,7 +64,10 @@ def _paint_area(symbols: NDArray[np.int64], steps: Steps, *, linear: bool) -> ND
     blocks = np.empty((h, w, BLOCK_SAMPLES), np.int64)
     for i, j in np.ndindex(h, w):
         latents = symbols[i, j, :BLOCK_SAMPLES].reshape(-1, PARTS)
-        said = symbols[i, j, BLOCK_SAMPLES:]
+        said = symbols[i, j, BLOCK_SAMPLES : BLOCK_SAMPLES + CHANNELS]
+        copies = _copies_of(symbols[i, j, BLOCK_SAMPLES + CHANNELS :], i, j, 16 * w)
+        if said[LARGE_CHANNEL]:
+            copies = {}
         for quarter in range(4):
             row, column = 2 * i + quarter // 2, 2 * j + quarter % 2
             a = modes[row, column - 1] if column else PLANAR
@@ -76,8 +80,11 @@ def _paint_area(symbols: NDArray[np.int64], steps: Steps, *, linear: bool) -> ND
                 painted[row : row + 2, column : column + 2] = True
                 break
             modes[row, column] = mode
-            added = _residual(latents[:, quarter], steps[0], split=bool(said[-1]))
-            _paint_part(luma, painted, row, column, mode, added)
+            added = _residual(latents[:, quarter], steps[0], split=bool(said[SPLIT_CHANNEL]))
+            if quarter in copies:
+                _copy(luma, (SIDE * row, SIDE * column), copies[quarter], added)
+            else:
+                _paint_part(luma, painted, row, column, mode, added)
             painted[row, column] = True
         own = luma[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
         order = chroma_order(int(modes[2 * i, 2 * j]), linear=linear)
@@ -87,13 +94,40 @@ def _paint_area(symbols: NDArray[np.int64], steps: Steps, *, linear: bool) -> ND
             if mode == LINEAR:
                 part = predict_linear(luma, plane, i, j) + added
                 plane[8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = np.clip(part, 0, FINE_MAX)
-                continue
-            there = painted[1::2, 1::2].copy()  # blocks before this one
-            there[i, j] = False
-            _paint_part(plane, there, i, j, mode, added)
+            else:
+                there = painted[1::2, 1::2].copy()  # blocks before this one
+                there[i, j] = False
+                _paint_part(plane, there, i, j, mode, added)
+            for quarter, (up, right) in copies.items():
+                if not (up | right) & 1:
+                    y, x = 4 * (quarter // 2), 4 * (quarter % 2)
+                    half = added[y : y + 4, x : x + 4]
+                    _copy(plane, (8 * i + y, 8 * j + x), (up // 2, right // 2), half)
         colours = chroma[:, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
         blocks[i, j] = np.concatenate((own.ravel(), colours.ravel()))
     return blocks
+
+
+def _copies_of(said: NDArray[np.int64], i: int, j: int, width: int) -> dict[int, tuple[int, int]]:
+    """Return which quarters of the block at (i, j) are copies of what is painted before it."""
+    found = {}
+    for quarter, (up, right) in enumerate(said.reshape(-1, 2).tolist()):
+        bottom = 16 * i + SIDE * (quarter // 2) - up + SIDE
+        end = 16 * j + SIDE * (quarter % 2) + right + SIDE
+        if up < 0 or bottom < SIDE or not SIDE <= end <= width:
+            continue
+        if bottom <= 16 * i or (end <= 16 * j and bottom <= 16 * i + 16):
+            found[quarter] = up, right
+    return found
+
+
+def _copy(
+    plane: NDArray[np.int64], at: tuple[int, int], by: tuple[int, int], added: NDArray[np.int64]
+) -> None:
+    """Paint what begins *at* a row and column as what is so many rows up and columns right."""
+    (y, x), (up, right), n = at, by, len(added)
+    there = plane[y - up : y - up + n, x + right : x + right + n]
+    plane[y : y + n, x : x + n] = np.clip(there + added, 0, FINE_MAX)
 
 
 def _paint_part(

@@ -29,6 +29,7 @@ from rtcodec.motion.native import (
     library,
 )
 from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
+from rtcodec.types import COPY_CHANNELS
 
 MODE_CHANNELS: Final = (1, 3, 4, 5, 2)
 "Of the channels behind latents, those that say the modes of four quarters and of chroma."
@@ -37,6 +38,7 @@ LARGE_CHANNEL: Final = 0
 "Whether luma of a block is one part."
 
 _TILE_BLOCKS = 4
+_TABLE_SIZE = 1 << 18
 _ROOM = BLOCK_SAMPLES + 2  # for each block: its samples, and four modes
 
 
@@ -70,6 +72,36 @@ class _Likelihood(ctypes.Structure):
     )
 
 
+Copies = NDArray[np.int16]
+"Rows above and columns right of each quarter that it is a copy of; 0, 0: of none."
+
+
+def matches(blocks: NDArray[np.uint8]) -> Copies | None:
+    """
+    Find parts of a picture that look as others do that are painted before them, as on screens.
+
+    Args:
+        blocks: The picture, uint8 [h16, w16, 384], whole tiles.
+
+    Returns:
+        int16 [h16, w16, 8], or None if there is none.
+    """
+    h, w = _check(blocks)
+    planes = [
+        np.ascontiguousarray(
+            blocks[..., start : start + side * side].reshape(h, w, side, side).transpose(0, 2, 1, 3)
+        )
+        for start, side in ((0, 16), (256, 8), (320, 8))
+    ]
+    copies = np.empty((h, w, COPY_CHANNELS), np.int16)
+    sums, table = np.empty(16 * w, np.uint64), np.zeros(_TABLE_SIZE, np.uint32)
+    found = library().rtc_spatial_matches(
+        *(address(plane) for plane in planes), h, w,
+        address(sums), address(table), address(copies),
+    )  # fmt: skip
+    return copies if found else None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
     """How a picture's parts are predicted, and what is left then."""
@@ -89,6 +121,9 @@ class Choice:
     linear: bool = False
     "Whether chroma may be a line of luma."
 
+    copies: Copies | None = None
+    "Which parts are copies, as `matches` returns it; None where none is."
+
 
 def choose(
     blocks: NDArray[np.uint8],
@@ -98,6 +133,7 @@ def choose(
     across_tiles: bool = False,
     linear: bool = False,
     likelihood: Likelihood | None = None,
+    copies: Copies | None = None,
 ) -> Choice:
     """
     Choose how each part is predicted.
@@ -109,6 +145,7 @@ def choose(
         across_tiles: Whether parts are predicted from other tiles, too: of a frame in one packet.
         linear: Whether chroma may be a line of luma, which the model says.
         likelihood: How likely symbols are, with prices, after a choice before: 3 % fewer bits.
+        copies: From `matches`: where parts may be copied from; with *across_tiles* only.
     """
     h, w = _check(blocks)
     modes = np.empty((h, w, len(MODE_CHANNELS)), np.int16)
@@ -119,21 +156,27 @@ def choose(
     if likelihood is not None and likelihood.prices is None:
         raise ValueError("nothing can be chosen without prices")
     known = None if likelihood is None else _known(likelihood, (h, w))
+    if copies is not None:
+        _check_arrays((copies, np.int16, (h, w, COPY_CHANNELS)))
+        copies = copies.copy()
     count = library().rtc_spatial_choose(
         address(blocks), h, w, address(as_integers), thorough,
         address(modes), address(split), address(at), address(values), address(ends),
         address(prediction), None if room is None else address(room), linear,
         None if known is None else ctypes.addressof(known),
+        None if copies is None else address(copies),
     )  # fmt: skip
+    if copies is not None and not copies.any():
+        copies = None
     latents = Latents(at[:count], values[:count], ends, split)
-    return Choice(modes, prediction, latents, across_tiles, linear)
+    return Choice(modes, prediction, latents, across_tiles, linear, copies)
 
 
 def quantise(
     blocks: NDArray[np.uint8], choice: Choice, likelihood: Likelihood, steps: Steps
 ) -> NDArray[np.int16]:
     """
-    Return all symbols of a frame, int16 [h16, w16, 394].
+    Return all symbols of a frame, int16 [h16, w16, 394]; with copies 8 more, which are those.
 
     Args:
         blocks: As for `choose`.
@@ -150,13 +193,13 @@ def quantise(
     library().rtc_spatial_quantise(
         address(blocks), h, w, address(as_integers), address(modes), address(split),
         ctypes.addressof(known), address(symbols), None if room is None else address(room),
-        choice.linear,
+        choice.linear, None if choice.copies is None else address(choice.copies),
     )  # fmt: skip
     said = mode_symbols(modes, split)
     by_part = symbols[..., :BLOCK_SAMPLES].reshape(h, w, -1, 6)
     said[..., SPLIT_CHANNEL] *= by_part[..., :4].any((2, 3))
     symbols[..., BLOCK_SAMPLES:] = said
-    return symbols
+    return symbols if choice.copies is None else np.dstack((symbols, choice.copies))
 
 
 def mode_symbols(modes: NDArray[np.int16], split: NDArray[np.uint8]) -> NDArray[np.int16]:
@@ -182,20 +225,23 @@ def paint(
     all its parts.
 
     Args:
-        symbols: int16 [h16, w16, 394], any numbers; whole tiles.
+        symbols: int16 [h16, w16, 394] or, with copies, 402, any numbers; whole tiles.
         steps: Of luma and of chroma.
         across_tiles: As for `choose`.
         linear: As for `choose`.
     """
     h, w, stride = symbols.shape
     fits = symbols.dtype == np.int16 and symbols.flags.c_contiguous
-    if not fits or stride != BLOCK_SAMPLES + CHANNELS or h % _TILE_BLOCKS or w % _TILE_BLOCKS:
+    strides = BLOCK_SAMPLES + CHANNELS, BLOCK_SAMPLES + CHANNELS + COPY_CHANNELS
+    if not fits or stride not in strides or h % _TILE_BLOCKS or w % _TILE_BLOCKS:
         raise ValueError(f"{symbols.dtype} {symbols.shape} are no symbols of whole tiles")
     blocks, coded = np.empty((h, w, BLOCK_SAMPLES), np.uint16), np.empty((h, w), np.uint8)
     as_integers, room = np.asarray(steps, np.int32), _room(h, w, across_tiles=across_tiles)
+    own = BLOCK_SAMPLES + CHANNELS
+    copies = address(symbols) + symbols.itemsize * own if stride > own else None
     library().rtc_spatial_paint(
         address(symbols), h, w, stride, address(as_integers), address(blocks), address(coded),
-        None if room is None else address(room), linear,
+        None if room is None else address(room), linear, copies, stride,
     )  # fmt: skip
     return blocks, coded
 

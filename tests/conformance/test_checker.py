@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_a_dropped_doubled_or_moved_unit_is_a_difference(name: str, tmp_path: Pa
 
 
 def test_a_decoder_that_is_wrong_about_the_integers_fails(tmp_path: Path) -> None:
-    wrong = Coder(FAST.open_slice, lambda net, z, qp: np.minimum(net.indices(z, qp) + 1, 63))
+    wrong = replace(FAST, indices=lambda net, z, qp: np.minimum(net.indices(z, qp) + 1, 63))
     assert check_vector(VECTORS["random_slices"], ROOT, coder=wrong)
 
 

@@ -22,7 +22,11 @@ from rtcodec.bitstream import (
     state_id,
     state_slot,
 )
-from rtcodec.bitstream.packet import TYPE_SPATIAL_SLICE, TYPE_WHOLE_SPATIAL
+from rtcodec.bitstream.packet import (
+    TYPE_COPIED_SPATIAL,
+    TYPE_SPATIAL_SLICE,
+    TYPE_WHOLE_SPATIAL,
+)
 from rtcodec.types import LayerId, tile_grid
 
 MODEL_ID = bytes.fromhex("0123456789abcdef")
@@ -72,7 +76,7 @@ layers = st.builds(LayerId, st.integers(0, 15), st.integers(0, 15))
 descriptions = st.builds(Description, st.integers(0, 0xFFFF), geometries)
 payloads = st.binary(max_size=40)
 extension_types = st.integers(1, 31).filter(
-    lambda kind: kind not in (TYPE_SPATIAL_SLICE, TYPE_WHOLE_SPATIAL)
+    lambda kind: kind not in (TYPE_SPATIAL_SLICE, TYPE_WHOLE_SPATIAL, TYPE_COPIED_SPATIAL)
 )
 extensions = st.builds(Extension, extension_types, payloads)
 ratios = st.builds(Fraction, st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
@@ -90,6 +94,7 @@ def packet_headers(draw: st.DrawFn) -> PacketHeader:
     keyframe, spatial = draw(st.booleans()), draw(st.booleans())
     states = st.none() | st.builds(state_id, st.integers(0, 14), st.integers(0, 15))
     tiles = draw(st.none() | tile_ranges())
+    across_tiles = spatial and tiles is None and draw(st.booleans())
     return PacketHeader(
         frame_number=draw(st.integers(0, 65535)),
         qp=draw(st.integers(0, 63)),
@@ -103,7 +108,8 @@ def packet_headers(draw: st.DrawFn) -> PacketHeader:
         description=draw(st.none() | descriptions),
         tiles=tiles,
         spatial=spatial,
-        across_tiles=spatial and tiles is None and draw(st.booleans()),
+        across_tiles=across_tiles,
+        has_copies=across_tiles and draw(st.booleans()),
     )
 
 
@@ -147,7 +153,7 @@ def access_units(draw: st.DrawFn, sequence: SequenceHeader) -> AccessUnit:
     if slices == 1 and draw(st.booleans()):
         runs = [None]
     if runs != [None]:
-        header = replace(header, across_tiles=False)
+        header = replace(header, across_tiles=False, has_copies=False)
     headers = [replace(header, tiles=run, check=draw(st.integers(0, 65535))) for run in runs]
     headers[-1] = replace(headers[-1], last=draw(st.booleans()))
     parts: list[Packet | Extension] = []

@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from support import spec_spatial
+from support import spec_copies, spec_spatial
 from support.spec_contexts import Known, table_of
+from support.spec_copies import Copies
 
 Tensors = dict[str, Any]
 
-SLICES = (0, 3, 4)
+SLICES = (0, 3, 4, 5)
 "Section 4.1: types of packets that are slices."
 
-SPATIAL = (3, 4)
-"Those of spatial frames; the second one across tiles."
+SPATIAL = (3, 4, 5)
+"Those of spatial frames; the others across tiles, the last one with copied parts."
 
 
 class Fault(Exception):
@@ -323,8 +324,12 @@ def painted(packets: list[dict[str, Any]], sequence: dict[str, Any], model: Mode
     qp, t = slices[0]["qp"], model.tensors
     refinement = {name: t[f"refine.spatial.{name}"] for name in ("luma", "chroma")}
     refinement["steps"] = t["delta.steps"][qp]
-    across_tiles = slices[0]["type"] == 4
-    ways = {"across_tiles": across_tiles, "from_luma": model.from_luma}
+    across_tiles = slices[0]["type"] != 3
+    ways = {
+        "across_tiles": across_tiles,
+        "from_luma": model.from_luma,
+        "copies": slices[0].get("copies", {}),
+    }
     planes = spec_spatial.paint(symbols, t["spatial.steps"][qp], refinement, qp, **ways)
     described = slices[0]["described"]
     width, height, _ = described[1] if described else sequence["geometry"]
@@ -348,7 +353,7 @@ def read_packet(cursor: Bytes) -> dict[str, Any]:
     flags_at = body.at
     flags = body.number(1)
     alone = packet["type"] in SPATIAL or flags & 1
-    if (alone and flags & 4) or flags & 0xC0 == 0x80 or (packet["type"] == 4 and flags & 64):
+    if (alone and flags & 4) or flags & 0xC0 == 0x80 or (packet["type"] in (4, 5) and flags & 64):
         raise Fault("Corrupt", flags_at)
     lanes_qp = body.number(1)
     packet |= {
@@ -447,6 +452,9 @@ def decode_packet(
         if part is model.delta:
             count = read_map(packet, data, count)
             report["coded_tiles"] = count
+        copies = None
+        if packet["type"] == 5:
+            copies = read_copies(packet, data, size_of(packet, sequence))
         z, symbols = decode_payload(packet, data, count, part)
         header = bytearray(data[packet["offset"] : packet["payload"][0]])
         at = packet["check_at"] - packet["offset"]
@@ -455,6 +463,8 @@ def decode_packet(
         if zlib.crc32(bytes(header) + z_bytes + y_bytes) % 65536 != packet["check"]:
             raise Fault("Corrupt", packet["check_at"])
         packet["symbols"] = symbols
+        if copies is not None:
+            packet["copies"] = copies
     except Fault as fault:
         return report | {"error": {"kind": fault.kind, "offset": fault.offset}}
     return report | {
@@ -478,6 +488,18 @@ def read_map(packet: dict[str, Any], data: bytes, n_tiles: int) -> int:
         raise Fault("Corrupt", start + size)
     packet["payload"] = (start + size, end)
     return count
+
+
+def read_copies(packet: dict[str, Any], data: bytes, size: tuple[int, int]) -> Copies:
+    """Sections 4.8 and 9.7; the payload is what follows."""
+    payload = Bytes(data, *packet["payload"])
+    n_bytes = payload.varint(1 << 24)
+    payload.take(n_bytes)
+    lane = Lanes(data, payload.at - n_bytes, payload.at, 1)
+    copies = spec_copies.read(lane, 8 * size[0], 8 * size[1])
+    lane.finish()
+    packet["payload"] = (payload.at, packet["payload"][1])
+    return copies
 
 
 def decode_payload(

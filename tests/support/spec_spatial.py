@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from support.spec_copies import Copies, is_copy
+
 Plane = NDArray[np.int64]
 
 RANKED = sorted((v + h, v, h) for v in range(8) for h in range(8))
@@ -67,6 +69,7 @@ def paint(
     *,
     across_tiles: bool,
     from_luma: bool = False,
+    copies: Copies | None = None,
 ) -> list[Plane]:
     """
     The state that a spatial frame leaves: Y, U and V.
@@ -78,6 +81,7 @@ def paint(
         qp: Of the frame.
         across_tiles: Whether it is one area.
         from_luma: Whether the model's `chroma_from_luma` is 1.
+        copies: Of its parts, if any.
     """
     _, h, w = symbols.shape
     planes = [np.zeros((n * h, n * w), np.int64) for n in (16, 8, 8)]
@@ -89,13 +93,17 @@ def paint(
                 for plane, n in zip(planes, (16, 8, 8), strict=True)
             ]
             own = symbols[:, row : row + down, column : column + across]
-            paint_area(area, own, steps, from_luma)
+            paint_area(area, own, steps, from_luma, copies or {})
     smooth(planes, symbols, steps)
     return refine(planes, refinement, qp)
 
 
 def paint_area(
-    area: list[Plane], symbols: NDArray[np.int64], steps: Sequence[int], from_luma: bool
+    area: list[Plane],
+    symbols: NDArray[np.int64],
+    steps: Sequence[int],
+    from_luma: bool,
+    copies: Copies,
 ) -> None:
     """Section 9.6: luma, u and v of one area, in place."""
     modes: dict[tuple[int, int], int] = {}
@@ -114,6 +122,11 @@ def paint_area(
                 else:
                     added = residual(symbols[q:384:6, i, j], steps[0], split=split != 0)
                     modes[at] = mode
+                if not large and at in copies and is_copy(at, copies[at], 2 * columns):
+                    y, x = 8 * at[0], 8 * at[1]
+                    copy(area[0], (y, x), copies[at], added)
+                    painted[0].add(at)
+                    continue
                 put(area[0], painted[0], at, mode, added)
             order = order_of(modes[2 * i, 2 * j], 0)
             if from_luma:
@@ -121,11 +134,28 @@ def paint_area(
             mode = order[min(len(order) - 1, 2 * mc - 1 if mc > 0 else -2 * mc)]
             for p in (4, 5):
                 added = residual(symbols[p:384:6, i, j], steps[1], split=False)
+                whole = added.copy()
                 if mode == 35:
                     line_of_luma(area[0], area[p - 3], i, j, added)
                     painted[p - 3].add((i, j))
-                    continue
-                put(area[p - 3], painted[p - 3], (i, j), mode, added)
+                else:
+                    put(area[p - 3], painted[p - 3], (i, j), mode, added)
+                for q in () if large else range(4):
+                    at = (2 * i + q // 2, 2 * j + q % 2)
+                    up, right = copies.get(at, (1, 1))
+                    if up % 2 or right % 2 or not is_copy(at, (up, right), 2 * columns):
+                        continue
+                    y, x = 4 * (q // 2), 4 * (q % 2)
+                    half = whole[y : y + 4, x : x + 4]
+                    copy(area[p - 3], (8 * i + y, 8 * j + x), (up // 2, right // 2), half)
+
+
+def copy(plane: Plane, at: tuple[int, int], by: tuple[int, int], added: Plane) -> None:
+    """Section 9.7, in place."""
+    n = len(added)
+    (y, x), (up, right) = at, by
+    there = plane[y - up : y - up + n, x + right : x + right + n]
+    plane[y : y + n, x : x + n] = np.clip(there + added, 0, 4080)
 
 
 def line_of_luma(luma: Plane, plane: Plane, i: int, j: int, added: Plane) -> None:

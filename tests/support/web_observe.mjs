@@ -19,7 +19,7 @@ const { Model } = await load("./model.js");
 const { slotOf, tileGrid, tileIndices } = await load("./packet.js");
 const { Painter, Refinement } = await load("./painter.js");
 const { Part } = await load("./part.js");
-const { readStillMap } = await load("./unpack.js");
+const { COPY_BYTES, readCopies, readStillMap } = await load("./unpack.js");
 
 const PLACES = 16;
 const MODEL_ID_OFFSET = 5;
@@ -161,6 +161,13 @@ class Symbols {
         report.coded_tiles = tiles.length;
         origin += mapSize;
       }
+      if (header.hasCopies) {
+        const columns = 4 * tileGrid(this.width, this.height)[1];
+        const [at, size] = readCopies(machine, payload, tiles.length, columns);
+        this.copies = machine.view(Uint8Array, at, COPY_BYTES * PLACES * tiles.length).slice();
+        mapSize = size;
+        origin += mapSize;
+      }
       const n = tiles.length;
       const size = n * part.latentChannels * PLACES;
       const z = machine.allocate(n * part.hyperChannels);
@@ -205,7 +212,7 @@ class ExactPainter {
   }
 
   /** Planes, and the state that they leave, of symbols as they came. */
-  paint({ part, isDelta, width, height, slices }, header) {
+  paint({ part, isDelta, width, height, slices, copies }, header) {
     const { machine, model, networks, refinements } = this;
     const key = `${header.rung} ${width}x${height}`;
     this.painters[key] ??= new Painter(machine, model, networks, refinements, width, height);
@@ -217,7 +224,9 @@ class ExactPainter {
     const present = new Uint8Array(painter.nTiles).fill(1);
     const from = header.reference === null ? null : slotOf(header.reference);
     const to = header.store === null ? null : slotOf(header.store);
-    painter.paint({ header, kind, part, slices: there, present }, from, to, () => {});
+    const where = copies ? machine.put(copies) : 0;
+    const frame = { header, kind, part, slices: there, present, copies: where };
+    painter.paint(frame, from, to, () => {});
     machine.release(mark);
     const { y, u, v } = painter.planes();
     return [y, u, v];

@@ -80,6 +80,14 @@ def test_a_whole_spatial_frame_is_another_type() -> None:
     assert read_packet(wire) == Packet(header, b"\xff")
 
 
+def test_one_with_copied_parts_is_a_third() -> None:
+    header = replace(header_of(7, keyframe=True), spatial=True, across_tiles=True, check=0xBEEF)
+    header = replace(header, has_copies=True)
+    wire = bytes.fromhex("25 07 03 14 0007 beef ff")
+    assert write_packet(Packet(header, b"\xff")) == wire
+    assert read_packet(wire) == Packet(header, b"\xff")
+
+
 def test_unknown_types_are_carried() -> None:
     wire = bytes.fromhex("3f 02 abcd")
     assert read_packet(wire) == Extension(31, b"\xab\xcd")
@@ -135,6 +143,8 @@ def test_malformed_packets_say_where(wire: str, error: type[BitstreamError], off
         lambda: replace(header_of(keyframe=True), reference=0),
         lambda: replace(header_of(), spatial=True, reference=0),
         lambda: replace(header_of(), across_tiles=True),
+        lambda: replace(header_of(), has_copies=True),
+        lambda: replace(header_of(), spatial=True, has_copies=True),
         lambda: replace(
             header_of(), spatial=True, across_tiles=True, tiles=TileRange(0, 1, dispersed=False)
         ),
@@ -146,6 +156,7 @@ def test_malformed_packets_say_where(wire: str, error: type[BitstreamError], off
         lambda: Extension(0, b""),
         lambda: Extension(3, b""),
         lambda: Extension(4, b""),
+        lambda: Extension(5, b""),
         lambda: Extension(32, b""),
         lambda: write_packet(Extension(1, bytes(1 << 24))),
         lambda: write_packet(Packet(header_of(), bytes((1 << 24) - 1))),

@@ -196,7 +196,7 @@ def test_a_missing_packet_costs_its_own_tiles_and_nothing_else() -> None:
 
 def test_packets_may_come_in_any_order_among_extensions() -> None:
     frame = encoded(Slicing(slices=4))
-    mixed = [Extension(5, b"later"), *reversed(frame.unit.packets)]
+    mixed = [Extension(6, b"later"), *reversed(frame.unit.packets)]
     assert decoder().decode(mixed).frame.complete
 
 

@@ -26,6 +26,7 @@ from rtcodec.motion.spatial import (
     rank_of,
 )
 from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
+from rtcodec.types import COPY_CHANNELS
 from support.portable import portable_motion
 
 ROWS, COLUMNS = 4, 8
@@ -95,6 +96,68 @@ def test_painting_equals_the_plain_form(
     large = symbols[..., LARGE] != 0
     by_part[large, :4] = by_part[large, :4].any(1, keepdims=True)
     assert np.array_equal(coded, (by_part << np.arange(6)).sum(2))
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("most", [12, 300, 32767])
+def test_copied_parts_are_painted_as_in_the_plain_form(most: int, linear: bool) -> None:
+    rng = np.random.default_rng(most)
+    copies = rng.integers(-most, most + 1, (ROWS, COLUMNS, COPY_CHANNELS)).astype(np.int16)
+    copies[rng.random(copies.shape[:2]) < 0.2] = 0
+    copies[..., :4] &= ~1  # of half of them chroma is copied, too
+    plain_symbols = drawn(most, share=0.05, most=9)
+    symbols = np.dstack((plain_symbols, copies))
+    ways = {"across_tiles": True, "linear": linear}
+    blocks, _ = within.paint(symbols, (90, 80), **ways)
+    assert np.array_equal(blocks, spatial.paint(symbols, (90, 80), **ways))
+    without, _ = within.paint(plain_symbols, (90, 80), **ways)
+    assert np.array_equal(blocks, without) == (most == 32767)  # nothing is so far away
+
+
+def screen() -> NDArray[np.uint8]:
+    """Blocks of words, the same few, on a plain; the first comes before all others like it."""
+    rng = np.random.default_rng(5)
+    word = rng.integers(0, 2, (8, 24), np.uint8) * 180 + 30
+    luma = np.full((ROWS * 16, COLUMNS * 16), 30, np.uint8)
+    for row, column in ((0, 8), (16, 40), (40, 11), (40, 88), (48, 8)):
+        luma[row : row + 8, column : column + 24] = word
+    chroma = np.full((ROWS * 8, COLUMNS * 8), 128, np.uint8)
+    blocks = np.empty((ROWS, COLUMNS, BLOCK_SAMPLES), np.uint8)
+    fill_blocks([luma, chroma, chroma], blocks)
+    return blocks
+
+
+def test_what_looks_the_same_is_found_and_copied() -> None:
+    blocks = screen()
+    found = within.matches(blocks)
+    assert found is not None
+    of_parts = found.reshape(ROWS, COLUMNS, 2, 2, 2).transpose(0, 2, 1, 3, 4)
+    of_parts = of_parts.reshape(2 * ROWS, 2 * COLUMNS, 2)
+    assert [tuple(of_parts[2, column]) for column in (5, 6, 7)] == [(16, -32)] * 3
+    assert not of_parts[0].any()
+    assert tuple(of_parts[6, 1]) == (8, 80)  # the last one like it
+    steps = (60, 50)
+    with_them, without = (
+        within.choose(blocks, steps, across_tiles=True, copies=copies) for copies in (found, None)
+    )
+    assert with_them.copies is not None
+    assert without.copies is None
+    said = [within.quantise(blocks, each, known(), steps) for each in (with_them, without)]
+    assert said[0].shape[-1] == SYMBOLS + COPY_CHANNELS
+    assert np.array_equal(said[0][..., SYMBOLS:], with_them.copies)
+    less, more = (np.count_nonzero(each[..., :BLOCK_SAMPLES]) for each in said)
+    assert less < more / 2
+    painted = [within.paint(each, steps, across_tiles=True)[0].astype(float) for each in said]
+    wrong, as_wrong = (((each - blocks * float(FINE)) ** 2).mean() for each in painted)
+    assert wrong < 1.2 * as_wrong
+
+
+def test_a_picture_without_repetition_has_nothing_to_copy() -> None:
+    rng = np.random.default_rng(1)
+    assert within.matches(rng.integers(0, 256, scene().shape, np.uint8)) is None
+    assert within.matches(np.full(scene().shape, 77, np.uint8)) is None
+    with pytest.raises(ValueError, match="no int16"):
+        within.choose(scene(), (60, 50), copies=np.zeros((ROWS, COLUMNS, 2), np.int16))
 
 
 @pytest.mark.parametrize("across_tiles", [False, True])

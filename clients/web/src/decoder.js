@@ -10,7 +10,7 @@ import { readPacket, slotOf } from "./packet.js";
 import { Painter, Refinement } from "./painter.js";
 import { Part } from "./part.js";
 import { References } from "./references.js";
-import { unpackFrame } from "./unpack.js";
+import { COPY_BYTES, unpackFrame } from "./unpack.js";
 
 export { BitstreamError, Corrupt, Truncated, Unsupported } from "./errors.js";
 
@@ -205,7 +205,7 @@ export class Decoder {
   /** Bytes that come and go with a frame, or with showing it: most of what may be needed. */
   #passing({ width, height, nTiles }) {
     const ofTiles = Object.values(this.#parts).map((part) =>
-      part ? nTiles * (2 * part.hyperChannels + INTEGER_BYTES * part.latentChannels) : 0,
+      part ? nTiles * (2 * part.hyperChannels + INTEGER_BYTES * part.latentChannels + 16 * COPY_BYTES) : 0,
     );
     return Math.max(PAYLOAD_BYTES + Math.max(...ofTiles), SHOWN_BYTES * width * height);
   }

@@ -7,6 +7,7 @@ const VERSION = 1;
 const SLICE = 0;
 const SPATIAL_SLICE = 3;
 const WHOLE_SPATIAL = 4;
+const COPIED_SPATIAL = 5;
 const MAX_PACKET_BYTES = 2 ** 24 - 1;
 const MAX_TILES = 65536;
 const MAX_SLOTS = 15;
@@ -42,6 +43,7 @@ const FLAG = {
  * @property {?TileRange} tiles null: the whole frame.
  * @property {boolean} isSpatial Whether the frame is predicted from itself, SPEC.md 9.6, ...
  * @property {boolean} acrossTiles ... and across its tiles, none of which it names then.
+ * @property {boolean} hasCopies ... with copied parts, SPEC.md 9.7.
  *
  * @typedef {object} Packet
  * @property {number} type
@@ -84,7 +86,7 @@ export function readPacketAt(cursor, bytes, origin) {
   const size = cursor.varint(MAX_PACKET_BYTES);
   const bodyStart = cursor.offset;
   const body = cursor.inner(size);
-  const isSlice = [SLICE, SPATIAL_SLICE, WHOLE_SPATIAL].includes(type);
+  const isSlice = type === SLICE || (type >= SPATIAL_SLICE && type <= COPIED_SPATIAL);
   const header = isSlice ? readHeader(body, type) : undefined;
   const payloadOffset = body.offset - start;
   const payload = body.raw(body.remaining);
@@ -96,7 +98,7 @@ export function readPacketAt(cursor, bytes, origin) {
 
 function readHeader(cursor, type) {
   const isSpatial = type !== SLICE;
-  const acrossTiles = type === WHOLE_SPATIAL;
+  const acrossTiles = type >= WHOLE_SPATIAL;
   const start = cursor.offset;
   const flags = cursor.u8();
   const has = (flag) => (flags & flag) !== 0;
@@ -134,6 +136,7 @@ function readHeader(cursor, type) {
     tiles,
     isSpatial,
     acrossTiles,
+    hasCopies: type === COPIED_SPATIAL,
   };
 }
 

@@ -2,6 +2,7 @@
 // rtcodec/motion/*.c. Of delta and spatial frames these are integers, the same to the last bit as there.
 
 import { slotOf, tileGrid } from "./packet.js";
+import { COPY_BYTES } from "./unpack.js";
 
 const BLOCK_SAMPLES = 384;
 const AREA_SAMPLES = BLOCK_SAMPLES + 2; // that each place of an area takes: _spatial.h
@@ -153,7 +154,7 @@ export class Painter {
       this.#finishDelta(to);
     } else {
       const { symbols, z, blocks, scratch } = this.#at;
-      if (kind === "spatial") this.#paintSpatial(frame.part.latentChannels, frame.header);
+      if (kind === "spatial") this.#paintSpatial(frame);
       else this.#networks.synthesise(symbols, z, qp, blocks, scratch);
       lap("paint");
       this.#finishAlone(kind, qp, to);
@@ -238,7 +239,9 @@ export class Painter {
     });
   }
 
-  #paintSpatial(stride, { qp, acrossTiles }) {
+  #paintSpatial({ part, header, copies }) {
+    const { qp, acrossTiles } = header;
+    const stride = part.latentChannels;
     const { call } = this.#machine;
     const { symbols, vectors, intra, blocks, refined, still, coded } = this.#at;
     const [rows, columns] = [this.#rows, this.#columns];
@@ -251,7 +254,8 @@ export class Painter {
     this.#withSteps("spatial", qp, (steps, limits) => {
       const area = acrossTiles ? refined : 0; // nothing is refined yet
       const linear = this.#model.dims.chroma_from_luma ?? 0;
-      call.rtc_spatial_paint(symbols, rows, columns, stride, steps, blocks, coded, area, linear);
+      const how = [steps, blocks, coded, area, linear, copies, COPY_BYTES / 2];
+      call.rtc_spatial_paint(symbols, rows, columns, stride, ...how);
       call.rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
     });
   }

@@ -2,9 +2,11 @@
 // missing or damaged costs its own tiles and nothing else.
 
 import { BitstreamError, Corrupt, Truncated, Unsupported } from "./errors.js";
-import { tileIndices } from "./packet.js";
+import { Cursor } from "./cursor.js";
+import { TILE_PX, tileIndices } from "./packet.js";
 
 const PLACES = 16;
+export const COPY_BYTES = 16; // of a place
 const SAME = [
   "frameNumber",
   "qp",
@@ -15,6 +17,7 @@ const SAME = [
   "temporal",
   "isSpatial",
   "acrossTiles",
+  "hasCopies",
 ];
 
 /**
@@ -28,12 +31,14 @@ const SAME = [
  * @property {import("./part.js").Part} part
  * @property {Slice[]} slices Those that are good.
  * @property {Uint8Array} present Which tiles came, 0 or 1.
+ * @property {number} copies Address, int16 [blocks][8]; 0: no parts are copies.
  *
  * @typedef {object} Slice
  * @property {import("./packet.js").Packet} packet
  * @property {Uint32Array} tiles All that it brings.
  * @property {Uint32Array} coded Those of which anything is said.
- * @property {number} mapSize Bytes of its still map.
+ * @property {number} mapSize Bytes of its still map, or of what says its copies.
+ * @property {number} copies
  * @property {number} z Address, int8 [coded][Cz].
  * @property {number} decoder Address, 0 where nothing is coded.
  * @property {number} symbols Address, int16 [coded][M][16], once they are read.
@@ -57,6 +62,23 @@ export function readStillMap(payload, tiles) {
     throw new Corrupt(`${payload.length - size} bytes, but no tile is coded`, size);
   }
   return [coded, size];
+}
+
+/** Which parts are copies, SPEC.md 4.8: their address, and the bytes that say so. */
+export function readCopies(machine, payload, nTiles, columns) {
+  const cursor = new Cursor(payload);
+  const said = cursor.raw(cursor.varint(2 ** 24 - 1));
+  const rows = (nTiles * PLACES) / columns;
+  const copies = machine.allocate(COPY_BYTES * rows * columns);
+  const { mark } = machine;
+  const [data, position] = [machine.put(said), machine.words(0)];
+  const where = [rows, columns, COPY_BYTES / 2, copies, position];
+  const status = machine.call.rtc_copies_decode(data, said.length, ...where);
+  const at = machine.view(Uint32Array, position, 1)[0];
+  machine.release(mark);
+  if (status === 1) throw new Truncated("copies are cut", said.length);
+  if (status) throw new Corrupt("copies that are none", at);
+  return [copies, cursor.offset];
 }
 
 /**
@@ -92,7 +114,8 @@ export function unpackFrame(machine, packets, parts, width, height, nTiles) {
     for (const tile of slice.tiles) opener.present[tile] = 0;
   });
   if (!good.length) throw problem;
-  return { header, kind, part, slices: good, present: opener.present };
+  const { copies } = good[0];
+  return { header, kind, part, slices: good, present: opener.present, copies };
 }
 
 /** @returns {Kind} */
@@ -127,7 +150,12 @@ class Opener {
     }
     const tiles = tileIndices(header.tiles, width, height);
     if (!tiles) throw new Corrupt("tiles beyond the frame", 0);
-    const [coded, mapSize] = kind === "delta" ? readStillMap(payload, tiles) : [tiles, 0];
+    let [coded, mapSize] = kind === "delta" ? readStillMap(payload, tiles) : [tiles, 0];
+    let copies = 0;
+    if (header.hasCopies) {
+      const columns = 4 * Math.ceil(width / TILE_PX);
+      [copies, mapSize] = readCopies(this.#machine, payload, tiles.length, columns);
+    }
     let [z, decoder] = [0, 0];
     if (coded.length) {
       z = this.#machine.allocate(coded.length * part.hyperChannels);
@@ -139,7 +167,7 @@ class Opener {
     const differs = first && SAME.find((name) => first[name] !== header[name]);
     if (differs) throw new Corrupt(`slices of one frame differ in ${differs}`, 0);
     for (const tile of tiles) this.present[tile] = 1;
-    return { packet, tiles, coded, mapSize, z, decoder, symbols: 0 };
+    return { packet, tiles, coded, mapSize, copies, z, decoder, symbols: 0 };
   }
 }
 
