@@ -15,7 +15,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -56,6 +56,7 @@ from rtcodec.codec.encoder import FrameEncoder, FramePacker
 from rtcodec.codec.slicing import Slicing
 from rtcodec.conformance.exact import EXACT, ExactPainter, exact_bundle
 from rtcodec.conformance.spatial import (
+    copied_frame,
     spatial_header,
     spatial_packets,
     spatial_stream,
@@ -438,6 +439,9 @@ def _spatial_slices() -> list[bytes]:
         header = whole_header(number, qp=number * 20, lanes=1 << number)
         (whole,) = spatial_packets(f"fuzz whole {number}", maker, header, one_in=200, most=9)
         made.append(write_packet(whole))
+        header = replace(header, has_copies=True)
+        (copied,) = maker.code(copied_frame(f"fuzz {number}", *_SIZES[EXACT], header), header)
+        made.append(write_packet(copied))
     return made
 
 

@@ -69,6 +69,8 @@ class Stream:
     n_out: int = 0
     is_measuring: bool = False
     connections: list[RTCPeerConnection] = field(default_factory=list)
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    "Whether both ends run: receivers count time from the first frame, which has to be ours."
 
     def give(self, pts: int) -> None:
         """Note that a frame goes to the sender."""
@@ -104,6 +106,7 @@ class PacketTrack(MediaStreamTrack):
 
     async def recv(self) -> av.Packet[Any]:
         """Give the next frame when it is due."""
+        await self._stream.is_ready.wait()
         loop = asyncio.get_running_loop()
         self._start_s = self._start_s or loop.time()
         await asyncio.sleep(self._start_s + self._number / FPS - loop.time())
@@ -231,6 +234,9 @@ async def run_case(
     connections = [connection for stream in streams for connection in stream.connections]
     while any(c.connectionState != "connected" for c in connections):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
+    await asyncio.sleep(WARM_UP_S)
+    for stream in streams:
+        stream.is_ready.set()
     await asyncio.sleep(WARM_UP_S)
     network.share = loss
     for stream in streams:

@@ -260,7 +260,7 @@ def _linear_extremes() -> bytes:
     return _extreme_frames("linear extremes", spatial_stream(100, 66, model=LINEAR), whole_header)
 
 
-def _copied_frame(seed: str, width: int, height: int, header: PacketHeader) -> Integers:
+def copied_frame(seed: str, width: int, height: int, header: PacketHeader) -> Integers:
     """Draw a frame that is much the same here and there, and says to copy more than it may."""
     frame = drawn_frame(seed, width, height, header, one_in=30)
     dice = Dice(f"{seed} copies")
@@ -281,7 +281,7 @@ def _copied() -> bytes:
     for number, (qp, lanes) in enumerate(((6, 1), (24, 2), (40, 8))):
         header = replace(whole_header(number, qp=qp, lanes=lanes), has_copies=True)
         header = replace(header, store=state_id(0, number))
-        maker.add(number, maker.code(_copied_frame(f"copied {number}", 150, 135, header), header))
+        maker.add(number, maker.code(copied_frame(f"copied {number}", 150, 135, header), header))
     header = replace(header_of(3, qp=30), reference=state_id(0, 2))
     maker.add(3, spatial_packets("copied delta", maker, header, 2, one_in=25, at_rest=3))
     return maker.stream()
@@ -295,7 +295,7 @@ def _copied_sizes() -> bytes:
         description = Description(maker.sequence.model_tag, Geometry(width, height))
         header = replace(whole_header(qp=20), has_copies=True)
         header = replace(header, layer=LayerId(rung), description=description)
-        frame = _copied_frame(f"copied {width}x{height}", width, height, header)
+        frame = copied_frame(f"copied {width}x{height}", width, height, header)
         maker.add(0, maker.code(frame, header))
     return maker.stream()
 

@@ -8,11 +8,13 @@
  *     _encode.c     from symbols to a payload, and what they cost
  *     _tiles.c      between the order of frames and that of tiles
  *     _scale_net.c  the exact scale network
+ *     _copies_decode.c, _copies_encode.c    which parts of a frame are copies, in the order of
+ *                   _copies.h: equals copies.py
  *
  * Freestanding C11 (GCC or Clang), one library, for Python through ctypes and for wasm32. It
  * allocates nothing, keeps no state but what the processor offers, calls nothing but memcpy and
- * memset, and reads bytes from outside only in `rtc_decode_begin`, `take_word` and the guarded
- * loop of `decode_groups`. Tables and arguments come checked from native.py.
+ * memset, and reads bytes from outside only in _reader.h, `rtc_decode_begin`, `take_word` and the
+ * guarded loop of `decode_groups`. Tables and arguments come checked from native.py.
  *
  * Law: for every payload and every size, no access outside the given buffers and at most a
  * constant amount of work per symbol.

@@ -11,6 +11,7 @@
  *     _search.c     vectors for a picture; its inner loops are in _difference.h
  *     _latents.c    from samples to symbols
  *     _spatial_choose.c, _spatial_quantise.c    the same for frames predicted from themselves
+ *     _matches.c    which of their parts look like others
  *     _describe.c   hyper-latents
  *     _denoise.c    pictures before they are coded    as denoise.py
  *

@@ -9,7 +9,7 @@
 
 /* In line only where nobody has to load every byte of it. */
 #ifdef __wasm__
-#define SHARED static __attribute__((noinline, minsize))
+#define SHARED static inline __attribute__((noinline, minsize))
 #else
 #define SHARED INLINE
 #endif

@@ -74,12 +74,17 @@ typedef struct {
 } rtc_likelihood;
 
 void rtc_spatial_paint(const int16_t *, uint32_t, uint32_t, uint32_t, const int32_t *, uint16_t *,
-                       uint8_t *, uint16_t *, uint32_t);
+                       uint8_t *, uint16_t *, uint32_t, const int16_t *, uint32_t);
+uint32_t rtc_spatial_matches(const uint8_t *, const uint8_t *, const uint8_t *, uint32_t, uint32_t,
+                             uint64_t *, uint32_t *, int16_t *);
+int32_t rtc_copies_decode(const uint8_t *, uint32_t, uint32_t, uint32_t, uint32_t, int16_t *, uint32_t *);
+uint32_t rtc_copies_encode(int16_t *, uint32_t, uint32_t, uint32_t *, uint8_t *, uint32_t);
 uint32_t rtc_spatial_choose(const uint8_t *, uint32_t, uint32_t, const int32_t *, uint32_t, int16_t *,
                             uint8_t *, uint32_t *, float *, uint32_t *, uint16_t *, uint16_t *,
-                            uint32_t, const rtc_likelihood *);
+                            uint32_t, const rtc_likelihood *, int16_t *);
 void rtc_spatial_quantise(const uint8_t *, uint32_t, uint32_t, const int32_t *, const int16_t *,
-                          const uint8_t *, const rtc_likelihood *, int16_t *, uint16_t *, uint32_t);
+                          const uint8_t *, const rtc_likelihood *, int16_t *, uint16_t *, uint32_t,
+                          const int16_t *);
 void rtc_average(const rtc_moved *, const uint8_t *, uint16_t *, uint16_t *);
 void rtc_shrink(const rtc_reference *, const rtc_reference *, const uint16_t *, const float *, float,
                 uint32_t, uint32_t, float *, uint16_t *);
@@ -158,6 +163,47 @@ static void draw_limits(int32_t *limits)
         limits[k] = (int32_t)draw(8192);
 }
 
+/* Copies as bytes from outside say them, or any numbers where those are none. */
+static int16_t *draw_copies(uint32_t rows, uint32_t columns)
+{
+    const size_t count = (size_t)rows * columns * 2 * QUARTERS;
+    int16_t *copies = block(count * sizeof *copies), *again = block(count * sizeof *again);
+    uint32_t *items = block(count * 8 * sizeof *items), size = 4 + 2 * 8 * (uint32_t)count, position;
+    uint8_t *buffer = block(size);
+    const uint32_t far = 1u << draw(16);
+    for (size_t k = 0; k < count; k++)
+        copies[k] = (int16_t)(k & 1 ? around((int32_t)far - 1) : (int32_t)draw(far));
+    memcpy(again, copies, count * sizeof *copies);
+    const uint32_t used = rtc_copies_encode(again, rows, columns, items, buffer, size);
+    uint8_t *payload = block(used);
+    memcpy(payload, buffer + size - used, used);
+    check(rtc_copies_decode(payload, used, rows, columns, 2 * QUARTERS, again, &position) == 0
+              && !memcmp(again, copies, count * sizeof *copies),
+          "copies do not come back");
+    for (uint32_t k = draw(4); k > 0; k--)
+        payload[draw(used)] ^= (uint8_t)(1 << draw(8));
+    rtc_copies_decode(payload, draw(used + 1), rows, columns, 2 * QUARTERS, copies, &position);
+    check(position <= used, "more was read than there is");
+    free(payload), free(buffer), free(items), free(again);
+    return copies;
+}
+
+/* Where parts of a picture might be copied from. */
+static int16_t *find_copies(const uint8_t *blocks, uint32_t rows, uint32_t columns)
+{
+    const size_t places = (size_t)rows * columns;
+    uint8_t *planes = block(places * SAMPLES);
+    memcpy(planes, blocks, places * SAMPLES); /* any picture will do */
+    uint64_t *sums = block(columns * BLOCK * sizeof *sums);
+    uint32_t *table = block(sizeof *table << 18);
+    memset(table, 0, sizeof *table << 18);
+    int16_t *copies = block(places * 2 * QUARTERS * sizeof *copies);
+    rtc_spatial_matches(planes, planes + places * 256, planes + places * 320, rows, columns, sums, table,
+                        copies);
+    free(table), free(sums), free(planes);
+    return copies;
+}
+
 /* Two frames as a decoder has them, of any numbers: alone, then one that leans on it; refined. */
 static void paint_frames(uint32_t rows, uint32_t columns)
 {
@@ -172,8 +218,11 @@ static void paint_frames(uint32_t rows, uint32_t columns)
     stored past;
 
     draw_limits(limits);
-    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, blocks, coded, room, draw(2));
+    int16_t *copies = draw(2) ? draw_copies(rows, columns) : NULL;
+    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, blocks, coded, room, draw(2), copies,
+                      2 * QUARTERS);
     free(room);
+    free(copies);
     check_fine(blocks, all);
     rtc_smooth(blocks, coded, vectors, intra, still, limits, rows, columns);
     check_fine(blocks, all);
@@ -339,17 +388,20 @@ static void code_frames(uint32_t rows, uint32_t columns)
     memset(symbols, 0, places * STRIDE * sizeof *symbols);
     const rtc_likelihood likely = {indices, rounding, contexts, prices, STRIDE};
     const uint32_t linear = draw(2);
+    int16_t *copies = find_copies(blocks, rows, columns);
     for (int known = 0; known < 2; known++) {
         alone.count = rtc_spatial_choose(blocks, rows, columns, steps, draw(2), modes, alone.split,
                                          alone.at, alone.values, alone.ends, prediction, room,
-                                         linear, known ? &likely : NULL);
+                                         linear, known ? &likely : NULL, room ? copies : NULL);
         check_fine(prediction, all);
         describe(&alone, said, rows, columns);
     }
     rtc_spatial_quantise(blocks, rows, columns, steps, modes, alone.split, &likely, symbols, room,
-                         linear);
-    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, prediction, coded, room, linear);
+                         linear, room ? copies : NULL);
+    rtc_spatial_paint(symbols, rows, columns, STRIDE, steps, prediction, coded, room, linear,
+                      room ? copies : NULL, 2 * QUARTERS);
     free(room);
+    free(copies);
     free(prices);
     check_fine(prediction, all);
 

@@ -225,8 +225,8 @@ class ExactPainter {
     const from = header.reference === null ? null : slotOf(header.reference);
     const to = header.store === null ? null : slotOf(header.store);
     const where = copies ? machine.put(copies) : 0;
-    const frame = { header, kind, part, slices: there, present, copies: where };
-    painter.paint(frame, from, to, () => {});
+    const unpacked = { header, kind, part, slices: there, present, copies: where };
+    painter.paint(unpacked, from, to, () => {});
     machine.release(mark);
     const { y, u, v } = painter.planes();
     return [y, u, v];

@@ -150,8 +150,8 @@ class Opener {
     }
     const tiles = tileIndices(header.tiles, width, height);
     if (!tiles) throw new Corrupt("tiles beyond the frame", 0);
-    let [coded, mapSize] = kind === "delta" ? readStillMap(payload, tiles) : [tiles, 0];
-    let copies = 0;
+    const [coded, size] = kind === "delta" ? readStillMap(payload, tiles) : [tiles, 0];
+    let [copies, mapSize] = [0, size];
     if (header.hasCopies) {
       const columns = 4 * Math.ceil(width / TILE_PX);
       [copies, mapSize] = readCopies(this.#machine, payload, tiles.length, columns);
