@@ -101,10 +101,11 @@ INLINE void offsets_of(const int8_t *row, const uint8_t *levels, int8_t *offsets
 
 /*
  * Indices that choose the tables of a stage of a tile, from those of the scale network and the
- * symbols of earlier stages; to: [channels of the stage][PLACES].
+ * symbols of earlier stages; to: [channels of the stage][PLACES]. sparse: whether channels that are not
+ * coded at all are worth asking for.
  */
 INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uint32_t stage,
-                          const uint8_t *indices, const int16_t *tile, uint8_t *to)
+                          const uint8_t *indices, const int16_t *tile, int sparse, uint8_t *to)
 {
     const uint32_t first = stage_start(stage), n = stage_start(stage + 1) - first;
     const uint8_t *from = indices + first * PLACES;
@@ -128,8 +129,15 @@ INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uin
         int8_t offsets[PLACES];
         level_by(state->energy[part], ENERGY_LEVELS, COUNT_OF(ENERGY_LEVELS), 1, levels);
         offsets_of(tables->contexts[row], levels, offsets);
-        for (uint32_t k = part; k < n; k += PARTS)
-            move_indices(offsets, from + k * PLACES, READ_FROM, 0, to + k * PLACES);
+        for (uint32_t k = part; k < n; k += PARTS) {
+            uint64_t half[2] = {1, 0};
+            if (sparse)
+                memcpy(half, from + k * PLACES, sizeof half);
+            if (half[0] | half[1])
+                move_indices(offsets, from + k * PLACES, READ_FROM, 0, to + k * PLACES);
+            else
+                memset(to + k * PLACES, 0, PLACES);
+        }
     }
 }
 
@@ -156,14 +164,24 @@ INLINE void stage_read(tile_state *state, uint32_t stage, const int16_t *tile, i
     }
 }
 
+/* Whether a stage of a tile has a symbol that is not 0: most have none. */
+INLINE int says_any(const int16_t *tile, uint32_t stage)
+{
+    const uint32_t end = stage_start(stage + 1) * PLACES;
+    uint16_t any = 0; /* of 16 bits, or compilers do not vectorise */
+    for (uint32_t k = stage_start(stage) * PLACES; k < end; k++)
+        any |= (uint16_t)tile[k];
+    return any != 0;
+}
+
 INLINE void context_indices(const rtc_tables *tables, const uint8_t *indices,
                             const int16_t *symbols, uint32_t n_tiles, uint8_t *to)
 {
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         tile_state state = {0};
         for (uint32_t stage = 0; stage < stage_count(); stage++) {
-            stage_indices(tables, &state, stage, indices, symbols, to + stage_start(stage) * PLACES);
-            stage_read(&state, stage, symbols, 1);
+            stage_indices(tables, &state, stage, indices, symbols, 1, to + stage_start(stage) * PLACES);
+            stage_read(&state, stage, symbols, says_any(symbols, stage));
         }
         indices += CHANNELS * PLACES;
         symbols += CHANNELS * PLACES;

@@ -253,7 +253,7 @@ INLINE int32_t decode_tiles(rtc_decoder *decoder, const rtc_tables *tables, cons
             uint32_t found[STAGE_MAX * PLACES + 8]; /* a store may reach 8 beyond */
             const uint32_t first = stage_start(stage) * PLACES;
             const uint32_t size = stage_start(stage + 1) * PLACES - first;
-            stage_indices(tables, &state, stage, indices + tile, symbols + tile, moved);
+            stage_indices(tables, &state, stage, indices + tile, symbols + tile, 0, moved);
             const uint32_t n = find(moved, 0, size, found);
             const int32_t status
                 = decode_all(decoder, tables, moved, found, n, symbols + tile + first);
