@@ -111,7 +111,7 @@ static APART int code_copy(const copy_coder *coder, void *io, copy_model *m, cop
     uint32_t yes;
     uint32_t n = RECENT - 1;
     if (is_any(left)) {
-        yes = is_same_copy(*c, left);
+        yes = (uint32_t)is_same_copy(*c, left);
         if (!code_bit(coder, io, &m->as_left, &yes))
             return 0;
         if (yes) {
@@ -120,7 +120,7 @@ static APART int code_copy(const copy_coder *coder, void *io, copy_model *m, cop
         }
     }
     if (is_any(above) && !is_same_copy(left, above)) {
-        yes = is_same_copy(*c, above);
+        yes = (uint32_t)is_same_copy(*c, above);
         if (!code_bit(coder, io, &m->as_above, &yes))
             return 0;
         if (yes) {
