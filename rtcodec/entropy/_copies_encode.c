@@ -4,7 +4,7 @@
  */
 #include "_copies.h"
 
-enum { RAW = 1u << 31 };
+enum { RAW = 1 << 30 };
 
 typedef struct {
     uint32_t *items;
@@ -39,7 +39,7 @@ EXPORT uint32_t rtc_copies_encode(int16_t *copies, uint32_t rows, uint32_t colum
     uint8_t *at = buffer + capacity;
     uint32_t x = STATE_MIN;
     while (to.n-- > 0) {
-        const uint32_t item = items[to.n], low = item & 0xffff, high = item >> 16 & 0x7fff;
+        const uint32_t item = items[to.n], low = item & 0xffff, high = item >> 16 & 0x3fff;
         if (item & RAW) {
             x = put_raw(x, low, high, &at);
         } else {
