@@ -36,7 +36,7 @@ from rtcodec.errors import BitstreamError, Corrupt, Unsupported
 from rtcodec.media.color import Color, planes_to_rgb
 from rtcodec.models.web import web_model
 from rtcodec.quality import picture_psnr
-from rtcodec.types import Planes, tile_grid
+from rtcodec.types import COPY_CHANNELS, Planes, tile_grid
 from rtcodec_engines.finish import Blocks, Finishing, Past, Slots
 from rtcodec_engines.graph_engine import GraphEngine
 from support.pictures import picture, same_picture
@@ -221,12 +221,40 @@ def test_any_symbols_make_the_same_picture(
         for number in range(1, 7):
             is_alone = bundle.spatial is not None and number % 2
             reference, state = None if is_alone else state, state_id(number % 2, number)
-            packets = made_up(
-                bundle, rng, number, reference=reference, store=state, across_tiles=number == 5
-            )
+            ways = {"across_tiles": number == 5, "has_copies": seed % 2 == 0}
+            packets = made_up(bundle, rng, number, reference=reference, store=state, **ways)
             seen = pair.decode(packets)
             assert seen is not None
             assert same_picture(*seen[:2])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_damaged_copies_are_refused_or_painted_alike(
+    every_kind: tuple[Bundle, list[Unit]], wasm: Path, tmp_path: Path, seed: int
+) -> None:
+    bundle, _ = every_kind
+    ways = {"across_tiles": True, "has_copies": True}
+    [packet] = made_up(
+        bundle, np.random.default_rng(seed), 1, reference=None, store=state_id(0, 0), **ways
+    )
+    rng = Random(seed)
+    with Pair(bundle, tmp_path, wasm, same_networks=True) as pair:
+        whole = pair.decode([packet])
+        assert whole is not None
+        assert same_picture(*whole[:2])
+        start = len(packet) - len(read_payload_of(packet))
+        for _ in range(40):
+            broken = bytearray(packet)
+            broken[start + rng.randrange(40)] ^= 1 << rng.randrange(8)
+            end = len(broken) if rng.random() < 0.7 else rng.randrange(start, len(broken))
+            seen = pair.decode([bytes(broken[:end])])
+            assert seen is None or same_picture(*seen[:2])
+
+
+def read_payload_of(data: bytes) -> bytes:
+    packet = read_packet(data)
+    assert isinstance(packet, Packet)
+    return packet.payload
 
 
 def made_up(
@@ -237,6 +265,7 @@ def made_up(
     reference: int | None,
     store: int,
     across_tiles: bool,
+    has_copies: bool,
 ) -> Unit:
     """A delta frame, or a spatial one, that says anything, in whatever it may say."""
     part = bundle.spatial if reference is None else bundle.delta
@@ -268,9 +297,17 @@ def made_up(
     is_delta = reference is not None
     is_whole = across_tiles and not is_delta
     packer = packer_of(bundle, Slicing(slices=1 if is_whole else 3))
+    has_copies &= is_whole
+    if has_copies:
+        copies = rng.integers(0, 90, (COPY_CHANNELS, *shape[1:])).astype(np.int16)
+        copies[1::2] -= 45  # columns may be on either side
+        copies *= rng.random(copies.shape) < 0.7
+        symbols = np.concatenate((symbols, copies))
+        indices = np.concatenate((indices, np.zeros(copies.shape, np.uint8)))
     output = EncodeOutput(
-        z, symbols, indices, is_delta=is_delta, is_spatial=not is_delta, across_tiles=is_whole
-    )
+        z, symbols, indices, is_delta=is_delta, is_spatial=not is_delta, across_tiles=is_whole,
+        has_copies=has_copies,
+    )  # fmt: skip
     return [write_packet(packet) for packet in packer.pack(output, label, WIDTH, HEIGHT)]
 
 
