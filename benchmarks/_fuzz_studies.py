@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from rtcodec.bitstream.exact_file import STEPS, ExactWriter
-from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat
+from rtcodec.bitstream.exact_file import ExactWriter
+from rtcodec.bitstream.exact_format import COMMON_FITS, STEPS, Component, ExactFormat
 from rtcodec.bitstream.exact_index import index_frames, read_header
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder

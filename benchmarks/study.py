@@ -34,7 +34,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from rtcodec.bitstream.exact_file import STEPS
+from rtcodec.bitstream.exact_format import STEPS
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.bundle import find_bundle
 from rtcodec.codec.exact_files import read_picture

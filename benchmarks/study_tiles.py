@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.rate_distortion import commit
 from benchmarks.study import DATA
-from rtcodec.bitstream.exact_file import STEPS, ExactFrame, place_of
-from rtcodec.bitstream.exact_format import ExactFormat, write_exact_header
+from rtcodec.bitstream.exact_file import ExactFrame, place_of
+from rtcodec.bitstream.exact_format import STEPS, ExactFormat, write_exact_header
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.codec.exact_files import read_picture
 from rtcodec.console import say

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiortc import RTCDataChannel
 from aiortc.exceptions import InvalidStateError
 
-from rtcodec.bitstream.exact_file import STEPS
+from rtcodec.bitstream.exact_format import STEPS
 from rtcodec.errors import BitstreamError, RemoteProtocolError
 from rtcodec.exact.frame import Samples
 from rtcodec.exact.partial import PartialPicture, prove_fallback

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from rtcodec.bitstream.exact_file import STEPS
+from rtcodec.bitstream.exact_format import STEPS
 from rtcodec.codec.exact_files import read_notes, save_picture
 from rtcodec.errors import ConfigError, InputError
 from rtcodec.session.study_message import Quality

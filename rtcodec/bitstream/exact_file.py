@@ -20,14 +20,12 @@ from typing import BinaryIO, Final
 from rtcodec.bitstream.cursor import Cursor, Field, write_varint
 from rtcodec.bitstream.exact_format import (
     HEADER_MAX_BYTES,
+    STEPS,
     ExactFormat,
     read_exact_header_at,
     write_exact_header,
 )
 from rtcodec.errors import Corrupt, Truncated
-
-STEPS: Final = 6
-"Payloads of a tile: its coarsest grid and five levels."
 
 DIGEST_BYTES: Final = 32
 _CHUNK_BYTES: Final = 1 << 20  # memory grows with bytes that came, not with those announced
@@ -122,9 +120,13 @@ class ExactReader:
         is_tiles = kind == FrameKind.TILES
         n_checks = n_components * rows * columns if is_tiles else 0
         checks = self._cursor(4 * n_checks, f"frame[{number}].").raw("checks", 4 * n_checks)
-        sizes = self._read_sizes(number, STEPS * n_checks if is_tiles else n_components)
-        step_names = ("grid", *(f"level {level}" for level in reversed(range(STEPS - 1))))
-        names = step_names if is_tiles else [f"component {k}" for k in range(n_components)]
+        sizes = self._read_sizes(number, header.steps * n_checks if is_tiles else n_components)
+        step_names = ("grid", *(f"level {level}" for level in reversed(range(STEPS - 1))), "rest")
+        names = (
+            step_names[: header.steps]
+            if is_tiles
+            else [f"component {k}" for k in range(n_components)]
+        )
         payloads: list[bytes] = []
         for name in names:
             some = sizes[len(payloads) :][: len(sizes) // len(names)]

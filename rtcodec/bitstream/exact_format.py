@@ -13,6 +13,16 @@ from rtcodec.errors import Corrupt, Unsupported
 
 MAGIC: Final = b"\x89RTX"
 VERSION: Final = 1
+BOUND_VERSION: Final = 2
+"Of pictures that are within a bound before they are exact."
+
+STEPS: Final = 6
+"Payloads of a tile until it has every row and column: its coarsest grid and five levels."
+
+ALL_STEPS: Final = STEPS + 1
+"Where samples are within a bound by then, and refined."
+
+BOUND_MAX: Final = 11
 SIDE_MAX: Final = 65535
 SAMPLES_MAX: Final = 1 << 28
 "Of one frame, all components: half a gigabyte in 16 bits."
@@ -53,7 +63,7 @@ class Fit:
 
 
 Fits = tuple[tuple[Fit, ...], ...]
-"For each group of levels, one for each phase."
+"For each group of levels, and what refines the finest if anything does, one for each phase."
 
 _COMMON = (
     Fit(
@@ -72,8 +82,28 @@ _COMMON = (
         (0, 110, 11, 0, 0, 70, 200, 122, 109, 137, 4),
     ),
 )
+_COMMON_REFINEMENT = (
+    Fit(
+        (),
+        ((3, 4, 4, -2, -48, -43, -42, -44, 0, -2, -2, -1, 0, 0, -1, 1),),
+        (39, 2, 0, 94, 75, 19, 12, 0, 4, 22, 755),
+    ),
+    Fit(
+        (),
+        ((3, 3, -2, 3, -44, -42, -44, -44, -1, -2, -1, -1, -1, 0, -1, 0),),
+        (15, 0, 0, 172, 42, 5, 3, 5, 4, 31, 656),
+    ),
+    Fit(
+        (),
+        ((5, 5, 0, -3, -45, -44, -41, -47, -2, -1, -3, -1, 0, 1, 0, 0),),
+        (9, 64, 7, 74, 85, 8, 10, 1, 0, 42, 691),
+    ),
+)
 COMMON_FITS: Final[Fits] = (_COMMON,) * GROUPS
 "For pictures too small to bring their own; fitted to photographs, half of them in 12 bits."
+
+COMMON_REFINED_FITS: Final[Fits] = (*COMMON_FITS, _COMMON_REFINEMENT)
+"The same, where there is a bound."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +120,9 @@ class TileModel:
     "Most by which a decoded sample differs; 0: exact."
 
     fits: Fits
+
+    bound: int = 0
+    "0, or what samples are within after STEPS steps; 1 to BOUND_MAX."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +151,7 @@ class ExactFormat:
     signed: bool
     differences: bool
     """Whether the first and the third of three unsigned components are coded as differences from
-    the second: modulo 2**bits, or within a bound from what the second is decoded to."""
+    the second: modulo 2**bits, or (not `is_modular`) as they are, from what it is decoded to."""
 
     tile_bits: int
     "Tiles are 2**tile_bits along a side."
@@ -127,6 +160,20 @@ class ExactFormat:
     components: tuple[Component, ...]
     notes: bytes
     "A zlib stream of JSON: what else belongs to the picture; at most NOTES_MAX_BYTES."
+
+    bound: int = 0
+    """What every sample is within once STEPS steps are there, 1 to BOUND_MAX, of pictures that are
+    exact in the end; 0: nothing is said of that."""
+
+    @property
+    def steps(self) -> int:
+        """Payloads of a tile."""
+        return ALL_STEPS if self.bound else STEPS
+
+    @property
+    def is_modular(self) -> bool:
+        """Whether differences are modulo 2**bits; not where samples are within a bound."""
+        return self.differences and not self.max_error and not self.bound
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -137,7 +184,8 @@ class ExactFormat:
     def model(self, component: int) -> TileModel:
         """Return what the tiles of one component have in common."""
         one = self.components[component]
-        return TileModel(one.high, one.pad, self.max_error, one.fits)
+        bound = 0 if self.differences and component != GREEN else self.bound
+        return TileModel(one.high, one.pad, self.max_error, one.fits, bound)
 
 
 def write_exact_header(header: ExactFormat) -> bytes:
@@ -147,11 +195,13 @@ def write_exact_header(header: ExactFormat) -> bytes:
         | (_SIGNED if header.signed else 0)
         | (_DIFFERENCES if header.differences else 0)
     )
-    out = bytearray([*MAGIC, VERSION])
+    out = bytearray([*MAGIC, BOUND_VERSION if header.bound else VERSION])
     for value in (header.width, header.height, header.frames):
         out += write_varint(value - 1)
     out += bytes([flags, len(header.components) - 1 << 4 | header.tile_bits])
     out += write_varint(header.max_error)
+    if header.bound:
+        out += write_varint(header.bound)
     for component in header.components:
         out += write_varint(_folded(component.low)) + write_varint(component.high)
         out += write_varint(0 if component.pad is None else component.pad + 1)
@@ -177,7 +227,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         if cursor.u8(f"magic[{place}]") != byte:
             raise Corrupt("not an exact picture", offset=place)
     version = cursor.u8("version")
-    if version != VERSION:
+    if version not in (VERSION, BOUND_VERSION):
         raise Unsupported(f"exact picture version {version}", offset=len(MAGIC))
     width, height = (
         cursor.varint(name, limit=SIDE_MAX - 1) + 1 for name in ("width - 1", "height - 1")
@@ -199,13 +249,17 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
     if width * height * n_components > SAMPLES_MAX:
         raise Corrupt(f"a frame of {width}x{height} is too large", offset=at + 1)
     max_error = cursor.varint("max_error", limit=SIDE_MAX)
+    at = cursor.offset
+    bound = cursor.varint("bound", limit=BOUND_MAX) if version == BOUND_VERSION else 0
+    if version == BOUND_VERSION and (max_error or not bound):
+        raise Corrupt(f"within {bound} and then within {max_error}", offset=at)
     components = []
     for number in range(n_components):
-        is_apart = differences and max_error > 0 and number != GREEN
+        is_apart = differences and max_error + bound > 0 and number != GREEN
         least = 1 - (1 << bits) if is_apart else -(1 << bits - 1) if signed else 0
         most = least + (1 << bits + is_apart) - 1 - is_apart
         with cursor.within(f"component[{number}]"):
-            components.append(_read_component(cursor, least, most))
+            components.append(_read_component(cursor, least, most, common_fits(bound)))
     notes = cursor.raw("notes", cursor.varint("notes_size", limit=NOTES_MAX_BYTES))
     at = cursor.offset
     crc = cursor.u32("crc")
@@ -213,26 +267,32 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         raise Corrupt("header's CRC does not match", offset=at)
     return ExactFormat(
         width, height, frames, bits, signed, differences, tile_bits, max_error,
-        tuple(components), notes,
+        tuple(components), notes, bound,
     )  # fmt: skip
 
 
-def _read_component(cursor: Cursor, least: int, most: int) -> Component:
+def _read_component(cursor: Cursor, least: int, most: int, common: Fits) -> Component:
     at = cursor.offset
     low = _unfolded(cursor.varint("low", limit=2 * SIDE_MAX + 1))
     high = cursor.varint("high", limit=SIDE_MAX)
     if low < least or low + high > most:
         raise Corrupt(f"{low} to {low + high} are not within {least} to {most}", offset=at)
     pad = cursor.varint("pad + 1", limit=high + 1)
-    return Component(low, high, pad - 1 if pad else None, _read_fits(cursor))
+    return Component(low, high, pad - 1 if pad else None, _read_fits(cursor, common))
+
+
+def common_fits(bound: int) -> Fits:
+    """Return those of pictures that bring none, with or without a bound."""
+    return COMMON_REFINED_FITS if bound else COMMON_FITS
 
 
 def _write_fits(fits: Fits) -> bytes:
-    if fits == COMMON_FITS:
+    common = COMMON_REFINED_FITS[: len(fits)]
+    if fits == common:
         return b"\x00"
     out = bytearray(b"\x01")
-    for row, common in zip(fits, COMMON_FITS, strict=True):
-        for fit, usual in zip(row, common, strict=True):
+    for row, usual_row in zip(fits, common, strict=True):
+        for fit, usual in zip(row, usual_row, strict=True):
             out.append(len(fit.weights) - 1)
             last = 0
             for threshold in fit.thresholds:
@@ -248,20 +308,20 @@ def _write_fits(fits: Fits) -> bytes:
     return bytes(out)
 
 
-def _read_fits(cursor: Cursor) -> Fits:
+def _read_fits(cursor: Cursor, common: Fits) -> Fits:
     at = cursor.offset
     form = cursor.u8("fits")
     cursor.explain(lambda: "common" if not form else "its own")
     if form > 1:
         raise Corrupt(f"fits of form {form}", offset=at)
     if not form:
-        return COMMON_FITS
+        return common
     return tuple(
         tuple(
-            _read_fit(cursor, f"fit[{group}][{phase}]", COMMON_FITS[group][phase])
+            _read_fit(cursor, f"fit[{group}][{phase}]", common[group][phase])
             for phase in range(PHASES)
         )
-        for group in range(GROUPS)
+        for group in range(len(common))
     )
 
 

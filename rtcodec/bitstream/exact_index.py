@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Final, Protocol
 
 from rtcodec.bitstream.cursor import Cursor
-from rtcodec.bitstream.exact_file import DIGEST_BYTES, STEPS, ExactFrame, FrameKind, place_of
+from rtcodec.bitstream.exact_file import DIGEST_BYTES, ExactFrame, FrameKind, place_of
 from rtcodec.bitstream.exact_format import HEADER_MAX_BYTES, ExactFormat, read_exact_header_at
 from rtcodec.errors import Corrupt, Truncated
 
@@ -90,7 +90,7 @@ class Region:
 def head_max_bytes(header: ExactFormat) -> int:
     """Return the most bytes that a frame's head takes."""
     n_checks = _count_tiles(header)
-    return 1 + DIGEST_BYTES + 4 * n_checks + 10 + 5 * max(STEPS * n_checks, 4)
+    return 1 + DIGEST_BYTES + 4 * n_checks + 10 + 5 * max(header.steps * n_checks, 4)
 
 
 def read_header(data: bytes) -> tuple[ExactFormat, int]:
@@ -125,7 +125,7 @@ def read_frame_head(header: ExactFormat, data: bytes) -> FrameHead:
     is_tiles = kind == FrameKind.TILES
     n_checks = _count_tiles(header) if is_tiles else 0
     checks = tuple(cursor.u32("check") for _ in range(n_checks))
-    count = STEPS * n_checks if is_tiles else len(header.components)
+    count = header.steps * n_checks if is_tiles else len(header.components)
     inner = cursor.inner("sizes", cursor.varint("sizes_bytes", limit=5 * count))
     sizes = [inner.varint("size", limit=_SIZE_MAX) for _ in range(count)]
     inner.end("sizes")
@@ -164,7 +164,7 @@ def step_spans(
         region: Which tiles; None: all.
     """
     if head.kind != FrameKind.TILES:
-        if step == STEPS - 1:
+        if step == header.steps - 1:
             yield head.span(0, len(head.ends) - 1)
         return
     rows, columns = header.tiles

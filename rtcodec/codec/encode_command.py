@@ -61,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if args.progressive:
         return encode_progressive(args)
     is_exact = args.lossless or args.max_error
+    if args.within and (args.max_error or not args.lossless):
+        raise ConfigError(
+            "--within is on the way to exact: it goes with --lossless, without --max-error"
+        )
     if isinstance(args.input, str) or (is_exact and args.input.is_dir()):
         if not is_exact:
             raise ConfigError("pictures of a DICOMweb server are coded with --lossless")

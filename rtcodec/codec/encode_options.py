@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from rtcodec.bitstream.exact_format import BOUND_MAX
 from rtcodec.codec.denoiser import DENOISE_MODES, OFF
 from rtcodec.codec.intra_choice import INTRA_KINDS
 from rtcodec.codec.progressive_files import add_progressive_arguments
@@ -49,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="like --lossless, but samples may be off by up to N (default: 0)",
+    )
+    parser.add_argument(
+        "--within",
+        type=integer_between(0, BOUND_MAX),
+        default=0,
+        metavar="N",
+        help="with --lossless: on the way to exact every sample is within N first, after about "
+        "two thirds of the bytes for 2; 0: no such step (default: 0)",
     )
     add_progressive_arguments(parser)
     parser.add_argument(

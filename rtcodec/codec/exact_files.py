@@ -42,7 +42,12 @@ def encode_exact(args: argparse.Namespace) -> int:
                 args.input, keep_identity=args.keep_identity, allow_burned_in=args.allow_burned_in
             )
         report = encode_picture(
-            picture, args.output, max_error=args.max_error, times=times, title=args.input.name
+            picture,
+            args.output,
+            max_error=args.max_error,
+            bound=args.within,
+            times=times,
+            title=args.input.name,
         )
     report["stages"] = times.quantiles()
     if args.json:
@@ -53,7 +58,13 @@ def encode_exact(args: argparse.Namespace) -> int:
 
 
 def encode_picture(
-    picture: Picture, output: Path, *, max_error: int, times: StageTimes, title: str
+    picture: Picture,
+    output: Path,
+    *,
+    max_error: int,
+    bound: int = 0,
+    times: StageTimes,
+    title: str,
 ) -> dict[str, Any]:
     """
     Write a picture to a file, every frame decoded again and compared; return what to say of it.
@@ -62,6 +73,7 @@ def encode_picture(
         picture: What to write.
         output: The file; appears whole or not at all.
         max_error: Most by which a decoded sample may differ; 0: exact.
+        bound: What every sample is within on the way to exact, or 0.
         times: Where stages are counted.
         title: What progress is shown of.
 
@@ -75,6 +87,7 @@ def encode_picture(
             bits=picture.bits,
             signed=picture.signed,
             max_error=max_error,
+            bound=bound,
             notes=notes,
         )
     n_otherwise = 0
@@ -286,6 +299,7 @@ def _described(output: Path, header: ExactFormat) -> dict[str, Any]:
         "signed": header.signed,
         "max_error": header.max_error,
         "lossless": header.max_error == 0,
+        "within": header.bound,
         "verified": True,
     }
 
@@ -293,6 +307,7 @@ def _described(output: Path, header: ExactFormat) -> dict[str, Any]:
 def summary(report: dict[str, Any]) -> str:
     """Say what `encode_picture` returned in one line."""
     loss = f"within {report['max_error']}" if report["max_error"] else "lossless"
+    loss = f"within {report['within']}, then lossless" if report["within"] else loss
     words = (
         f"{report['output']}: {report['frames']} frames {report['width']}x{report['height']}, "
         f"{report['size_bytes']} bytes, {report['ratio']:.2f}:1, {loss}, verified"

@@ -104,6 +104,7 @@ def _encode_all(
                 picture,
                 args.output if is_file else args.output / picture_name(picture),
                 max_error=args.max_error,
+                bound=args.within,
                 times=times,
                 title=title,
             )

@@ -1,7 +1,7 @@
 /*
  * From a tile's payloads to samples; equals tile.py.
  */
-#include "_walk.h"
+#include "_refine.h"
 
 typedef struct {
     const uint8_t *at, *end;
@@ -95,7 +95,7 @@ static __attribute__((noinline)) int take_escape(reader *from, int32_t *step)
 }
 
 INLINE int32_t read_residual(void *io, rtc_exact_state *state, uint32_t scale, uint32_t sight,
-                             int32_t *residual)
+                             uint32_t shift, int32_t *residual)
 {
     reader *from = io;
     table *a = state->by_scale + scale, *b = state->by_sight + sight;
@@ -105,7 +105,7 @@ INLINE int32_t read_residual(void *io, rtc_exact_state *state, uint32_t scale, u
         return TRUNCATED;
     adapt(a, state->scale_seen + scale, symbol);
     adapt(b, state->sight_seen + sight, symbol);
-    const uint32_t shift = shift_of(scale), n_tail = tail_bits(symbol);
+    const uint32_t n_tail = tail_bits(symbol);
     int32_t step = (int32_t)symbol - LINEAR;
     if (UNLIKELY(symbol == ESCAPE) && !take_escape(from, &step))
         return TRUNCATED;
@@ -133,9 +133,9 @@ INLINE int32_t read_flag(void *io, uint16_t *probability, uint32_t *flag)
 
 /* Nothing was sent: every residual is 0, every flag what is likelier. */
 INLINE int32_t no_residual(void *io, rtc_exact_state *state, uint32_t scale, uint32_t sight,
-                           int32_t *residual)
+                           uint32_t shift, int32_t *residual)
 {
-    (void)io;
+    (void)io, (void)shift;
     adapt(state->by_scale + scale, state->scale_seen + scale, LINEAR);
     adapt(state->by_sight + sight, state->sight_seen + sight, LINEAR);
     *residual = 0;
@@ -156,14 +156,16 @@ INLINE int32_t decode_level(const rtc_exact_tile *tile, rtc_exact_state *state,
 {
     static const coder reads = {read_residual, read_flag}, nothing = {no_residual, no_flag};
     if (!size)
-        return walk_level(tile, state, &nothing, 0, samples, stride);
+        return state->refines ? OK : walk_level(tile, state, &nothing, 0, samples, stride);
+    if (state->refines && !tile->bound)
+        return BYTES_LEFT; /* nothing can be missing */
     reader from = {payload + 4, payload + size, 0};
     if (size < 4)
         return TRUNCATED;
     memcpy(&from.state, payload, 4);
     if (from.state < STATE_MIN)
         return STATE_TOO_SMALL;
-    const int32_t status = walk_level(tile, state, &reads, &from, samples, stride);
+    const int32_t status = walk_step(tile, state, &reads, &from, samples, stride);
     if (status)
         return status;
     if (from.at != from.end)
@@ -189,11 +191,13 @@ EXPORT void rtc_exact_begin(rtc_exact_state *state)
 {
     begin_model(state);
     state->level = LEVELS;
+    state->refines = 0;
     state->which = 0;
 }
 
 /*
- * Decode the level that comes next; at most LEVELS + 1 times after rtc_exact_begin. Samples of the
+ * Decode the step that comes next; at most LEVELS + 1 times after rtc_exact_begin, once more where
+ * the tile has a bound. Samples of the
  * tile are written where they belong, *stride* from row to row; the others are left alone.
  */
 EXPORT int32_t rtc_exact_decode(const rtc_exact_tile *tile, rtc_exact_state *state,
@@ -207,6 +211,6 @@ EXPORT int32_t rtc_exact_decode(const rtc_exact_tile *tile, rtc_exact_state *sta
     else
 #endif
         status = decode_level(tile, state, payload, size, samples, stride);
-    state->level -= state->level > 0;
+    next_step(state);
     return status;
 }

@@ -4,7 +4,7 @@
  * A payload is read in the order of samples and written in the reverse, so what is to be put is
  * listed first: `start << 16 | width` of a range, or RAW | n_bits << 16 | bits.
  */
-#include "_walk.h"
+#include "_refine.h"
 
 enum { RAW = 1 << 30, ITEMS_MAX = 5 /* of one sample: flag, symbol, escape's two, bits below */ };
 
@@ -20,11 +20,10 @@ INLINE void list_raw(writer *to, uint32_t bits, uint32_t n_bits)
 }
 
 INLINE int32_t write_residual(void *io, rtc_exact_state *state, uint32_t scale, uint32_t sight,
-                              int32_t *residual)
+                              uint32_t shift, int32_t *residual)
 {
     writer *to = io;
     table *a = state->by_scale + scale, *b = state->by_sight + sight;
-    const uint32_t shift = shift_of(scale);
     const int32_t rounded = *residual + (1 << shift) / 2, step = rounded >> shift;
     const uint32_t low = (uint32_t)rounded & ((1u << shift) - 1);
     const uint32_t size = (uint32_t)(step < 0 ? -step : step);
@@ -64,7 +63,7 @@ INLINE void encode_level(const rtc_exact_tile *tile, rtc_exact_state *state, uin
                          size_t stride, writer *to)
 {
     static const coder writes = {write_residual, write_flag};
-    walk_level(tile, state, &writes, to, samples, stride);
+    walk_step(tile, state, &writes, to, samples, stride);
 }
 
 #ifdef RTC_X86
@@ -77,7 +76,8 @@ AVX2 static void encode_level_avx2(const rtc_exact_tile *tile, rtc_exact_state *
 
 /*
  * Encode the level that comes next, in a payload that ends at buffer + capacity; return its size.
- * Samples become what a decoder has. items: [5 for each sample of the level]; capacity: at least 4
+ * Samples become what a decoder has, also those that are refined next: then the truth is needed
+ * again. items: [5 for each sample of the level]; capacity: at least 4
  * and 2 for each of those.
  */
 EXPORT uint32_t rtc_exact_encode(const rtc_exact_tile *tile, rtc_exact_state *state,
@@ -91,7 +91,7 @@ EXPORT uint32_t rtc_exact_encode(const rtc_exact_tile *tile, rtc_exact_state *st
     else
 #endif
         encode_level(tile, state, samples, stride, &to);
-    state->level -= state->level > 0;
+    next_step(state);
     if (!to.n_said)
         return 0;
     uint8_t *at = buffer + capacity;

@@ -3,6 +3,7 @@
  *
  *     _model.h    what is expected of a residual, and how that adapts
  *     _walk.h     levels and phases of a tile; one source for both directions
+ *     _refine.h   what the finest level lacks once it is within a bound; the same
  *     _decode.c   from payloads to samples      normative (SPEC.md), equals tile.py
  *     _encode.c   from samples to payloads
  *     _jpeg_ls.c  from a JPEG-LS image to samples, for frames that are not tiles
@@ -17,7 +18,7 @@
 #include "../entropy/_words.h"
 
 enum {
-    EXACT_VERSION = 2, /* of what native.py passes */
+    EXACT_VERSION = 3, /* of what native.py passes */
     TILE_MAX = 512, /* samples along a side */
     LEVELS = 5,     /* that a tile has beside its coarsest grid; each halves the spacing */
     PHASES = 3,     /* of a level, in coding order: odd rows and columns, columns, rows */
@@ -36,6 +37,7 @@ enum {
     SCALES = 76, /* quarters of octaves of the expected error */
     SIGHTS = 32, /* which of the nearest are above the prediction; or how little they differ */
     CALM_BELOW = 16,
+    BOUND_MAX = 11, /* what is missing within a bound has a symbol each way */
     GAP = 4, /* least width of a symbol in a table of 2**16 */
     PAD_CONTEXTS = PHASES * 5 * 8,
 };
@@ -54,7 +56,8 @@ typedef struct {
     uint32_t high;          /* samples are 0..high, at most 65535 */
     uint32_t pad;           /* the sample that stands for "nothing here"; above high: none */
     uint32_t max_error;     /* 0: exact */
-    rtc_exact_fit fit[GROUPS][PHASES];
+    uint32_t bound;         /* 0, or what the finest level is within before it is refined */
+    rtc_exact_fit fit[GROUPS][PHASES], refinement[PHASES];
 } rtc_exact_tile;
 
 /* Samples and their errors, BORDER of each around. */
@@ -74,6 +77,7 @@ typedef struct {
     uint8_t scale_seen[SCALES], sight_seen[SCALES / 2 * SIGHTS];
     uint16_t pad[PAD_CONTEXTS];
     uint32_t level; /* that comes next: LEVELS is the coarsest grid, 0 the finest level */
+    uint32_t refines; /* whether, after that, it is refined */
     uint32_t which; /* of the grids is known; the other is where the next one is put together */
     plane grid[2];
     plane phase[PHASES];

@@ -22,6 +22,8 @@ enum {
     SEEN_MAX = 32,
     SHIFT_MAX = 12,
     PAD_RATE = 5,
+    QUARTERS = 4, /* of the halves that there are */
+    OCTAVES = 18, /* of an expected error */
 };
 
 INLINE uint32_t top_bit(uint32_t value) { return 31 - (uint32_t)__builtin_clz(value | 1); }
@@ -146,6 +148,56 @@ INLINE uint32_t flag_width(uint16_t probability)
 {
     const uint32_t width = probability >> 2;
     return width < 1 ? 1 : width > PROB_SCALE - 1 ? PROB_SCALE - 1 : width;
+}
+
+/* The first table of what is missing within *bound*, *halves* from the value it is likeliest at. */
+static void first_missing(uint32_t octave, uint32_t halves, uint32_t bound, table *to)
+{
+    const uint64_t fall = octave < 4 ? FALL[4 * octave + 2] : (1 << 16) - (21845u >> (octave - 3));
+    uint64_t share[SYMBOLS] = {0}, sum = 0, start = 0;
+    for (uint32_t k = 0; k <= 2 * bound; k++) {
+        const uint32_t twice = 2 * k, at = 2 * bound + halves;
+        const uint32_t distance = twice > at ? twice - at : at - twice;
+        uint64_t left = 1u << 24;
+        for (uint32_t step = distance / 2; step--;)
+            left = left * fall >> 16;
+        if (distance % 2)
+            left = (left + (left * fall >> 16)) / 2;
+        share[LINEAR - bound + k] = left;
+        sum += left;
+    }
+    for (uint32_t s = 0; s < SYMBOLS; s++) {
+        to->start[s] = (uint16_t)start;
+        start += GAP + share[s] * ((1 << 16) - SYMBOLS * GAP) / sum;
+    }
+}
+
+/* How far the prediction is from the value, in halves: below this, sign apart; more is the last. */
+INLINE uint32_t most_halves(uint32_t bound) { return 2 * bound + 4; }
+
+/* Which tables are for an expected error of *octave*, and *halves*: coarse and fine. */
+INLINE uint32_t coarse_missing(uint32_t octave, uint32_t halves, uint32_t bound)
+{
+    return octave * QUARTERS + halves * QUARTERS / most_halves(bound);
+}
+INLINE uint32_t fine_missing(uint32_t octave, uint32_t halves) { return octave * SIGHTS + halves; }
+
+/* Padding is not missing anything, or is no padding: tables of its own. */
+enum { COARSE_PAD = SCALES - 1, FINE_PAD = OCTAVES * SIGHTS };
+
+/* Ready the tables for what is missing; those of residuals are not needed any more. */
+static inline void begin_missing(rtc_exact_state *state, uint32_t bound)
+{
+    for (uint32_t octave = 0; octave < OCTAVES; octave++)
+        for (uint32_t halves = most_halves(bound); halves--;) {
+            table *fine = state->by_sight + fine_missing(octave, halves);
+            first_missing(octave, halves, bound, fine);
+            state->by_scale[coarse_missing(octave, halves, bound)] = *fine;
+        }
+    first_missing(0, 0, bound, state->by_sight + FINE_PAD);
+    state->by_scale[COARSE_PAD] = state->by_sight[FINE_PAD];
+    memset(state->scale_seen, 0, sizeof state->scale_seen);
+    memset(state->sight_seen, 0, sizeof state->sight_seen);
 }
 
 INLINE void adapt_flag(uint16_t *probability, uint32_t flag)

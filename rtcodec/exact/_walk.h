@@ -36,9 +36,9 @@ static const neighbour NEIGHBOURS[PHASES][TAPS] = {
 
 /* A coder of one direction; `io` is its own. Each returns a status. */
 typedef struct {
-    /* One residual with its contexts; the decoder sets *residual, the encoder reads it. */
+    /* One residual by two tables, in steps of 2**shift; the decoder sets it, the encoder reads it. */
     int32_t (*residual)(void *io, rtc_exact_state *state, uint32_t scale, uint32_t sight,
-                        int32_t *residual);
+                        uint32_t shift, int32_t *residual);
     int32_t (*flag)(void *io, uint16_t *probability, uint32_t *flag);
 } coder;
 
@@ -59,10 +59,10 @@ INLINE size_t at(int32_t row, int32_t column)
  * what the decoder has. Returns a status.
  */
 INLINE int32_t code_sample(const rtc_exact_tile *tile, rtc_exact_state *state, const coder *coder,
-                           void *io, int32_t prediction, uint32_t eighths, uint32_t sight,
-                           uint16_t *sample, uint16_t *error)
+                           void *io, int32_t bound, int32_t prediction, uint32_t eighths,
+                           uint32_t sight, uint16_t *sample, uint16_t *error)
 {
-    const int32_t high = (int32_t)tile->high, bound = (int32_t)tile->max_error;
+    const int32_t high = (int32_t)tile->high;
     const int32_t step = 2 * bound + 1, truth = *sample;
     if (bound)
         eighths /= (uint32_t)step;
@@ -71,7 +71,7 @@ INLINE int32_t code_sample(const rtc_exact_tile *tile, rtc_exact_state *state, c
     int32_t residual = truth - prediction;
     if (bound)
         residual = (residual < 0 ? residual - bound : residual + bound) / step;
-    const int32_t status = coder->residual(io, state, scale, sight, &residual);
+    const int32_t status = coder->residual(io, state, scale, sight, shift_of(scale), &residual);
     const int32_t value = within(prediction + (int64_t)residual * step, high);
     *sample = (uint16_t)value;
     *error = (uint16_t)apart(value, prediction);
@@ -106,8 +106,8 @@ INLINE int32_t walk_grid(const rtc_exact_tile *tile, rtc_exact_state *state, con
             const int32_t slope = west + north - corner;
             const int32_t prediction = slope < least ? least : slope > most ? most : slope;
             uint16_t *sample = samples + (((size_t)row * stride + (size_t)column) << LEVELS);
-            const int32_t status = code_sample(tile, state, coder, io, prediction, 4 * errors + 4,
-                                               0, sample, error);
+            const int32_t status = code_sample(tile, state, coder, io, (int32_t)tile->max_error,
+                                               prediction, 4 * errors + 4, 0, sample, error);
             if (status)
                 return status;
             *here = *sample;
@@ -171,9 +171,40 @@ static __attribute__((noinline)) int32_t see_padding(view *seen, int32_t pad, ui
     return (int32_t)context;
 }
 
+/* Return what the fit adds to the base in 2**WEIGHT_BITS-ths, and see how much neighbours differ. */
+INLINE int64_t see_slopes(view *seen, const rtc_exact_fit *fit)
+{
+    const int32_t *value = seen->value;
+    const int32_t base = (value[0] + value[1] + value[2] + value[3] + 2) >> 2;
+    uint32_t near = 0, outer = 0, class = 0;
+#pragma GCC unroll 16
+    for (uint32_t k = 0; k < CALM; k++)
+        *(k < NEAR ? &near : &outer) += apart(value[k], base);
+    const uint32_t activity = near + outer / 2;
+    for (uint32_t k = 0; k + 1 < fit->classes; k++)
+        class += activity >= fit->threshold[k];
+    int64_t sum = 0;
+#pragma GCC unroll 16
+    for (uint32_t k = 0; k < TAPS; k++)
+        sum += (int64_t)fit->weight[class][k] * (value[k] - base);
+    seen->base = base, seen->activity = activity, seen->outer = outer;
+    return sum;
+}
+
+/* What is expected of the error, in eighths. */
+INLINE uint32_t weigh(const uint32_t *energy, const rtc_exact_fit *fit)
+{
+    uint64_t expected = 0;
+#pragma GCC unroll 16
+    for (uint32_t k = 0; k < ENERGIES; k++)
+        expected += (uint64_t)energy[k] * fit->energy[k];
+    expected >>= ENERGY_BITS;
+    return expected > 1 << 24 ? 1 << 24 : (uint32_t)expected;
+}
+
 INLINE int32_t walk_row(const rtc_exact_tile *tile, rtc_exact_state *state, const coder *coder,
-                        void *io, const rtc_exact_fit *fit, const uint32_t phase, int32_t row,
-                        int32_t columns, uint16_t *samples, size_t spacing)
+                        void *io, int32_t bound, const rtc_exact_fit *fit, const uint32_t phase,
+                        int32_t row, int32_t columns, uint16_t *samples, size_t spacing)
 {
     const plane *planes[PLANES] = {known_grid(state), state->phase, state->phase + 1, state->phase + 2};
     uint16_t *here = state->phase[phase].sample + at(row, 0);
@@ -208,44 +239,28 @@ INLINE int32_t walk_row(const rtc_exact_tile *tile, rtc_exact_state *state, cons
             }
         }
         const int32_t *value = seen.value;
-        const int32_t base = (value[0] + value[1] + value[2] + value[3] + 2) >> 2;
-        uint32_t near = 0, outer = 0, class = 0;
-#pragma GCC unroll 16
-        for (uint32_t k = 0; k < CALM; k++)
-            *(k < NEAR ? &near : &outer) += apart(value[k], base);
-        const uint32_t activity = near + outer / 2;
-        for (uint32_t k = 0; k + 1 < fit->classes; k++)
-            class += activity >= fit->threshold[k];
-        int64_t sum = 1 << (WEIGHT_BITS - 1);
-#pragma GCC unroll 16
-        for (uint32_t k = 0; k < TAPS; k++)
-            sum += (int64_t)fit->weight[class][k] * (value[k] - base);
-        const int32_t prediction = within(base + (sum >> WEIGHT_BITS), (int32_t)tile->high);
+        const int64_t moved = see_slopes(&seen, fit) + (1 << (WEIGHT_BITS - 1));
+        const int32_t prediction = within(seen.base + (moved >> WEIGHT_BITS), (int32_t)tile->high);
 
         uint32_t energy[ENERGIES] = {
             16, errors[column - 1], errors[column - PLANE_SIDE],
             (uint32_t)errors[column - PLANE_SIDE - 1] + errors[column - PLANE_SIDE + 1], 0, 0, 0,
             apart(value[0], value[1]), apart(value[2], value[3]),
-            apart(value[0] + value[1], value[2] + value[3]), outer,
+            apart(value[0] + value[1], value[2] + value[3]), seen.outer,
         };
         const uint32_t n_errors = phase == ROWS - 1 ? 2 * NEAR : NEAR;
 #pragma GCC unroll 8
         for (uint32_t k = 0; k < n_errors; k++)
             energy[4 + NEIGHBOURS[phase][k].plane] += tap_error[k][column];
-        uint64_t expected = 0;
-#pragma GCC unroll 16
-        for (uint32_t k = 0; k < ENERGIES; k++)
-            expected += (uint64_t)energy[k] * fit->energy[k];
-        expected >>= ENERGY_BITS;
-        const uint32_t eighths = expected > 1 << 24 ? 1 << 24 : (uint32_t)expected;
-        uint32_t sight = CALM_BELOW + activity;
-        if (activity >= CALM_BELOW) {
+        const uint32_t eighths = weigh(energy, fit);
+        uint32_t sight = CALM_BELOW + seen.activity;
+        if (seen.activity >= CALM_BELOW) {
             sight = 0;
             for (uint32_t k = 0; k < NEAR; k++)
                 sight |= (uint32_t)(value[k] > prediction) << k;
         }
-        const int32_t status = code_sample(tile, state, coder, io, prediction, eighths, sight,
-                                           sample, errors + column);
+        const int32_t status = code_sample(tile, state, coder, io, bound, prediction, eighths,
+                                           sight, sample, errors + column);
         if (status)
             return status;
         here[column] = *sample;
@@ -264,6 +279,7 @@ INLINE int32_t walk_phase(const rtc_exact_tile *tile, rtc_exact_state *state, co
     const int32_t odd_row = phase != COLUMNS - 1, odd_column = phase != ROWS - 1;
     const int32_t rows = (height + !odd_row) / 2, columns = (width + !odd_column) / 2;
     const rtc_exact_fit *fit = &tile->fit[smaller(level, GROUPS - 1)][phase];
+    const int32_t bound = (int32_t)(level ? tile->max_error : tile->max_error + tile->bound);
     plane *own = state->phase + phase;
     const plane *grid = known_grid(state);
     if (!rows || !columns) { /* the grid stands in */
@@ -277,8 +293,8 @@ INLINE int32_t walk_phase(const rtc_exact_tile *tile, rtc_exact_state *state, co
     for (int32_t row = 0; row < rows; row++) {
         uint16_t *from = samples
                          + (((size_t)(2 * row + odd_row) * stride + (size_t)odd_column) << level);
-        const int32_t status = walk_row(tile, state, coder, io, fit, phase, row, columns, from,
-                                        (size_t)2 << level);
+        const int32_t status = walk_row(tile, state, coder, io, bound, fit, phase, row, columns,
+                                        from, (size_t)2 << level);
         if (status)
             return status;
     }

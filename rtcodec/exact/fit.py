@@ -1,5 +1,5 @@
 """
-How the samples of a picture are best expected: the encoder's affair (SPEC.md 5).
+How the samples of a picture are best expected: the encoder's affair (SPEC.md 6).
 
 Least squares in floats over some tiles; what comes of it are integers that are sent, and nothing
 that is decoded depends on how they were found.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.exact_format import (
     COMMON_FITS,
+    COMMON_REFINED_FITS,
     ENERGIES,
     ENERGY_MAX,
     GROUPS,
@@ -22,7 +23,16 @@ from rtcodec.bitstream.exact_format import (
     Fit,
     Fits,
 )
-from rtcodec.exact.layout import CALM, ENERGY_BITS, NEAR, NEIGHBOURS, PLACES, ROWS, WEIGHT_BITS
+from rtcodec.exact.layout import (
+    AROUND,
+    CALM,
+    ENERGY_BITS,
+    NEAR,
+    NEIGHBOURS,
+    PLACES,
+    ROWS,
+    WEIGHT_BITS,
+)
 
 SAMPLES_MAX: Final = 40_000
 "That are looked at for each fit."
@@ -80,7 +90,11 @@ class _Level:
 
 
 def fit_tiles(
-    tiles: Sequence[NDArray[np.uint16]], high: int, pad: int | None, max_error: int
+    tiles: Sequence[NDArray[np.uint16]],
+    high: int,
+    pad: int | None,
+    max_error: int,
+    bound: int = 0,
 ) -> Fits:
     """
     Return what suits *tiles* best.
@@ -90,6 +104,7 @@ def fit_tiles(
         high: As `TileModel` has it, like the others.
         pad: Or None.
         max_error: Or 0.
+        bound: Or 0.
     """
     groups: list[tuple[Fit, ...]] = []
     before: list[_Level] = []
@@ -97,8 +112,9 @@ def fit_tiles(
         levels = [_Level(tile, group) for tile in tiles]
         for level, coarser in zip(levels, before, strict=False):
             level.errors[0] = coarser.joined_errors()
+        most = max_error if group else max_error + bound
         groups.append(
-            tuple(_fit_phase(levels, group, phase, high, pad, max_error) for phase in range(PHASES))
+            tuple(_fit_phase(levels, group, phase, high, pad, most) for phase in range(PHASES))
         )
         before = levels
     return tuple(reversed(groups))
@@ -118,22 +134,13 @@ def _fit_phase(
     if pad is not None:
         wanted = (truth != pad) | (taps != pad).all(1)
         taps = _without(taps, pad)
-    base = taps[:, :NEAR].sum(1) + 2 >> 2
-    moved = taps - base[:, None]
-    outer = np.abs(moved[:, NEAR:CALM]).sum(1)
-    activity = np.abs(moved[:, :NEAR]).sum(1) + outer // 2
-
     chosen = np.flatnonzero(wanted)
     if chosen.size < _FEWEST:
         return usual
-    thresholds = _thresholds(activity[chosen])
-    classes = np.searchsorted(thresholds, activity, side="right")
-    rows = []
-    for number in range(len(thresholds) + 1):
-        own = _some(chosen[classes[chosen] == number], SAMPLES_MAX // (len(thresholds) + 1))
-        rows.append(_weights(moved[own].astype(np.float64), (truth - base)[own].astype(np.float64)))
-    weights = np.array(rows, np.int64)
-    shift = (moved * weights[classes]).sum(1) + (1 << WEIGHT_BITS >> 1) >> WEIGHT_BITS
+    base = _base(taps)
+    thresholds, weights, moved = _fit_classes(taps, truth, chosen)
+    shift = moved + (1 << WEIGHT_BITS >> 1) >> WEIGHT_BITS
+    outer = np.abs(taps - base[:, None])[:, NEAR:CALM].sum(1)
     step = 2 * max_error + 1
     misses = np.abs(truth - np.clip(base + shift, 0, high))
     errors = np.where(wanted, (misses + max_error) // step * step, 0)
@@ -151,9 +158,89 @@ def _fit_phase(
     energy = np.column_stack([np.concatenate(sums), *map(np.abs, slopes), outer])
     own = _some(chosen, SAMPLES_MAX)
     return Fit(
+        thresholds,
+        weights,
+        _energies(energy[own].astype(np.float64), errors[own].astype(np.float64)),
+    )
+
+
+def fit_refinement(
+    tiles: Sequence[NDArray[np.uint16]], known: Sequence[NDArray[np.uint16]], pad: int | None
+) -> tuple[Fit, ...]:
+    """
+    Return what suits best what *tiles* lack, a fit for each phase.
+
+    Args:
+        tiles: Some of the picture's, samples 0..high.
+        known: The same, the finest level within a bound.
+        pad: Or None.
+    """
+    truths = [_Level(tile, 0) for tile in tiles]
+    nears = [_Level(tile, 0) for tile in known]
+    return tuple(_fit_missing(truths, nears, phase, pad) for phase in range(PHASES))
+
+
+def _fit_missing(
+    truths: Sequence[_Level], nears: Sequence[_Level], phase: int, pad: int | None
+) -> Fit:
+    some = [pair for pair in zip(truths, nears, strict=True) if pair[0].planes[phase + 1].size]
+    usual = COMMON_REFINED_FITS[GROUPS][phase]
+    if not some:
+        return usual
+    taps = np.concatenate([_around(truth, near, phase) for truth, near in some])
+    truth = np.concatenate([truth.planes[phase + 1].ravel() for truth, _ in some])
+    near = np.concatenate([near.planes[phase + 1].ravel() for _, near in some])
+    chosen = np.flatnonzero(np.ones(truth.size) if pad is None else near != pad)
+    if chosen.size < _FEWEST:
+        return usual
+    if pad is not None:
+        taps = _without(taps, pad)
+    base = _base(taps)
+    thresholds, weights, moved = _fit_classes(taps, truth, chosen)
+    apart = np.abs(taps - base[:, None])
+    slope = np.abs(taps[:, :NEAR] @ np.array([1, 1, -1, -1]))
+    parts = np.column_stack(
+        [np.full(truth.size, 16), apart[:, ::2] + apart[:, 1::2], slope, np.abs(near - base)]
+    )
+    errors = np.abs(truth - base - moved / (1 << WEIGHT_BITS))
+    own = _some(chosen, SAMPLES_MAX)
+    return Fit(thresholds, weights, _energies(parts[own].astype(np.float64), errors[own]))
+
+
+def _around(truth: _Level, near: _Level, phase: int) -> Integers:
+    """Return what is around each sample of a phase, refined or not yet, [n, TAPS]."""
+    shape = truth.planes[phase + 1].shape
+    seen = []
+    for plane, i, j in AROUND[phase]:
+        is_refined = plane <= phase or (plane == phase + 1 and (i, j) < (0, 0))
+        level = truth if is_refined else near
+        seen.append(_shifted(_padded(level.planes[plane], level.planes[0]), shape, i, j))
+    return np.stack(seen, 1)
+
+
+def _base(taps: Integers) -> Integers:
+    mean: Integers = taps[:, :NEAR].sum(1) + 2 >> 2
+    return mean
+
+
+def _fit_classes(
+    taps: Integers, truth: Integers, chosen: NDArray[np.intp]
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], Integers]:
+    """Return thresholds, weights, and what they add to the base of each in 2**WEIGHT_BITS-ths."""
+    base = _base(taps)
+    moved = taps - base[:, None]
+    activity = np.abs(moved[:, :NEAR]).sum(1) + np.abs(moved[:, NEAR:CALM]).sum(1) // 2
+    thresholds = _thresholds(activity[chosen])
+    classes = np.searchsorted(thresholds, activity, side="right")
+    rows = []
+    for number in range(len(thresholds) + 1):
+        own = _some(chosen[classes[chosen] == number], SAMPLES_MAX // (len(thresholds) + 1))
+        rows.append(_weights(moved[own].astype(np.float64), (truth - base)[own].astype(np.float64)))
+    weights = np.array(rows, np.int64)
+    return (
         tuple(int(threshold) for threshold in thresholds),
         tuple(tuple(int(weight) for weight in row) for row in weights),
-        _energies(energy[own].astype(np.float64), errors[own].astype(np.float64)),
+        (moved * weights[classes]).sum(1),
     )
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.bitstream.exact_file import STEPS, ExactFrame, FrameKind, place_of
-from rtcodec.bitstream.exact_format import GREEN, ExactFormat
+from rtcodec.bitstream.exact_file import ExactFrame, FrameKind, place_of
+from rtcodec.bitstream.exact_format import GREEN, STEPS, ExactFormat
 from rtcodec.errors import Corrupt
 from rtcodec.exact.native import TileCoder
 from rtcodec.exact.proof import frame_digest, tile_check
@@ -37,6 +37,11 @@ class TileSpan:
 def sample_type(bits: int, *, signed: bool) -> np.dtype[np.integer]:
     """Return the type of samples in arrays: 8 or 16 bits."""
     return np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
+
+
+def spacing_of(steps: int) -> int:
+    """Return how far rows and columns are apart of which so many *steps* are there, 1 or more."""
+    return 1 << max(STEPS - steps, 0)
 
 
 def tile_spans(header: ExactFormat) -> Iterator[TileSpan]:
@@ -81,7 +86,7 @@ def split_component(
     plane = block[..., number].astype(np.int32)
     if green is not None and number != GREEN:
         plane = plane - green
-        if not header.max_error:
+        if header.is_modular:
             modulus = 1 << header.bits
             plane = (plane + modulus // 2) % modulus
     moved: NDArray[np.uint16] = (plane - header.components[number].low).astype(np.uint16)
@@ -97,10 +102,10 @@ def join_tile(header: ExactFormat, planes: Sequence[NDArray[np.uint16]]) -> Samp
     if header.differences:
         modulus = 1 << header.bits
         for k in (0, 2):
-            if header.max_error:
-                moved[k] = np.clip(moved[k] + moved[GREEN], 0, modulus - 1)
-            else:
+            if header.is_modular:
                 moved[k] = (moved[k] + moved[GREEN] - modulus // 2) % modulus
+            else:
+                moved[k] = np.clip(moved[k] + moved[GREEN], 0, modulus - 1)
     return np.stack(moved, -1).astype(sample_type(header.bits, signed=header.signed))
 
 
@@ -147,19 +152,24 @@ class FrameCoder:
             frame[span.rows, span.columns] = self.decode_tile(coded, span)
         return frame
 
-    def decode_tile(self, coded: ExactFrame, span: TileSpan, *, steps: int = STEPS) -> Samples:
+    def decode_tile(
+        self, coded: ExactFrame, span: TileSpan, *, steps: int | None = None
+    ) -> Samples:
         """
         Return one tile, or with fewer *steps* every 2**(6 - steps)-th row and column of it.
+
+        After six of seven steps every sample is within the header's bound.
 
         Args:
             coded: Of TILES; payloads of later steps may be missing.
             span: Which tile.
-            steps: 1 to 6.
+            steps: 1 to the header's; None: all.
 
         Raises:
             Corrupt: If a payload is, or the whole tile does not match its check word.
         """
         header = self._header
+        steps = header.steps if steps is None else steps
         n_tiles = header.tiles[0] * header.tiles[1]
         shape = (span.rows.stop - span.rows.start, span.columns.stop - span.columns.start)
         planes = []
@@ -168,16 +178,19 @@ class FrameCoder:
             coder.begin(*shape)
             for step in range(steps):
                 coder.decode(coded.payloads[place_of(header, step, k, span.number)], samples)
-            if steps == STEPS and tile_check(samples) != coded.checks[k * n_tiles + span.number]:
+            if (
+                steps == header.steps
+                and tile_check(samples) != coded.checks[k * n_tiles + span.number]
+            ):
                 raise Corrupt(f"tile {span.number} of component {k} is damaged", offset=0)
-            spacing = 1 << (STEPS - steps)
+            spacing = spacing_of(steps)
             planes.append(samples[::spacing, ::spacing])
         return join_tile(header, planes)
 
     def _encode_tiles(self, frame: Samples) -> ExactFrame:
         header = self._header
         n_tiles = header.tiles[0] * header.tiles[1]
-        payloads = [b""] * (STEPS * len(self._coders) * n_tiles)
+        payloads = [b""] * (header.steps * len(self._coders) * n_tiles)
         checks = [0] * (len(self._coders) * n_tiles)
         for span in tile_spans(header):
             block, green = frame[span.rows, span.columns], None
@@ -187,7 +200,7 @@ class FrameCoder:
                 samples = split_component(header, block, k, green)
                 coder = self._coders[k]
                 coder.begin(*samples.shape)
-                for step in range(STEPS):
+                for step in range(header.steps):
                     payloads[place_of(header, step, k, span.number)] = coder.encode(samples)
                 checks[k * n_tiles + span.number] = tile_check(samples)
                 if header.max_error and header.differences and k == GREEN:

@@ -50,4 +50,27 @@ NEIGHBOURS: Final = (
 """Plane, rows down and columns right of each tap of each phase: NEAR nearest ones first, CALM that
 the row being coded does not touch, then west, north and another."""
 
+AROUND: Final = (
+    (
+        (ROWS, 0, 0), (ROWS, 0, 1), (COLUMNS, 0, 0), (COLUMNS, 1, 0),
+        (GRID, 0, 0), (GRID, 0, 1), (GRID, 1, 0), (GRID, 1, 1),
+        (ODD, 0, -1), (ODD, 0, 1), (ODD, -1, 0), (ODD, 1, 0),
+        (ODD, -1, -1), (ODD, -1, 1), (ODD, 1, -1), (ODD, 1, 1),
+    ),
+    (
+        (GRID, 0, 0), (GRID, 0, 1), (ODD, -1, 0), (ODD, 0, 0),
+        (ROWS, -1, 0), (ROWS, -1, 1), (ROWS, 0, 0), (ROWS, 0, 1),
+        (COLUMNS, 0, -1), (COLUMNS, 0, 1), (COLUMNS, -1, 0), (COLUMNS, 1, 0),
+        (COLUMNS, -1, -1), (COLUMNS, -1, 1), (COLUMNS, 1, -1), (COLUMNS, 1, 1),
+    ),
+    (
+        (ODD, 0, -1), (ODD, 0, 0), (GRID, 0, 0), (GRID, 1, 0),
+        (COLUMNS, 0, -1), (COLUMNS, 0, 0), (COLUMNS, 1, -1), (COLUMNS, 1, 0),
+        (ROWS, 0, -1), (ROWS, 0, 1), (ROWS, -1, 0), (ROWS, 1, 0),
+        (ROWS, -1, -1), (ROWS, -1, 1), (ROWS, 1, -1), (ROWS, 1, 1),
+    ),
+)  # fmt: skip
+"""The same of the finest level when all of it is within a bound: nearest ones, their diagonals, the
+nearest of the own plane, theirs."""
+
 WEST, NORTH, THIRD = CALM, CALM + 1, CALM + 2

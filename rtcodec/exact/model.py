@@ -29,6 +29,10 @@ SEEN: Final = (8, 32)
 
 SHIFT_MAX: Final = 12
 PAD_RATE: Final = 5
+QUARTERS: Final = 4
+OCTAVES: Final = 18
+"Of an expected error, of what is missing within a bound."
+
 _SCALE_SHIFT: Final = 12  # from this scale on a step is more than one residual
 
 FALL: Final = (
@@ -76,6 +80,48 @@ def first_table(scale: int) -> list[int]:
             share[2 * LINEAR + TAILS + tail] += left
         left = left * fall >> 16
     share[ESCAPE] = 2 * ((left << 16) // ((1 << 16) - fall))
+    return _starts(share)
+
+
+def most_halves(bound: int) -> int:
+    """Return below which distance, in halves, those of prediction and value are told apart."""
+    return 2 * bound + 4
+
+
+def missing_tables(octave: int, halves: int, bound: int) -> tuple[int, int]:
+    """
+    Return which tables are for what is missing: one of all scales', one of all sights'.
+
+    Args:
+        octave: Of the expected error, below OCTAVES.
+        halves: From the value to the prediction, below `most_halves`.
+        bound: Of the picture.
+    """
+    return octave * QUARTERS + halves * QUARTERS // most_halves(bound), octave * SIGHTS + halves
+
+
+COARSE_PAD: Final = SCALES - 1
+FINE_PAD: Final = OCTAVES * SIGHTS
+"Tables for samples that look like padding."
+
+
+def first_missing(octave: int, halves: int, bound: int) -> list[int]:
+    """Return where each symbol starts, before anything was seen; arguments: `missing_tables`."""
+    fall = FALL[4 * octave + 2] if octave < 4 else (1 << 16) - (21845 >> octave - 3)
+    share = [0] * SYMBOLS
+    for missing in range(-bound, bound + 1):
+        distance = abs(2 * missing - halves)
+        left = 1 << 24
+        for _ in range(distance // 2):
+            left = left * fall >> 16
+        if distance % 2:
+            left = left + (left * fall >> 16) >> 1
+        share[LINEAR + missing] = left
+    return _starts(share)
+
+
+def _starts(share: Sequence[int]) -> list[int]:
+    """Return where symbols start, of 2**16, that have *share* of them."""
     total = sum(share)
     widths = [GAP + part * ((1 << 16) - SYMBOLS * GAP) // total for part in share]
     return [sum(widths[:symbol]) for symbol in range(SYMBOLS)]
@@ -87,24 +133,35 @@ class Model:
     def __init__(self) -> None:
         self.by_scale = [first_table(scale) for scale in range(SCALES)]
         self.by_sight = [
-            [list(self.by_scale[scale]) for _ in range(SIGHTS)] for scale in range(1, SCALES, 2)
+            list(self.by_scale[scale]) for scale in range(1, SCALES, 2) for _ in range(SIGHTS)
         ]
         self.scale_seen = [0] * SCALES
-        self.sight_seen = [[0] * SIGHTS for _ in range(SCALES // 2)]
+        self.sight_seen = [0] * len(self.by_sight)
         self.pad = [1 << 15] * (PHASES * 5 * 8)
 
     def cdf(self, scale: int, sight: int) -> NDArray[np.uint16]:
         """Return the mean of two tables, uint16 [SYMBOLS + 1], cumulative, of 2**PROB_BITS."""
-        pair = zip(self.by_scale[scale], self.by_sight[scale // 2][sight], strict=True)
+        pair = zip(self.by_scale[scale], self.by_sight[sight], strict=True)
         return np.array([*((a // 2 + b // 2) // 4 for a, b in pair), 1 << PROB_BITS], np.uint16)
 
     def adapt(self, scale: int, sight: int, symbol: int) -> None:
         """Move both tables towards *symbol*."""
-        half = scale // 2
         adapt_table(self.by_scale[scale], self.scale_seen[scale], symbol)
-        adapt_table(self.by_sight[half][sight], self.sight_seen[half][sight], symbol)
+        adapt_table(self.by_sight[sight], self.sight_seen[sight], symbol)
         self.scale_seen[scale] += 1
-        self.sight_seen[half][sight] += 1
+        self.sight_seen[sight] += 1
+
+    def begin_missing(self, bound: int) -> None:
+        """Put the first tables of what is missing within *bound* in place of those of residuals."""
+        for octave in range(OCTAVES):
+            for halves in reversed(range(most_halves(bound))):
+                coarse, fine = missing_tables(octave, halves, bound)
+                self.by_sight[fine] = first_missing(octave, halves, bound)
+                self.by_scale[coarse] = list(self.by_sight[fine])
+        self.by_scale[COARSE_PAD] = first_missing(0, 0, bound)
+        self.by_sight[FINE_PAD] = first_missing(0, 0, bound)
+        self.scale_seen = [0] * len(self.by_scale)
+        self.sight_seen = [0] * len(self.by_sight)
 
     def pad_cdf(self, context: int) -> NDArray[np.uint16]:
         """Return the table of a flag: set, then not set."""
@@ -126,13 +183,13 @@ def adapt_table(table: list[int], seen: int, symbol: int) -> None:
         table[place] += (most - start >> rate) if place > symbol else -(start - least >> rate)
 
 
-def split_residual(residual: int, scale: int) -> tuple[int, Sequence[tuple[int, int]]]:
+def split_residual(residual: int, shift: int) -> tuple[int, Sequence[tuple[int, int]]]:
     """
-    Return the symbol of a residual and the raw bits after it, each with their number.
+    Return the symbol of a residual, in steps of 2**shift, and the raw bits after it, each with
+    their number.
 
     The inverse of `join_residual`.
     """
-    shift = shift_of(scale)
     rounded = residual + (1 << shift >> 1)
     step, low = rounded >> shift, rounded & (1 << shift) - 1
     size = abs(step)
@@ -148,7 +205,7 @@ def split_residual(residual: int, scale: int) -> tuple[int, Sequence[tuple[int, 
     return ESCAPE, [(head, 5), (excess - (1 << n_bits), n_bits), (low, shift)]
 
 
-def join_residual(symbol: int, escaped: int, raw: int, scale: int) -> int:
+def join_residual(symbol: int, escaped: int, raw: int, shift: int) -> int:
     """
     Return a residual from its symbol, the steps of an escape, and the raw bits at its end.
 
@@ -156,9 +213,9 @@ def join_residual(symbol: int, escaped: int, raw: int, scale: int) -> int:
         symbol: 0 to SYMBOLS - 1.
         escaped: Signed steps, of an escape only.
         raw: Bits of the tail, then those below the step.
-        scale: That it was coded with.
+        shift: That it was coded with.
     """
-    shift, n_tail = shift_of(scale), tail_bits(symbol)
+    n_tail = tail_bits(symbol)
     step = escaped if symbol == ESCAPE else symbol - LINEAR
     if n_tail:
         step = tail_step(n_tail) + (raw >> shift)

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.exact_format import (
+    ALL_STEPS,
     CLASSES_MAX,
     ENERGIES,
     GROUPS,
     PHASES,
+    STEPS,
     TAPS,
     Fit,
     TileModel,
@@ -26,9 +28,9 @@ from rtcodec.bitstream.exact_format import (
 from rtcodec.entropy.build import EXACT_LIBRARY
 from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.errors import Corrupt
-from rtcodec.exact.layout import LEVELS, TILE_MAX
+from rtcodec.exact.layout import TILE_MAX
 
-LIBRARY_VERSION: Final = 2
+LIBRARY_VERSION: Final = 3
 "What rtc_exact_version of a library built from this source returns."
 
 Samples = NDArray[np.uint16]
@@ -48,6 +50,7 @@ _SIGNATURES: Final[Signatures] = {
 _FAULTS: Final = {
     1: "payload ends too early",
     2: "state is too small",
+    3: "a sample is beyond the bound",
     4: "bytes are left over",
     5: "a state is left over",
     6: "not a JPEG-LS image of this size, or damaged",
@@ -71,8 +74,8 @@ class _Tile(ctypes.Structure):
     """`rtc_exact_tile`."""
 
     _fields_ = (
-        *((name, _U32) for name in ("width", "height", "high", "pad", "max_error")),
-        ("fit", _Fit * PHASES * GROUPS),
+        *((name, _U32) for name in ("width", "height", "high", "pad", "max_error", "bound")),
+        ("fit", _Fit * PHASES * (GROUPS + 1)),  # the last one is `refinement`
     )
 
 
@@ -91,7 +94,7 @@ class TileCoder:
     """
     Tiles of one component, one after the other.
 
-    Levels of a tile come in order, the coarsest grid first; `begin` starts a tile.
+    Steps of a tile come in order, the coarsest grid first; `begin` starts a tile.
     """
 
     def __init__(self, model: TileModel) -> None:
@@ -101,8 +104,9 @@ class TileCoder:
             high=model.high,
             pad=_NO_PAD if model.pad is None else model.pad,
             max_error=model.max_error,
+            bound=model.bound,
         )
-        for row, fits in zip(self._tile.fit, model.fits, strict=True):
+        for row, fits in zip(self._tile.fit, model.fits, strict=False):
             for place, fit in zip(row, fits, strict=True):
                 _fill(place, fit)
         self._at = ctypes.addressof(self._tile), _address(self._state)
@@ -115,15 +119,15 @@ class TileCoder:
         if not (0 < height <= TILE_MAX and 0 < width <= TILE_MAX):
             raise ValueError(f"a tile of {width}x{height}")
         self._tile.width, self._tile.height = width, height
-        self._left = LEVELS + 1
+        self._left = ALL_STEPS
         self._library.rtc_exact_begin(self._at[1])
 
     def decode(self, payload: bytes, samples: Samples) -> None:
         """
-        Decode the level that comes next into *samples*, where they belong.
+        Decode the step that comes next into *samples*, where they belong.
 
         Raises:
-            Corrupt: If *payload* is not of such a level; the tile is then of no use.
+            Corrupt: If *payload* is not of such a step; the tile is then of no use.
         """
         self._take(samples)
         status = self._library.rtc_exact_decode(
@@ -135,8 +139,14 @@ class TileCoder:
             raise Corrupt(_FAULTS[status], offset=len(payload) if status == 1 else 0)
 
     def encode(self, samples: Samples) -> bytes:
-        """Encode the level that comes next; *samples* become what a decoder has."""
+        """
+        Encode the step that comes next; *samples* become what a decoder has.
+
+        Not so those that are within a bound until the next step: they stay as they are.
+        """
         self._take(samples)
+        if self._tile.bound and self._left == ALL_STEPS - STEPS:
+            samples = samples.copy()
         if samples.max(initial=0) > self._tile.high:
             raise ValueError(f"a sample is above {self._tile.high}")
         if self._items.size < _ITEMS * samples.size:
@@ -149,14 +159,14 @@ class TileCoder:
         return self._buffer[self._buffer.size - size :].tobytes()
 
     def _take(self, samples: Samples) -> None:
-        """Check the arguments of one level, and that there is one left."""
+        """Check the arguments of one step, and that there is one left."""
         shape = (self._tile.height, self._tile.width)
         if samples.dtype != np.uint16 or samples.shape != shape or samples.strides[1] != 2:
             raise ValueError(f"{samples.dtype} {samples.shape} is no tile of {shape}")
         if samples.strides[0] % 2 or samples.strides[0] < 2 * shape[1]:
             raise ValueError("rows of a tile overlap")
         if not self._left:
-            raise ValueError("no level is left")
+            raise ValueError("no step is left")
         self._left -= 1
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtcodec.bitstream.byte_ranges import ByteRanges
-from rtcodec.bitstream.exact_file import STEPS, FrameKind
+from rtcodec.bitstream.exact_file import FrameKind
 from rtcodec.bitstream.exact_format import ExactFormat
 from rtcodec.bitstream.exact_index import (
     FrameHead,
@@ -25,7 +25,14 @@ from rtcodec.bitstream.exact_index import (
 )
 from rtcodec.errors import Corrupt, Truncated
 from rtcodec.exact.fallback import decode_otherwise
-from rtcodec.exact.frame import FrameCoder, Samples, is_proven, sample_type, tile_spans
+from rtcodec.exact.frame import (
+    FrameCoder,
+    Samples,
+    is_proven,
+    sample_type,
+    spacing_of,
+    tile_spans,
+)
 
 
 class PartialPicture:
@@ -122,7 +129,9 @@ class PartialPicture:
 
     def steps(self, frame: int, region: Region | None = None) -> int:
         """
-        Return how many steps of all tiles of a frame, or of a region's, are there: 0 to STEPS.
+        Return how many steps of all tiles of a frame, or of a region's, are there.
+
+        From 0 to the header's `steps`; STEPS of more are every sample within its `bound`.
 
         Raises:
             BitstreamError: If header or head are damaged.
@@ -131,11 +140,11 @@ class PartialPicture:
         if header is None or head is None:
             return 0
         start = self._offsets[frame]
-        for step in range(STEPS):
+        for step in range(header.steps):
             spans = step_spans(header, head, step, region)
             if not all(self.held.covers(start + a, start + b) for a, b in spans):
                 return step if head.kind == FrameKind.TILES else 0
-        return STEPS
+        return header.steps
 
     def coarse(self, frame: int, steps: int) -> Samples:
         """
@@ -143,16 +152,16 @@ class PartialPicture:
 
         Args:
             frame: One of TILES, of which so many steps are there.
-            steps: 1 to 6.
+            steps: 1 to the header's.
 
         Raises:
             Corrupt: If a payload is damaged.
         """
         header, head, coder = self._opened(frame)
         coded = head.open_frame(
-            self._data, self._offsets[frame], upto=steps * len(head.ends) // STEPS
+            self._data, self._offsets[frame], upto=steps * len(head.ends) // header.steps
         )
-        spacing = 1 << (STEPS - steps)
+        spacing = spacing_of(steps)
         shape = (-(-header.height // spacing), -(-header.width // spacing), len(header.components))
         out = np.empty(shape, sample_type(header.bits, signed=header.signed))
         for span in tile_spans(header):

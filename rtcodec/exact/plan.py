@@ -11,16 +11,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.bitstream.exact_file import STEPS
 from rtcodec.bitstream.exact_format import (
-    COMMON_FITS,
+    ALL_STEPS,
     GREEN,
+    STEPS,
     Component,
     ExactFormat,
+    Fits,
     TileModel,
+    common_fits,
     write_exact_header,
 )
-from rtcodec.exact.fit import fit_tiles
+from rtcodec.exact.fit import fit_refinement, fit_tiles
 from rtcodec.exact.frame import Samples, coding_order, split_component, split_tile, tile_spans
 from rtcodec.exact.native import TileCoder
 
@@ -37,6 +39,7 @@ def plan_picture(
     bits: int,
     signed: bool,
     max_error: int = 0,
+    bound: int = 0,
     notes: bytes = b"",
 ) -> ExactFormat:
     """
@@ -47,15 +50,16 @@ def plan_picture(
         bits: Of a sample, 1 to 16.
         signed: Whether samples may be negative.
         max_error: Most by which a decoded sample may differ; 0: exact.
+        bound: Where it is exact: what every sample is within on the way, or 0.
         notes: What else belongs to the picture, see `ExactFormat`.
     """
     height, width, n_components = frames[0].shape
-    whole = Component(0, (1 << bits) - 1, None, COMMON_FITS)
+    whole = Component(0, (1 << bits) - 1, None, common_fits(bound))
     plain = ExactFormat(
         width, height, len(frames), bits, signed, False, TILE_BITS, max_error,
-        (whole,) * n_components, notes,
+        (whole,) * n_components, notes, bound,
     )  # fmt: skip
-    can_differ = n_components == 3 and not signed and (not max_error or bits < 16)
+    can_differ = n_components == 3 and not signed and (not (max_error or bound) or bits < 16)
     differing = replace(plain, differences=True)
     if can_differ:
         differing = replace(differing, components=_ranges(differing, frames[:1]))
@@ -63,6 +67,7 @@ def plan_picture(
         plain = replace(plain, differences=True)
     ranged = replace(plain, components=_ranges(plain, frames))
     blocks = _tried_blocks(ranged, frames)
+    greens: Sequence[NDArray[np.integer] | None]
     greens = [block[..., GREEN] for block in blocks] if ranged.differences else [None] * len(blocks)
     components = list(ranged.components)
     for k in coding_order(ranged):
@@ -70,9 +75,10 @@ def plan_picture(
             split_component(ranged, block, k, green)
             for block, green in zip(blocks, greens, strict=True)
         ]
-        components[k] = _choose(components[k], tiles, max_error, ranged)
+        components[k] = _choose(ranged, k, tiles)
         if k == GREEN and ranged.differences and max_error:
-            greens = [_decoded(components[k], tile, max_error) for tile in tiles]
+            model = replace(ranged, components=tuple(components)).model(k)
+            greens = [_code(model, tile)[1] + np.int32(components[k].low) for tile in tiles]
     return replace(ranged, components=tuple(components))
 
 
@@ -92,13 +98,14 @@ def _ranges(header: ExactFormat, frames: Sequence[Samples]) -> tuple[Component, 
         for k in range(len(lows)):
             if not header.differences or k == GREEN:
                 low, high = int(frame[..., k].min()), int(frame[..., k].max())
-            elif header.max_error:
-                low, high = _apart(frame, k, header.max_error, most)
-            else:  # they take all values: modulo
+            elif header.is_modular:  # they take all values
                 low, high = 0, most
+            else:
+                low, high = _apart(frame, k, header.max_error, most)
             lows[k], highs[k] = min(lows[k], low), max(highs[k], high)
     return tuple(
-        Component(low, high - low, None, COMMON_FITS) for low, high in zip(lows, highs, strict=True)
+        Component(low, high - low, None, common_fits(header.bound))
+        for low, high in zip(lows, highs, strict=True)
     )
 
 
@@ -123,13 +130,9 @@ def _tried_blocks(header: ExactFormat, frames: Sequence[Samples]) -> list[Sample
     ]
 
 
-def _choose(
-    component: Component,
-    tiles: Sequence[NDArray[np.uint16]],
-    max_error: int,
-    header: ExactFormat,
-) -> Component:
-    """Return the component with the padding and the fits that cost least on *tiles*."""
+def _choose(header: ExactFormat, number: int, tiles: Sequence[NDArray[np.uint16]]) -> Component:
+    """Return a component with the padding and the fits that cost least on *tiles*."""
+    component, plain = header.components[number], header.model(number)
     values, counts = np.unique(np.concatenate([tile.ravel() for tile in tiles]), return_counts=True)
     often = int(values[counts.argmax()])
     pads: list[int | None] = [None]
@@ -138,31 +141,39 @@ def _choose(
     share = sum(tile.size for tile in tiles) / (header.width * header.height * header.frames)
     best, least = component, float("inf")
     for pad in pads:
-        found = fit_tiles(tiles, component.high, pad, max_error)
-        for fits in (COMMON_FITS, found):
+        for fits in (common_fits(header.bound), _found_fits(replace(plain, pad=pad), tiles)):
             tried = replace(component, pad=pad, fits=fits)
             one = replace(header, components=(tried,), differences=False, notes=b"")
-            size = len(write_exact_header(one)) + _size(tried, tiles, max_error) / share
+            model = replace(plain, pad=pad, fits=fits)
+            coded = sum(_code(model, tile)[0] for tile in tiles)
+            size = len(write_exact_header(one)) + coded / share
             if size < least:
                 best, least = tried, size
     return best
 
 
-def _size(component: Component, tiles: Sequence[NDArray[np.uint16]], max_error: int) -> int:
-    """Return how many bytes *tiles* take."""
-    return sum(_code(component, tile, max_error)[0] for tile in tiles)
-
-
-def _decoded(component: Component, tile: NDArray[np.uint16], max_error: int) -> NDArray[np.integer]:
-    """Return the samples that a tile is decoded to."""
-    return _code(component, tile, max_error)[1].astype(np.int32) + component.low
+def _found_fits(model: TileModel, tiles: Sequence[NDArray[np.uint16]]) -> Fits:
+    """Return what suits *tiles* best, as many groups as *model* has."""
+    found = fit_tiles(tiles, model.high, model.pad, model.max_error, model.bound)
+    if len(model.fits) == len(found):
+        return found
+    last = model.fits[-1]
+    if model.bound:
+        tried = replace(model, fits=(*found, last))
+        last = fit_refinement(tiles, [_code(tried, tile)[2] for tile in tiles], model.pad)
+    return (*found, last)
 
 
 def _code(
-    component: Component, tile: NDArray[np.uint16], max_error: int
-) -> tuple[int, NDArray[np.uint16]]:
-    """Return how many bytes a tile takes, and what a decoder has of it."""
-    coder = TileCoder(TileModel(component.high, component.pad, max_error, component.fits))
-    samples = tile.copy()
+    model: TileModel, tile: NDArray[np.uint16]
+) -> tuple[int, NDArray[np.uint16], NDArray[np.uint16]]:
+    """Return how many bytes a tile takes, what a decoder has of it, and after STEPS steps."""
+    coder = TileCoder(model)
+    samples, near = tile.copy(), tile.copy()
     coder.begin(*samples.shape)
-    return sum(len(coder.encode(samples)) for _ in range(STEPS)), samples
+    payloads = [coder.encode(samples) for _ in range(ALL_STEPS if model.bound else STEPS)]
+    if model.bound:
+        coder.begin(*samples.shape)
+        for payload in payloads[:STEPS]:
+            coder.decode(payload, near)
+    return sum(map(len, payloads)), samples, near

@@ -1,5 +1,5 @@
 """
-A tile sample by sample, slowly and plainly (SPEC.md 3 and 4); `native.TileCoder` equals it.
+A tile sample by sample, slowly and plainly (SPEC.md 3 to 5); `native.TileCoder` equals it.
 
     grid of the level before ─▶ odd ─▶ columns ─▶ rows ─▶ grid of the next
            neighbours ─▶ prediction, scale, sight ─▶ residual
@@ -13,9 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.bitstream.exact_format import GROUPS, Fit, TileModel
+from rtcodec.bitstream.exact_format import GROUPS, TAPS, Fit, TileModel
 from rtcodec.entropy.rans import STATE_MIN, LaneReader, LaneWriter
+from rtcodec.errors import Corrupt
 from rtcodec.exact.layout import (
+    AROUND,
     CALM,
     ENERGY_BITS,
     LEVELS,
@@ -31,9 +33,15 @@ from rtcodec.exact.layout import (
 from rtcodec.exact.model import (
     BEYOND,
     CALM_BELOW,
+    COARSE_PAD,
     ESCAPE,
+    FINE_PAD,
+    OCTAVES,
+    SIGHTS,
     Model,
     join_residual,
+    missing_tables,
+    most_halves,
     scale_of,
     shift_of,
     split_residual,
@@ -43,8 +51,8 @@ from rtcodec.exact.model import (
 EXPECTED_MAX: Final = 1 << 24
 "Of an expected error, in eighths."
 
-Residual = Callable[[int, int, int], int]
-"From scale, sight and, to encode, the residual: the residual."
+Residual = Callable[[int, int, int, int], int]
+"From two tables, shift and, to encode, the residual: the residual."
 
 Flag = Callable[[int, bool], bool]
 "From context and, to encode, whether it is padding: whether it is."
@@ -57,6 +65,9 @@ class _Plane:
         self.rows, self.columns = rows, columns
         self.sample = np.zeros((rows, columns), np.int64)
         self.error = np.zeros((rows, columns), np.int64)
+        self.outside = self.sample
+        "What is repeated beyond the edges."
+
         self._grid = grid
         self.is_done = grid is None
 
@@ -71,9 +82,9 @@ class _Plane:
                 return self._grid.at(0, column)
             if column < 0:
                 return self.at(row - 1, 0)
-        row = min(max(row, 0), self.rows - 1)
-        column = min(max(column, 0), self.columns - 1)
-        return int(self.sample[row, column]), int(self.error[row, column])
+        inside = min(max(row, 0), self.rows - 1), min(max(column, 0), self.columns - 1)
+        samples = self.sample if inside == (row, column) else self.outside
+        return int(samples[inside]), int(self.error[inside])
 
 
 class TileReference:
@@ -84,6 +95,7 @@ class TileReference:
         self._model = Model()
         self._level = LEVELS
         self._grid = _Plane(0, 0, None)
+        self._finest: list[_Plane] = []
 
     def begin(self, height: int, width: int) -> None:
         """Start a tile."""
@@ -93,17 +105,19 @@ class TileReference:
 
     def decode(self, payload: bytes, samples: NDArray[np.uint16]) -> None:
         """
-        Decode the level that comes next into *samples*.
+        Decode the step that comes next into *samples*.
 
         Raises:
-            BitstreamError: If *payload* is not of such a level.
+            BitstreamError: If *payload* is not of such a step.
         """
+        if payload and self._level < 0 and not self._tile.bound:
+            raise Corrupt("bytes are left over", offset=0)
         if not payload:
             self._walk(samples, lambda *_: 0, lambda at, _: self._model.pad[at] >= 1 << 15)
             return
         reader = LaneReader(payload, 1)
 
-        def residual(scale: int, sight: int, _: int) -> int:
+        def residual(scale: int, sight: int, shift: int, _: int) -> int:
             symbol = reader.take(0, self._model.cdf(scale, sight))
             escaped = 0
             if symbol == ESCAPE:
@@ -111,8 +125,8 @@ class TileReference:
                 rest = reader.take_raw(0, head & 15)
                 escaped = BEYOND - 1 + (1 << (head & 15)) + rest
                 escaped = -escaped if head & 16 else escaped
-            raw = reader.take_raw(0, shift_of(scale) + tail_bits(symbol))
-            return join_residual(symbol, escaped, raw, scale)
+            raw = reader.take_raw(0, shift + tail_bits(symbol))
+            return join_residual(symbol, escaped, raw, shift)
 
         def flag(context: int, _: bool) -> bool:
             return reader.take(0, self._model.pad_cdf(context)) == 0
@@ -121,15 +135,17 @@ class TileReference:
         reader.finish()
 
     def encode(self, samples: NDArray[np.uint16]) -> bytes:
-        """Encode the level that comes next; *samples* become what a decoder has."""
+        """Encode the step that comes next, as `native.TileCoder` does."""
+        if self._tile.bound and self._level == 0:
+            samples = samples.copy()
         items: list[Callable[[], None]] = []
         writer = LaneWriter([STATE_MIN])
         says = False
 
-        def residual(scale: int, sight: int, value: int) -> int:
+        def residual(scale: int, sight: int, shift: int, value: int) -> int:
             nonlocal says
             says |= value != 0
-            symbol, raws = split_residual(value, scale)
+            symbol, raws = split_residual(value, shift)
             cdf = self._model.cdf(scale, sight)
             items.append(lambda: writer.put(0, cdf, symbol))
             items.extend(lambda raw=raw: writer.put_raw(0, *raw) for raw in raws)  # type: ignore[misc]
@@ -150,6 +166,9 @@ class TileReference:
     def _walk(self, samples: NDArray[np.uint16], residual: Residual, flag: Flag) -> None:
         if self._level == LEVELS:
             self._walk_grid(samples[:: 1 << LEVELS, :: 1 << LEVELS], residual)
+        elif self._level < 0:
+            if self._tile.bound:
+                self._refine(samples, residual)
         else:
             spacing = 1 << self._level
             self._walk_level(samples[::spacing, ::spacing], residual, flag)
@@ -189,6 +208,7 @@ class TileReference:
                 own[row, column] = planes[-1].sample[row, column] = value
                 planes[-1].error[row, column] = error
             planes[-1].is_done = True
+        self._finest = planes
         self._grid = _Plane(height, width, None)
         for (down, right), plane in zip(PLACES, planes, strict=True):
             if plane.rows and plane.columns:
@@ -215,12 +235,7 @@ class TileReference:
                 return pad, 0
             values = _without(values, pad)
         near = values[:NEAR]
-        base = sum(near) + 2 >> 2
-        apart = [abs(value - base) for value in values]
-        outer = sum(apart[NEAR:CALM])
-        activity = sum(apart[:NEAR]) + outer // 2
-        weights = fit.weights[sum(activity >= threshold for threshold in fit.thresholds)]
-        moved = sum(w * (value - base) for w, value in zip(weights, values, strict=True))
+        base, activity, outer, moved = _slopes(values, fit)
         prediction = base + (moved + (1 << WEIGHT_BITS >> 1) >> WEIGHT_BITS)
         prediction = min(max(prediction, 0), self._tile.high)
         energies = [
@@ -230,25 +245,86 @@ class TileReference:
             abs(near[0] + near[1] - near[2] - near[3]),
             outer,
         ]
-        expected = sum(e * c for e, c in zip(energies, fit.energies, strict=True)) >> ENERGY_BITS
         if activity < CALM_BELOW:
             sight = CALM_BELOW + activity
         else:
             sight = sum((value > prediction) << k for k, value in enumerate(near))
-        return self._code(prediction, min(expected, EXPECTED_MAX), sight, truth, residual)
+        return self._code(prediction, _expected(energies, fit), sight, truth, residual)
 
     def _code(
         self, prediction: int, eighths: int, sight: int, truth: int, residual: Residual
     ) -> tuple[int, int]:
         """Code the residual of one sample; return the sample as decoded and its error."""
-        step = 2 * self._tile.max_error + 1
+        bound = self._tile.max_error + (self._tile.bound if self._level == 0 else 0)
+        step = 2 * bound + 1
         scale = scale_of(eighths // step)
+        shift, sight = shift_of(scale), scale // 2 * SIGHTS + sight
         wanted = truth - prediction
-        size = (abs(wanted) + self._tile.max_error) // step
-        taken = residual(scale, sight, -size if wanted < 0 else size)
-        self._model.adapt(scale, sight, split_residual(taken, scale)[0])
+        size = (abs(wanted) + bound) // step
+        taken = residual(scale, sight, shift, -size if wanted < 0 else size)
+        self._model.adapt(scale, sight, split_residual(taken, shift)[0])
         value = min(max(prediction + taken * step, 0), self._tile.high)
         return value, abs(value - prediction)
+
+    def _refine(self, samples: NDArray[np.uint16], residual: Residual) -> None:
+        """Code what each sample of the finest level lacks."""
+        self._model.begin_missing(self._tile.bound)
+        planes = self._finest
+        for phase, fit in enumerate(self._tile.fits[GROUPS]):
+            down, right = PLACES[phase + 1]
+            truth, own = samples[down::2, right::2], planes[phase + 1]
+            own.outside = own.sample.copy()
+            for row, column in np.ndindex(truth.shape):
+                seen = [planes[plane].at(row + i, column + j)[0] for plane, i, j in AROUND[phase]]
+                missing = self._missing(
+                    fit, seen, int(own.sample[row, column]), int(truth[row, column]), residual
+                )
+                own.sample[row, column] = truth[row, column] = missing
+            own.outside = own.sample
+
+    def _missing(
+        self, fit: Fit, values: list[int], known: int, truth: int, residual: Residual
+    ) -> int:
+        """Code what one sample lacks; return the sample."""
+        pad, bound = self._tile.pad, self._tile.bound
+        if pad is not None and pad in values:
+            values = _without(values, pad)
+        base, _, _, moved = _slopes(values, fit)
+        halves = 2 * (base - known) + (moved + (1 << WEIGHT_BITS >> 2) >> WEIGHT_BITS - 1)
+        apart = [abs(value - base) for value in values]
+        energies = [
+            16,
+            *(apart[k] + apart[k + 1] for k in range(0, TAPS, 2)),
+            abs(values[0] + values[1] - values[2] - values[3]),
+            abs(known - base),
+        ]
+        octave = min(scale_of(_expected(energies, fit)) // 4, OCTAVES - 1)
+        coarse, fine = missing_tables(octave, min(abs(halves), most_halves(bound) - 1), bound)
+        if known == pad:
+            coarse, fine = COARSE_PAD, FINE_PAD
+        sign = -1 if halves < 0 else 1
+        taken = residual(coarse, fine, 0, sign * (truth - known))
+        self._model.adapt(coarse, fine, split_residual(taken, 0)[0])
+        if abs(taken) > bound:
+            raise Corrupt("a sample is beyond the bound", offset=0)
+        return min(max(known + sign * taken, 0), self._tile.high)
+
+
+def _slopes(values: list[int], fit: Fit) -> tuple[int, int, int, int]:
+    """Return base, activity, the outer part of it, and what the fit adds in 2**WEIGHT_BITS-ths."""
+    base = sum(values[:NEAR]) + 2 >> 2
+    apart = [abs(value - base) for value in values]
+    outer = sum(apart[NEAR:CALM])
+    activity = sum(apart[:NEAR]) + outer // 2
+    weights = fit.weights[sum(activity >= threshold for threshold in fit.thresholds)]
+    moved = sum(w * (value - base) for w, value in zip(weights, values, strict=True))
+    return base, activity, outer, moved
+
+
+def _expected(energies: list[int], fit: Fit) -> int:
+    """Return what is expected of an error, in eighths."""
+    expected = sum(e * c for e, c in zip(energies, fit.energies, strict=True)) >> ENERGY_BITS
+    return min(expected, EXPECTED_MAX)
 
 
 def _errors(phase: int, planes: list[_Plane], row: int, column: int, seen: list[int]) -> list[int]:

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from rtcodec.bitstream.cursor import Cursor, write_varint
-from rtcodec.bitstream.exact_file import STEPS
+from rtcodec.bitstream.exact_format import STEPS
 from rtcodec.errors import BitstreamError, Corrupt, RemoteProtocolError
 
 CHANNEL_LABEL: Final = "study"

@@ -164,6 +164,30 @@ def test_near_lossless_keeps_its_bound_and_says_so(run: Run, tmp_path: Path) -> 
     assert "further off than 3" in told.DerivationDescription
 
 
+def test_on_the_way_to_exact_a_bound_may_be_kept(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", scan(bits=12)[0])
+    words = ("encode", "--lossless", "--within", 3, tmp_path / "in.npy", tmp_path / "out.rtc")
+    code, said = run(*words, "--json")
+    assert code == 0
+    report = json.loads(said)
+    assert (report["lossless"], report["max_error"], report["within"]) == (True, 0, 3)
+    assert "within 3, then lossless, verified" in run(*words)[1]
+    assert ExactReader(io.BytesIO((tmp_path / "out.rtc").read_bytes())).header.bound == 3
+    code, said = run("decode", tmp_path / "out.rtc", tmp_path / "back.npy")
+    assert "lossless, verified" in said
+    np.testing.assert_array_equal(np.load(tmp_path / "back.npy"), np.load(tmp_path / "in.npy"))
+
+
+@pytest.mark.parametrize("others", [(), ("--max-error", 1), ("--lossless", "--max-error", 1)])
+def test_a_bound_on_the_way_needs_a_way_to_exact(
+    run: Run, tmp_path: Path, others: tuple[object, ...]
+) -> None:
+    np.save(tmp_path / "in.npy", scan()[0])
+    code, said = run("encode", "--within", 2, *others, tmp_path / "in.npy", tmp_path / "o.rtc")
+    assert code == 2
+    assert "--within" in said
+
+
 def test_colours_and_palettes_come_back(run: Run, tmp_path: Path) -> None:
     colors = np.stack([scan(2, bits=8), scan(2, bits=8), scan(2, bits=8)], -1)
     for number, name in enumerate(("RGB", "YBR_FULL")):

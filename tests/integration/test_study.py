@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec import cli
-from rtcodec.bitstream.exact_file import STEPS
+from rtcodec.bitstream.exact_format import STEPS
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.bundle import find_bundle
 from rtcodec.codec.picture_decoder import PictureDecoder

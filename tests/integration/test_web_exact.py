@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from benchmarks._mutate import mutate_bytes
 from benchmarks._web_decoder import MISSING, NODE
-from rtcodec.bitstream.exact_file import STEPS, ExactFrame, ExactReader, FrameKind
-from rtcodec.bitstream.exact_format import ExactFormat
+from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, FrameKind
+from rtcodec.bitstream.exact_format import BOUND_MAX, ExactFormat
 from rtcodec.entropy import build
 from rtcodec.errors import BitstreamError
 from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
-from rtcodec.exact.frame import FrameCoder, is_proven, tile_spans
+from rtcodec.exact.frame import FrameCoder, is_proven, spacing_of, tile_spans
 from rtcodec.exact.proof import frame_digest
 from support.exact_pictures import (
     Picture,
@@ -82,8 +82,8 @@ def in_python(data: bytes) -> dict[str, Any]:
 def coarser(header: ExactFormat, coder: FrameCoder, coded: ExactFrame) -> list[NDArray[np.integer]]:
     """Return the frame after each step but the last, every sample that of its corner."""
     frames = []
-    for steps in range(1, STEPS):
-        spacing = 1 << (STEPS - steps)
+    for steps in range(1, header.steps):
+        spacing = spacing_of(steps)
         shape = (header.height, header.width, len(header.components))
         frame: NDArray[np.integer] | None = None
         for span in tile_spans(header):
@@ -108,7 +108,9 @@ def drawn_files(seed: int, n_files: int) -> list[bytes]:
     for number in range(n_files):
         picture = draw_picture(rng, most=150 if number % 10 == 0 else 40)
         make = planned_format if number % 2 else plain_format
-        files.append(coded_file(picture, make(picture, max_error=int(number % 5 == 0))))
+        bound = int(rng.integers(1, BOUND_MAX + 1)) if number % 5 > 2 else 0
+        max_error = int(number % 5 == 0)
+        files.append(coded_file(picture, make(picture, max_error=max_error, bound=bound)))
     return files
 
 
@@ -146,9 +148,10 @@ def test_colours_within_a_bound_are_the_same_in_a_browser(wasm: Path, tmp_path: 
         gray = np.clip(high / 2 + rng.normal(0, high / 90, (40, 50, 1)).cumsum(1), 0, high)
         frame = np.clip(np.repeat(gray, 3, 2) + rng.integers(0, 2, (40, 50, 3)), 0, high)
         picture = Picture(frame.astype(np.uint8 if bits == 8 else np.uint16), bits, False)
-        header = planned_format(picture, max_error=2)
-        assert header.differences
-        files.append(coded_file(picture, header))
+        for promise in ({"max_error": 2}, {"bound": 2}):
+            header = planned_format(picture, **promise)
+            assert header.differences
+            files.append(coded_file(picture, header))
     for report, data in zip(in_node(wasm, tmp_path, files), files, strict=True):
         assert report == in_python(data)
         assert [frame["proven"] for frame in report["frames"]] == [True]

@@ -8,11 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcodec.bitstream.exact_file import STEPS, ExactReader, ExactWriter
-from rtcodec.bitstream.exact_format import COMMON_FITS, ExactFormat, TileModel
+from rtcodec.bitstream.exact_file import ExactReader, ExactWriter
+from rtcodec.bitstream.exact_format import (
+    ALL_STEPS,
+    BOUND_MAX,
+    STEPS,
+    ExactFormat,
+    TileModel,
+    common_fits,
+)
 from rtcodec.errors import BitstreamError, Truncated
 from rtcodec.exact.fallback import encode_otherwise
-from rtcodec.exact.frame import FrameCoder, is_proven
+from rtcodec.exact.frame import FrameCoder, is_proven, tile_spans
 from rtcodec.exact.native import TileCoder
 from rtcodec.exact.tile import TileReference
 from support.exact_pictures import (
@@ -29,6 +36,9 @@ BATCHES, BATCH = 20, 500
 PLANNED_OF = 25
 "One of so many is coded as the command does, fits and all; the others with common fits."
 
+BOUND_OF = 3
+"One of so many is within a bound on the way."
+
 
 def written(header: ExactFormat, picture: Picture) -> bytes:
     stream = io.BytesIO()
@@ -39,10 +49,15 @@ def written(header: ExactFormat, picture: Picture) -> bytes:
 
 
 def read_back(data: bytes) -> np.ndarray:
+    """Return the frame of a file, proven, and held to the bound that it promises on the way."""
     reader = ExactReader(io.BytesIO(data))
     [coded] = reader
-    frame = FrameCoder(reader.header).decode(coded)
-    assert is_proven(reader.header, coded, frame)
+    header, coder = reader.header, FrameCoder(reader.header)
+    frame = coder.decode(coded)
+    assert is_proven(header, coded, frame)
+    for span in tile_spans(header) if header.bound else ():
+        on_the_way = coder.decode_tile(coded, span, steps=STEPS).astype(np.int64)
+        assert np.abs(on_the_way - frame[span.rows, span.columns]).max() <= header.bound
     return frame
 
 
@@ -52,7 +67,8 @@ def test_ten_thousand_pictures_come_back_the_same(batch: int) -> None:
     for number in range(BATCH):
         picture = draw_picture(rng)
         plan = planned_format if number % PLANNED_OF == 0 else plain_format
-        frame = read_back(written(plan(picture), picture))
+        bound = int(rng.integers(1, BOUND_MAX + 1)) if number % BOUND_OF == 0 else 0
+        frame = read_back(written(plan(picture, bound=bound), picture))
         assert frame.dtype == picture.frame.dtype
         np.testing.assert_array_equal(frame, picture.frame, strict=True)
 
@@ -65,20 +81,25 @@ def test_no_sample_is_further_off_than_was_promised(seed: int, bound: int, plann
     assert np.abs(frame.astype(np.int64) - picture.frame).max() <= bound
 
 
-@given(st.integers(0, 2**32), st.sampled_from([0, 0, 1, 5, 300]), st.booleans())
-def test_the_fast_coder_equals_the_slow_one(seed: int, max_error: int, is_own: bool) -> None:
+@given(st.integers(0, 2**32), st.sampled_from([0, 0, 1, 5, 300]), st.booleans(), st.integers(0, 11))
+def test_the_fast_coder_equals_the_slow_one(
+    seed: int, max_error: int, is_own: bool, bound: int
+) -> None:
     rng = np.random.default_rng(seed)
     picture = draw_picture(rng, most=24)
     high = (1 << picture.bits) - 1
     plane = picture.frame[..., 0].astype(np.int64) + (high + 1 >> 1 if picture.signed else 0)
     pad = int(plane.flat[0]) if rng.integers(2) else None
-    model = TileModel(high, pad, max_error, draw_fits(rng) if is_own else COMMON_FITS)
+    bound = 0 if max_error else bound
+    fits = draw_fits(rng, bound=bound) if is_own else common_fits(bound)
+    model = TileModel(high, pad, max_error, fits, bound)
+    steps = ALL_STEPS if bound else STEPS
     fast, slow = TileCoder(model), TileReference(model)
     samples, same = plane.astype(np.uint16), plane.astype(np.uint16)
     payloads = []
     for coder in (fast, slow):
         coder.begin(*plane.shape)
-    for _ in range(STEPS):
+    for _ in range(steps):
         payloads.append(fast.encode(samples))
         assert payloads[-1] == slow.encode(same)
     np.testing.assert_array_equal(samples, same)
@@ -114,13 +135,16 @@ def test_any_payload_decodes_or_is_corrupt(
 ) -> None:
     rng = np.random.default_rng(seed)
     high = int(rng.choice([0, 1, 255, 65535]))
-    model = TileModel(high, int(rng.integers(0, 65536)), int(rng.integers(0, 3)), draw_fits(rng))
+    max_error, bound = int(rng.integers(0, 3)), int(rng.integers(0, BOUND_MAX + 1))
+    bound = 0 if max_error else bound
+    pad, fits = int(rng.integers(0, 65536)), draw_fits(rng, bound=bound)
+    model = TileModel(high, pad, max_error, fits, bound)
     faults = []
     for coder in (TileCoder(model), TileReference(model)):
         samples = np.zeros((height, width), np.uint16)
         coder.begin(height, width)
         try:
-            for _ in range(STEPS):
+            for _ in range(ALL_STEPS if bound else STEPS):
                 coder.decode(payload, samples)
         except BitstreamError:
             faults.append(True)
@@ -134,7 +158,8 @@ def test_any_payload_decodes_or_is_corrupt(
 def test_fits_and_notes_survive_the_header(seed: int) -> None:
     rng = np.random.default_rng(seed)
     picture = draw_picture(rng, most=8)
-    header = with_fits(plain_format(picture), draw_fits(rng))
+    bound = int(rng.integers(0, BOUND_MAX + 1))
+    header = with_fits(plain_format(picture, bound=bound), draw_fits(rng, bound=bound))
     data = written(header, picture)
     assert ExactReader(io.BytesIO(data)).header == header
 

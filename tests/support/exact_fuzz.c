@@ -34,6 +34,9 @@ static void fill_tile(rtc_exact_tile *tile)
     for (uint32_t group = 0; group < GROUPS; group++)
         for (uint32_t phase = 0; phase < PHASES; phase++)
             fill_fit(&tile->fit[group][phase]);
+    tile->bound = tile->max_error ? 0 : draw(BOUND_MAX + 1);
+    for (uint32_t phase = 0; phase < PHASES; phase++)
+        fill_fit(&tile->refinement[phase]);
 }
 
 /* Samples in steps of a random size, some of them padding. */
@@ -55,28 +58,35 @@ int main(int argc, char **argv)
         fill_tile(tile);
         const size_t count = (size_t)tile->width * tile->height;
         const uint32_t capacity = 4 + 2 * ITEMS_MAX * (uint32_t)count;
-        uint16_t *samples = block(2 * count), *twin = block(2 * count);
+        const uint32_t steps = LEVELS + 1 + (tile->bound > 0);
+        uint16_t *samples = block(2 * count), *twin = block(2 * count), *near = block(2 * count);
         uint32_t *items = block(4 * ITEMS_MAX * count);
-        uint8_t *buffer = block(capacity), *payload[LEVELS + 1];
-        uint32_t size[LEVELS + 1];
+        uint8_t *buffer = block(capacity), *payload[LEVELS + 2];
+        uint32_t size[LEVELS + 2];
         fill_samples(tile, samples, count);
         rtc_exact_begin(state);
-        for (uint32_t step = 0; step <= LEVELS; step++) {
-            size[step] = rtc_exact_encode(tile, state, samples, tile->width, items, buffer, capacity);
+        for (uint32_t step = 0; step < steps; step++) {
+            const int stays = tile->bound && step == LEVELS; /* the truth is needed once more */
+            memcpy(near, samples, 2 * count);
+            size[step] = rtc_exact_encode(tile, state, stays ? near : samples, tile->width, items,
+                                          buffer, capacity);
             payload[step] = block(size[step]);
             memcpy(payload[step], buffer + capacity - size[step], size[step]);
         }
         rtc_exact_begin(state);
-        for (uint32_t step = 0; step <= LEVELS; step++)
+        for (uint32_t step = 0; step < steps; step++) {
             check(!rtc_exact_decode(tile, state, payload[step], size[step], twin, tile->width),
                   "what was coded is refused");
+            for (size_t k = 0; tile->bound && step == LEVELS && k < count; k++)
+                check(apart(samples[k], twin[k]) <= tile->bound, "a sample is beyond the bound");
+        }
         for (size_t k = 0; k < count; k++)
             check(samples[k] == twin[k], "a sample came back as another");
-        const uint32_t damaged = draw(LEVELS + 1);
+        const uint32_t damaged = draw(steps);
         if (size[damaged])
             payload[damaged][draw(size[damaged])] ^= (uint8_t)(1 + draw(255));
         rtc_exact_begin(state);
-        for (uint32_t step = 0; step <= LEVELS; step++) {
+        for (uint32_t step = 0; step < steps; step++) {
             const uint32_t shorter = draw(4) ? size[step] : draw(size[step] + 1);
             if (rtc_exact_decode(tile, state, payload[step], shorter, twin, tile->width))
                 refused++;
@@ -86,7 +96,7 @@ int main(int argc, char **argv)
         }
         for (size_t k = 0; k < count; k++)
             check(twin[k] <= tile->high, "a sample is too large");
-        free(buffer), free(items), free(twin), free(samples), free(tile);
+        free(buffer), free(items), free(near), free(twin), free(samples), free(tile);
     }
     free(state);
     printf("%u decoded, %u refused\n", decoded, refused);

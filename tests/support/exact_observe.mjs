@@ -13,7 +13,7 @@ const [script, wasmPath] = process.argv.slice(2);
 const load = (name) => import(new URL(name, pathToFileURL(script)).href);
 const { BitstreamError } = await load("./errors.js");
 const { ExactDecoder, isProven, newFrame, placeTile } = await load("./exact.js");
-const { ExactReader, KIND, STEPS } = await load("./exact_file.js");
+const { ExactReader, KIND } = await load("./exact_file.js");
 const wasm = new WebAssembly.Module(readFileSync(wasmPath));
 
 const bytesOf = ({ buffer, byteOffset, byteLength }) =>
@@ -22,7 +22,7 @@ const sha256 = (samples) => createHash("sha256").update(bytesOf(samples)).digest
 
 function coarse(header, decoder, coded) {
   if (coded.kind !== KIND.tiles) return [];
-  return Array.from({ length: STEPS - 1 }, (_, k) => {
+  return Array.from({ length: header.steps - 1 }, (_, k) => {
     const frame = newFrame(header);
     for (let n = 0; n < header.tileRows * header.tileColumns; n++)
       placeTile(header, frame, decoder.decodeTile(coded, n, k + 1));

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bitstream.exact_file import ExactFrame, ExactWriter
-from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat, Fit
+from rtcodec.bitstream.exact_format import Component, ExactFormat, Fit, common_fits
 from rtcodec.exact.frame import FrameCoder, sample_type
 from rtcodec.exact.plan import plan_picture
 
@@ -61,28 +61,32 @@ def _draw_plane(rng: np.random.Generator, height: int, width: int, high: int) ->
     return smooth
 
 
-def plain_format(picture: Picture, *, max_error: int = 0) -> ExactFormat:
+def plain_format(picture: Picture, *, max_error: int = 0, bound: int = 0) -> ExactFormat:
     """Return a header that suits any such picture, found without looking at it much."""
     frame = picture.frame
     least = -(1 << (picture.bits - 1)) if picture.signed else 0
     first = int(frame[0, 0, 0]) - least
-    component = Component(least, (1 << picture.bits) - 1, first, COMMON_FITS)
+    component = Component(least, (1 << picture.bits) - 1, first, common_fits(bound))
     return ExactFormat(
         frame.shape[1], frame.shape[0], 1, picture.bits, picture.signed, False, 5, max_error,
-        (component,) * frame.shape[2], b"",
+        (component,) * frame.shape[2], b"", bound,
     )  # fmt: skip
 
 
-def planned_format(picture: Picture, *, max_error: int = 0) -> ExactFormat:
+def planned_format(picture: Picture, *, max_error: int = 0, bound: int = 0) -> ExactFormat:
     """Return the header that an encoder chooses."""
     return plan_picture(
-        [picture.frame], bits=picture.bits, signed=picture.signed, max_error=max_error
+        [picture.frame],
+        bits=picture.bits,
+        signed=picture.signed,
+        max_error=max_error,
+        bound=bound,
     )
 
 
-def draw_fits(rng: np.random.Generator) -> tuple[tuple[Fit, ...], ...]:
+def draw_fits(rng: np.random.Generator, *, bound: int = 0) -> tuple[tuple[Fit, ...], ...]:
     """Draw any fits that a header may hold."""
-    return tuple(tuple(_draw_fit(rng) for _ in range(3)) for _ in range(3))
+    return tuple(tuple(_draw_fit(rng) for _ in range(3)) for _ in common_fits(bound))
 
 
 def _draw_fit(rng: np.random.Generator) -> Fit:

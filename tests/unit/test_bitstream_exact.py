@@ -10,6 +10,7 @@ from rtcodec.bitstream.cursor import Cursor, Field
 from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind, place_of
 from rtcodec.bitstream.exact_format import (
     COMMON_FITS,
+    COMMON_REFINED_FITS,
     Component,
     ExactFormat,
     Fit,
@@ -53,6 +54,8 @@ def written(header: ExactFormat = GRAY, frame: ExactFrame = FRAME) -> bytes:
         replace(GRAY, signed=True, components=(Component(-2048, 4095, 17, COMMON_FITS),)),
         replace(GRAY, components=GRAY.components * 3, differences=True, frames=70000),
         replace(GRAY, max_error=300, width=65535, height=1, notes=b""),
+        replace(GRAY, bound=11, components=(Component(0, 9, 0, ((OWN,) * 3,) * 4),)),
+        replace(GRAY, bound=1, components=(Component(0, 9, 0, COMMON_REFINED_FITS),)),
     ],
 )
 def test_a_header_is_read_as_it_was_written(header: ExactFormat) -> None:
@@ -103,6 +106,27 @@ def test_differences_within_a_bound_reach_both_ways() -> None:
 
 
 @pytest.mark.parametrize(
+    ("max_error", "bound", "message"),
+    [(0, 0, "within 0"), (1, 2, "within 2 and then within 1"), (0, 12, "bound exceeds 11")],
+)
+def test_a_bound_is_of_exact_pictures_and_small(max_error: int, bound: int, message: str) -> None:
+    header = replace(GRAY, bound=5, components=(Component(0, 9, 0, COMMON_REFINED_FITS),))
+    data = write_exact_header(header)
+    assert data[10:12] == b"\x00\x05"
+    with pytest.raises(Corrupt, match=message):
+        read_header(sealed(data[:10] + bytes([max_error, bound]) + data[12:-4]))
+
+
+def test_what_differences_are_from_has_the_bound_alone() -> None:
+    fits = COMMON_REFINED_FITS
+    apart, green = Component(-4095, 8190, None, fits), Component(0, 4095, None, fits)
+    header = replace(GRAY, components=(apart, green, apart), differences=True, bound=3)
+    assert [header.model(k).bound for k in range(3)] == [0, 3, 0]
+    assert not header.is_modular
+    assert read_header(write_exact_header(header)) == header
+
+
+@pytest.mark.parametrize(
     "components",
     [
         (replace(APART, high=8191), GRAY.components[0], APART),
@@ -120,8 +144,8 @@ def test_differences_further_apart_than_samples_can_be_are_corrupt(
 
 
 def test_another_version_is_unsupported() -> None:
-    with pytest.raises(Unsupported, match="version 2"):
-        read_header(b"\x89RTX\x02")
+    with pytest.raises(Unsupported, match="version 3"):
+        read_header(b"\x89RTX\x03")
 
 
 def test_a_damaged_header_is_corrupt() -> None:

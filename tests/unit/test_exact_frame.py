@@ -1,5 +1,6 @@
 """Frames: tiles by address, coarse before fine, and what happens when a proof fails."""
 
+import hashlib
 import io
 import sys
 from dataclasses import replace
@@ -9,14 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtcodec.bitstream.exact_file import STEPS, ExactFrame, ExactReader, FrameKind, place_of
-from rtcodec.bitstream.exact_format import COMMON_FITS, TileModel
+from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, FrameKind, place_of
+from rtcodec.bitstream.exact_format import (
+    ALL_STEPS,
+    COMMON_FITS,
+    COMMON_REFINED_FITS,
+    STEPS,
+    TileModel,
+)
+from rtcodec.entropy.rans import STATE_MIN
 from rtcodec.errors import ConfigError, Corrupt
 from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
 from rtcodec.exact.frame import FrameCoder, is_proven, tile_spans
 from rtcodec.exact.native import TileCoder, library
 from rtcodec.exact.plan import plan_picture
-from support.exact_pictures import Picture, file_of, plain_format
+from rtcodec.exact.tile import TileReference
+from support.exact_pictures import Picture, coded_file, file_of, plain_format, planned_format
 
 
 def smooth(height: int, width: int, components: int = 1) -> Picture:
@@ -184,6 +193,61 @@ def test_a_plan_covers_every_frame() -> None:
         assert is_proven(header, coded, FrameCoder(header).decode(coded))
 
 
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [(0, "84d8f177bf648a0c"), (2, "b2c8b2c0a3ddcab7")],
+)
+def test_files_are_to_the_byte_what_they_were(bound: int, expected: str) -> None:
+    rows, columns = np.indices((90, 70))
+    plane = (40 * rows + 7 * columns + rows * columns % 23) % 4096
+    picture = Picture(plane.astype(np.uint16)[..., None], 12, False)
+    data = coded_file(picture, plain_format(picture, bound=bound))
+    assert hashlib.sha256(data).hexdigest()[:16] == expected  # another one is another version
+
+
+@pytest.mark.parametrize("bound", [1, 2, 4, 11])
+def test_colours_are_within_the_bound_at_every_sample_and_then_exact(bound: int) -> None:
+    rng = np.random.default_rng(bound)
+    gray = np.clip(128 + rng.normal(0, 9, (70, 60, 1)).cumsum(1), 0, 255)
+    frame = np.clip(np.repeat(gray, 3, 2) + rng.integers(-1, 2, (70, 60, 3)), 0, 255)
+    picture = Picture(frame.astype(np.uint8), 8, False)
+    header = planned_format(picture, bound=bound)
+    assert header.differences
+    coder = FrameCoder(header)
+    coded = coder.encode(picture.frame, encode_otherwise)
+    assert coded.kind == FrameKind.TILES
+    [span] = tile_spans(header)
+    on_the_way = coder.decode_tile(coded, span, steps=STEPS).astype(int)
+    assert 0 < np.abs(on_the_way - picture.frame).max() <= bound
+    np.testing.assert_array_equal(coder.decode(coded), picture.frame, strict=True)
+
+
+def test_what_has_no_bound_has_nothing_to_refine() -> None:
+    for coder in (TileCoder(MODEL), TileReference(MODEL)):
+        coder.begin(8, 8)
+        tile = np.zeros((8, 8), np.uint16)
+        for _ in range(STEPS):
+            coder.decode(b"", tile)
+        with pytest.raises(Corrupt, match="bytes are left over"):
+            coder.decode(STATE_MIN.to_bytes(4, "little"), tile)
+
+
+def test_a_sample_beyond_the_bound_is_corrupt() -> None:
+    model = TileModel(255, None, 0, COMMON_REFINED_FITS, 4)
+    tile = np.random.default_rng(1).integers(0, 200, (16, 16)).astype(np.uint16)
+    coder = TileCoder(model)
+    coder.begin(16, 16)
+    payloads = [coder.encode(tile) for _ in range(STEPS)]
+    tile[5, 5] += 30  # more than it was said to be off
+    payloads.append(coder.encode(tile))
+    for one in (TileCoder(model), TileReference(model)):
+        one.begin(16, 16)
+        for payload in payloads[:STEPS]:
+            one.decode(payload, tile)
+        with pytest.raises(Corrupt, match="a sample is beyond the bound"):
+            one.decode(payloads[STEPS], tile)
+
+
 def test_a_frame_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="a frame of shape"):
         FrameCoder(HEADER).encode(PICTURE.frame[:-1], encode_otherwise)
@@ -207,9 +271,9 @@ def test_the_c_coder_takes_nothing_that_would_reach_outside() -> None:
         coder.decode(b"", np.lib.stride_tricks.as_strided(tile, (8, 8), (2, 2)))
     with pytest.raises(ValueError, match="above 255"):
         coder.encode(tile + 256)
-    for _ in range(STEPS - 1):
+    for _ in range(ALL_STEPS - 1):
         coder.encode(tile)
-    with pytest.raises(ValueError, match="no level is left"):
+    with pytest.raises(ValueError, match="no step is left"):
         coder.encode(tile)
 
 
@@ -224,6 +288,6 @@ def test_a_library_that_was_not_built_says_how(monkeypatch: pytest.MonkeyPatch) 
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     library.cache_clear()
     monkeypatch.setattr("rtcodec.exact.native.LIBRARY_VERSION", 99)
-    with pytest.raises(ConfigError, match="version 2, not 99"):
+    with pytest.raises(ConfigError, match="version 3, not 99"):
         library()
     library.cache_clear()

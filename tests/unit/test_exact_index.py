@@ -6,15 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rtcodec.bitstream.exact_file import (
-    STEPS,
-    ExactFrame,
-    ExactReader,
-    ExactWriter,
-    FrameKind,
-    place_of,
-)
-from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat
+from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind, place_of
+from rtcodec.bitstream.exact_format import COMMON_FITS, STEPS, Component, ExactFormat
 from rtcodec.bitstream.exact_index import (
     END_BYTES,
     Region,

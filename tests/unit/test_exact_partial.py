@@ -7,8 +7,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rtcodec.bitstream.exact_file import STEPS, ExactWriter
-from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat
+from rtcodec.bitstream.exact_file import ExactWriter
+from rtcodec.bitstream.exact_format import (
+    ALL_STEPS,
+    COMMON_FITS,
+    COMMON_REFINED_FITS,
+    STEPS,
+    Component,
+    ExactFormat,
+)
 from rtcodec.bitstream.exact_index import Region, index_frames, read_header, step_spans
 from rtcodec.errors import BitstreamError, Corrupt
 from rtcodec.exact.fallback import encode_otherwise
@@ -80,6 +87,28 @@ def test_steps_are_shown_as_far_as_they_have_come() -> None:
         spacing = 1 << (STEPS - 1 - step)
         assert np.array_equal(part.coarse(0, step + 1), samples[::spacing, ::spacing])
     assert part.steps(1) == 0
+
+
+def test_every_sample_is_within_the_bound_before_it_is_exact() -> None:
+    bound = 3
+    header = replace(
+        HEADER, bound=bound, components=(Component(-2048, 4095, None, COMMON_REFINED_FITS),)
+    )
+    data = written(header)
+    _, header_bytes = read_header(data)
+    part = PartialPicture(header_bytes, index_frames(header, header_bytes, data))
+    part.put(0, data[: header_bytes + 300])
+    head = part.head(0)
+    assert head is not None
+    *_, (last, end) = (span for step in range(7) for span in step_spans(header, head, step, None))
+    part.put(0, data[: header_bytes + last])
+    assert part.steps(0) == STEPS
+    apart = np.abs(part.coarse(0, STEPS).astype(np.int64) - frames()[0])
+    assert apart.max() == bound
+    part.put(0, data[: header_bytes + end])
+    assert part.steps(0) == ALL_STEPS
+    assert np.array_equal(part.coarse(0, ALL_STEPS), frames()[0])
+    assert np.array_equal(part.prove(0), frames()[0])
 
 
 def test_a_region_can_be_there_before_the_rest() -> None:

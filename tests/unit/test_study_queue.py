@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtcodec.bitstream.exact_file import STEPS, ExactFrame, ExactWriter, FrameKind, place_of
-from rtcodec.bitstream.exact_format import COMMON_FITS, Component, ExactFormat
+from rtcodec.bitstream.exact_file import ExactFrame, ExactWriter, FrameKind, place_of
+from rtcodec.bitstream.exact_format import COMMON_FITS, STEPS, Component, ExactFormat
 from rtcodec.bitstream.exact_index import index_frames, read_header
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.session import study_queue

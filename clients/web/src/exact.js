@@ -6,11 +6,12 @@ import { GREEN, KIND, LAYOUT, STEPS, placeOf } from "./exact_file.js";
 import { Machine } from "./machine.js";
 import { sha256 } from "./sha256.js";
 
-const VERSION = 2; // of what is passed to the C, as native.py has it
+const VERSION = 3; // of what is passed to the C, as native.py has it
 const NO_PAD = 0xffffffff;
 const FAULTS = {
   1: "payload ends too early",
   2: "state is too small",
+  3: "a sample is beyond the bound",
   4: "bytes are left over",
   5: "a state is left over",
   6: "not a JPEG-LS image of this size, or damaged",
@@ -73,35 +74,36 @@ export class ExactDecoder {
     }
     this.#machine = machine;
     this.#header = header;
-    this.#models = header.components.map((one) => putModel(machine, one, header.maxError));
+    this.#models = header.components.map((one, k) => putModel(machine, header, one, k));
     this.#state = machine.allocate(machine.call.rtc_exact_state_bytes());
     const side = header.tileSide;
     this.#planes = header.components.map(() => machine.allocate(2 * side * side));
   }
 
   /**
-   * Decode a tile, or with fewer `steps` every 2**(6 - steps)-th row and column of it.
+   * Decode a tile, or with fewer `steps` every 2**(6 - steps)-th row and column of it; six of seven
+   * are all within the header's bound.
    *
    * Throws `Corrupt` if a payload is, or the whole tile does not match its check word.
    * @param {import("./exact_file.js").ExactFrame} coded Of tiles; payloads of later steps may be
    *   missing.
    * @param {number} number Which tile.
-   * @param {number} steps 1 to 6.
+   * @param {number} steps 1 to the header's.
    * @returns {Tile}
    */
-  decodeTile(coded, number, steps = STEPS) {
+  decodeTile(coded, number, steps = this.#header.steps) {
     const header = this.#header;
     const { top, left, rows, columns } = tileSpan(header, number);
     const nTiles = header.tileRows * header.tileColumns;
     this.#models.forEach((_, k) => {
       this.#decodePlane(coded, k, number, steps, rows, columns);
-      if (steps < STEPS) return;
+      if (steps < header.steps) return;
       const bytes = this.#machine.view(Uint8Array, this.#planes[k], 2 * rows * columns);
       if (crc32(bytes) !== coded.checks[k * nTiles + number]) {
         throw new Corrupt(`tile ${number} of component ${k} is damaged`, 0);
       }
     });
-    const spacing = 2 ** (STEPS - steps);
+    const spacing = 2 ** Math.max(STEPS - steps, 0);
     return { top, left, spacing, ...this.#join(rows, columns, spacing) };
   }
 
@@ -167,7 +169,7 @@ export class ExactDecoder {
 
   /** Return samples from what was coded of each component; split_tile of frame.py is the inverse. */
   #join(rows, columns, spacing) {
-    const { bits, components, differences, maxError } = this.#header;
+    const { bits, components, differences, isModular } = this.#header;
     const planes = this.#planes.map((at) => this.#machine.view(Uint16Array, at, rows * columns));
     const n = components.length;
     const [nRows, nColumns] = [Math.ceil(rows / spacing), Math.ceil(columns / spacing)];
@@ -180,10 +182,10 @@ export class ExactDecoder {
         if (!differences) continue;
         const green = samples[to + GREEN];
         for (const k of [0, 2]) {
-          const apart = planes[k][from] + components[k].low; // may be negative, within a bound
-          samples[to + k] = maxError
-            ? Math.min(Math.max(apart + green, 0), mask)
-            : (apart + green - 2 ** (bits - 1)) & mask;
+          const apart = planes[k][from] + components[k].low; // may be negative where it is not modulo
+          samples[to + k] = isModular
+            ? (apart + green - 2 ** (bits - 1)) & mask
+            : Math.min(Math.max(apart + green, 0), mask);
         }
       }
     }
@@ -256,13 +258,15 @@ function readRaw({ width, height }, payload) {
 }
 
 /** Write `rtc_exact_tile`; its size is filled in for each tile. */
-function putModel(machine, { high, pad, fits }, maxError) {
+function putModel(machine, { differences, maxError, bound }, { high, pad, fits }, component) {
   const { GROUPS, PHASES, TAPS, ENERGIES, CLASSES_MAX } = LAYOUT;
   const fitBytes = 4 * CLASSES_MAX + 2 * CLASSES_MAX * TAPS + 2 * (ENERGIES + 1);
-  const view = new DataView(new ArrayBuffer(20 + GROUPS * PHASES * fitBytes));
-  [0, 0, high, pad ?? NO_PAD, maxError].forEach((word, k) => view.setUint32(4 * k, word, true));
+  const view = new DataView(new ArrayBuffer(24 + (GROUPS + 1) * PHASES * fitBytes));
+  const own = differences && component !== GREEN ? 0 : bound;
+  const words = [0, 0, high, pad ?? NO_PAD, maxError, own];
+  words.forEach((word, k) => view.setUint32(4 * k, word, true));
   fits.flat().forEach(({ thresholds, weights, energies }, k) => {
-    let at = 20 + k * fitBytes;
+    let at = 24 + k * fitBytes;
     [weights.length, ...thresholds].forEach((word, i) => view.setUint32(at + 4 * i, word, true));
     at += 4 * CLASSES_MAX;
     weights.flat().forEach((weight, i) => view.setInt16(at + 2 * i, weight, true));

@@ -5,8 +5,10 @@ import { crc32 } from "./crc.js";
 import { Cursor } from "./cursor.js";
 import { Corrupt, Unsupported } from "./errors.js";
 
-/** Payloads of a tile: its coarsest grid and five levels. */
+/** Payloads of a tile until it has every row and column: its coarsest grid and five levels. */
 export const STEPS = 6;
+const BOUND_MAX = 11;
+const BOUND_VERSION = 2;
 export const KIND = { tiles: 1, jpegLs: 2, raw: 3 };
 
 const MAGIC = [0x89, 0x52, 0x54, 0x58];
@@ -50,6 +52,9 @@ export const GREEN = 1;
  * @property {number} tileRows
  * @property {number} tileColumns
  * @property {number} maxError
+ * @property {number} bound What every sample is within after `STEPS` steps, exact later; or 0.
+ * @property {number} steps Payloads of a tile: `STEPS`, and one more where there is a bound.
+ * @property {boolean} isModular Whether differences are modulo 2**bits.
  * @property {Component[]} components
  * @property {Uint8Array} notes A zlib stream of JSON.
  *
@@ -82,6 +87,20 @@ const COMMON = [
   ),
 ];
 const COMMON_FITS = Array.from({ length: GROUPS }, () => COMMON);
+const REFINEMENT = [
+  fit(
+    [3, 4, 4, -2, -48, -43, -42, -44, 0, -2, -2, -1, 0, 0, -1, 1],
+    [39, 2, 0, 94, 75, 19, 12, 0, 4, 22, 755],
+  ),
+  fit(
+    [3, 3, -2, 3, -44, -42, -44, -44, -1, -2, -1, -1, -1, 0, -1, 0],
+    [15, 0, 0, 172, 42, 5, 3, 5, 4, 31, 656],
+  ),
+  fit(
+    [5, 5, 0, -3, -45, -44, -41, -47, -2, -1, -3, -1, 0, 1, 0, 0],
+    [9, 64, 7, 74, 85, 8, 10, 1, 0, 42, 691],
+  ),
+];
 
 const times = (n, make) => Array.from({ length: n }, (_, k) => make(k));
 const unfolded = (value) => (value % 2 ? -(value + 1) / 2 : value / 2);
@@ -144,7 +163,7 @@ export function readFrameHead(header, cursor) {
   const nChecks = isTiles ? nComponents * header.tileRows * header.tileColumns : 0;
   const words = new Cursor(cursor.raw(4 * nChecks));
   const checks = Uint32Array.from({ length: nChecks }, () => words.u32());
-  const sizes = readSizes(header, cursor, isTiles ? STEPS * nChecks : nComponents);
+  const sizes = readSizes(header, cursor, isTiles ? header.steps * nChecks : nComponents);
   return { kind, digest, checks, sizes };
 }
 
@@ -166,7 +185,7 @@ export function readHeader(cursor, bytes) {
     if (cursor.u8() !== expected) throw new Corrupt("not an exact picture", place);
   });
   const version = cursor.u8();
-  if (version !== 1) throw new Unsupported(`exact picture version ${version}`, MAGIC.length);
+  if (version !== 1 && version !== BOUND_VERSION) throw new Unsupported(`exact picture version ${version}`, MAGIC.length);
   const [width, height] = times(2, () => cursor.varint(SIDE_MAX - 1) + 1);
   const frames = cursor.varint(FRAMES_MAX - 1) + 1;
   const at = cursor.offset;
@@ -185,10 +204,16 @@ export function readHeader(cursor, bytes) {
     throw new Corrupt(`a frame of ${width}x${height} is too large`, at + 1);
   }
   const maxError = cursor.varint(SIDE_MAX);
+  const boundAt = cursor.offset;
+  const bound = version === BOUND_VERSION ? cursor.varint(BOUND_MAX) : 0;
+  if (version === BOUND_VERSION && (maxError || !bound)) {
+    throw new Corrupt(`within ${bound} and then within ${maxError}`, boundAt);
+  }
+  const common = bound ? [...COMMON_FITS, REFINEMENT] : COMMON_FITS;
   const components = times(nComponents, (k) => {
-    const isApart = differences && maxError > 0 && k !== GREEN; // from what is decoded: both ways
+    const isApart = differences && maxError + bound > 0 && k !== GREEN; // not modulo: both ways
     const least = isApart ? 1 - 2 ** bits : signed ? -(2 ** (bits - 1)) : 0;
-    return readComponent(cursor, least, isApart ? 2 ** bits - 1 : least + 2 ** bits - 1);
+    return readComponent(cursor, least, isApart ? 2 ** bits - 1 : least + 2 ** bits - 1, common);
   });
   const notes = cursor.raw(cursor.varint(NOTES_MAX));
   const end = cursor.offset;
@@ -199,11 +224,13 @@ export function readHeader(cursor, bytes) {
   const [tileRows, tileColumns] = [Math.ceil(height / tileSide), Math.ceil(width / tileSide)];
   return {
     ...{ width, height, frames, bits, signed, differences },
-    ...{ tileSide, tileRows, tileColumns, maxError, components, notes },
+    ...{ tileSide, tileRows, tileColumns, maxError, bound, components, notes },
+    steps: bound ? STEPS + 1 : STEPS,
+    isModular: differences && !maxError && !bound,
   };
 }
 
-function readComponent(cursor, least, most) {
+function readComponent(cursor, least, most, common) {
   const at = cursor.offset;
   const low = unfolded(cursor.varint(2 * SIDE_MAX + 1));
   const high = cursor.varint(SIDE_MAX);
@@ -211,15 +238,15 @@ function readComponent(cursor, least, most) {
     throw new Corrupt(`${low} to ${low + high} are not within ${least} to ${most}`, at);
   }
   const pad = cursor.varint(high + 1);
-  return { low, high, pad: pad ? pad - 1 : null, fits: readFits(cursor) };
+  return { low, high, pad: pad ? pad - 1 : null, fits: readFits(cursor, common) };
 }
 
-function readFits(cursor) {
+function readFits(cursor, common) {
   const at = cursor.offset;
   const form = cursor.u8();
   if (form > 1) throw new Corrupt(`fits of form ${form}`, at);
-  if (!form) return COMMON_FITS;
-  return COMMON_FITS.map((row) => row.map((usual) => readFit(cursor, usual)));
+  if (!form) return common;
+  return common.map((row) => row.map((usual) => readFit(cursor, usual)));
 }
 
 function readFit(cursor, usual) {

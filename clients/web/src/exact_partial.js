@@ -3,7 +3,7 @@
 import { ByteRanges } from "./byte_ranges.js";
 import { Cursor } from "./cursor.js";
 import { Corrupt, Truncated, Unsupported } from "./errors.js";
-import { KIND, STEPS, placeOf, readFrameHead, readHeader } from "./exact_file.js";
+import { KIND, placeOf, readFrameHead, readHeader } from "./exact_file.js";
 
 const END_BYTES = 5; // after the last frame
 const FILE_MAX_BYTES = 2 ** 30; // what a page holds of one picture
@@ -116,27 +116,27 @@ export class PartialPicture {
     return this.#header;
   }
 
-  /** Return how many steps of a tile of a frame are there without a gap, 0 to 6. */
+  /** Return how many steps of a tile of a frame are there without a gap. */
   tileSteps(frame, tile) {
     const head = this.#head(frame);
     if (!head) return 0;
     const header = this.#header;
     const covers = (place) => this.held.covers(head.starts[place], head.starts[place + 1]);
     if (head.kind !== KIND.tiles) {
-      return this.held.covers(head.starts[0], head.starts.at(-1)) ? STEPS : 0;
+      return this.held.covers(head.starts[0], head.starts.at(-1)) ? header.steps : 0;
     }
-    for (let step = 0; step < STEPS; step++) {
+    for (let step = 0; step < header.steps; step++) {
       for (let k = 0; k < header.components.length; k++) {
         if (!covers(placeOf(header, step, k, tile))) return step;
       }
     }
-    return STEPS;
+    return header.steps;
   }
 
   /** Return how many steps of all tiles of a frame, or of a region's, are there. */
   steps(frame, region = null) {
     if (!this.#head(frame)) return 0;
-    let least = STEPS;
+    let least = this.#header.steps;
     for (const tile of tileNumbers(this.#header, region)) {
       least = Math.min(least, this.tileSteps(frame, tile));
       if (!least) break;

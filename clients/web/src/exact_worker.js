@@ -3,7 +3,7 @@
 //   page: open {bytes, wasm}   show {number}      here: header, frame {steps}, proof, failed
 
 import { ExactDecoder, isProven, newFrame, placeTile } from "./exact.js";
-import { ExactReader, KIND, STEPS } from "./exact_file.js";
+import { ExactReader, KIND } from "./exact_file.js";
 import { readDisplay } from "./window.js";
 
 const COARSE = [2, 4]; // steps that are shown before all
@@ -43,7 +43,7 @@ async function show({ number, isCine }) {
   }
   const frame = decoder.decodeFrame(coded);
   const proven = isProven(header, coded, frame);
-  post({ kind: "frame", number, steps: STEPS, samples: frame.slice() });
+  post({ kind: "frame", number, steps: header.steps, samples: frame.slice() });
   postMessage({ kind: "proof", number, isProven: await proven });
 }
 

@@ -1,7 +1,7 @@
 // What is decoded so far of one frame that is still coming.
 
 import { newFrame, placeTile } from "./exact.js";
-import { KIND, STEPS } from "./exact_file.js";
+import { KIND } from "./exact_file.js";
 import { tileNumbers } from "./exact_partial.js";
 
 /** Decodes tiles of a frame again as soon as more of them has come. */
@@ -33,7 +33,7 @@ export class FrameProgress {
 
   /** How many steps are decoded of all tiles of a region, or of the frame. */
   steps(region = null) {
-    let least = STEPS;
+    let least = this.#header.steps;
     for (const tile of tileNumbers(this.#header, region)) {
       least = Math.min(least, this.#steps[tile]);
     }
@@ -48,11 +48,12 @@ export class FrameProgress {
    * @param {number} most Steps, of each.
    * @returns {Generator<import("./exact.js").Tile>}
    */
-  *advance(region, most = STEPS) {
+  *advance(region, most = this.#header.steps) {
+    const all = this.#header.steps;
     const coded = this.#part.open(this.#frame);
     if (!coded) return;
     if (coded.kind !== KIND.tiles) {
-      if (this.#part.tileSteps(this.#frame, 0) === STEPS && this.steps() < STEPS) {
+      if (this.#part.tileSteps(this.#frame, 0) === all && this.steps() < all) {
         yield this.#whole(coded);
       }
       return;
@@ -60,19 +61,19 @@ export class FrameProgress {
     const first = new Set(region ? tileNumbers(this.#header, region) : []);
     const rest = [...tileNumbers(this.#header, null)].filter((tile) => !first.has(tile));
     for (const number of [...first, ...rest]) {
-      if (this.#steps[number] === STEPS) continue;
+      if (this.#steps[number] === all) continue;
       const steps = Math.min(most, this.#part.tileSteps(this.#frame, number));
       if (steps <= this.#steps[number]) continue;
       const tile = this.#decoder.decodeTile(coded, number, steps);
       this.#steps[number] = steps;
-      if (steps === STEPS) placeTile(this.#header, this.samples, tile);
+      if (steps === all) placeTile(this.#header, this.samples, tile);
       yield tile;
     }
   }
 
   #whole(coded) {
     this.samples = this.#decoder.decodeFrame(coded);
-    this.#steps.fill(STEPS);
+    this.#steps.fill(this.#header.steps);
     const { width: columns, height: rows } = this.#header;
     return { top: 0, left: 0, spacing: 1, rows, columns, samples: this.samples.slice() };
   }

@@ -34,7 +34,7 @@ const FROM_RELAY = {
  * @property {number} request Its number.
  * @property {number} instance
  * @property {number} [priority] 0 first, to 255.
- * @property {number} [steps] 0 to 6.
+ * @property {number} [steps] 0 to 7.
  * @property {boolean} [preview] Whether that comes first.
  * @property {number} [firstFrame]
  * @property {number} [frames] 0: all from the first.
@@ -49,7 +49,7 @@ const FROM_RELAY = {
 
 /** @param {Request} wanted */
 export function writeRequest(wanted) {
-  const { request, instance, priority = 1, steps = 6, preview = false } = wanted;
+  const { request, instance, priority = 1, steps = 7, preview = false } = wanted;
   const { firstFrame = 0, frames = 0, region = null } = wanted;
   const flags = (region ? REGION : 0) | (preview ? PREVIEW : 0);
   const box = region ? [region.x, region.y, region.width, region.height] : [];

@@ -4,7 +4,7 @@
 
 import { BitstreamError } from "./errors.js";
 import { ExactDecoder, isProven } from "./exact.js";
-import { ExactReader, KIND, STEPS } from "./exact_file.js";
+import { ExactReader, KIND } from "./exact_file.js";
 import { FrameProgress } from "./frame_progress.js";
 import { QUALITY } from "./study_message.js";
 import { readDisplay } from "./window.js";
@@ -147,14 +147,14 @@ export class StudyScreen {
       view.isJudged = true;
       if (proven) {
         const samples = proven.slice();
-        this.#tell(view, { kind: "frame", steps: STEPS, samples }, [samples.buffer]);
+        this.#tell(view, { kind: "frame", steps: part.header.steps, samples }, [samples.buffer]);
       }
       this.#tellProof(view, Boolean(proven));
       return true;
     }
     if (!view.progress) return this.#begin(view, part);
     if (this.#refine(view)) return true;
-    if (view.progress.steps() < STEPS) return this.#rest(view);
+    if (view.progress.steps() < part.header.steps) return this.#rest(view);
     const { samples } = view.progress;
     const isGood = await isProven(part.header, part.open(frame), samples);
     if (picture.part !== part) return true;
@@ -186,7 +186,7 @@ export class StudyScreen {
     if (!part.steps(frame) || part.steps(frame, region) < enough) return false;
     const isWhole = isCine || areaOf(part.header) <= SMALL_SAMPLES;
     view.progress = new FrameProgress(this.#opened.decoder, part, frame);
-    const tiles = [...view.progress.advance(region, isWhole ? STEPS : FIRST_STEPS)];
+    const tiles = [...view.progress.advance(region, isWhole ? part.header.steps : FIRST_STEPS)];
     this.#tellTiles(view, tiles, true);
     return true;
   }

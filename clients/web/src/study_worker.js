@@ -3,7 +3,6 @@
 //   page: start, channel, message, open, show, look    here: send, pictures, picture, again, failed
 //   and what `StudyScreen` tells
 
-import { STEPS } from "./exact_file.js";
 import { PreviewDecoder } from "./study_preview.js";
 import { StudyScreen } from "./study_screen.js";
 import { StudySession } from "./study_session.js";
@@ -152,8 +151,9 @@ function askFrame(picture, frame) {
 /** What is looked at jumps the queue. */
 function askRegion() {
   const { picture, frame, region } = screen.view;
+  const header = picture.part?.header;
   const isMissing =
-    region && !(picture.part?.header && picture.part.steps(frame, region) === STEPS);
+    region && !(header && picture.part.steps(frame, region) === header.steps);
   const isRead = picture.about.width !== undefined;
   const wish = { priority: 0, firstFrame: frame, frames: 1, region };
   ask("region", isMissing && isRead ? wish : null);

@@ -183,7 +183,7 @@ class Stage extends EventTarget {
   #settle(steps) {
     if (this.#isSettled && this.#shades) this.#draw();
     else this.resetWindow();
-    this.#isSettled ||= steps === STEPS || this.#display.window !== null;
+    this.#isSettled ||= steps >= STEPS || this.#display.window !== null;
   }
 
   /** Turn shades around, or back. */

@@ -14,7 +14,7 @@ let frame = null;
 /** What may be said of the frame that is shown, and nothing better than that. */
 function describeQuality() {
   if (!frame) return [header ? "reading" : "no picture", ""];
-  if (frame.steps < STEPS) return [`level ${frame.steps} of ${STEPS}`, "warn"];
+  if (frame.steps < STEPS) return [`level ${frame.steps} of ${header.steps}`, "warn"];
   if (frame.isProven === null) return ["all levels, not verified yet", "warn"];
   if (!frame.isProven) return ["damaged: not what was encoded", "bad"];
   return [header.maxError ? `within ±${header.maxError}, verified` : "lossless, verified", "good"];

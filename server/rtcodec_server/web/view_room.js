@@ -17,6 +17,9 @@ let rows = new Map(); // button and its parts, by id
 let openId = null;
 /** What is said of the frame that is shown. */
 let frame = { isPreview: false, here: 0, all: 0, proof: /** @type {any} */ (null) };
+/** Of its picture, what it says of steps; before it has come, what most say. */
+const NO_HEADER = { steps: STEPS, bound: 0 };
+let header = NO_HEADER;
 
 // ---- saying what is shown
 
@@ -32,9 +35,12 @@ function describeQuality() {
   }
   if (proof) return [`damaged${proof.isAsked ? ": asked for once more" : ", not verified"}`, "bad"];
   if (isPreview) return ["preview, not for diagnosis", "warn"];
-  if (all === STEPS) return ["all levels, not verified yet", "warn"];
-  if (here === STEPS) return ["exact here, not verified", "warn"];
-  if (here) return [`level ${here} of ${STEPS}`, "warn"];
+  const { steps, bound } = header;
+  if (all === steps) return ["all levels, not verified yet", "warn"];
+  if (here === steps) return ["exact here, not verified", "warn"];
+  if (all >= STEPS) return [`every sample within ±${bound}, not verified`, "warn"];
+  if (here >= STEPS) return [`within ±${bound} here, not verified`, "warn"];
+  if (here) return [`level ${here} of ${steps}`, "warn"];
   return [STATES[picture.about.state] || "on its way", ""];
 }
 
@@ -100,6 +106,7 @@ function open(id) {
   if (before) fillRow(before);
   fillRow(picture);
   startFrame();
+  header = NO_HEADER;
   stage.clear();
   viewer.open(id);
   tell();
@@ -116,7 +123,8 @@ function openNext(by) {
 // ---- what comes of the picture that is open
 
 const HEARD = {
-  header({ header, display }) {
+  header({ header: own, display }) {
+    header = own;
     stage.open(header, display);
   },
   preview({ number: index, width, height, rgba }) {
