@@ -217,15 +217,16 @@ def exact_files() -> list[bytes]:
     rows, columns = np.indices((70, 45))
     wave = 0.5 + 0.3 * np.sin(rows / 9) * np.cos(columns / 7)
     made = []
-    for bits, components, max_error, kind in (
-        (12, 1, 0, FrameKind.TILES), (8, 3, 0, FrameKind.TILES), (16, 1, 0, FrameKind.TILES),
-        (12, 1, 3, FrameKind.TILES), (12, 1, 0, FrameKind.JPEG_LS), (8, 1, 0, FrameKind.TILES),
+    tiles, jpeg_ls = FrameKind.TILES, FrameKind.JPEG_LS
+    for bits, components, max_error, bound, kind in (
+        (12, 1, 0, 0, tiles), (8, 3, 0, 0, tiles), (16, 1, 0, 0, tiles), (12, 1, 3, 0, tiles),
+        (12, 1, 0, 0, jpeg_ls), (8, 1, 0, 0, tiles), (12, 1, 0, 2, tiles), (8, 3, 0, 5, tiles),
     ):  # fmt: skip
         high = (1 << bits) - 1
         plane = np.clip(high * wave + rng.normal(0, 1 + high / 500, wave.shape), 0, high)
         plane[(rows - 35) ** 2 + (columns - 22) ** 2 > 500] = 0
         frame = np.stack([plane] * components, -1).astype("u1" if bits == 8 else "u2")
-        made.append(_exact_file([frame, frame[::-1]], bits, max_error, kind))
+        made.append(_exact_file([frame, frame[::-1]], bits, kind, max_error=max_error, bound=bound))
     return made
 
 
@@ -297,9 +298,16 @@ def mutate_progressive(sample: bytes, others: Sequence[bytes], rng: Random) -> b
     return (head + zlib.crc32(head).to_bytes(4, "big") + payload)[: _mutate.MAX_BYTES]
 
 
-def _exact_file(frames: Sequence[Any], bits: int, max_error: int, kind: FrameKind) -> bytes:
+def _exact_file(
+    frames: Sequence[Any], bits: int, kind: FrameKind, *, max_error: int, bound: int
+) -> bytes:
     header = plan_picture(
-        frames, bits=bits, signed=False, max_error=max_error, notes=zlib.compress(b'{"kind":"npy"}')
+        frames,
+        bits=bits,
+        signed=False,
+        max_error=max_error,
+        bound=bound,
+        notes=zlib.compress(b'{"kind":"npy"}'),
     )
     stream, coder = io.BytesIO(), FrameCoder(header)
     writer = ExactWriter(stream, header)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from rtcodec.bitstream.exact_file import ExactWriter
-from rtcodec.bitstream.exact_format import COMMON_FITS, STEPS, Component, ExactFormat
+from rtcodec.bitstream.exact_format import ALL_STEPS, COMMON_FITS, STEPS, Component, ExactFormat
 from rtcodec.bitstream.exact_index import index_frames, read_header
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder
@@ -62,7 +62,7 @@ def _file() -> StudyFile:
 def viewer_messages() -> list[bytes]:
     """Return one of each kind that a viewer sends."""
     messages = (
-        Request(1, 0, 1, STEPS, True, 0, 0),
+        Request(1, 0, 1, ALL_STEPS, True, 0, 0),
         Request(2, 0, 0, 4, False, 1, 1, (5, 5, 20, 20)),
         Cancel(1),
         Have(0, _VERSION, ((0, 100), (150, 300))),
@@ -81,7 +81,7 @@ def run_viewer_message(data: bytes) -> None:
         queue.add(message)
     elif isinstance(message, Have):
         queue.have(message)
-        queue.add(Request(1, message.instance, 0, STEPS, False, 0, 0))
+        queue.add(Request(1, message.instance, 0, ALL_STEPS, False, 0, 0))
     while queue.next_piece(4640) is not None:
         pass
 

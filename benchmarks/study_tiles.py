@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.rate_distortion import commit
 from benchmarks.study import DATA
 from rtcodec.bitstream.exact_file import ExactFrame, place_of
-from rtcodec.bitstream.exact_format import STEPS, ExactFormat, write_exact_header
+from rtcodec.bitstream.exact_format import ExactFormat, write_exact_header
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.codec.exact_files import read_picture
 from rtcodec.console import say
@@ -50,7 +50,7 @@ def share_of(
     assert region is not None
     wanted = sum(
         len(coded.payloads[place_of(header, step, component, row * header.tiles[1] + column)])
-        for step in range(STEPS)
+        for step in range(header.steps)
         for component in range(len(header.components))
         for row in range(region.top, region.bottom)
         for column in range(region.left, region.right)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiortc import RTCDataChannel
 from aiortc.exceptions import InvalidStateError
 
-from rtcodec.bitstream.exact_format import STEPS
+from rtcodec.bitstream.exact_format import ALL_STEPS
 from rtcodec.errors import BitstreamError, RemoteProtocolError
 from rtcodec.exact.frame import Samples
 from rtcodec.exact.partial import PartialPicture, prove_fallback
@@ -90,7 +90,7 @@ class StudySession:
         self,
         picture: HeldPicture,
         *,
-        steps: int = STEPS,
+        steps: int = ALL_STEPS,
         priority: int = 1,
         preview: bool = False,
         frames: tuple[int, int] = (0, 0),
@@ -229,7 +229,8 @@ class StudySession:
         """Prove a frame, if it is whole and this was not begun in this session."""
         key = picture.number, frame
         is_new = key not in self._begun and frame not in picture.quality
-        if is_new and part.steps(frame) == STEPS:
+        header = part.header()
+        if is_new and header is not None and part.steps(frame) == header.steps:
             self._begun.add(key)
             self._start(self._prove(picture, part, frame))
 

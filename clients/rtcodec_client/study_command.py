@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from rtcodec.bitstream.exact_format import STEPS
 from rtcodec.codec.exact_files import read_notes, save_picture
 from rtcodec.errors import ConfigError, InputError
+from rtcodec.exact.frame import spacing_of
 from rtcodec.session.study_message import Quality
 from rtcodec.webrtc.clock import monotonic_us
 from rtcodec_client.connection import RelayConnection, RelayLost, wait_set
@@ -67,6 +68,9 @@ class _Progress:
     preview_ms: float | None = None
     coarse_ms: float | None = None
     "Until a fourth of its rows and columns were there."
+
+    within_ms: float | None = None
+    "Until every sample of its first frame was within the bound that its header has."
 
     whole_ms: float | None = None
     saved: str | None = None
@@ -149,14 +153,19 @@ class _StudyCommand:
             say(f"{name}: preview, not for diagnosis, after {now_ms:.0f} ms")
         if picture.part is None:
             return
-        steps = picture.part.steps(0)
-        if progress.steps < steps < STEPS:
+        header, steps = picture.part.header(), picture.part.steps(0)
+        if header is not None and progress.steps < steps < header.steps:
             if progress.steps == 0:
                 session.tell(picture, 0, 1, Quality.COARSE)
             if steps >= STEPS - 2 and progress.coarse_ms is None:
                 progress.coarse_ms = now_ms
             progress.steps = steps
-            say(f"{name}: 1 of {1 << (STEPS - steps)} rows and columns after {now_ms:.0f} ms")
+            if steps == STEPS:
+                progress.within_ms = now_ms
+                what = f"within {header.bound} of every sample, not verified,"
+            else:
+                what = f"1 of {spacing_of(steps)} rows and columns"
+            say(f"{name}: {what} after {now_ms:.0f} ms")
         if picture.is_settled and progress.whole_ms is None:
             progress.whole_ms = now_ms
             say(f"{name}: {picture.claim}, after {now_ms / 1000:.1f} s")
@@ -203,6 +212,8 @@ class _StudyCommand:
             "preview_bytes": 0 if picture.preview is None else _size(picture),
             "preview_ms": None if progress is None else progress.preview_ms,
             "coarse_ms": None if progress is None else progress.coarse_ms,
+            "within": picture.about.get("within"),
+            "within_ms": None if progress is None else progress.within_ms,
             "whole_ms": None if progress is None else progress.whole_ms,
             "saved": None if progress is None else progress.saved,
         }

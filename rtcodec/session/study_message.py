@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from rtcodec.bitstream.cursor import Cursor, write_varint
-from rtcodec.bitstream.exact_format import STEPS
+from rtcodec.bitstream.exact_format import ALL_STEPS
 from rtcodec.errors import BitstreamError, Corrupt, RemoteProtocolError
 
 CHANNEL_LABEL: Final = "study"
@@ -50,7 +50,7 @@ class Request:
     "0 first, to 255."
 
     steps: int
-    "0 to STEPS; 0: heads alone."
+    "0 to ALL_STEPS: as far as the picture has them; 0: heads alone."
 
     preview: bool
     first_frame: int
@@ -239,7 +239,7 @@ def _read_request(cursor: Cursor) -> Request:
     number = cursor.varint("request", limit=REQUEST_MAX)
     instance = cursor.varint("instance", limit=INSTANCE_MAX)
     priority, steps, flags = (cursor.u8(name) for name in ("priority", "steps", "flags"))
-    if steps > STEPS or flags & ~(_REGION | _PREVIEW):
+    if steps > ALL_STEPS or flags & ~(_REGION | _PREVIEW):
         raise Corrupt(f"{steps} steps, flags {flags:#04x}", offset=cursor.offset - 2)
     first, count = (cursor.varint(name, limit=_FRAME_MAX) for name in ("first", "frames"))
     region = None

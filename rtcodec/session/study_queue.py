@@ -300,12 +300,13 @@ def _walk(
     request: Request, entry: _Instance, file: StudyFile, frames: range, region: Region | None
 ) -> Iterator[tuple[int, int]]:
     yield 0, file.header_bytes
-    for step in range(max(request.steps, 1)):
+    steps = min(request.steps, file.header.steps)
+    for step in range(max(steps, 1)):
         for frame in frames:
             head, offset = entry.head(frame), file.offsets[frame]
             if step == 0:
                 yield offset, offset + head.size_bytes
-            if step < request.steps:
+            if step < steps:
                 for start, stop in step_spans(file.header, head, step, region):
                     yield offset + start, offset + stop
     if request.steps and frames == range(file.header.frames) and region is None:

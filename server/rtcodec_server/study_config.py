@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rtcodec.bitstream.exact_format import BOUND_MAX
 from rtcodec.errors import ConfigError, RemoteProtocolError
 from rtcodec.session.message import check_room_name
 from rtcodec_server.access import SECRET_MIN_BYTES
@@ -41,6 +42,10 @@ class StudyConfig:
     allow_burned_in: bool = False
     "Whether pictures that may have a name in their samples are offered."
 
+    within: int = 2
+    """What every sample of a picture is within before it is exact, 1 to BOUND_MAX; 0: no such step.
+    Files that are exact already stay as they are."""
+
     prepare_s: float = 600.0
     "A picture that takes longer to prepare is given up."
 
@@ -54,6 +59,8 @@ class StudyConfig:
             raise ConfigError(f"the secret of studies is shorter than {SECRET_MIN_BYTES} bytes")
         if self.cache_mb < 1 or self.prepare_s <= 0:
             raise ConfigError("cache_mb and prepare_s of studies are above 0")
+        if not 0 <= self.within <= BOUND_MAX:
+            raise ConfigError(f"within of studies is 0 to {BOUND_MAX}")
 
     def check(self) -> None:
         """

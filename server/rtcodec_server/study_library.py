@@ -237,6 +237,7 @@ class StudyLibrary:
             uids=instance.picture.uids,
             target=str(self._target(instance)),
             allow_burned_in=self._config.allow_burned_in,
+            within=self._config.within,
         )
 
     def _target(self, instance: Instance) -> Path:

@@ -78,7 +78,7 @@ class Preparer:
                 )
                 if "uids" in picture.notes:
                     picture.notes["uids"] = job["uids"]
-                self._encode(job["job"], picture, partial)
+                self._encode(job["job"], picture, partial, job["within"])
             partial.replace(target)
         except Exception as error:  # whatever foreign libraries raise may quote what they read
             partial.unlink(missing_ok=True)
@@ -86,14 +86,15 @@ class Preparer:
             return
         self._tell("ready", job=job["job"])
 
-    def _encode(self, job: int, picture: Picture, target: Path) -> None:
-        self._tell_read(job, picture, max_error=0)
+    def _encode(self, job: int, picture: Picture, target: Path, bound: int) -> None:
+        self._tell_read(job, picture, bound=bound)
         raw = picture.frames[0].nbytes
         self._tell_preview(job, picture, max_bytes=int(SHARE * raw / _USUAL_RATIO))
         header = plan_picture(
             picture.frames,
             bits=picture.bits,
             signed=picture.signed,
+            bound=bound,
             notes=write_notes(picture, 0),
         )
         if header.width * header.height >= _LARGE:
@@ -124,12 +125,12 @@ class Preparer:
                 if number == 0:
                     first = [frame] * header.frames
                     picture = Picture(first, header.bits, header.signed, notes)
-                    self._tell_read(job, picture, max_error=header.max_error)
+                    self._tell_read(job, picture, max_error=header.max_error, bound=header.bound)
                     size = sum(map(len, coded.payloads))
                     self._tell_preview(job, picture, max_bytes=int(SHARE * size))
             writer.close()
 
-    def _tell_read(self, job: int, picture: Picture, *, max_error: int) -> None:
+    def _tell_read(self, job: int, picture: Picture, *, max_error: int = 0, bound: int = 0) -> None:
         if len(picture.frames) > MAX_FRAMES:
             raise InputError(f"{len(picture.frames)} frames are more than {MAX_FRAMES}")
         height, width, components = picture.frames[0].shape
@@ -141,6 +142,7 @@ class Preparer:
             "bits": picture.bits,
             "signed": picture.signed,
             "max_error": max_error,
+            "within": bound,
             **read_display(picture.notes).as_json(),
         }
         self._tell("read", job=job, about=about)

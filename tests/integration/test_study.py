@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec import cli
-from rtcodec.bitstream.exact_format import STEPS
+from rtcodec.bitstream.exact_format import ALL_STEPS, STEPS
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.bundle import find_bundle
 from rtcodec.codec.picture_decoder import PictureDecoder
@@ -112,13 +112,13 @@ async def test_frames_of_a_cine_are_all_coarse_before_any_is_exact(tmp_path: Pat
             part = changed.part
             if part is not None and part.header() is not None and not coarse_when_exact:
                 steps = [part.steps(frame) for frame in range(6)]
-                if max(steps) == STEPS:
+                if max(steps) == ALL_STEPS:
                     coarse_when_exact.append(min(steps))
 
         one.session.on_change = note
         one.session.request(picture)
         await one.until(lambda: picture.is_settled)
-        assert coarse_when_exact == [STEPS - 1]
+        assert coarse_when_exact == [STEPS]
         assert picture.about["frame_ms"] == 40
         assert np.array_equal(samples_of(picture), samples)
 
@@ -140,7 +140,7 @@ async def test_a_region_asked_for_later_is_exact_long_before_the_rest(tmp_path: 
         held_then: list[int] = []
 
         def note(_: HeldPicture) -> None:
-            if steps_of(picture, box) == STEPS and not held_then and picture.part is not None:
+            if steps_of(picture, box) == ALL_STEPS and not held_then and picture.part is not None:
                 held_then.append(picture.part.held.size_bytes)
 
         one.session.on_change = note
@@ -279,7 +279,7 @@ async def test_the_audit_says_who_saw_what_at_which_quality(tmp_path: Path) -> N
         await one.until(lambda: picture.is_settled)
         await until(lambda: "shown" in audit.read_text())
     requested, shown = (json.loads(line) for line in audit.read_text().splitlines())
-    assert (requested["event"], requested["steps"]) == ("requested", 6)
+    assert (requested["event"], requested["steps"]) == ("requested", 7)
     assert (shown["event"], shown["quality"]) == ("shown", "lossless, verified")
     for event in (requested, shown):
         assert (event["subject"], event["room"]) == ("dr.b", "demo")
@@ -522,6 +522,10 @@ async def test_watch_goes_on_after_its_session_was_ended(tmp_path: Path) -> None
     assert ended.code == 0, ended.err
     assert ended.document["cuts"] == 1
     assert "connecting again" in ended.err
+    (shown,) = ended.document["pictures"]
+    assert "within 2 of every sample, not verified, after" in ended.err
+    assert shown["within"] == 2
+    assert 0 < shown["within_ms"] < shown["whole_ms"]
 
 
 async def test_watch_of_what_cannot_be_had_says_so_and_fails(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtcodec.bitstream.exact_file import ExactFrame, FrameKind
-from rtcodec.bitstream.exact_format import ExactFormat
+from rtcodec.bitstream.exact_file import ExactFrame, FrameKind, place_of
+from rtcodec.bitstream.exact_format import STEPS, ExactFormat
 from rtcodec.entropy.build import EXACT_WASM
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import Fallback, Samples
 from rtcodec.exact.proof import frame_digest
 from rtcodec.session.study_message import Data
-from rtcodec.session.study_queue import Piece, SendIndex, SendRanges, StudyQueue
+from rtcodec.session.study_queue import Piece, SendIndex, SendRanges, StudyFile, StudyQueue
 from rtcodec.web_decoder import web_decoder_files
 from rtcodec_server import study_file, study_peer
 from rtcodec_server.app import RunningServer
@@ -54,15 +54,20 @@ LIST = "document.querySelector('#pictures').innerText"
 
 
 class Valve:
-    """Lets so many messages of files out, and counts bytes, over all sessions; previews always."""
+    """
+    Lets so many messages of files out, and none once so many bytes are, over all sessions;
+    previews always.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = 1 << 40
+        self.most_bytes = 1 << 40
         self.sent_bytes = 0
         next_piece = StudyQueue.next_piece
 
         def bounded(queue: StudyQueue, max_bytes: int) -> Piece | None:
-            piece = next_piece(queue, max_bytes) if self.left else None
+            is_open = self.left and self.sent_bytes < self.most_bytes
+            piece = next_piece(queue, max_bytes) if is_open else None
             if isinstance(piece, SendRanges):
                 self.sent_bytes += sum(end - start for start, end in piece.ranges)
             self.left -= isinstance(piece, SendRanges | SendIndex)
@@ -93,12 +98,17 @@ async def viewer(server: RunningServer, folder: Path, room: str = "demo") -> Asy
         yield tab
 
 
-def size_of(library: StudyLibrary) -> int:
-    """Return the bytes of the first picture's file."""
+def first_file(library: StudyLibrary) -> StudyFile:
+    """Return the file of the first picture."""
     instances = library.instances("demo")
     assert instances is not None
     assert instances[0].file is not None
-    return len(instances[0].file.data)
+    return instances[0].file
+
+
+def size_of(library: StudyLibrary) -> int:
+    """Return the bytes of that."""
+    return len(first_file(library).data)
 
 
 def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
@@ -137,6 +147,27 @@ async def test_a_preview_comes_first_and_in_the_end_samples_that_are_proven(
         shown_order = [quality for quality in qualities if quality is not None]
         assert shown_order == ["preview", "coarse", "lossless, verified"]
         assert library.stats.alarms == 0
+
+
+async def test_before_it_is_exact_every_sample_is_within_the_bound_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = put_picture(tmp_path / "a.dcm", smooth_frames(1, 400, 400))
+    valve = Valve(monkeypatch)
+    async with studies(tmp_path, within=3) as (server, _, library):
+        file = first_file(library)
+        last_step, _ = file.head(0).span(place_of(file.header, STEPS, 0, 0), -1)
+        valve.most_bytes = file.offsets[0] + last_step
+        async with viewer(server, tmp_path) as tab:
+            await tab.until(f"{QUALITY} === 'every sample within ±3, not verified'")
+            wanted = shades(samples[0], 2000, 4000)
+            assert 0 < np.abs(await shown(tab) - wanted).max() <= 1
+            assert "lossless, verified" not in await tab.evaluate("said")
+            valve.most_bytes = 1 << 40
+            await press_key(tab, "+")
+            await tab.until(VERIFIED)
+            assert np.array_equal(await shown(tab), wanted)
+            assert complaints(tab) == []
 
 
 async def test_after_a_cut_the_page_goes_on_with_what_it_lacks(

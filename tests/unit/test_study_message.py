@@ -150,7 +150,7 @@ def test_types_of_later_versions_are_nothing() -> None:
     [
         b"",
         b"\x00",
-        b"\x01\x00\x00\x00\x07\x00\x00\x00",  # seven steps
+        b"\x01\x00\x00\x00\x08\x00\x00\x00",  # eight steps
         b"\x01\x00\x00\x00\x06\x04\x00\x00",  # an unknown flag
         b"\x02\x01\x01",  # something after it
         b"\x03\x01short",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtcodec.bitstream.exact_file import ExactFrame, ExactWriter, FrameKind, place_of
-from rtcodec.bitstream.exact_format import COMMON_FITS, STEPS, Component, ExactFormat
+from rtcodec.bitstream.exact_format import ALL_STEPS, COMMON_FITS, STEPS, Component, ExactFormat
 from rtcodec.bitstream.exact_index import index_frames, read_header
 from rtcodec.errors import RemoteProtocolError
 from rtcodec.session import study_queue
@@ -49,7 +49,7 @@ FILE = make_file()
 
 
 def ask(number: int, instance: int = 0, **about: Any) -> Request:
-    fields = {"priority": 1, "steps": STEPS, "preview": False, "first_frame": 0, "frames": 0}
+    fields = {"priority": 1, "steps": ALL_STEPS, "preview": False, "first_frame": 0, "frames": 0}
     return Request(number, instance, **{**fields, **about})
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 
 from rtcodec.bitstream.byte_ranges import ByteRanges
 from rtcodec.bitstream.exact_index import index_frames, read_header, region_of
@@ -218,13 +219,13 @@ def test_ranges_are_those_of_python() -> None:
         assert seen == [*expected, ranges.reach(50), ranges.covers(start, end + 1)]
 
 
-def make_file() -> bytes:
+def make_file(bound: int = 0) -> bytes:
     """Return a file of two frames, nine tiles each."""
     rng = np.random.default_rng(4)
     rows, columns = np.indices((70, 90))
     wave = 2000 + 900 * np.sin(rows / 9) * np.cos(columns / 12)
     frames = [(wave + rng.normal(0, 5, wave.shape)).astype(np.uint16)[..., None] for _ in range(2)]
-    header = replace(plan_picture(frames, bits=12, signed=False), tile_bits=5)
+    header = replace(plan_picture(frames, bits=12, signed=False, bound=bound), tile_bits=5)
     coder = FrameCoder(header)
     return file_of(header, *(coder.encode(frame, encode_otherwise) for frame in frames))
 
@@ -242,8 +243,9 @@ PARTIAL = """
 BOXES: tuple[Box | None, ...] = (None, (40, 10, 20, 50), (0, 0, 1, 1), (80, 60, 400, 400))
 
 
-def test_of_a_file_in_parts_a_page_shows_what_python_does() -> None:
-    data = make_file()
+@pytest.mark.parametrize("bound", [0, 2])
+def test_of_a_file_in_parts_a_page_shows_what_python_does(bound: int) -> None:
+    data = make_file(bound)
     header, header_bytes = read_header(data)
     sizes = index_frames(header, header_bytes, data)
     chance = random.Random(5)
@@ -321,11 +323,11 @@ def test_a_page_says_once_what_it_holds_and_keeps_it_over_a_cut() -> None:
     sent, got = converse("11" * 8)
     status = Status(0, 0, 1, Quality.COARSE)
     assert sent == [
-        Request(1, 0, 1, 6, True, 0, 0),
+        Request(1, 0, 1, 7, True, 0, 0),
         status,  # once in each session
         Have(0, bytes.fromhex("11" * 8), ((0, 30), (120, 130))),
-        Request(2, 0, 1, 6, False, 0, 0),
-        Request(3, 0, 0, 6, False, 0, 0),
+        Request(2, 0, 1, 7, False, 0, 0),
+        Request(3, 0, 0, 7, False, 0, 0),
         status,
     ]
     assert got["heldBytes"] == 40
