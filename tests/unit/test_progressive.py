@@ -105,7 +105,7 @@ def known_until(planes: Picture, plane: int, transform: Transform) -> NDArray[np
     """Return luma as it is known when a bit plane begins, in 64ths from mid grey."""
     passes = Passes(planes, transform)
     for _ in range(4 * (passes.plane_counts[0] - 1 - plane) - 2):
-        passes.next(0)
+        passes.next(0, (0, 0))
     return passes.known(0).clip(refine.LEAST, refine.MOST).astype(np.int64)
 
 
@@ -117,7 +117,8 @@ def test_refining_brings_a_picture_nearer(plane: int) -> None:
         known_until(planes, plane, Transform.WIDE),
     )
     before, after = (
-        float(np.square(wanted - one).mean()) for one in (known, refine.refined(known, plane))
+        float(np.square(wanted - one).mean())
+        for one in (known, refine.refined(known, plane, 0, is_chroma=False))
     )
     assert after < before
 
@@ -125,7 +126,7 @@ def test_refining_brings_a_picture_nearer(plane: int) -> None:
 def test_what_is_refined_is_of_many_classes_and_nothing_wraps() -> None:
     known = known_until(picture(96, 128), 4, Transform.WIDE)
     assert len(np.unique(refine.classes(known))) == refine.CLASSES
-    most = 2 * refine.step_of(refine.COARSEST) * np.abs(WEIGHTS).sum(1).max()
+    most = 2 * refine.step_of(refine.COARSEST, 0) * np.abs(WEIGHTS).sum(1).max()
     assert most < 1 << 31  # C sums up in 32 bits
 
 
@@ -137,7 +138,7 @@ def test_photographs_are_refined_and_drawings_are_not(transform: Transform) -> N
     )
     known = known_until(planes, -1, transform)
     if transform is Transform.WIDE:
-        known = refine.refined(known, 0)
+        known = refine.refined(known, 0, 3, is_chroma=False)
     assert np.array_equal(luma, ((known + 32 >> 6) + 128).clip(0, 255))
 
 
@@ -194,7 +195,8 @@ def broken() -> Iterator[tuple[bytes, type[BitstreamError], int]]:
     yield b"", Truncated, 0
     yield b"\x89RTC" + data[4:], Corrupt, 3
     yield resealed(data, 4, 1), Unsupported, 4  # had no refining
-    yield resealed(data, 4, 3), Unsupported, 4
+    yield resealed(data, 4, 2), Unsupported, 4  # coded chroma without looking at luma
+    yield resealed(data, 4, 4), Unsupported, 4
     yield resealed(data, 5, 0x80), Corrupt, 5  # 9 bits
     yield resealed(data, 5, 0x7F, 0xFF, 0xFF, 0xFF), Corrupt, 5  # too large
     yield resealed(data, 9, 0xF0), Corrupt, 9
