@@ -319,7 +319,7 @@ class Component:
         if kind <= NEW:
             own = group << 1 | (band.orientation == 3)
         pattern = ((min(left, 2) * 3 + min(above, 2)) * 3 + right) * 3 + below
-        contexts = (
+        contexts: tuple[int, ...] = (
             near << 4 | own,
             (parent << 3 | sibling) << 3 | min(near // 2, 7),
             pattern * 5 + corners,

@@ -2,9 +2,10 @@
 Refining of what wavelets paint, in plain numpy: what `_refine.h` must equal (SPEC.md 7).
 
 To each sample is added what the differences to its neighbours come to: each is cut to three limits,
-in what is not known yet, and those are weighted. Neighbours that lie opposite each other share their
-weights, which are those of a class of 4x4 samples, by direction, and of luma or chroma, coarse or
-fine. As the refinement of frames (`rtcodec.motion.refine`), with weights that every decoder knows.
+parts of what is not known yet, and those are weighted. Neighbours that lie opposite each other
+share their weights, which are those of a class of 4x4 samples, by direction, and of luma or chroma,
+coarse or fine. As the refinement of frames (`rtcodec.motion.refine`), with weights that every
+decoder knows.
 """
 
 from typing import Final
