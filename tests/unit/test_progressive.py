@@ -164,6 +164,23 @@ def test_drawings_are_taken_in_pairs_and_photographs_are_not() -> None:
     assert read_progressive(encoded(picture(64, 96))).header.transform is Transform.WIDE
 
 
+def chroma_bits(planes: Picture, complete: int) -> float:
+    """Return what U and V take where the components before are complete from a plane on."""
+    passes = Passes(planes, Transform.WIDE)
+    bits = 0.0
+    for component in (1, 2):
+        for _ in range(4 * passes.plane_counts[component] - 2):
+            items = passes.next(component, (complete, complete))
+            ones = (items & 0x7FFF) / (1 << 14)
+            bits -= float(np.log2(np.where(items >> 15, ones, 1 - ones)).sum())
+    return bits
+
+
+def test_chroma_that_sees_luma_takes_fewer_bits() -> None:
+    planes = picture(96, 128)
+    assert chroma_bits(planes, 0) < 0.9 * chroma_bits(planes, 16)
+
+
 def test_one_colour_takes_no_payload_to_speak_of() -> None:
     grey = np.full((40, 40), 128, np.uint8)
     data = encoded((grey, grey[::2, ::2], grey[::2, ::2]))
