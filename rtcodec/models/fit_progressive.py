@@ -3,8 +3,8 @@ Fit what refines progressive pictures, the same for all of them.
 
     python -m rtcodec.models.fit_progressive --data DATA/train/images
 
-Photographs are coded pass by pass, and for each class of samples the weights that bring what is
-known nearest to the picture are those of a system of equations. Writes
+Photographs are coded pass by pass, and for each set and class of samples the weights that bring
+what is known nearest to the picture are those of a system of equations. Writes
 `rtcodec/progressive/_weights.h` and `weights.py`; a new set is a new version of the format.
 Minutes on one core; the same pictures give the same weights.
 """
@@ -30,9 +30,11 @@ from rtcodec.progressive.refine import (
     LEAST,
     MOST,
     PAIRS,
+    SETS,
     WEIGHT_BITS,
     classes,
     differences,
+    set_of,
     step_of,
 )
 
@@ -44,13 +46,13 @@ COARSEST_SEEN, FINEST_SEEN = 6, 0
 "Bit planes that are looked at."
 
 PASSES: Final = 4  # of a plane
-EVERY: Final = 3  # passes: one of them is looked at
+EVERY: Final = 3  # passes: one of them is looked at, all four in turn
 PRIOR: Final = 1e-3
 "Weights shrink towards 0 as if this part of what a class has were noise."
 
 
-def seen(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
-    """Yield a photograph's planes as they come to be known, as they are, and the bit plane."""
+def seen(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int, int]]:
+    """Yield a photograph's planes as they come to be known, as they are, their step and set."""
     with Image.open(path) as image:
         planes = rgb_to_planes(np.asarray(image.convert("RGB")))
     pictures = (planes.y, planes.u, planes.v)
@@ -59,31 +61,32 @@ def seen(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int
         wanted = (pictures[component].astype(np.int64) - 128) * 64
         plane, turn = passes.plane_counts[component] - 1, 2
         while plane >= FINEST_SEEN:
-            passes.next(component)
+            passes.next(component, (0, 0))
             turn = (turn + 1) % PASSES
             plane -= not turn
             if plane in range(FINEST_SEEN, COARSEST_SEEN + 1) and not (plane * 4 + turn) % EVERY:
                 known = passes.known(component).clip(LEAST, MOST).astype(np.int64)
-                yield known, wanted, plane
+                is_chroma = component > 0
+                yield known, wanted, step_of(plane, turn), set_of(plane, is_chroma=is_chroma)
 
 
 def fit(paths: Sequence[Path]) -> NDArray[np.int64]:
-    """Return weights of each class [classes, pairs * CLIPS]."""
+    """Return weights of each class of each set [SETS * CLASSES, pairs * CLIPS]."""
     n = len(PAIRS) * CLIPS
-    products, wishes = np.zeros((CLASSES, n, n)), np.zeros((CLASSES, n))
+    products, wishes = np.zeros((SETS * CLASSES, n, n)), np.zeros((SETS * CLASSES, n))
     with Progress("looking", len(paths)) as progress:
         for path in paths:
-            for known, wanted, plane in seen(path):
+            for known, wanted, step, number in seen(path):
                 # all planes count alike, whatever their errors
-                x = differences(known, plane).astype(np.float32) / step_of(plane)
-                off = (wanted - known).astype(np.float32) / step_of(plane)
+                x = differences(known, step).astype(np.float32) / step
+                off = (wanted - known).astype(np.float32) / step
                 of = classes(known)
                 for k in range(CLASSES):
                     rows = x[of == k]
-                    products[k] += rows.T @ rows
-                    wishes[k] += rows.T @ off[of == k]
+                    products[number * CLASSES + k] += rows.T @ rows
+                    wishes[number * CLASSES + k] += rows.T @ off[of == k]
             progress.step(path.name)
-    noise = PRIOR * np.trace(products, axis1=1, axis2=2) / n
+    noise = PRIOR * np.trace(products, axis1=1, axis2=2) / n + 1e-9  # of classes never met, too
     found = [
         np.linalg.solve(a + share * np.eye(n), b)
         for a, b, share in zip(products, wishes, noise, strict=True)
@@ -97,11 +100,13 @@ def write(weights: NDArray[np.int64]) -> None:
     split = [_wrapped(row) for row in rows]
     c = "\n".join(f"    {{\n{lines}\n    }}," for lines in split)
     (FOLDER / "_weights.h").write_text(
-        "/* By rtcodec.models.fit_progressive: 4096ths, of pairs and limits by class. */\n"
+        "/* By rtcodec.models.fit_progressive: 4096ths, of pairs and limits by set and class. */\n"
         "#ifndef RTC_PROGRESSIVE_WEIGHTS_H\n#define RTC_PROGRESSIVE_WEIGHTS_H\n\n"
         "#include <stdint.h>\n\n"
-        f"enum {{ REFINE_PAIRS = {len(PAIRS)}, REFINE_CLASSES = {CLASSES} }};\n\n"
-        f"static const int16_t REFINE_WEIGHTS[REFINE_CLASSES][REFINE_PAIRS * {CLIPS}] = {{\n"
+        f"enum {{ REFINE_PAIRS = {len(PAIRS)}, REFINE_CLASSES = {CLASSES} }};\n"
+        f"enum {{ REFINE_SETS = {SETS} }};\n\n"
+        "static const int16_t REFINE_WEIGHTS"
+        f"[REFINE_SETS * REFINE_CLASSES][REFINE_PAIRS * {CLIPS}] = {{\n"
         f"{c}\n}};\n\n#endif\n",
         encoding="utf-8",
     )
@@ -111,7 +116,7 @@ def write(weights: NDArray[np.int64]) -> None:
         '"""\n\n'
         "from typing import Final\n\n"
         f"WEIGHTS: Final = (\n{python}\n)  # fmt: skip\n"
-        '"4096ths, of pairs and limits, [classes, pairs * CLIPS]."\n',
+        '"4096ths, of pairs and limits, [sets * classes, pairs * CLIPS]."\n',
         encoding="utf-8",
     )
 

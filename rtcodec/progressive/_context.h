@@ -92,6 +92,56 @@ INLINE uint32_t group_of(const component *c, const band *b)
     return c->levels - b->level + (b->orientation > 0);
 }
 
+/* The band of an earlier component that lies where *b* does; 0 if it has none. */
+INLINE const band *twin_of(const component *c, const band *b, uint32_t which)
+{
+    const component *other = c->earlier[which];
+    if (!other)
+        return 0;
+    const uint32_t level = b->level + (which == 0); /* chroma is half as wide and high */
+    if (level > other->levels || (!b->orientation && level != other->levels))
+        return 0;
+    return b->orientation ? other->bands + 3 * (other->levels - level) + b->orientation
+                          : other->bands;
+}
+
+/* Sizes of an earlier component as far as all of its planes are known. */
+typedef struct {
+    const uint16_t *sizes;
+    const uint8_t *said;
+    uint32_t complete, stride;
+} twin;
+
+INLINE twin twin_at(const component *c, const band *b, uint32_t which, uint32_t x, uint32_t y)
+{
+    const band *of = twin_of(c, b, which);
+    if (!of)
+        return (twin){0};
+    const component *other = c->earlier[which];
+    const size_t at = of->at + (size_t)y * of->stride + x;
+    return (twin){(other->true_size ? other->true_size : other->size) + at, other->said + at,
+                  c->complete[which], of->stride};
+}
+
+INLINE uint32_t twin_size(const twin *t, ptrdiff_t away)
+{
+    return t->sizes ? (uint32_t)t->sizes[away] >> t->complete << t->complete : 0;
+}
+
+/* -1, 0 or 1. */
+INLINE int32_t twin_sign(const twin *t, ptrdiff_t away)
+{
+    return !twin_size(t, away) ? 0 : t->said[away] & NEGATIVE ? -1 : 1;
+}
+
+/* As cross(), its own twice. */
+INLINE uint32_t twin_cross(const twin *t)
+{
+    const ptrdiff_t s = (ptrdiff_t)t->stride;
+    return 2 * twin_size(t, 0) + twin_size(t, -1) + twin_size(t, 1) + twin_size(t, -s) +
+           twin_size(t, s);
+}
+
 /* Choose what says how likely a bit of a coefficient is. */
 INLINE void choose(component *c, const band *b, uint32_t x, uint32_t y, uint32_t plane,
                    uint32_t kind, const sight *e, mixture *to)
@@ -109,7 +159,7 @@ INLINE void choose(component *c, const band *b, uint32_t x, uint32_t y, uint32_t
     const uint32_t parent = octave_of(e->parent), sibling = octave_of(e->sibling);
     const uint32_t own = kind <= NEW ? group << 1 | (b->orientation == 3)
                                      : smaller(*at >> plane >> 1, 15);
-    const uint32_t contexts[TABLES] = {
+    const uint32_t contexts[LUMA_TABLES] = {
         near << 4 | own,
         (parent << 3 | sibling) << 3 | smaller(near / 2, 7),
         (((smaller(left, 2) * 3 + smaller(above, 2)) * 3 + right) * 3 + below) * 5 + corners,
@@ -119,8 +169,21 @@ INLINE void choose(component *c, const band *b, uint32_t x, uint32_t y, uint32_t
         (e->up << 3 | octave_of(before)) << 3 | smaller(all / 2, 7),
         (left << 3 | above) << 3 | octave_of((e->wide + e->parent + e->sibling) / 2),
     };
-    for (uint32_t t = 0; t < TABLES; t++)
+    to->n = LUMA_TABLES;
+    for (uint32_t t = 0; t < LUMA_TABLES; t++)
         to->from[t] = &from->mixed[t][kind][contexts[t]];
+    if (c->earlier[0]) {
+        const twin luma = twin_at(c, b, 0, x, y), first = twin_at(c, b, 1, x, y);
+        const uint32_t in_luma = octave_of(4 * twin_cross(&luma) >> plane);
+        const uint32_t in_first = octave_of(4 * twin_cross(&first) >> plane);
+        const uint32_t at_luma = smaller(level_of(2 * twin_size(&luma, 0) >> plane), 7);
+        const uint32_t at_first = smaller(level_of(2 * twin_size(&first, 0) >> plane), 7);
+        const uint32_t around = (in_luma << 3 | in_first) << 3 | smaller(all / 2, 7);
+        const uint32_t here = (at_luma << 3 | at_first) << 3 | smaller(near / 2, 7);
+        to->n = TABLES;
+        to->from[LUMA_TABLES] = &from->mixed[LUMA_TABLES][kind][around];
+        to->from[LUMA_TABLES + 1] = &from->mixed[LUMA_TABLES + 1][kind][here];
+    }
     to->weights[0] = from->by_group[kind * GROUPS_MAX + group];
     to->weights[1] = from->by_energy[kind * ENERGIES + all];
     to->weights[2] = from->by_kin[kind * KIN + (parent << 3 | sibling)];
@@ -141,6 +204,53 @@ INLINE uint32_t sign_context(const component *c, const band *b, uint32_t at)
     for (uint32_t k = 0; k < 4; k++)
         context = context * 3 + SUM[sign_at(c, at - steps[k])][sign_at(c, at + steps[k])];
     return context;
+}
+
+/* -1, 0 or 1. */
+INLINE int32_t own_sign(const component *c, uint32_t at)
+{
+    return !c->size[at] ? 0 : c->said[at] & NEGATIVE ? -1 : 1;
+}
+
+/* Whether the signs around a coefficient are those of an earlier component, -2 to 2. */
+INLINE int32_t agreement(const component *c, const band *b, uint32_t at, const twin *t)
+{
+    const uint32_t s = b->stride, steps[4] = {1, s, s + 1, s - 1};
+    if (!t->sizes)
+        return 0;
+    const ptrdiff_t ts = (ptrdiff_t)t->stride, tsteps[4] = {1, ts, ts + 1, ts - 1};
+    int32_t sum = 0;
+    for (uint32_t k = 0; k < 4; k++) {
+        sum += own_sign(c, at - steps[k]) * twin_sign(t, -tsteps[k]);
+        sum += own_sign(c, at + steps[k]) * twin_sign(t, tsteps[k]);
+    }
+    return sum > 2 ? 2 : sum < -2 ? -2 : sum;
+}
+
+/* Choose what says how likely a coefficient of chroma is negative. */
+INLINE void choose_sign(component *c, const band *b, uint32_t x, uint32_t y, uint32_t plane,
+                        mixture *to)
+{
+    const uint32_t at = b->at + y * b->stride + x;
+    const twin luma = twin_at(c, b, 0, x, y), first = twin_at(c, b, 1, x, y);
+    const uint32_t group = group_of(c, b);
+    const int32_t sl = twin_sign(&luma, 0), sf = twin_sign(&first, 0);
+    const uint32_t signs = (uint32_t)((sl + 1) * 3 + sf + 1);
+    const uint32_t in_luma = smaller(octave_of(twin_size(&luma, 0) * 4 >> plane) / 2, 3);
+    const uint32_t in_first = smaller(octave_of(twin_size(&first, 0) * 4 >> plane) / 2, 3);
+    const uint32_t agree_luma = (uint32_t)(agreement(c, b, at, &luma) + 2);
+    const uint32_t agree_first = (uint32_t)(agreement(c, b, at, &first) + 2);
+    const uint32_t contexts[SIGN_TABLES] = {
+        sign_context(c, b, at),
+        (signs * GROUPS_MAX + group) * 2 + (b->orientation == 3),
+        (agree_luma * 5 + agree_first) * 9 + signs,
+    };
+    to->n = SIGN_TABLES;
+    for (uint32_t t = 0; t < SIGN_TABLES; t++)
+        to->from[t] = &c->model->mixed[t][SIGN][contexts[t]];
+    to->weights[0] = c->model->by_group[SIGN * GROUPS_MAX + group];
+    to->weights[1] = c->model->by_energy[SIGN * ENERGIES + in_luma * 4 + in_first];
+    to->weights[2] = c->model->by_kin[SIGN * KIN + signs];
 }
 
 /* Blocks beside one that have anything in them, and whether the one above has. */

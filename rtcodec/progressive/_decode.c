@@ -47,6 +47,9 @@ EXPORT uint64_t rtc_progressive_begin(rtc_progressive *state, uint32_t width, ui
         lay_out(state ? state->of + k : &counted, k ? halved_up(width) : width,
                 k ? halved_up(height) : height, encodes, &from);
     if (state) {
+        for (uint32_t k = 0; k < COMPONENTS; k++)
+            for (uint32_t j = 0; j < k; j++)
+                state->of[k].earlier[j] = state->of + j;
         state->width = width;
         state->height = height;
         state->transform = transform;
@@ -65,6 +68,13 @@ EXPORT void rtc_progressive_planes(rtc_progressive *state, uint32_t index, uint3
 }
 
 /* Which component comes next: one bit for each that is not done, but the last, until one is set. */
+/* Say what of earlier components is complete as a pass begins. */
+INLINE void look_at_earlier(rtc_progressive *state, component *c)
+{
+    for (uint32_t k = 0; k < EARLIER; k++)
+        c->complete[k] = state->of[k].done ? 0 : state->of[k].plane + 1;
+}
+
 INLINE int next_component(const rtc_progressive *state, reader *from, uint32_t *index)
 {
     uint32_t left = !state->of[0].done + !state->of[1].done + !state->of[2].done;
@@ -100,8 +110,10 @@ EXPORT int32_t rtc_progressive_decode(rtc_progressive *state, const uint8_t *pay
         uint32_t index;
         if (state->of[0].done && state->of[1].done && state->of[2].done)
             break;
-        if (!next_component(state, &from, &index) ||
-            !walk_pass(state, state->of + index, read_bit, &from))
+        if (!next_component(state, &from, &index))
+            return TRUNCATED;
+        look_at_earlier(state, state->of + index);
+        if (!walk_pass(state, state->of + index, read_bit, &from))
             return TRUNCATED;
     }
     if (from.ended)
@@ -115,7 +127,7 @@ EXPORT void rtc_progressive_paint(rtc_progressive *state, uint32_t index, uint8_
     component *c = state->of + index;
     synthesise(c, state->transform);
     if (state->transform == WIDE) {
-        refine(c, c->done ? 0 : c->plane, samples);
+        refine(c, samples);
         return;
     }
     for (size_t k = 0; k < (size_t)c->width * c->height; k++) {

@@ -4,6 +4,7 @@
  * A payload is read in the order of passes and written in the reverse, so passes are listed first:
  * an item is a bit, in bit 15, and the width of a one.
  */
+#include "_layout.h"
 #include "_walk.h"
 #include "_wavelet.h"
 
@@ -78,10 +79,30 @@ EXPORT void rtc_progressive_known(rtc_progressive *state, uint32_t index, int32_
     memcpy(samples, c->samples, (size_t)c->width * c->height * sizeof *samples);
 }
 
-/* List the next pass of a component; items: [2 for each coefficient, 1 for each block]. */
-EXPORT uint32_t rtc_progressive_pass(rtc_progressive *state, uint32_t index, uint16_t *items)
+/* Have nothing said of a component, again. */
+EXPORT void rtc_progressive_restart(rtc_progressive *state, uint32_t index, uint32_t n_planes)
+{
+    component *c = state->of + index;
+    memset(c->size, 0, c->n * sizeof *c->size);
+    for (size_t k = 0; k < c->n; k++)
+        c->said[k] |= UNSAID;
+    memset(c->live, 0, c->n_blocks);
+    begin_model(c->model);
+    c->done = !n_planes;
+    c->plane = n_planes - 1;
+    c->pass = FRESH;
+}
+
+/*
+ * List the next pass of a component as it is where luma and U are complete from these planes on;
+ * items: [2 for each coefficient, 1 for each block].
+ */
+EXPORT uint32_t rtc_progressive_pass(rtc_progressive *state, uint32_t index, uint32_t luma,
+                                     uint32_t first, uint16_t *items)
 {
     writer to = {items, 0};
+    state->of[index].complete[0] = luma;
+    state->of[index].complete[1] = first;
     walk_pass(state, state->of + index, write_bit, &to);
     return to.n;
 }

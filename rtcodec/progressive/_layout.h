@@ -7,7 +7,7 @@
 #include "_model.h"
 
 /* The least logit whose probability is nearer to each 4096th than to the one before. */
-static void make_logits(int16_t *table)
+INLINE void make_logits(int16_t *table)
 {
     int32_t logit = -LOGIT_MAX;
     for (uint32_t p = 0; p < 4096; p++) {
@@ -32,7 +32,7 @@ static void begin_model(model *of)
     const uint32_t n[SETS] = {GROUPS_MAX, ENERGIES, KIN};
     for (uint32_t set = 0; set < SETS; set++)
         for (uint32_t k = 0; k < KINDS * n[set] * TABLES; k++)
-            weights[set][k] = WEIGHT;
+            weights[set][k] = k / TABLES / n[set] == SIGN ? SIGN_WEIGHT : WEIGHT;
 }
 
 /* Memory that is given out piece by piece; without any, what is asked for is counted. */
@@ -72,7 +72,7 @@ INLINE void make_bands(component *c)
     c->bands[0] = (band){.width = w, .height = h, .level = c->levels};
 }
 
-static void lay_out(component *c, uint32_t width, uint32_t height, uint32_t encodes, pieces *from)
+INLINE void lay_out(component *c, uint32_t width, uint32_t height, uint32_t encodes, pieces *from)
 {
     memset(c, 0, sizeof *c);
     c->width = width;
@@ -88,6 +88,8 @@ static void lay_out(component *c, uint32_t width, uint32_t height, uint32_t enco
         b->block_at = (uint32_t)(n_blocks + b->block_stride + 1);
         n_blocks += (size_t)b->block_stride * rows;
     }
+    c->n = (uint32_t)n;
+    c->n_blocks = (uint32_t)n_blocks;
     c->model = take(from, sizeof *c->model, 0);
     c->samples = take(from, (size_t)width * height * sizeof *c->samples, 0);
     c->size = take(from, n * sizeof *c->size, 0);

@@ -12,6 +12,7 @@ enum {
     LEARN = 16,
     WEIGHT_BITS = 16,
     WEIGHT = 9830, /* at first: 0.15 */
+    SIGN_WEIGHT = 3 * WEIGHT, /* there are fewer counters of signs */
 };
 
 /* 65536 / (1 + exp(-k / 4)), k = -32..32. */
@@ -68,12 +69,13 @@ typedef struct {
     int32_t *weights[SETS];
     int32_t logit[TABLES];
     uint32_t said[SETS]; /* what each set of weights says */
+    uint32_t n; /* counters that are mixed */
 } mixture;
 
 /* Probability of a one, of 65536. */
 INLINE uint32_t mix(mixture *m, const int16_t *logits)
 {
-    for (uint32_t k = 0; k < TABLES; k++) {
+    for (uint32_t k = 0; k < m->n; k++) {
         const uint32_t used = m->from[k]->p & 1023;
         const int32_t logit = logits[p16(m->from[k]) >> 4];
         m->logit[k] = used == 0 ? 0 : used < 3 ? logit / 2 : logit;
@@ -81,7 +83,7 @@ INLINE uint32_t mix(mixture *m, const int16_t *logits)
     int32_t all = 0;
     for (uint32_t set = 0; set < SETS; set++) {
         int64_t sum = 0;
-        for (uint32_t k = 0; k < TABLES; k++)
+        for (uint32_t k = 0; k < m->n; k++)
             sum += (int64_t)m->logit[k] * m->weights[set][k];
         const int32_t logit = within((int32_t)(sum >> WEIGHT_BITS));
         m->said[set] = squash(logit);
@@ -94,10 +96,10 @@ INLINE void learn(mixture *m, uint32_t bit)
 {
     for (uint32_t set = 0; set < SETS; set++) {
         const int32_t error = ((int32_t)(bit << 16) - (int32_t)m->said[set]) * LEARN;
-        for (uint32_t k = 0; k < TABLES; k++)
+        for (uint32_t k = 0; k < m->n; k++)
             m->weights[set][k] += (int32_t)(((int64_t)m->logit[k] * error + (1 << 19)) >> 20);
     }
-    for (uint32_t k = 0; k < TABLES; k++)
+    for (uint32_t k = 0; k < m->n; k++)
         count(m->from[k], bit);
 }
 

@@ -20,7 +20,7 @@
 #include "../entropy/_words.h"
 
 enum {
-    PROGRESSIVE_VERSION = 2, /* of what native.py passes */
+    PROGRESSIVE_VERSION = 3, /* of what native.py passes */
     COMPONENTS = 3,
     LEVELS_MAX = 6,
     GROUPS_MAX = LEVELS_MAX + 1, /* the coarsest band alone, then three of each level */
@@ -37,7 +37,10 @@ enum {
     POSSIBLE = 12,
     SHOWN_EDGE = 3, /* samples around those that are refined */
 
-    TABLES = 8,
+    TABLES = 10, /* of chroma */
+    LUMA_TABLES = 8,
+    SIGN_TABLES = 3,
+    EARLIER = 2, /* components that one can look at */
     CONTEXTS = 512,
     ENERGIES = 32,
     KIN = 64,
@@ -48,7 +51,7 @@ enum {
 enum pass { LIKELY_ONES, POSSIBLE_ONES, FRESH, FINER, PASSES };
 
 /* What is coded of a coefficient: a first one, likely or not; then by what is known of it. */
-enum kind { NEW_LIKELY, NEW, SECOND, THIRD, LATER, KINDS };
+enum kind { NEW_LIKELY, NEW, SECOND, THIRD, LATER, SIGN, KINDS };
 
 typedef struct {
     uint32_t p; /* probability of a one in the high 22 bits, how often it was used in the low 10 */
@@ -71,11 +74,14 @@ typedef struct {
     uint32_t level;                  /* halvings */
 } band;
 
-typedef struct {
+typedef struct component {
     uint32_t width, height, levels, n_bands;
     uint32_t plane, pass; /* that come next; planes count down */
     uint32_t done;
+    uint32_t n, n_blocks; /* in size and said, in live */
     band bands[BANDS_MAX];
+    const struct component *earlier[EARLIER]; /* luma, then U */
+    uint32_t complete[EARLIER]; /* planes from which on all of those is known */
     model *model;
     int32_t *samples; /* transformed in place */
     int16_t *shown;   /* a decoder's: those of what is refined, with what is around it */

@@ -117,11 +117,22 @@ INLINE void refine_line(const int16_t *from, ptrdiff_t stride, int32_t step,
     }
 }
 
-/* Refine a component [height, width] as *plane* is read. */
-static void refine(const component *c, uint32_t plane, uint8_t *samples)
+/* Weights of each class: luma's or chroma's, of planes 0 and 1, 2 and 3, coarser ones. */
+INLINE uint32_t set_of(const component *c, uint32_t plane)
 {
+    return (c->earlier[0] ? 3u : 0u) + (plane > 1) + (plane > 3);
+}
+
+/* Refine a component [height, width] as far as it is known. */
+static void refine(const component *c, uint8_t *samples)
+{
+    /* what is unknown before each pass, in quarters of the plane's step */
+    static const uint8_t UNKNOWN[PASSES] = {8, 7, 6, 5};
+    const uint32_t plane = c->done ? 0 : c->plane, pass = c->done ? FINER : c->pass;
+    const int16_t(*const of_set)[REFINE_PAIRS * CLIPS] =
+        REFINE_WEIGHTS + set_of(c, plane) * REFINE_CLASSES;
     const ptrdiff_t stride = shown_stride(c->width);
-    const int32_t step = 1 << (FRACTION_BITS - 1 + smaller(plane, COARSEST));
+    const int32_t step = UNKNOWN[pass] << (FRACTION_BITS - 3 + smaller(plane, COARSEST));
     lay_out_shown(c);
     for (uint32_t y = 0; y < c->height; y += CELL)
         for (uint32_t x = 0; x < c->width; x += LANES) {
@@ -130,7 +141,7 @@ static void refine(const component *c, uint32_t plane, uint8_t *samples)
             int16_t weights[REFINE_PAIRS * CLIPS][LANES];
             gradients_of(from, stride, g);
             for (int cell = 0; cell < CELLS; cell++) {
-                const int16_t *own = REFINE_WEIGHTS[class_of(g, cell)];
+                const int16_t *own = of_set[class_of(g, cell)];
                 for (int k = 0; k < REFINE_PAIRS * CLIPS; k++)
                     for (int j = 0; j < CELL; j++)
                         weights[k][cell * CELL + j] = own[k];

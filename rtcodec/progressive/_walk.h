@@ -39,6 +39,20 @@ INLINE int code_mixed(const walker *w, const band *b, uint32_t x, uint32_t y, ui
     return 1;
 }
 
+INLINE int code_sign(const walker *w, const band *b, uint32_t x, uint32_t y, uint32_t plane,
+                     uint32_t *sign)
+{
+    component *c = w->c;
+    mixture m;
+    if (!c->earlier[0])
+        return code_counted(w, &c->model->sign[sign_context(c, b, b->at + y * b->stride + x)], sign);
+    choose_sign(c, b, x, y, plane, &m);
+    if (!w->code(w->io, width_of(mix(&m, w->logits)), sign))
+        return 0;
+    learn(&m, *sign);
+    return 1;
+}
+
 /* A coefficient of which nothing but zeros was said. */
 INLINE int code_new(const walker *w, const band *b, uint32_t x, uint32_t y, uint32_t plane,
                     uint32_t kind, const sight *e)
@@ -49,7 +63,7 @@ INLINE int code_new(const walker *w, const band *b, uint32_t x, uint32_t y, uint
     if (!code_mixed(w, b, x, y, plane, kind, e, &bit))
         return 0;
     if (bit) {
-        if (!code_counted(w, &c->model->sign[sign_context(c, b, at)], &sign))
+        if (!code_sign(w, b, x, y, plane, &sign))
             return 0;
         c->size[at] = (uint16_t)(1u << plane);
     }

@@ -21,7 +21,7 @@ from rtcodec.entropy.library import Signatures, load_library
 from rtcodec.errors import Corrupt
 from rtcodec.types import MAX_SIDE_PX
 
-LIBRARY_VERSION: Final = 2
+LIBRARY_VERSION: Final = 3
 "What rtc_progressive_version of a library built from this source returns."
 
 _ITEMS: Final = 3  # of a coefficient in one pass, its block's included, in _encode.c
@@ -37,7 +37,8 @@ _SIGNATURES: Final[Signatures] = {
     "rtc_progressive_analyse": (_U32, (_PTR, _U32, _PTR)),
     "rtc_progressive_error": (ctypes.c_double, (_PTR, _U32)),
     "rtc_progressive_known": (None, (_PTR, _U32, _PTR)),
-    "rtc_progressive_pass": (_U32, (_PTR, _U32, _PTR)),
+    "rtc_progressive_pass": (_U32, (_PTR, _U32, _U32, _U32, _PTR)),
+    "rtc_progressive_restart": (None, (_PTR, _U32, _U32)),
     "rtc_progressive_pack": (_U32, (_PTR, _U32, _PTR, _U32)),
 }
 
@@ -102,9 +103,21 @@ class Passes(_State):
 
         self._items = np.empty(_ITEMS * width * height, np.uint16)
 
-    def next(self, component: int) -> Items:
-        """Return what the next pass of a component says; there must be one left."""
-        n = self._library.rtc_progressive_pass(self._at, component, _address(self._items))
+    def restart(self, component: int) -> None:
+        """Begin a component again, as if nothing had been said of it."""
+        self._library.rtc_progressive_restart(self._at, component, self.plane_counts[component])
+
+    def next(self, component: int, complete: tuple[int, int]) -> Items:
+        """
+        Return what the next pass of a component says; there must be one left.
+
+        Args:
+            component: 0 to 2.
+            complete: Planes of Y and of U from which on decoders know all of them by then.
+        """
+        n = self._library.rtc_progressive_pass(
+            self._at, component, *complete, _address(self._items)
+        )
         return self._items[:n].copy()
 
     def error(self, component: int) -> float:

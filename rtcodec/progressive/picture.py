@@ -75,17 +75,22 @@ class _Component:
         """Passes that are not taken."""
         return self.total - self.n_taken
 
-    def code(self, n: int) -> None:
-        """Have the first *n* passes coded."""
+    @property
+    def complete(self) -> int:
+        """The plane from which on all is known after the passes that are taken."""
+        return self.passes.plane_counts[self.index] - (self.n_taken + _FIRST_PASSES) // _PASSES
+
+    def code(self, n: int, complete: tuple[int, int]) -> None:
+        """Have the first *n* passes coded, as if Y and U were *complete* from those planes on."""
         while len(self.items) < n:
-            self.items.append(self.passes.next(self.index))
+            self.items.append(self.passes.next(self.index, complete))
             self.bits.append(float(_COSTS[self.items[-1]].sum()))
             self.errors.append(self.passes.error(self.index))
 
-    def gain(self) -> float:
+    def gain(self, complete: tuple[int, int]) -> float:
         """Return dB for each bit of the next passes, of the best number of them."""
         ahead = min(self.left, _LOOK_AHEAD)
-        self.code(self.n_taken + ahead)
+        self.code(self.n_taken + ahead, complete)
         now = max(self.errors[self.n_taken], _LEAST_ERROR)
         bits = accumulate(islice(self.bits, self.n_taken, self.n_taken + ahead))
         after = self.errors[self.n_taken + 1 : self.n_taken + 1 + ahead]
@@ -157,22 +162,37 @@ def _cheaper(planes: Sequence[Plane], transforms: Sequence[Transform]) -> tuple[
         passes = Passes(planes, transform)
         luma = _Component(passes, 0)
         if len(transforms) > 1:
-            luma.code(luma.n_until(_COMPARED_PLANE))
+            luma.code(luma.n_until(_COMPARED_PLANE), (0, 0))
         found.append((sum(luma.bits), passes, luma))
     _, passes, luma = min(found, key=lambda one: one[0])
     return passes, luma
 
 
 def _ordered(components: Sequence[_Component], finest: int) -> list[Items]:
-    """Take passes, those first that gain most for their bits, until luma is fine enough."""
-    out: list[Items] = []
-    luma = components[0]
+    """
+    Take passes, those first that gain most for their bits, until luma is fine enough.
+
+    What chroma's passes say depends on what of other components is known by then, so once the
+    order is found they are listed again.
+    """
+    order: list[tuple[int, tuple[int, int]]] = []
+    choices: list[Items] = []
+    luma, first, _ = components
     end = luma.n_until(finest)
     while luma.n_taken < end or (not end and any(one.left for one in components)):
         there = [one for one in components if one.left]
-        best = max(there, key=lambda one: _WEIGHTS[one.index] * one.gain())
-        out += [_choice(there.index(best), len(there)), best.items[best.n_taken]]
+        complete = luma.complete, first.complete
+        best = max(there, key=lambda one: _WEIGHTS[one.index] * one.gain(complete))
+        choices.append(_choice(there.index(best), len(there)))
+        order.append((best.index, complete))
         best.n_taken += 1
+    for one in components[1:]:
+        one.passes.restart(one.index)
+    said = iter(luma.items)
+    passes = luma.passes
+    out: list[Items] = []
+    for choice, (index, complete) in zip(choices, order, strict=True):
+        out += [choice, passes.next(index, complete) if index else next(said)]
     return out
 
 

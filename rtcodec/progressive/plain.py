@@ -19,7 +19,7 @@ from rtcodec.progressive import refine
 LEVELS_MAX, SMALLEST, BLOCK, UNSAID = 6, 8, 8, 31
 FRACTION, STEP_FRACTION, LIFT = 6, 8, 13
 LIKELY_ONES, POSSIBLE_ONES, FRESH, FINER = range(4)
-NEW_LIKELY, NEW, SECOND, THIRD, LATER = range(5)
+NEW_LIKELY, NEW, SECOND, THIRD, LATER, SIGN = range(6)
 LEAST: Final = (40, 12, 0)
 LIFTS: Final = (-12994, -434, 7233, 3633)
 LOW_UNSCALE: Final = 10078
@@ -42,7 +42,7 @@ SHARES: Final = (
     4201, 3948, 3724, 3523, 3344, 3181, 3034, 2900, 2777, 2664, 2560, 2464, 2374, 2291, 2214,
     2142, 2074, 2010,
 )  # fmt: skip
-WEIGHT, USED_MAX, LOGIT_MAX, LEARN = 9830, 100, 2047, 16
+WEIGHT, SIGN_WEIGHT, USED_MAX, LOGIT_MAX, LEARN = 9830, 29490, 100, 2047, 16
 
 
 class Ended(Exception):
@@ -149,10 +149,43 @@ class Band:
         self.live = grid(0, -(-self.height // BLOCK) + 2, -(-self.width // BLOCK) + 2)
 
 
+def _zeros() -> list[list[int]]:
+    return [[0] * 3 for _ in range(3)]
+
+
+@dataclass
+class Twin:
+    """Sizes and signs (-1, 0, 1) of an earlier component around a place, [3, 3]."""
+
+    sizes: list[list[int]] = field(default_factory=_zeros)
+    signs: list[list[int]] = field(default_factory=_zeros)
+
+    @classmethod
+    def at(cls, band: Band, y: int, x: int, complete: int) -> "Twin":
+        """Return what is known of a band's planes from *complete* on."""
+        twin = cls()
+        for j in range(3):
+            for i in range(3):
+                r, c = y + 1 + j, x + 1 + i
+                twin.sizes[j][i] = band.size[r][c] >> complete << complete
+                twin.signs[j][i] = (1 - 2 * band.sign[r][c]) * (twin.sizes[j][i] > 0)
+        return twin
+
+    @property
+    def cross(self) -> int:
+        """Twice the size in the middle and those on its four sides."""
+        s = self.sizes
+        return 2 * s[1][1] + s[0][1] + s[1][0] + s[1][2] + s[2][1]
+
+
 class Component:
     """One of Y, U and V (SPEC.md 4 to 6)."""
 
-    def __init__(self, height: int, width: int, n_planes: int) -> None:
+    def __init__(
+        self, height: int, width: int, n_planes: int, earlier: "tuple[Component, ...]" = ()
+    ) -> None:
+        self.earlier = earlier
+        self.complete = [0 for _ in earlier]  # planes from which on all of those is known
         self.shape = height, width
         self.plane, self.turn, self.done = n_planes - 1, FRESH, n_planes == 0
         self.levels = 0
@@ -171,10 +204,11 @@ class Component:
         self.mixed: dict[tuple[int, int, int], Counter] = {}
         self.signs: defaultdict[int, Counter] = defaultdict(lambda: Counter(1 << 21))
         self.blocks: defaultdict[int, Counter] = defaultdict(lambda: Counter(1 << 21))
-        self.weights: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [WEIGHT] * 8)
+        self.weights: dict[tuple[int, int], list[int]] = {}
 
     def read_pass(self, reader: Reader) -> None:
         """Read the pass that comes next (SPEC.md 6)."""
+        self.complete = [0 if one.done else one.plane + 1 for one in self.earlier]
         for number, band in enumerate(self.bands):
             for row in range(len(band.live) - 2):
                 for column in range(len(band.live[0]) - 2):
@@ -209,9 +243,7 @@ class Component:
                     kind = SECOND if above < 2 else THIRD if above < 4 else LATER
                 bit = self._mixed_bit(reader, number, y, x, kind, e)
                 if bit and self.turn != FINER:
-                    counter = self.signs[self._sign_context(band, y, x)]
-                    band.sign[y + 2][x + 2] = reader.bit(counter.width)
-                    counter.count(band.sign[y + 2][x + 2])
+                    band.sign[y + 2][x + 2] = self._sign(reader, band, y, x)
                 band.size[y + 2][x + 2] |= bit << plane
                 band.said[y + 2][x + 2] = plane
 
@@ -287,7 +319,7 @@ class Component:
         if kind <= NEW:
             own = group << 1 | (band.orientation == 3)
         pattern = ((min(left, 2) * 3 + min(above, 2)) * 3 + right) * 3 + below
-        contexts = (
+        contexts: tuple[int, ...] = (
             near << 4 | own,
             (parent << 3 | sibling) << 3 | min(near // 2, 7),
             pattern * 5 + corners,
@@ -297,16 +329,75 @@ class Component:
             (e["up"] << 3 | octave_of(before)) << 3 | min(all_ // 2, 7),
             (left << 3 | above) << 3 | octave_of((e["wide"] + e["parent"] + e["sibling"]) // 2),
         )
-        first = 1 << 18 if kind <= NEW else 1 << 21
+        if self.earlier:
+            luma, first = self._twins(band, y, x)
+            in_luma, in_first = (octave_of(4 * one.cross >> plane) for one in (luma, first))
+            at_luma, at_first = (
+                min(level_of(2 * one.sizes[1][1] >> plane), 7) for one in (luma, first)
+            )
+            contexts += (
+                (in_luma << 3 | in_first) << 3 | min(all_ // 2, 7),
+                (at_luma << 3 | at_first) << 3 | min(near // 2, 7),
+            )
+        return self._mix(reader, kind, contexts, (group, all_, parent << 3 | sibling))
+
+    def _mix(
+        self, reader: Reader, kind: int, contexts: tuple[int, ...], sets: tuple[int, ...]
+    ) -> int:
+        even, weight = kind > NEW, SIGN_WEIGHT if kind == SIGN else WEIGHT
         counters = [
-            self.mixed.setdefault((table, kind, context), Counter(first))
+            self.mixed.setdefault((table, kind, context), Counter(1 << 21 if even else 1 << 18))
             for table, context in enumerate(contexts)
         ]
-        sets = [
-            self.weights[which, kind << 8 | index]
-            for which, index in enumerate((group, all_, parent << 3 | sibling))
+        weights = [
+            self.weights.setdefault((which, kind << 8 | index), [weight] * len(contexts))
+            for which, index in enumerate(sets)
         ]
-        return _mixed(reader, counters, sets)
+        return _mixed(reader, counters, weights)
+
+    def _twins(self, band: Band, y: int, x: int) -> "tuple[Twin, Twin]":
+        """Return what earlier components are around a place, of luma and of U."""
+        found = [Twin(), Twin()]
+        for which, (other, complete) in enumerate(zip(self.earlier, self.complete, strict=True)):
+            level = band.level + (which == 0)
+            if level > other.levels or (not band.orientation and level != other.levels):
+                continue
+            number = 3 * (other.levels - level) + band.orientation if band.orientation else 0
+            found[which] = Twin.at(other.bands[number], y, x, complete)
+        return found[0], found[1]
+
+    def _sign(self, reader: Reader, band: Band, y: int, x: int) -> int:
+        beside = self._sign_context(band, y, x)
+        if not self.earlier:
+            counter = self.signs[beside]
+            sign = reader.bit(counter.width)
+            counter.count(sign)
+            return sign
+        luma, first = self._twins(band, y, x)
+        signs = (luma.signs[1][1] + 1) * 3 + first.signs[1][1] + 1
+        agree_luma, agree_first = (self._agreement(band, y, x, one) + 2 for one in (luma, first))
+        in_luma, in_first = (
+            min(octave_of(4 * one.sizes[1][1] >> self.plane) // 2, 3) for one in (luma, first)
+        )
+        group = self._group(band)
+        contexts = (
+            beside,
+            (signs * 7 + group) * 2 + (band.orientation == 3),
+            (agree_luma * 5 + agree_first) * 9 + signs,
+        )
+        return self._mix(reader, SIGN, contexts, (group, in_luma * 4 + in_first, signs))
+
+    def _agreement(self, band: Band, y: int, x: int, twin: "Twin") -> int:
+        """Return whether signs around a place are those of an earlier component, -2 to 2."""
+        total = sum(
+            (1 - 2 * band.sign[y + 1 + j][x + 1 + i])
+            * (band.size[y + 1 + j][x + 1 + i] > 0)
+            * twin.signs[j][i]
+            for j in range(3)
+            for i in range(3)
+            if (j, i) != (1, 1)
+        )
+        return min(max(total, -2), 2)
 
     def _sign_context(self, band: Band, y: int, x: int) -> int:
         def sign(down: int, across: int) -> int:
@@ -332,9 +423,9 @@ class Component:
             )  # fmt: skip
             low = _synthesise(_synthesise(grid, transform).T, transform).T
         if transform == Transform.WIDE:
-            low = refine.refined(
-                low.clip(refine.LEAST, refine.MOST), 0 if self.done else self.plane
-            )
+            plane, turn = (0, FINER) if self.done else (self.plane, self.turn)
+            low = low.clip(refine.LEAST, refine.MOST)
+            low = refine.refined(low, plane, turn, is_chroma=bool(self.earlier))
         samples = (_wrapped(low + 32) >> FRACTION).clip(-128, 127) + 128
         return np.asarray(samples, np.uint8)
 
@@ -413,9 +504,9 @@ def decode_plainly(
     """Return Y, U and V as far as a payload, or the beginning of one, says them."""
     half = (header.height + 1) // 2, (header.width + 1) // 2
     shapes = ((header.height, header.width), half, half)
-    components = [
-        Component(*shape, n) for shape, n in zip(shapes, header.plane_counts, strict=True)
-    ]
+    components: list[Component] = []
+    for shape, n in zip(shapes, header.plane_counts, strict=True):
+        components.append(Component(*shape, n, tuple(components)))
     reader = Reader(payload)
     try:
         while there := [one for one in components if not one.done]:

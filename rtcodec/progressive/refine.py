@@ -2,9 +2,10 @@
 Refining of what wavelets paint, in plain numpy: what `_refine.h` must equal (SPEC.md 7).
 
 To each sample is added what the differences to its neighbours come to: each is cut to three limits,
-in steps of the bit plane that is being read, and those are weighted. Neighbours that lie opposite
-each other share their weights, which are those of a class of 4x4 samples, by direction. As the
-refinement of frames (`rtcodec.motion.refine`), with one set of weights that every decoder knows.
+parts of what is not known yet, and those are weighted. Neighbours that lie opposite each other
+share their weights, which are those of a class of 4x4 samples, by direction, and of luma or chroma,
+coarse or fine. As the refinement of frames (`rtcodec.motion.refine`), with weights that every
+decoder knows.
 """
 
 from typing import Final
@@ -23,6 +24,12 @@ PAIRS: Final = (
 CLIPS: Final = 3
 "Limits: a quarter of a step, half of one, a whole one."
 
+UNKNOWN: Final = (8, 7, 6, 5)
+"Step before each pass of a plane, in quarters of the plane's: passes bring it down by and by."
+
+SETS: Final = 6
+"Luma and chroma, in each planes 0 and 1, 2 and 3, coarser ones."
+
 COARSEST: Final = 7
 "Bit planes above are refined as this one."
 
@@ -39,9 +46,14 @@ WEIGHT_BITS: Final = 12
 _EDGE: Final = 3
 
 
-def step_of(plane: int) -> int:
-    """Return the step of a bit plane in 64ths of a sample."""
-    return 32 << min(plane, COARSEST)
+def step_of(plane: int, turn: int) -> int:
+    """Return what is unknown before a pass of a bit plane, in 64ths of a sample."""
+    return UNKNOWN[turn] * 8 << min(plane, COARSEST)
+
+
+def set_of(plane: int, *, is_chroma: bool) -> int:
+    """Return which weights are those of a bit plane."""
+    return 3 * is_chroma + (plane > 1) + (plane > 3)
 
 
 def classes(samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -68,7 +80,7 @@ def classes(samples: NDArray[np.int64]) -> NDArray[np.int64]:
     return found.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
 
 
-def differences(samples: NDArray[np.int64], plane: int) -> NDArray[np.int64]:
+def differences(samples: NDArray[np.int64], step: int) -> NDArray[np.int64]:
     """Return what weights are for, [H, W, pairs * CLIPS], in 64ths of a sample."""
     height, width = samples.shape
     padded = np.pad(samples, _EDGE, "edge")
@@ -78,21 +90,26 @@ def differences(samples: NDArray[np.int64], plane: int) -> NDArray[np.int64]:
             padded[_EDGE + s * y :, _EDGE + s * x :][:height, :width] - samples for s in (1, -1)
         )
         for clip in range(CLIPS):
-            limit = step_of(plane) >> CLIPS - 1 - clip
+            limit = step >> CLIPS - 1 - clip
             found.append(one.clip(-limit, limit) + other.clip(-limit, limit))
     return np.stack(found, -1)
 
 
-def refined(samples: NDArray[np.int64], plane: int) -> NDArray[np.int64]:
+def refined(
+    samples: NDArray[np.int64], plane: int, turn: int, *, is_chroma: bool
+) -> NDArray[np.int64]:
     """
     Return samples, refined.
 
     Args:
         samples: In 64ths from mid grey, [H, W], `LEAST` to `MOST`.
         plane: The bit plane that is being read; 0 when all are.
+        turn: The pass of it, 0 to 3; 3 when all are.
+        is_chroma: Whether they are of U or V.
     """
-    weights = np.array(WEIGHTS, np.int64)[classes(samples)]  # [H, W, pairs * CLIPS]
-    total: NDArray[np.int64] = (weights * differences(samples, plane)).sum(-1)
+    rows = classes(samples) + CLASSES * set_of(plane, is_chroma=is_chroma)
+    weights = np.array(WEIGHTS, np.int64)[rows]  # [H, W, pairs * CLIPS]
+    total: NDArray[np.int64] = (weights * differences(samples, step_of(plane, turn))).sum(-1)
     return samples + (total + (1 << WEIGHT_BITS - 1) >> WEIGHT_BITS)
 
 

@@ -52,7 +52,7 @@ static uint32_t list_all(rtc_progressive *state, uint16_t *items, uint32_t plane
                 left += !state->of[other].done;
             if (left > 1)
                 items[n++] = 1 << 15 | PROB_SCALE / 2;
-            n += rtc_progressive_pass(state, k, items + n);
+            n += rtc_progressive_pass(state, k, 0, 0, items + n);
         }
     return n;
 }

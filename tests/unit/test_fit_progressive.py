@@ -9,10 +9,10 @@ from PIL import Image
 
 from rtcodec.errors import InputError
 from rtcodec.models import fit_progressive
-from rtcodec.progressive.refine import CLASSES, CLIPS, PAIRS, classes, differences
+from rtcodec.progressive.refine import CLASSES, CLIPS, PAIRS, SETS, classes, differences
 from rtcodec.progressive.weights import WEIGHTS
 
-SHAPE = (CLASSES, len(PAIRS) * CLIPS)
+SHAPE = (SETS * CLASSES, len(PAIRS) * CLIPS)
 
 
 def photograph(folder: Path, seed: int) -> Path:
@@ -37,11 +37,12 @@ def test_fitted_weights_bring_pictures_nearer(tmp_path: Path) -> None:
     weights = fit_progressive.fit([path])
     assert weights.shape == SHAPE
     before = after = 0.0
-    for known, wanted, plane in fit_progressive.seen(path):
-        moved = (differences(known, plane) * weights[0]).sum(-1) / 4096
+    for known, wanted, step, number in fit_progressive.seen(path):
+        of_class = weights[number * CLASSES]
+        moved = (differences(known, step) * of_class).sum(-1) / 4096
         of = classes(known) == 0
-        before += float(np.square((wanted - known)[of] / 2.0**plane).sum())
-        after += float(np.square((wanted - known - moved)[of] / 2.0**plane).sum())
+        before += float(np.square((wanted - known)[of] / step).sum())
+        after += float(np.square((wanted - known - moved)[of] / step).sum())
     assert after < 0.99 * before
 
 

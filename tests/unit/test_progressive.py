@@ -105,7 +105,7 @@ def known_until(planes: Picture, plane: int, transform: Transform) -> NDArray[np
     """Return luma as it is known when a bit plane begins, in 64ths from mid grey."""
     passes = Passes(planes, transform)
     for _ in range(4 * (passes.plane_counts[0] - 1 - plane) - 2):
-        passes.next(0)
+        passes.next(0, (0, 0))
     return passes.known(0).clip(refine.LEAST, refine.MOST).astype(np.int64)
 
 
@@ -117,7 +117,8 @@ def test_refining_brings_a_picture_nearer(plane: int) -> None:
         known_until(planes, plane, Transform.WIDE),
     )
     before, after = (
-        float(np.square(wanted - one).mean()) for one in (known, refine.refined(known, plane))
+        float(np.square(wanted - one).mean())
+        for one in (known, refine.refined(known, plane, 0, is_chroma=False))
     )
     assert after < before
 
@@ -125,7 +126,7 @@ def test_refining_brings_a_picture_nearer(plane: int) -> None:
 def test_what_is_refined_is_of_many_classes_and_nothing_wraps() -> None:
     known = known_until(picture(96, 128), 4, Transform.WIDE)
     assert len(np.unique(refine.classes(known))) == refine.CLASSES
-    most = 2 * refine.step_of(refine.COARSEST) * np.abs(WEIGHTS).sum(1).max()
+    most = 2 * refine.step_of(refine.COARSEST, 0) * np.abs(WEIGHTS).sum(1).max()
     assert most < 1 << 31  # C sums up in 32 bits
 
 
@@ -137,7 +138,7 @@ def test_photographs_are_refined_and_drawings_are_not(transform: Transform) -> N
     )
     known = known_until(planes, -1, transform)
     if transform is Transform.WIDE:
-        known = refine.refined(known, 0)
+        known = refine.refined(known, 0, 3, is_chroma=False)
     assert np.array_equal(luma, ((known + 32 >> 6) + 128).clip(0, 255))
 
 
@@ -161,6 +162,23 @@ def test_what_ends_earlier_is_the_beginning_of_what_ends_later() -> None:
 def test_drawings_are_taken_in_pairs_and_photographs_are_not() -> None:
     assert read_progressive(encoded(drawing(64, 96))).header.transform is Transform.PAIRS
     assert read_progressive(encoded(picture(64, 96))).header.transform is Transform.WIDE
+
+
+def chroma_bits(planes: Picture, complete: int) -> float:
+    """Return what U and V take where the components before are complete from a plane on."""
+    passes = Passes(planes, Transform.WIDE)
+    bits = 0.0
+    for component in (1, 2):
+        for _ in range(4 * passes.plane_counts[component] - 2):
+            items = passes.next(component, (complete, complete))
+            ones = (items & 0x7FFF) / (1 << 14)
+            bits -= float(np.log2(np.where(items >> 15, ones, 1 - ones)).sum())
+    return bits
+
+
+def test_chroma_that_sees_luma_takes_fewer_bits() -> None:
+    planes = picture(96, 128)
+    assert chroma_bits(planes, 0) < 0.9 * chroma_bits(planes, 16)
 
 
 def test_one_colour_takes_no_payload_to_speak_of() -> None:
@@ -194,7 +212,8 @@ def broken() -> Iterator[tuple[bytes, type[BitstreamError], int]]:
     yield b"", Truncated, 0
     yield b"\x89RTC" + data[4:], Corrupt, 3
     yield resealed(data, 4, 1), Unsupported, 4  # had no refining
-    yield resealed(data, 4, 3), Unsupported, 4
+    yield resealed(data, 4, 2), Unsupported, 4  # coded chroma without looking at luma
+    yield resealed(data, 4, 4), Unsupported, 4
     yield resealed(data, 5, 0x80), Corrupt, 5  # 9 bits
     yield resealed(data, 5, 0x7F, 0xFF, 0xFF, 0xFF), Corrupt, 5  # too large
     yield resealed(data, 9, 0xF0), Corrupt, 9
