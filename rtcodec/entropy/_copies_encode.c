@@ -1,10 +1,8 @@
 /*
- * From copies to a payload, the inverse of _copies_decode.c. It is read from its end, so what is to be put is
- * listed first: `start << 16 | width` of a range, or RAW | n_bits << 16 | bits.
+ * From copies to a payload, the inverse of _copies_decode.c. What is to be put is listed first: see _writer.h.
  */
 #include "_copies.h"
-
-enum { RAW = 1 << 30 };
+#include "_writer.h"
 
 typedef struct {
     uint32_t *items;
@@ -36,18 +34,5 @@ EXPORT uint32_t rtc_copies_encode(int16_t *copies, uint32_t rows, uint32_t colum
     const copy_plane plane = {rows, columns, 2 * QUARTERS, copies};
     writer to = {items, 0};
     walk_copies(&plane, &writes, &to);
-    uint8_t *at = buffer + capacity;
-    uint32_t x = STATE_MIN;
-    while (to.n-- > 0) {
-        const uint32_t item = items[to.n], low = item & 0xffff, high = item >> 16 & 0x3fff;
-        if (item & RAW) {
-            x = put_raw(x, low, high, &at);
-        } else {
-            x = make_room(x, low << (32 - PROB_BITS), &at);
-            x += x / low * (PROB_SCALE - low) + high;
-        }
-    }
-    at -= 4;
-    memcpy(at, &x, 4);
-    return (uint32_t)(buffer + capacity - at);
+    return put_items(to.items, to.n, buffer + capacity);
 }

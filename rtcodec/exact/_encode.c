@@ -1,12 +1,11 @@
 /*
  * From a tile's samples to payloads, the inverse of _decode.c.
- *
- * A payload is read in the order of samples and written in the reverse, so what is to be put is
- * listed first: `start << 16 | width` of a range, or RAW | n_bits << 16 | bits.
+ * What is to be put is listed first: see _writer.h.
  */
+#include "../entropy/_writer.h"
 #include "_refine.h"
 
-enum { RAW = 1 << 30, ITEMS_MAX = 5 /* of one sample: flag, symbol, escape's two, bits below */ };
+enum { ITEMS_MAX = 5 /* of one sample: flag, symbol, escape's two, bits below */ };
 
 typedef struct {
     uint32_t *items;
@@ -94,18 +93,5 @@ EXPORT uint32_t rtc_exact_encode(const rtc_exact_tile *tile, rtc_exact_state *st
     next_step(state);
     if (!to.n_said)
         return 0;
-    uint8_t *at = buffer + capacity;
-    uint32_t x = STATE_MIN;
-    for (uint32_t n = to.n; n-- > 0;) {
-        const uint32_t item = items[n], low = item & 0xffff, high = item >> 16 & 0x3fff;
-        if (item & RAW) {
-            x = put_raw(x, low, high, &at);
-        } else {
-            x = make_room(x, low << (32 - PROB_BITS), &at);
-            x += x / low * (PROB_SCALE - low) + high;
-        }
-    }
-    at -= 4;
-    memcpy(at, &x, 4);
-    return (uint32_t)(buffer + capacity - at);
+    return put_items(items, to.n, buffer + capacity);
 }
