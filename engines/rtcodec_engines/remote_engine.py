@@ -286,7 +286,11 @@ class RemoteEngine:
 def _open(link: _Link, form: SlotForm) -> tuple[int, FrameSlot]:
     with new_memory(form) as descriptor:
         slot = FrameSlot(form, descriptor)
-        return read_opened(link.call(OpenRequest(form.width, form.height), descriptor)), slot
+        try:
+            return read_opened(link.call(OpenRequest(form.width, form.height), descriptor)), slot
+        except BaseException:
+            del slot  # the traceback would keep its memory for as long as somebody keeps the error
+            raise
 
 
 def _is_gone(stream: _Stream, reference: int | None) -> bool:

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -297,6 +298,24 @@ def test_what_the_engine_raises_is_raised_here_and_it_goes_on(bench: Bench) -> N
     with pytest.raises(LocalProtocolError, match="was not opened for"):
         bench.remote.encode([EncodeJob(state, noise(size=(16, 16)), 20)])
     bench.remote.encode([EncodeJob(state, noise(), 20)])
+
+
+def test_an_error_that_is_kept_keeps_no_memory_of_a_state_that_was_not_opened(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[FrameSlot]] = []
+
+    class Noted(FrameSlot):
+        def __init__(self, form: SlotForm, descriptor: int) -> None:
+            super().__init__(form, descriptor)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr("rtcodec_engines.remote_engine.FrameSlot", Noted)
+    bench.engine.error = Overloaded("no room")
+    with pytest.raises(Overloaded) as kept:
+        bench.remote.open_state(*SIZE)
+    assert [slot() for slot in made] == [None]
+    assert kept.value.__traceback__ is not None
 
 
 def test_failures_in_a_row_are_counted_but_not_a_caller_s_mistakes(bench: Bench) -> None:
