@@ -193,14 +193,19 @@ def _across_tiles() -> bytes:
 
 
 def _across_sizes() -> bytes:
+    return _of_many_sizes("across", whole_header(qp=20), drawn_frame)
+
+
+def _of_many_sizes(
+    name: str, header: PacketHeader, draw: Callable[[str, int, int, PacketHeader], Integers]
+) -> bytes:
     """Rungs of one tile, of one row and of one column of them, of a pixel and a little more."""
     maker = spatial_stream(64, 64)
     maker.sequence = replace(maker.sequence, rungs=len(_SIZES))
     for rung, (width, height) in enumerate(_SIZES):
         description = Description(maker.sequence.model_tag, Geometry(width, height))
-        header = replace(whole_header(qp=20), layer=LayerId(rung), description=description)
-        drawn = drawn_frame(f"across {width}x{height}", width, height, header)
-        maker.add(0, maker.code(drawn, header))
+        own = replace(header, layer=LayerId(rung), description=description)
+        maker.add(0, maker.code(draw(f"{name} {width}x{height}", width, height, own), own))
     return maker.stream()
 
 
@@ -288,16 +293,7 @@ def _copied() -> bytes:
 
 
 def _copied_sizes() -> bytes:
-    """Rungs of one tile, of one row and of one column of them, of a pixel and a little more."""
-    maker = spatial_stream(64, 64)
-    maker.sequence = replace(maker.sequence, rungs=len(_SIZES))
-    for rung, (width, height) in enumerate(_SIZES):
-        description = Description(maker.sequence.model_tag, Geometry(width, height))
-        header = replace(whole_header(qp=20), has_copies=True)
-        header = replace(header, layer=LayerId(rung), description=description)
-        frame = copied_frame(f"copied {width}x{height}", width, height, header)
-        maker.add(0, maker.code(frame, header))
-    return maker.stream()
+    return _of_many_sizes("copied", replace(whole_header(qp=20), has_copies=True), copied_frame)
 
 
 SPATIAL_RECIPES = (
