@@ -119,14 +119,18 @@ class Batching:
         """
         with self._wake:
             if self._ended is not None:
-                raise self._ended
+                raise self._ended.with_traceback(None)
             self._waiting.extend(requests)
             self._wake.notify_all()
         for request in requests:
             request.done.wait()
-        for request in requests:
-            if request.error is not None:
-                raise request.error
+        try:
+            for request in requests:
+                if request.error is not None:
+                    raise request.error
+        finally:
+            for request in requests:
+                request.error = None
         try:
             return [_finished(request) for request in requests]
         except Exception as error:
@@ -137,12 +141,15 @@ class Batching:
         call = _Call(work)
         with self._wake:
             if self._ended is not None:
-                raise self._ended
+                raise self._ended.with_traceback(None)
             self._calls.append(call)
             self._wake.notify_all()
         call.done.wait()
         if call.error is not None:
-            raise call.error
+            try:
+                raise call.error
+            finally:
+                call.error = None
         return call.result
 
     def close(self) -> None:

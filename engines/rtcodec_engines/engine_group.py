@@ -250,7 +250,10 @@ class EngineGroup:
                 with self._lock:
                     member.tiles -= tiles_of(width, height)
         self._notice()
-        raise problem or EngineCrashed("no engine is left")
+        try:
+            raise problem or EngineCrashed("no engine is left")
+        finally:
+            del problem
 
     def _usable(self) -> list[Member]:
         self._notice()
@@ -338,7 +341,10 @@ class EngineGroup:
             thread.join()
         if errors:
             self._notice()
-            raise errors[0]
+            try:
+                raise errors[0]
+            finally:
+                errors.clear()
         return [results[place] for place in range(len(jobs))]
 
 

@@ -53,7 +53,10 @@ class Gathering(Generic[Job, Output]):
                 self._run_together(self._take())
         entry.done.wait()
         if entry.error is not None:
-            raise entry.error
+            try:
+                raise entry.error
+            finally:
+                entry.error = None
         return entry.outputs
 
     def _take(self) -> list[_Entry[Job, Output]]:

@@ -68,7 +68,10 @@ class WatchedCalls:
         with self._lock:
             self._n_busy -= 1
         if call.error is not None:
-            raise call.error
+            try:
+                raise call.error
+            finally:
+                call.error = None
         return call.results[0]
 
     def close(self, work: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,12 +120,13 @@ def unpack_frame(
             opened = _open_slice(packet, chosen, width, height, has_map=is_delta)
             _check_fits(opened, slices, present)
         except BitstreamError as error:
-            damage.append(error)
+            damage.append(error.with_traceback(None))
             continue
         present[opened.tiles] = True
         slices.append(opened)
     if not slices:
-        raise damage[0] if damage else Truncated("no slice of the frame is here", offset=0)
+        damage.append(Truncated("no slice of the frame is here", offset=0))
+        _raise_first(damage)
 
     header = slices[0].packet.header
     if header.spatial:
@@ -152,7 +154,8 @@ def unpack_frame(
             damage.append(wrong)
             present[opened.tiles] = False
     if not good:
-        raise damage[0]
+        del errors, wrong
+        _raise_first(damage)
 
     tiles = np.concatenate([slices[n].coded for n in good]).astype(np.uint32)
     z = np.zeros((tables.hyper_channels, rows, columns), np.int8)
@@ -177,6 +180,13 @@ def unpack_frame(
         coded=said.reshape(rows, columns),
         damage=tuple(damage),
     )
+
+
+def _raise_first(damage: list[BitstreamError]) -> NoReturn:
+    try:
+        raise damage[0]
+    finally:
+        damage.clear()  # of the frame that raises; see `calm.calm_interpreter`
 
 
 @dataclass(frozen=True, slots=True, eq=False)

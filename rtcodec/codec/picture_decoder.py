@@ -107,7 +107,10 @@ class PictureDecoder:
         parsed, problem = _parse(packets)
         header = _first_described(parsed)
         if header is None or header.description is None:
-            raise problem or Truncated("no packet of the frame says its size", offset=0)
+            try:
+                raise problem or Truncated("no packet of the frame says its size", offset=0)
+            finally:
+                del problem
         described, rung = header.description, header.layer.rung
         geometry = described.geometry
         decoded = self._decoder_for(geometry.width, geometry.height, rung).decode(parsed)
@@ -164,5 +167,5 @@ def _parse(
         try:
             parsed.append(read_packet(data))
         except BitstreamError as error:
-            problem = problem or error
+            problem = problem or error.with_traceback(None)
     return parsed, problem

@@ -23,6 +23,7 @@ from rtcodec_engines.device import (  # noqa: E402
     Shapes,
     fault_of,
 )
+from support.kept_errors import is_freed  # noqa: E402
 
 WAIT_S = 60.0
 
@@ -291,6 +292,14 @@ def test_a_lane_keeps_nothing_once_it_is_closed() -> None:
     batching.close()
     with pytest.raises(KeyError):
         kept[0].inputs(("double", 1))
+
+
+def test_errors_are_freed_with_what_they_were_raised_for() -> None:
+    faults = Faults()
+    faults.launch = out_of_memory(1)
+    with doubling(faults) as batching:
+        assert is_freed(lambda: batching.run([request(1), request(2)]), EngineError)
+        assert is_freed(lambda: batching.call(lambda lanes: lanes[99]), EngineError)
 
 
 def test_nothing_runs_once_it_is_closed() -> None:
