@@ -235,7 +235,7 @@ class GraphEngine(ABC):
         still = said.count() == 0
         z.reshape(len(z), -1)[:, still] = 0  # nothing is sent of those tiles
         return _Coded(
-            EncodeOutput(z, symbols.transpose(2, 0, 1), indices, is_delta=True),
+            EncodeOutput(z, symbols.transpose(2, 0, 1), indices, is_delta=True, coded=~still),
             _paint(prediction, vectors, intra, symbols, still, steps) if painted else None,
             Past(reference, still.reshape(z.shape[1:])),
         )

@@ -136,7 +136,9 @@ class FramePacker:
         front, output = split_copies(output)
         tables, costs = self._tables_of(header)
         has_map = self._delta is not None and tables is self._delta[0]
-        coded = coded_tiles(output.symbols) if has_map else None
+        coded = None
+        if has_map:
+            coded = coded_tiles(output.symbols) if output.coded is None else output.coded
         n_tiles = output.z[0].size
         tiles = _all_tiles(n_tiles) if coded is None else np.flatnonzero(coded).astype(np.uint32)
         symbols = gather_tiles(output.symbols, tiles)

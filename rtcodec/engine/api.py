@@ -128,6 +128,10 @@ class EncodeOutput:
     """Whether parts are copies: eight channels more, of `within.Copies`, follow those of the model
     in *symbols*, and zeros in *indices*."""
 
+    coded: NDArray[np.bool_] | None = None
+    """Of a delta frame, the tiles of which anything is said, bool [Th * Tw]; None where the engine
+    did not note it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:

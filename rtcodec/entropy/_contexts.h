@@ -6,6 +6,13 @@
 
 #include "_rans.h"
 
+/* GCC unrolls a loop over 16 places before it looks for vectors in it, and then finds few. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define ROLLED _Pragma("GCC unroll 1")
+#else
+#define ROLLED
+#endif
+
 /*
  * What was read of a tile says what to expect of the rest: contexts.py, stage by stage. A tile is
  * [CHANNELS][PLACES]. The loops over places are what compilers turn into vectors.
@@ -40,6 +47,7 @@ INLINE uint32_t stage_start(uint32_t stage)
 INLINE void level_by(const int32_t *values, const int32_t *thresholds, uint32_t n, uint8_t step,
                      uint8_t *levels)
 {
+    ROLLED
     for (uint32_t p = 0; p < PLACES; p++) {
         uint8_t level = 0;
         for (uint32_t k = 0; k < n; k++)
@@ -82,12 +90,14 @@ static void motion_levels(const tile_state *state, const int16_t *tile, uint32_t
 }
 
 /* Indices of 16 places moved by offsets; 0 stays 0, and what comes out below *least* is *below*. */
-INLINE void move_indices(const int8_t *offsets, const uint8_t *from, int32_t least, int32_t below,
+INLINE void move_indices(const int8_t *offsets, const uint8_t *from, int16_t least, int16_t below,
                          uint8_t *to)
 {
-    for (uint32_t p = 0; p < PLACES; p++) {
-        int32_t index = from[p] + offsets[p];
-        index = index < least ? below : index > SCALES - 1 ? SCALES - 1 : index;
+    ROLLED
+    for (uint32_t p = 0; p < PLACES; p++) { /* of 16 bits: a vector has all places */
+        int16_t index = (int16_t)(from[p] + offsets[p]);
+        index = index > SCALES - 1 ? SCALES - 1 : index;
+        index = index < least ? below : index;
         to[p] = (uint8_t)(from[p] ? index : 0);
     }
 }
@@ -151,12 +161,14 @@ INLINE void stage_read(tile_state *state, uint32_t stage, const int16_t *tile, i
         int32_t sum[PLACES] = {0}, count[PLACES] = {0};
         for (uint32_t k = part; k < n && any; k += PARTS) {
             const int16_t *symbols = tile + (first + k) * PLACES;
+            ROLLED
             for (uint32_t p = 0; p < PLACES; p++) {
                 const int32_t size = symbols[p] < 0 ? -symbols[p] : symbols[p];
                 sum[p] += size < CAPPED ? size : CAPPED;
                 count[p] += size != 0;
             }
         }
+        ROLLED
         for (uint32_t p = 0; p < PLACES; p++) {
             state->energy[part][p] += 16 * sum[p] - (state->energy[part][p] >> 2);
             state->luma[p] += part < LUMA_PARTS ? count[p] : 0;

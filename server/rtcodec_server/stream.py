@@ -161,7 +161,7 @@ class Stream:
 
     def add_subscriber(self, name: str, sender: LatentSender, wish: LayerWish = ANY_LAYER) -> None:
         """Send frames to one more; it starts with a frame that can be started from."""
-        self.subscribers[name] = sender
+        self._output.add(name, sender)
         if self._audience is not None:
             self._audience.join(name, sender, wish, now_us=monotonic_us())
         elif (prediction := self._prediction) is not None:
@@ -169,7 +169,7 @@ class Stream:
 
     def remove_subscriber(self, name: str) -> None:
         """Send nothing more to a subscriber; one that is not there is ignored."""
-        self.subscribers.pop(name, None)
+        self._output.remove(name)
         if self._audience is not None:
             self._audience.leave(name)
         elif (prediction := self._prediction) is not None:

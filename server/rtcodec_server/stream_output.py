@@ -64,10 +64,22 @@ class StreamOutput:
         "Session -> sender."
         self.sinks: dict[str, FrameSink] = {}
         "What else takes the frames of the finest rung; each is a receiver that loses nothing."
+        self._starting: set[str] = set()  # have nothing yet; without a ladder
         self._stats = stats
         self._audience = audience
         self._tap = tap
         self._capture_time = capture_time
+
+    def add(self, name: str, sender: LatentSender) -> None:
+        """Send to one more, from a frame on that can be started from: others may be under way."""
+        self.subscribers[name] = sender
+        if self._audience is None:
+            self._starting.add(name)
+
+    def remove(self, name: str) -> None:
+        """Send nothing more to a subscriber; one that is not there is ignored."""
+        self.subscribers.pop(name, None)
+        self._starting.discard(name)
 
     def tap(self, number: int, work: Work, planes: Planes) -> None:
         """Keep a copy of a frame, before it is sent under its number."""
@@ -112,7 +124,7 @@ class StreamOutput:
             for stats in self._stats:
                 stats.add_latency("total", coded.coded_us - frame.arrived_us)
         elif self._audience is None:
-            self._send(outgoing, self.subscribers.values())
+            self._send(outgoing, self._who_can_read(outgoing))
         else:
             self.serve(work)
         return holders
@@ -153,6 +165,13 @@ class StreamOutput:
             coded.packets, frame.pts, frame.arrived_us, coded.is_keyframe, coded.frame_number
         )
         return [name for name, sink in tuple(self.sinks.items()) if sink.take(passing)]
+
+    def _who_can_read(self, outgoing: OutgoingFrame) -> Collection[LatentSender]:
+        if outgoing.is_keyframe:
+            self._starting.clear()
+        if not self._starting:
+            return self.subscribers.values()
+        return [s for name, s in self.subscribers.items() if name not in self._starting]
 
     def _send(self, outgoing: OutgoingFrame, senders: Collection[LatentSender]) -> None:
         _, delivery = outgoing.token

@@ -8,7 +8,7 @@ import pytest
 
 from rtcodec.bundle import Bundle, find_bundle, installed_bundles
 from rtcodec.codec.decoder import FrameDecoder
-from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker
+from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FramePacker, coded_tiles
 from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import EncodeJob, Engine
@@ -80,6 +80,9 @@ def test_frames_after_the_first_are_predicted(engines: dict[str, Engine], bundle
         assert [header.reference for header in headers[1:]] == [h.store for h in headers[:-1]]
         assert [frame.output.is_delta for frame in frames] == [False] + [True] * (FRAMES - 1)
         assert not frames[2].output.symbols[:, :, -4:].any()  # the right side stands still
+        for frame in frames[1:]:
+            said = coded_tiles(frame.output.symbols)
+            assert frame.output.coded is None or np.array_equal(frame.output.coded, said)
 
 
 def test_a_new_scene_is_coded_alone(engines: dict[str, Engine], bundle: Bundle) -> None:

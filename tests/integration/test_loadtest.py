@@ -140,7 +140,7 @@ async def test_a_relay_that_dies_is_its_own_failure_and_a_token_is_used(
         assert refused.code == 1
         assert "401" in refused.last_line
         process = await start(
-            "loadtest", url, "--token", token.out.strip(), *SMALL[:6], "--duration", "4", "--json",
+            "loadtest", url, "--token", token.out.strip(), *SMALL[:6], "--duration", "60", "--json",
             "--decode", "0", "--no-generator-check",
         )  # fmt: skip
         assert process.stderr is not None
@@ -151,6 +151,7 @@ async def test_a_relay_that_dies_is_its_own_failure_and_a_token_is_used(
         done = await outcome(process)
     assert done.code == 1, done.err
     assert done.document["joins"]["lost"] == 2
+    assert done.document["soak_s"] < 60  # nobody is left to wait for
 
 
 @pytest.mark.parametrize("name", ["report.json", "timeline.csv"])

@@ -1,8 +1,10 @@
 """A stream's frames from picture to packets, with an engine that does as it is told."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import av
 import pytest
@@ -34,6 +36,8 @@ class MoodyEngine(NullEngine):
         self.refusals = 0
         self.sizes: dict[StateId, tuple[int, int]] = {}
         self.coded: list[Planes] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def open_state(self, width: int, height: int) -> StateId:
         if self.refusals:
@@ -45,6 +49,7 @@ class MoodyEngine(NullEngine):
 
     def encode(self, jobs: Sequence[EncodeJob]) -> list[EncodeOutput]:
         self.coded += [job.planes for job in jobs]
+        assert self.may_go_on.wait(60)
         return super().encode(jobs)
 
     def close_state(self, state: StateId) -> None:
@@ -129,9 +134,14 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    rate: LiveRate | None = None, *, rungs: LadderSetup | None = None, denoise: str = OFF
+    rate: LiveRate | None = None,
+    *,
+    rungs: LadderSetup | None = None,
+    denoise: str = OFF,
+    references: int = 0,
 ) -> AsyncIterator[Bench]:
     engine = MoodyEngine()
+    engine.info = replace(engine.info, references=references)
     host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
     b = Bench(engine, host, rate, rungs, denoise)
     try:
@@ -257,6 +267,23 @@ async def test_a_subscriber_that_is_not_connected_yet_gets_the_newest_and_holds_
         b.put(decoded(pts=24_000))
         await until(lambda: b.frames.unsent == 6)
         assert port.pts == [12_000, 15_000, 18_000]
+
+
+async def test_who_joins_is_sent_nothing_that_it_cannot_start_from() -> None:
+    async with bench(references=8) as b:
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        b.engine.may_go_on.clear()
+        b.put(decoded(pts=3000))
+        await until(lambda: len(b.engine.coded) == 2)
+        sender = connected_sender()
+        b.stream.add_subscriber("new", sender)  # that frame is under way, for others
+        b.engine.may_go_on.set()
+        for n in (2, 3):
+            await until(lambda: b.frames.encoded == n)  # noqa: B023 - awaited here
+            b.put(decoded(pts=n * 3000))
+        await until(lambda: b.frames.encoded == 4)
+        assert sender._port.pts == [6000, 9000]  # type: ignore[union-attr]
 
 
 async def test_a_subscriber_that_cannot_be_sent_to_costs_the_others_nothing() -> None:

@@ -187,11 +187,16 @@ class Conductor:
         )
 
     async def _soak(self, stop: asyncio.Event) -> None:
+        """Let time pass, or those of the churn come; without churn, while anybody is there."""
         settings = self.settings
         loop = asyncio.get_running_loop()
         end_s = loop.time() + settings.duration_s
         if not settings.churn_per_s:
-            await wait_set(stop, settings.duration_s)
+            await self._until(
+                lambda: all(peer.state != "in" for peer in self.record.steady),
+                stop,
+                timeout_s=settings.duration_s,
+            )
             return
         coming = churn(settings, self.plan, self._room_prefix)
         number = 0
