@@ -23,6 +23,9 @@ MAX_TRIES: Final = 3
 
 FIRST_FRAME_TRIES: Final = 5
 
+TOO_BIG_TRIES: Final = 6
+"Of a frame that is still larger than it may be: right after a cut nothing tells sizes from qp."
+
 
 class RateSteering:
     """One file's way to its bit rate: `run` for each frame, then `done`."""
@@ -89,7 +92,10 @@ class RateSteering:
 
         output = run(plan.qp)
         tries = [self._size_up(output, plan.qp)]
-        while len(tries) < most_tries and (qp := self._control.retry(plan, tries)) is not None:
+        while len(tries) < (TOO_BIG_TRIES if tries[-1].n_bits > plan.max_bits else most_tries):
+            qp = self._control.retry(plan, tries)
+            if qp is None:
+                break
             output = run(qp)
             tries.append(self._size_up(output, qp))
         self.n_retries += len(tries) - 1

@@ -9,7 +9,8 @@ from rtcodec.codec.rate_steering import MAX_TRIES, RateSteering
 from rtcodec.codec.reference import NewestReference
 from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.null import NullEngine, null_bundle
-from rtcodec.rate_control import FrameKind, RateController
+from rtcodec.rate_control import FrameKind, Plan, RateController
+from rtcodec.size_model import Try
 from rtcodec.types import Planes
 from support.pictures import noise, picture
 
@@ -85,3 +86,30 @@ def test_a_frame_is_expected_to_be_of_the_kind_that_it_will_be() -> None:
         for _ in range(3):
             bench.code(picture(WIDTH, HEIGHT))
         assert kinds == [FrameKind.KEY, usual, usual]
+
+
+def test_a_frame_is_tried_until_it_is_no_larger_than_it_may_be() -> None:
+    bench = Bench(FPS * 9_000, inter=True)
+    for _ in range(5):
+        bench.code(picture(WIDTH, HEIGHT))
+    plans: list[Plan] = []
+    plan = bench.control.plan
+
+    def spy(kind: FrameKind, elapsed_s: float) -> Plan:
+        plans.append(plan(kind, elapsed_s))
+        return plans[-1]
+
+    def size_up(output: object, qp: int) -> Try:
+        """As a delta frame after a cut: nothing is said of it, or very much."""
+        return Try(qp, 9_000 * (20 - qp // 4) // 2 if qp < 48 else 100)
+
+    bench.control.plan = spy  # type: ignore[method-assign]
+    bench.steering._size_up = size_up  # type: ignore[assignment,method-assign]
+    for number in range(5, 8):
+        output, qp = bench.steering.run(
+            bench.encoder, noise(WIDTH, HEIGHT), time_s=number / FPS, keyframe=False
+        )
+        tried = size_up(output, qp)
+        assert tried.n_bits <= plans[-1].max_bits
+        bench.control.frame_done(plans[-1], [tried])
+    assert bench.steering.n_retries > 3
