@@ -70,7 +70,7 @@ def measure(frames: Sequence[Planes], kbps: int, model: str) -> dict[str, Any]:
                 sum(len(write_packet(packet)) for packet in unit.packets)
                 for unit in RtcReader(stream)
             ]
-    rate = json.loads(done.stdout)["rate"]
+    rate = json.loads(done.stdout)
     return {
         "kbps": kbps,
         "frames": len(sizes),

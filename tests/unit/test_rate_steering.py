@@ -104,7 +104,7 @@ def test_a_frame_is_tried_until_it_is_no_larger_than_it_may_be() -> None:
         return Try(qp, 9_000 * (20 - qp // 4) // 2 if qp < 48 else 100)
 
     bench.control.plan = spy  # type: ignore[method-assign]
-    bench.steering._size_up = size_up  # type: ignore[assignment,method-assign]
+    bench.steering._size_up = size_up  # type: ignore[method-assign]
     for number in range(5, 8):
         output, qp = bench.steering.run(
             bench.encoder, noise(WIDTH, HEIGHT), time_s=number / FPS, keyframe=False
