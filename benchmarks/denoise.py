@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     names = [name for name in SHOWN if any(name in row["clip"] for row in rows)]
+    rows = sorted(rows, key=lambda row: inf if row["noise"] == SENSOR else float(row["noise"]))
     shown = [row for name in names for row in rows if name in row["clip"]]
     if not shown:
         return

@@ -37,6 +37,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.nacks: list[int] = []
+        self.was_asked = asyncio.Event()
         self.plis = 0
         self.transport = SimpleNamespace(_rtp_router=SimpleNamespace(ssrc_table={}))
         self._RTCRtpReceiver__codecs = {
@@ -60,6 +61,7 @@ class StandIn:
 
     async def _send_rtcp_nack(self, ssrc: int, seqs: list[int]) -> None:
         self.nacks += seqs
+        self.was_asked.set()
 
     async def _send_rtcp_pli(self, ssrc: int) -> None:
         self.plis += 1
@@ -448,7 +450,8 @@ async def test_frames_nobody_reads_are_pushed_out_and_counted() -> None:
 async def test_a_missing_tail_is_asked_for_on_a_timer() -> None:
     bench = LatentBench()
     bench.feed(bench.frame(b"a", b"b")[:1])
-    await until(lambda: bench.stand_in.nacks)
+    async with asyncio.timeout(60):
+        await bench.stand_in.was_asked.wait()  # and no longer: it is asked for again
     assert bench.stand_in.nacks == [101]
     bench.latents.close()
 
