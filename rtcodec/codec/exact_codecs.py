@@ -128,8 +128,8 @@ def _decode_streams(header: ExactFormat, coded: ExactFrame) -> Samples:
     frame_type = sample_type(header.bits, signed=header.signed)
     frame = np.empty((header.height, header.width, n_components), frame_type)
     for k, payload in enumerate(coded.payloads):
-        image = np.empty(shape[: 2 if shape[2] == 1 else 3], image_type)
         check(payload, shape, 8 * image_type.itemsize)
+        image = np.empty(shape[: 2 if shape[2] == 1 else 3], image_type)
         try:
             decode_into(decode, payload, image)
         except Exception as error:  # whatever a foreign library raises on foreign bytes
