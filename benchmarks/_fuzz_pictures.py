@@ -22,12 +22,20 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import _mutate
-from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind
+from rtcodec.bitstream.exact_file import (
+    TOGETHER_KINDS,
+    ExactFrame,
+    ExactReader,
+    ExactWriter,
+    FrameKind,
+)
 from rtcodec.bitstream.exact_format import write_exact_header
 from rtcodec.bitstream.progressive_file import HEADER_BYTES, Transform, read_progressive
 from rtcodec.bitstream.sequence import ColorRange
+from rtcodec.codec.exact_codecs import encode_whole, whole_format
 from rtcodec.codec.exact_files import decode_frames, read_notes
 from rtcodec.dicom.multipart import read_boundary, read_parts
+from rtcodec.dicom.picture import Picture
 from rtcodec.dicom.reader import parse_dicom
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder
@@ -227,6 +235,8 @@ def exact_files() -> list[bytes]:
         plane[(rows - 35) ** 2 + (columns - 22) ** 2 > 500] = 0
         frame = np.stack([plane] * components, -1).astype("u1" if bits == 8 else "u2")
         made.append(_exact_file([frame, frame[::-1]], bits, kind, max_error=max_error, bound=bound))
+        if HAS_DICOM and not max_error and not bound:  # what others' codecs need is there
+            made += [_whole_file(frame, bits, kind) for kind in sorted(TOGETHER_KINDS)]
     return made
 
 
@@ -296,6 +306,15 @@ def mutate_progressive(sample: bytes, others: Sequence[bytes], rng: Random) -> b
         head = head[:-4] + len(payload).to_bytes(4, "big")
         payload += zlib.crc32(payload).to_bytes(4, "big")
     return (head + zlib.crc32(head).to_bytes(4, "big") + payload)[: _mutate.MAX_BYTES]
+
+
+def _whole_file(frame: Any, bits: int, kind: FrameKind) -> bytes:
+    header = whole_format(Picture([frame], bits, False, {"kind": "npy"}), kind, b"")
+    stream = io.BytesIO()
+    writer = ExactWriter(stream, header)
+    writer.write(encode_whole(header, frame, kind))
+    writer.close()
+    return stream.getvalue()
 
 
 def _exact_file(

@@ -28,6 +28,9 @@ from rtcodec.bitstream.exact_format import (
 from rtcodec.errors import Corrupt, Truncated
 
 DIGEST_BYTES: Final = 32
+COLORS: Final = 3
+"Components that code streams of TOGETHER_KINDS hold together."
+
 _CHUNK_BYTES: Final = 1 << 20  # memory grows with bytes that came, not with those announced
 _SAMPLE_BYTES: Final = 10  # the most that one sample takes in a payload
 
@@ -44,6 +47,19 @@ class FrameKind(IntEnum):
     RAW = 3
     "Each component as it is, 16 bits a sample, little-endian."
 
+    HTJ2K = 4
+    "As a code stream of HTJ2K: three components together, else one for each."
+
+    JPEG_XL = 5
+    "As one of JPEG XL, the same way."
+
+
+TOGETHER_KINDS: Final = frozenset({FrameKind.HTJ2K, FrameKind.JPEG_XL})
+"Code streams that may hold several components."
+
+_KINDS: Final = frozenset({FrameKind.TILES, FrameKind.JPEG_LS, FrameKind.RAW})
+_WHOLE_KINDS: Final = frozenset(FrameKind) - {FrameKind.TILES}
+
 
 @dataclass(frozen=True, slots=True)
 class ExactFrame:
@@ -58,13 +74,38 @@ class ExactFrame:
     "CRC-32 of each tile's samples, component by component; of TILES only."
 
     payloads: tuple[bytes, ...]
-    "Of TILES by step, component and tile; else one for each component."
+    "Of TILES by step, component and tile; else as `count_payloads` says."
 
 
 def place_of(header: ExactFormat, step: int, component: int, tile: int) -> int:
     """Return which payload holds *step* (0 the coarsest grid) of a tile of a component."""
     rows, columns = header.tiles
     return (step * len(header.components) + component) * rows * columns + tile
+
+
+def read_kind(header: ExactFormat, code: int, offset: int) -> FrameKind:
+    """
+    Return how a frame is coded.
+
+    Args:
+        header: Of the file.
+        code: As read.
+        offset: Where.
+
+    Raises:
+        Corrupt: If the header's version has no such frames.
+    """
+    if code not in (_WHOLE_KINDS if header.is_whole else _KINDS):
+        raise Corrupt(f"frame of kind {code}", offset=offset)
+    return FrameKind(code)
+
+
+def count_payloads(header: ExactFormat, kind: FrameKind) -> int:
+    """Return how many payloads a frame has."""
+    n_components, (rows, columns) = len(header.components), header.tiles
+    if kind == FrameKind.TILES:
+        return header.steps * n_components * rows * columns
+    return 1 if kind in TOGETHER_KINDS and n_components == COLORS else n_components
 
 
 class ExactReader:
@@ -111,21 +152,20 @@ class ExactReader:
         n_components = len(header.components)
         start = self._offset
         head = self._cursor(1 + DIGEST_BYTES, f"frame[{number}].")
-        code = head.u8("kind")
-        if code not in tuple(FrameKind):
-            raise Corrupt(f"frame of kind {code}", offset=start)
-        kind = FrameKind(code)
+        kind = read_kind(header, head.u8("kind"), start)
         head.explain(lambda: kind.name)
         digest = head.raw("sha256", DIGEST_BYTES)
         is_tiles = kind == FrameKind.TILES
         n_checks = n_components * rows * columns if is_tiles else 0
         checks = self._cursor(4 * n_checks, f"frame[{number}].").raw("checks", 4 * n_checks)
-        sizes = self._read_sizes(number, header.steps * n_checks if is_tiles else n_components)
+        sizes = self._read_sizes(number, count_payloads(header, kind))
         step_names = ("grid", *(f"level {level}" for level in reversed(range(STEPS - 1))), "rest")
         names = (
             step_names[: header.steps]
             if is_tiles
             else [f"component {k}" for k in range(n_components)]
+            if len(sizes) == n_components
+            else ["all components"]
         )
         payloads: list[bytes] = []
         for name in names:

@@ -16,6 +16,9 @@ VERSION: Final = 1
 BOUND_VERSION: Final = 2
 "Of pictures that are within a bound before they are exact."
 
+WHOLE_VERSION: Final = 3
+"Of pictures whose frames are code streams of others, none of tiles."
+
 STEPS: Final = 6
 "Payloads of a tile until it has every row and column: its coarsest grid and five levels."
 
@@ -165,6 +168,21 @@ class ExactFormat:
     """What every sample is within once STEPS steps are there, 1 to BOUND_MAX, of pictures that are
     exact in the end; 0: nothing is said of that."""
 
+    is_whole: bool = False
+    "Whether no frame is of tiles, and HTJ2K and JPEG XL may be; exact, without differences."
+
+    @property
+    def version(self) -> int:
+        """Which version of the format says this."""
+        if self.is_whole:
+            return WHOLE_VERSION
+        return BOUND_VERSION if self.bound else VERSION
+
+    @property
+    def least(self) -> int:
+        """The least sample that depth and sign allow."""
+        return -(1 << self.bits - 1) if self.signed else 0
+
     @property
     def steps(self) -> int:
         """Payloads of a tile."""
@@ -195,7 +213,7 @@ def write_exact_header(header: ExactFormat) -> bytes:
         | (_SIGNED if header.signed else 0)
         | (_DIFFERENCES if header.differences else 0)
     )
-    out = bytearray([*MAGIC, BOUND_VERSION if header.bound else VERSION])
+    out = bytearray([*MAGIC, header.version])
     for value in (header.width, header.height, header.frames):
         out += write_varint(value - 1)
     out += bytes([flags, len(header.components) - 1 << 4 | header.tile_bits])
@@ -227,7 +245,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         if cursor.u8(f"magic[{place}]") != byte:
             raise Corrupt("not an exact picture", offset=place)
     version = cursor.u8("version")
-    if version not in (VERSION, BOUND_VERSION):
+    if version not in (VERSION, BOUND_VERSION, WHOLE_VERSION):
         raise Unsupported(f"exact picture version {version}", offset=len(MAGIC))
     width, height = (
         cursor.varint(name, limit=SIDE_MAX - 1) + 1 for name in ("width - 1", "height - 1")
@@ -249,6 +267,9 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
     if width * height * n_components > SAMPLES_MAX:
         raise Corrupt(f"a frame of {width}x{height} is too large", offset=at + 1)
     max_error = cursor.varint("max_error", limit=SIDE_MAX)
+    is_whole = version == WHOLE_VERSION
+    if is_whole and (differences or max_error):
+        raise Corrupt("frames without tiles have neither differences nor an error", offset=at)
     at = cursor.offset
     bound = cursor.varint("bound", limit=BOUND_MAX) if version == BOUND_VERSION else 0
     if version == BOUND_VERSION and (max_error or not bound):
@@ -267,7 +288,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         raise Corrupt("header's CRC does not match", offset=at)
     return ExactFormat(
         width, height, frames, bits, signed, differences, tile_bits, max_error,
-        tuple(components), notes, bound,
+        tuple(components), notes, bound, is_whole,
     )  # fmt: skip
 
 

@@ -13,7 +13,14 @@ from itertools import accumulate
 from typing import Final, Protocol
 
 from rtcodec.bitstream.cursor import Cursor
-from rtcodec.bitstream.exact_file import DIGEST_BYTES, ExactFrame, FrameKind, place_of
+from rtcodec.bitstream.exact_file import (
+    DIGEST_BYTES,
+    ExactFrame,
+    FrameKind,
+    count_payloads,
+    place_of,
+    read_kind,
+)
 from rtcodec.bitstream.exact_format import HEADER_MAX_BYTES, ExactFormat, read_exact_header_at
 from rtcodec.errors import Corrupt, Truncated
 
@@ -117,15 +124,11 @@ def read_frame_head(header: ExactFormat, data: bytes) -> FrameHead:
         Corrupt: If a field is out of range.
     """
     cursor = Cursor(data)
-    code = cursor.u8("kind")
-    if code not in tuple(FrameKind):
-        raise Corrupt(f"frame of kind {code}", offset=0)
-    kind = FrameKind(code)
+    kind = read_kind(header, cursor.u8("kind"), 0)
     digest = cursor.raw("sha256", DIGEST_BYTES)
-    is_tiles = kind == FrameKind.TILES
-    n_checks = _count_tiles(header) if is_tiles else 0
+    n_checks = _count_tiles(header) if kind == FrameKind.TILES else 0
     checks = tuple(cursor.u32("check") for _ in range(n_checks))
-    count = header.steps * n_checks if is_tiles else len(header.components)
+    count = count_payloads(header, kind)
     inner = cursor.inner("sizes", cursor.varint("sizes_bytes", limit=5 * count))
     sizes = [inner.varint("size", limit=_SIZE_MAX) for _ in range(count)]
     inner.end("sizes")

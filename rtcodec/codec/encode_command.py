@@ -19,6 +19,7 @@ from rtcodec.codec.denoiser import Denoiser, looked_ahead
 from rtcodec.codec.encode_options import TOKEN_VARIABLE
 from rtcodec.codec.encode_options import add_arguments as add_arguments
 from rtcodec.codec.encoder import FrameEncoder, FramePacker
+from rtcodec.codec.exact_codecs import OWN
 from rtcodec.codec.exact_files import DICOM_SUFFIXES, encode_exact
 from rtcodec.codec.intra_choice import (
     CHEAPER,
@@ -64,6 +65,11 @@ def run(args: argparse.Namespace) -> int:
     if args.within and (args.max_error or not args.lossless):
         raise ConfigError(
             "--within is on the way to exact: it goes with --lossless, without --max-error"
+        )
+    if args.exact_codec != OWN and (args.within or args.max_error or not args.lossless):
+        raise ConfigError(
+            "--exact-codec goes with --lossless, without --within and --max-error: "
+            "those are rtcodec's own"
         )
     if isinstance(args.input, str) or (is_exact and args.input.is_dir()):
         if not is_exact:

@@ -6,6 +6,7 @@ from typing import Final
 
 from rtcodec.bitstream.exact_format import BOUND_MAX
 from rtcodec.codec.denoiser import DENOISE_MODES, OFF
+from rtcodec.codec.exact_codecs import EXACT_CODECS, OWN
 from rtcodec.codec.intra_choice import INTRA_KINDS
 from rtcodec.codec.progressive_files import add_progressive_arguments
 from rtcodec.console import integer_between
@@ -58,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --lossless: on the way to exact every sample is within N first, after about "
         "two thirds of the bytes for 2; 0: no such step (default: 0)",
+    )
+    parser.add_argument(
+        "--exact-codec",
+        choices=tuple(EXACT_CODECS),
+        default=OWN,
+        help="with --lossless: what codes the samples; coarse to fine, by tiles and over a network "
+        "come those of rtcodec alone (default: %(default)s)",
     )
     add_progressive_arguments(parser)
     parser.add_argument(

@@ -12,15 +12,22 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind
+from rtcodec.bitstream.exact_file import ExactReader, ExactWriter, FrameKind
 from rtcodec.bitstream.exact_format import NOTES_MAX_BYTES, ExactFormat
+from rtcodec.codec.exact_codecs import (
+    EXACT_CODECS,
+    OWN,
+    decode_frame,
+    encode_whole,
+    whole_format,
+)
 from rtcodec.console import Progress, StageTimes, print_json, say, tidy_on_terminate
 from rtcodec.dicom import plain
 from rtcodec.dicom.picture import Picture, check_size
 from rtcodec.dicom.reader import read_dicom
 from rtcodec.dicom.writer import write_dicom
 from rtcodec.errors import BitstreamError, ConfigError, Corrupt, InputError
-from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
+from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder, Samples, is_proven
 from rtcodec.exact.plan import plan_picture
 from rtcodec.media.atomic import atomic_file
@@ -46,6 +53,7 @@ def encode_exact(args: argparse.Namespace) -> int:
             args.output,
             max_error=args.max_error,
             bound=args.within,
+            codec=args.exact_codec,
             times=times,
             title=args.input.name,
         )
@@ -63,6 +71,7 @@ def encode_picture(
     *,
     max_error: int,
     bound: int = 0,
+    codec: str = OWN,
     times: StageTimes,
     title: str,
 ) -> dict[str, Any]:
@@ -74,36 +83,45 @@ def encode_picture(
         output: The file; appears whole or not at all.
         max_error: Most by which a decoded sample may differ; 0: exact.
         bound: What every sample is within on the way to exact, or 0.
+        codec: Of `EXACT_CODECS`; all but our own are exact, without a bound.
         times: Where stages are counted.
         title: What progress is shown of.
 
     Raises:
         InputError: If what belongs to the picture is too large, or *output* is in no folder.
+        ConfigError: If the codec is not installed.
     """
-    notes = write_notes(picture, max_error)
+    notes, kind = write_notes(picture, max_error), EXACT_CODECS[codec]
     with times.stage("fit"):
-        header = plan_picture(
-            picture.frames,
-            bits=picture.bits,
-            signed=picture.signed,
-            max_error=max_error,
-            bound=bound,
-            notes=notes,
-        )
+        if kind == FrameKind.TILES:
+            header = plan_picture(
+                picture.frames,
+                bits=picture.bits,
+                signed=picture.signed,
+                max_error=max_error,
+                bound=bound,
+                notes=notes,
+            )
+        else:
+            header = whole_format(picture, kind, notes)
     n_otherwise = 0
     with atomic_file(output) as partial, partial.open("wb") as file:
         writer, coder = ExactWriter(file, header), FrameCoder(header)
         with Progress(f"encoding {title}", header.frames) as progress:
             for frame in picture.frames:
                 with times.stage("code and prove"):
-                    coded = coder.encode(frame, encode_otherwise)
+                    if kind == FrameKind.TILES:
+                        coded = coder.encode(frame, encode_otherwise)
+                    else:
+                        coded = encode_whole(header, frame, kind)
                 writer.write(coded)
-                n_otherwise += coded.kind != FrameKind.TILES
+                n_otherwise += coded.kind != kind
                 progress.step()
         writer.close()
     raw = sum(frame.nbytes for frame in picture.frames)
     return {
         **_described(output, header),
+        "exact_codec": codec,
         "frames_otherwise": n_otherwise,
         "size_bytes": writer.size_bytes,
         "ratio": raw / writer.size_bytes,
@@ -203,6 +221,7 @@ def decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
     Raises:
         BitstreamError: If *file* is damaged, or a frame is not what was encoded.
         InputError: If it is too large.
+        ConfigError: If what decodes its frames is not installed.
     """
     reader = ExactReader(file)
     header = reader.header
@@ -211,21 +230,12 @@ def decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
     frames = []
     with Progress("decoding", header.frames) as progress:
         for number, coded in enumerate(reader):
-            frames.append(_decode_frame(header, coder, coded, number))
+            frame = decode_frame(header, coder, coded)
+            if not is_proven(header, coded, frame):
+                raise Corrupt(f"frame {number} is not what was encoded: its hash differs", offset=0)
+            frames.append(frame)
             progress.step()
     return header, frames, reader.offset
-
-
-def _decode_frame(
-    header: ExactFormat, coder: FrameCoder, coded: ExactFrame, number: int
-) -> Samples:
-    if coded.kind == FrameKind.TILES:
-        frame = coder.decode(coded)
-    else:
-        frame = decode_otherwise(header, coded)
-    if not is_proven(header, coded, frame):
-        raise Corrupt(f"frame {number} is not what was encoded: its hash differs", offset=0)
-    return frame
 
 
 def _write_picture(
@@ -308,10 +318,12 @@ def summary(report: dict[str, Any]) -> str:
     """Say what `encode_picture` returned in one line."""
     loss = f"within {report['max_error']}" if report["max_error"] else "lossless"
     loss = f"within {report['within']}, then lossless" if report["within"] else loss
+    by = "" if report["exact_codec"] == OWN else f" of {report['exact_codec']}"
     words = (
-        f"{report['output']}: {report['frames']} frames {report['width']}x{report['height']}, "
+        f"{report['output']}: {report['frames']} frames{by} {report['width']}x{report['height']}, "
         f"{report['size_bytes']} bytes, {report['ratio']:.2f}:1, {loss}, verified"
     )
     if report["frames_otherwise"]:
-        words += f"; {report['frames_otherwise']} frames did not come back and are stored otherwise"
+        why = "did not come back" if report["exact_codec"] == OWN else "did not come back smaller"
+        words += f"; {report['frames_otherwise']} frames {why} and are stored otherwise"
     return words

@@ -105,6 +105,7 @@ def _encode_all(
                 args.output if is_file else args.output / picture_name(picture),
                 max_error=args.max_error,
                 bound=args.within,
+                codec=args.exact_codec,
                 times=times,
                 title=title,
             )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.dicom.codestream import check_stream
+from rtcodec.dicom.imagecodecs import decode_into, load_imagecodecs
 from rtcodec.errors import ConfigError, InputError
 
 FUNCTIONS: Final = {
@@ -152,13 +153,7 @@ def _by_imagecodecs(
 ) -> DecodedFrames:
     from pydicom.encaps import generate_frames
 
-    try:
-        import imagecodecs
-    except ImportError:
-        raise ConfigError(
-            "such compressed samples need imagecodecs: pip install 'rtcodec[medical]'"
-        ) from None
-    decode = getattr(imagecodecs, name)
+    decode = getattr(load_imagecodecs("such compressed samples need"), name)
     end = (
         b"\xff\xd9" if name == "jpegls_decode" else b""
     )  # CharLS takes a quarter of a minute without one
@@ -184,8 +179,9 @@ def _decoded(decode: Any, data: bytes, shape: tuple[int, ...], size: int) -> NDA
     Decoders that are given where to write refuse another depth, too.
     """
     for kind in (f"u{size}", f"i{size}", "u1"):
+        decoded: NDArray[Any] = np.empty(shape, kind)
         try:
-            decoded: NDArray[Any] = decode(data, out=np.empty(shape, kind))
+            decode_into(decode, data, decoded)
         except (ValueError, TypeError):  # of another size or type
             continue
         return decoded

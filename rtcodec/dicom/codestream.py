@@ -15,6 +15,7 @@ TILES_MAX: Final = 4096
 
 _SEARCHED_BYTES: Final = 4096  # for a code stream within a JP2 file
 _SIZ: Final = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1, A.5.1
+_QCD, _QCC, _SOT = 0xFF5C, 0xFF5D, 0xFF90  # A.6.4, A.6.5, A.4.2
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 "Markers of a frame's header: ISO/IEC 10918-1 B.1.1.3, 14495-1 C.1.1."
 
@@ -68,4 +69,18 @@ def _jpeg_2000_shape(data: bytes) -> tuple[int, int, int] | None:
     steps = data[at + 42 : at + 42 + 3 * components]  # depth, and every how many samples
     if any(steps[k] != 1 for k in range(len(steps)) if k % 3):
         return None
-    return bottom - top, right - left, components
+    return (bottom - top, right - left, components) if _has_bands(data, at, components) else None
+
+
+def _has_bands(data: bytes, at: int, components: int) -> bool:
+    """Say whether quantisers are of some band; where not, OpenJPH 0.26 ends the process."""
+    at += 2
+    empty = {_QCD: 1, _QCC: 2 if components <= 256 else 3}  # bytes before the first band
+    while at + 4 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker == _SOT:
+            return True
+        if length - 2 <= empty.get(marker, -1):
+            return False
+        at += 2 + max(length, 2)
+    return True

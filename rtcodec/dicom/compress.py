@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.errors import ConfigError, InputError
+from rtcodec.dicom.imagecodecs import load_imagecodecs
+from rtcodec.errors import InputError
 
 SYNTAXES: Final = {
     "jpeg-ls": "1.2.840.10008.1.2.4.80",
@@ -41,10 +42,7 @@ def compress_frames(
         InputError: If the syntax cannot hold such samples, or does not bring them back.
         ConfigError: If imagecodecs is not installed.
     """
-    try:
-        import imagecodecs
-    except ImportError:
-        raise ConfigError(f"{name} needs imagecodecs: pip install 'rtcodec[medical]'") from None
+    imagecodecs = load_imagecodecs(f"{name} needs")
     components, kind = frames[0].shape[2], frames[0].dtype
     if name == "htj2k" and components > 1:
         if photometric != "RGB":

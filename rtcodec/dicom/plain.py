@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.dicom.imagecodecs import load_imagecodecs
 from rtcodec.dicom.picture import Picture, check_size
 from rtcodec.errors import ConfigError, InputError
 
@@ -17,6 +18,7 @@ SUFFIXES: Final = (".npy", ".png", ".tif", ".tiff")
 JPEG_XL: Final = ".jxl"
 WRITTEN_SUFFIXES: Final = (*SUFFIXES, JPEG_XL)
 _UNSIGNED: Final = (".png", JPEG_XL)
+_NEEDED: Final = "such images need"
 _COLORS: Final = (3, 4)  # components at the end of an array's shape
 
 
@@ -73,7 +75,7 @@ def write_image(path: Path, picture: Picture, suffix: str) -> None:
     if frame.shape[2] not in (1, 3) or (suffix in _UNSIGNED and picture.signed):
         raise InputError(f"{suffix} files hold no such samples: use .npy")
     pixels = frame[..., 0] if frame.shape[2] == 1 else frame
-    codecs = _imagecodecs()
+    codecs = load_imagecodecs(_NEEDED)
     if suffix == ".png":
         path.write_bytes(codecs.png_encode(np.ascontiguousarray(pixels)))
     elif suffix == JPEG_XL:
@@ -128,7 +130,7 @@ def _check(path: Path, shape: tuple[int, ...]) -> None:
 
 def _decoded(path: Path, name: str) -> NDArray[Any]:
     try:
-        decoded: NDArray[Any] = getattr(_imagecodecs(), name)(path.read_bytes())
+        decoded: NDArray[Any] = getattr(load_imagecodecs(_NEEDED), name)(path.read_bytes())
     except ConfigError:
         raise
     except Exception:  # whatever a foreign library raises on foreign bytes
@@ -137,7 +139,7 @@ def _decoded(path: Path, name: str) -> NDArray[Any]:
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:
-    _imagecodecs()
+    load_imagecodecs(_NEEDED)
     import tifffile
 
     try:
@@ -154,17 +156,3 @@ def _read_tiff(path: Path) -> NDArray[Any]:
     if not arrays:
         raise InputError(f"{path}: its pages differ in size")
     return arrays[0] if len(arrays) == 1 else np.stack(arrays)
-
-
-def _imagecodecs() -> Any:
-    """
-    Return imagecodecs.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    try:
-        import imagecodecs
-    except ImportError:
-        raise ConfigError("such images need imagecodecs: pip install 'rtcodec[medical]'") from None
-    return imagecodecs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.exact_file import ExactFrame, FrameKind
 from rtcodec.bitstream.exact_format import ExactFormat
-from rtcodec.errors import Corrupt
+from rtcodec.errors import Corrupt, Unsupported
 from rtcodec.exact.frame import Samples, sample_type
 from rtcodec.exact.native import decode_jpeg_ls
 from rtcodec.exact.proof import frame_digest
@@ -26,9 +26,8 @@ def encode_otherwise(header: ExactFormat, frame: Samples) -> ExactFrame:
     payloads by the samples, which the heads of JPEG-LS know nothing of.
     """
     digest = frame_digest(frame, header.bits, signed=header.signed)
-    least = _least(header)
     planes = [
-        np.ascontiguousarray(frame[..., k].astype(np.int32) - least).astype("<u2")
+        np.ascontiguousarray(frame[..., k].astype(np.int32) - header.least).astype("<u2")
         for k in range(frame.shape[-1])
     ]
     codec = _jpeg_ls()
@@ -43,13 +42,16 @@ def encode_otherwise(header: ExactFormat, frame: Samples) -> ExactFrame:
 
 def decode_otherwise(header: ExactFormat, coded: ExactFrame) -> Samples:
     """
-    Return the samples of a frame that is not of TILES.
+    Return the samples of a frame of JPEG_LS or RAW.
 
     Raises:
         Corrupt: If a payload is not what it says, or of another size.
+        Unsupported: If the frame is of another kind: see `rtcodec.codec.exact_codecs`.
     """
+    if coded.kind not in (FrameKind.JPEG_LS, FrameKind.RAW):
+        raise Unsupported(f"frames of {coded.kind.name} are decoded from files only", offset=0)
     planes = [_decode_plane(header, coded.kind, payload) for payload in coded.payloads]
-    samples = np.stack([plane.astype(np.int32) + _least(header) for plane in planes], -1)
+    samples = np.stack([plane.astype(np.int32) + header.least for plane in planes], -1)
     return samples.astype(sample_type(header.bits, signed=header.signed))
 
 
@@ -60,10 +62,6 @@ def _decode_plane(header: ExactFormat, kind: FrameKind, payload: bytes) -> NDArr
             raise Corrupt(f"{len(payload)} bytes are not {shape} samples", offset=0)
         return np.frombuffer(payload, "<u2").reshape(shape)
     return decode_jpeg_ls(payload, *shape)
-
-
-def _least(header: ExactFormat) -> int:
-    return -(1 << (header.bits - 1)) if header.signed else 0
 
 
 def _jpeg_ls() -> Any:

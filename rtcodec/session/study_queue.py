@@ -30,6 +30,9 @@ from rtcodec.session.study_message import Have, Request
 MAX_REQUESTS: Final = 64
 "At a time, of one viewer."
 
+AHEAD_PRIORITY: Final = 2
+"From here on nobody waits for it yet."
+
 MAX_RANGES: Final = 65_536
 "That a viewer may say it holds of one file."
 
@@ -203,17 +206,20 @@ class StudyQueue:
         self._waiting = [w for w in self._waiting if w.request.instance != instance]
         return tuple(w.request.number for w in dropped)
 
-    def next_piece(self, max_bytes: int) -> Piece | None:
+    def next_piece(self, max_bytes: int, *, ahead: bool = True) -> Piece | None:
         """
         Return what goes next; it counts as sent. None while there is nothing.
 
         Args:
             max_bytes: Of the ranges and what a message says of them.
+            ahead: Whether also of requests of AHEAD_PRIORITY and beyond.
 
         Raises:
             Unwanted: If a request names what the file does not have; it is dropped.
         """
         for waiting in list(self._waiting):
+            if waiting.request.priority >= AHEAD_PRIORITY and not ahead:
+                return None
             entry = self._of(waiting.request.instance)
             if waiting.request.preview and entry.has_preview and not entry.preview_sent:
                 entry.preview_sent = True

@@ -68,6 +68,9 @@ class MessageChannel:
         self.on_sent: Callable[[], None] = _ignore
         "Called when everything that was given to `send` has left, but for one message at most."
 
+        self.on_acknowledged: Callable[[], None] = _ignore
+        "Called whenever the peer says what it got."
+
         self.last_heard_us: int | None = None
         "When the peer opened the channel or last sent a message, monotonic microseconds."
 
@@ -83,6 +86,11 @@ class MessageChannel:
         """Whether nothing that was given to `send` waits, but for one message at most."""
         channel = None if self._is_given_up else self._channel
         return channel is not None and channel.readyState == "open" and not channel.bufferedAmount
+
+    @property
+    def has_spare_room(self) -> bool:
+        """Whether a message more would make none wait that comes after it; see `limit_delay`."""
+        return self.has_room and not (self._window is not None and self._window.is_half_full)
 
     def send(self, message: bytes) -> None:
         """
@@ -130,6 +138,7 @@ class MessageChannel:
                 self._give_up()
             else:
                 await receive_sack(chunk)
+                self.on_acknowledged()
 
         async def handle_bounded(data: bytes) -> None:
             if self._is_given_up or len(data) > _MAX_DATAGRAM_BYTES:
@@ -150,7 +159,7 @@ class MessageChannel:
     def close(self) -> None:
         """Hear nothing more; drops what was put into aiortc."""
         self._is_given_up = True
-        self.on_open = self.on_sent = _ignore
+        self.on_open = self.on_sent = self.on_acknowledged = _ignore
         if self._window is not None:
             self._window.release()
         if self._connection.sctp is not None:

@@ -42,6 +42,11 @@ class DelayWindow:
         """The shortest round trip so far, or None before the first."""
         return self._shortest_s
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of what the way carries is under way; more of it may have to queue."""
+        return 2 * self._sctp._flight_size >= self._sctp._cwnd
+
     async def push(self) -> None:
         """Send what the window lets out of a long message: aiortc stops after four chunks."""
         sctp = self._sctp

@@ -110,7 +110,7 @@ class StudyPeer(Peer):
             on_misuse=setup.on_lost,
         )
         self._channel.on_open = self._begin
-        self._channel.on_sent = self._pump
+        self._channel.on_sent = self._channel.on_acknowledged = self._pump
 
     @property
     def last_heard_us(self) -> int | None:
@@ -182,7 +182,8 @@ class StudyPeer(Peer):
                 self._send(self._fallbacks.pop(0))
                 continue
             try:
-                piece = self._queue.next_piece(MESSAGE_BYTES)
+                ahead = self._channel.has_spare_room  # else what is asked for next waits for it
+                piece = self._queue.next_piece(MESSAGE_BYTES, ahead=ahead)
             except Unwanted as error:
                 self._refuse(error.code, str(error), **error.about)
                 continue

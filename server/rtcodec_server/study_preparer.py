@@ -16,14 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from rtcodec.bitstream.exact_file import ExactReader, ExactWriter, FrameKind
+from rtcodec.bitstream.exact_file import ExactReader, ExactWriter
 from rtcodec.bundle import find_bundle
-from rtcodec.codec.exact_files import read_notes, read_picture, write_notes
+from rtcodec.codec.exact_codecs import decode_frame
+from rtcodec.codec.exact_files import decode_frames, read_notes, read_picture, write_notes
 from rtcodec.dicom.display import read_display
 from rtcodec.dicom.picture import Picture, check_size
 from rtcodec.engine.loader import open_engine
 from rtcodec.errors import BitstreamError, ConfigError, InputError, RtcodecError
-from rtcodec.exact.fallback import decode_otherwise, encode_otherwise
+from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder, is_proven
 from rtcodec.exact.plan import plan_picture
 from rtcodec.process import ControlChannel, Message, adopt_channel
@@ -71,7 +72,7 @@ class Preparer:
         partial = target.with_suffix(".partial")
         try:
             if path.suffix.lower() == EXACT_SUFFIX:
-                self._check_exact(job["job"], path, partial)
+                self._check_exact(job["job"], path, partial, job["within"])
             else:
                 picture = read_picture(
                     path, keep_identity=False, allow_burned_in=job["allow_burned_in"]
@@ -106,19 +107,29 @@ class Preparer:
                 writer.write(coder.encode(frame, encode_otherwise))
             writer.close()
 
-    def _check_exact(self, job: int, path: Path, target: Path) -> None:
-        """Copy an exact file, each frame decoded and proven."""
-        with path.open("rb") as file, target.open("wb") as copy:
+    def _check_exact(self, job: int, path: Path, target: Path, bound: int) -> None:
+        """Copy an exact file, each frame decoded and proven; code anew what viewers cannot read."""
+        with path.open("rb") as file:
             reader = ExactReader(file)
             header = reader.header
             notes = read_notes(header)
             if notes.get("identity"):
                 raise InputError("it holds an identity: encode it without --keep-identity")
-            check_size(header.frames, header.height, header.width, len(header.components))
+            if header.is_whole:
+                file.seek(0)
+                header, frames, _ = decode_frames(file)
+                picture = Picture(frames, header.bits, header.signed, notes)
+                self._encode(job, picture, target, bound)
+            else:
+                self._copy(job, reader, notes, target)
+
+    def _copy(self, job: int, reader: ExactReader, notes: dict[str, Any], target: Path) -> None:
+        header = reader.header
+        check_size(header.frames, header.height, header.width, len(header.components))
+        with target.open("wb") as copy:
             coder, writer = FrameCoder(header), ExactWriter(copy, header)
             for number, coded in enumerate(reader):
-                is_ours = coded.kind == FrameKind.TILES
-                frame = coder.decode(coded) if is_ours else decode_otherwise(header, coded)
+                frame = decode_frame(header, coder, coded)
                 if not is_proven(header, coded, frame):
                     raise InputError(f"frame {number} is not what was encoded: its hash differs")
                 writer.write(coded)

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -256,6 +257,80 @@ def test_dicom_is_written_compressed_without_loss(
         subprocess.run([DCMDJPLS, tmp_path / "b.dcm", tmp_path / "dcmtk.dcm"], check=True)
         theirs = pydicom.dcmread(tmp_path / "dcmtk.dcm")
         assert theirs.PixelData == pydicom.dcmread(tmp_path / "plain.dcm").PixelData
+
+
+@pytest.mark.parametrize("codec", ["jpeg-ls", "htj2k", "jpegxl"])
+@pytest.mark.parametrize("kind", ["signed", "colors", "noise"])
+def test_others_codecs_bring_dicom_back(run: Run, tmp_path: Path, codec: str, kind: str) -> None:
+    samples = {
+        "signed": scan(2, bits=12, signed=True),
+        "colors": np.stack([scan(2, bits=8), scan(2, bits=8) // 2] * 2, -1)[..., :3],
+        "noise": RNG.integers(0, 1 << 16, (2, 30, 20)).astype(np.uint16),
+    }[kind]
+    source = write_dataset(tmp_path / "in.dcm", dicom_dataset(samples))
+    coded, back = tmp_path / "out.rtc", tmp_path / "back.dcm"
+    words = ("encode", "--lossless", "--exact-codec", codec, source, coded)
+    code, said = run(*words, "--json")
+    assert code == 0, said
+    report = json.loads(said)
+    assert (report["exact_codec"], report["lossless"], report["verified"]) == (codec, True, True)
+    assert report["frames_otherwise"] == (2 if kind == "noise" else 0)
+    assert report["size_bytes"] == coded.stat().st_size
+    code, said = run(*words)
+    assert f"2 frames of {codec} " in said
+    assert ("did not come back smaller" in said) == (kind == "noise")
+    code, said = run("decode", coded, back)
+    assert (code, "lossless, verified" in said) == (0, True), said
+    np.testing.assert_array_equal(stored_samples(back), samples)
+    code, said = run("inspect", coded)
+    name = "RAW" if kind == "noise" else codec.upper().replace("-", "_").replace("GX", "G_X")
+    assert (code, f"({name})" in said) == (0, True), said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("--lossless", "--within", 2), ("--lossless", "--max-error", 1), ("--max-error", 1)],
+)
+def test_others_codecs_are_for_what_is_lossless_alone(
+    run: Run, tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    np.save(tmp_path / "in.npy", scan()[0])
+    code, said = run(
+        "encode", *words, "--exact-codec", "htj2k", tmp_path / "in.npy", tmp_path / "out.rtc"
+    )
+    assert (code, "--exact-codec goes with --lossless" in said) == (2, True), said
+    assert not (tmp_path / "out.rtc").exists()
+
+
+def test_others_codecs_say_what_to_install_before_anything_is_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "in.npy", scan()[0])
+    coded, words = tmp_path / "out.rtc", ("encode", "--lossless", "--exact-codec")
+    assert run(*words, "htj2k", tmp_path / "in.npy", coded)[0] == 0
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    for command, target in (
+        ((*words, "jpegxl", tmp_path / "in.npy"), tmp_path / "new.rtc"),
+        ((*words, "jpeg-ls", tmp_path / "in.npy"), tmp_path / "new.rtc"),
+        (("decode", coded), tmp_path / "new.npy"),
+    ):
+        code, said = run(*command, target)
+        assert (code, said.count("\n")) == (2, 1)
+        assert "pip install 'rtcodec[medical]'" in said
+        assert not target.exists()
+
+
+def test_a_folder_of_dicom_becomes_pictures_of_others_codecs(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(2):
+        write_dataset(source / f"{number}.dcm", dicom_dataset(scan()))
+    words = ("encode", "--lossless", "--exact-codec", "jpegxl", source, tmp_path / "out")
+    code, said = run(*words, "--json")
+    assert code == 0, said
+    files = json.loads(said)["files"]
+    assert [file["exact_codec"] for file in files] == ["jpegxl"] * 2
+    assert {Path(file["output"]).read_bytes()[4] for file in files} == {3}
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

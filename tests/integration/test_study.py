@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rtcodec import cli
+from rtcodec.bitstream.exact_file import FrameKind
 from rtcodec.bitstream.exact_format import ALL_STEPS, STEPS
 from rtcodec.bitstream.exact_index import region_of
 from rtcodec.bundle import find_bundle
@@ -388,6 +389,40 @@ async def test_exact_files_are_offered_as_they_are_unless_they_name_somebody(
         await one.until(lambda: part.held.size_bytes == part.size_bytes)
         assert part.data == data
         assert np.array_equal(samples_of(whole), samples)
+        assert "holds an identity" in named.claim
+        assert damaged.problem
+
+
+@pytest.mark.parametrize("codec", ["jpeg-ls", "htj2k", "jpegxl"])
+async def test_exact_files_of_others_codecs_are_offered_as_what_viewers_read(
+    tmp_path: Path, codec: str
+) -> None:
+    """JPEG-LS as it is and whole; the others coded anew, coarse to fine."""
+    folder, scan = tmp_path / "studies", tmp_path / "scan.dcm"
+    folder.mkdir()
+    samples = put_picture(scan, smooth_frames(2, 90, 150))
+    words = ("encode", "--lossless", "--exact-codec", codec, str(scan))
+    assert cli.main([*words, str(folder / "a.rtc")]) == 0
+    assert cli.main([*words, "--keep-identity", str(folder / "b.rtc")]) == 0
+    data = (folder / "a.rtc").read_bytes()
+    (folder / "c.rtc").write_bytes(data[:-400] + bytes([data[-400] ^ 1]) + data[-399:])
+    async with studies(folder) as server, viewing(server, StudyStore()) as one:
+        await one.picture()
+        for picture in one.session.pictures:
+            one.session.request(picture)
+        whole, named, damaged = one.session.pictures
+        await one.until(lambda: all(p.is_settled for p in one.session.pictures))
+        part = whole.part
+        assert part is not None
+        header, head = part.header(), part.head(0)
+        assert header is not None
+        assert head is not None
+        is_kept = codec == "jpeg-ls"
+        assert (header.is_whole, header.bound) == (False, 0 if is_kept else 2)
+        assert head.kind == (FrameKind.JPEG_LS if is_kept else FrameKind.TILES)
+        assert whole.claim == "lossless, verified"
+        assert np.array_equal(samples_of(whole), samples)
+        assert one.session.store.alarms == 0
         assert "holds an identity" in named.claim
         assert damaged.problem
 

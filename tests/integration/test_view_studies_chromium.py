@@ -65,9 +65,9 @@ class Valve:
         self.sent_bytes = 0
         next_piece = StudyQueue.next_piece
 
-        def bounded(queue: StudyQueue, max_bytes: int) -> Piece | None:
+        def bounded(queue: StudyQueue, max_bytes: int, *, ahead: bool) -> Piece | None:
             is_open = self.left and self.sent_bytes < self.most_bytes
-            piece = next_piece(queue, max_bytes) if is_open else None
+            piece = next_piece(queue, max_bytes, ahead=ahead) if is_open else None
             if isinstance(piece, SendRanges):
                 self.sent_bytes += sum(end - start for start, end in piece.ranges)
             self.left -= isinstance(piece, SendRanges | SendIndex)

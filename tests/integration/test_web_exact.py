@@ -187,6 +187,21 @@ def test_damaged_files_come_to_the_same_in_a_browser(
     assert {"Corrupt", "Truncated"} <= kinds
 
 
+def test_others_codecs_are_refused_in_a_browser_once_the_header_is_whole(
+    wasm: Path, tmp_path: Path
+) -> None:
+    picture = draw_picture(np.random.default_rng(5))
+    header = replace(plain_format(picture), is_whole=True)
+    data = file_of(header, ExactFrame(FrameKind.HTJ2K, bytes(32), (), (b"",)))
+    torn = data[:4] + b"\x04" + data[5:]
+    lossy = file_of(replace(header, max_error=1), ExactFrame(FrameKind.RAW, bytes(32), (), (b"",)))
+    seen = in_node(wasm, tmp_path, [data, torn, lossy])
+    refused, unknown, wrong = (report["error"] for report in seen)
+    assert refused == unknown == {"kind": "Unsupported", "offset": 4}
+    assert wrong == in_python(lossy)["error"]
+    assert wrong["kind"] == "Corrupt"
+
+
 def test_a_frame_that_is_raw_is_read_and_one_with_another_hash_is_not_proven(
     wasm: Path, tmp_path: Path
 ) -> None:

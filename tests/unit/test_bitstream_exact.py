@@ -2,12 +2,21 @@
 
 import io
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from rtcodec.bitstream.cursor import Cursor, Field
-from rtcodec.bitstream.exact_file import ExactFrame, ExactReader, ExactWriter, FrameKind, place_of
+from rtcodec.bitstream.exact_file import (
+    TOGETHER_KINDS,
+    ExactFrame,
+    ExactReader,
+    ExactWriter,
+    FrameKind,
+    count_payloads,
+    place_of,
+)
 from rtcodec.bitstream.exact_format import (
     COMMON_FITS,
     COMMON_REFINED_FITS,
@@ -17,6 +26,7 @@ from rtcodec.bitstream.exact_format import (
     read_exact_header_at,
     write_exact_header,
 )
+from rtcodec.bitstream.exact_index import read_frame_head
 from rtcodec.errors import Corrupt, Truncated, Unsupported
 
 GRAY = ExactFormat(
@@ -56,6 +66,7 @@ def written(header: ExactFormat = GRAY, frame: ExactFrame = FRAME) -> bytes:
         replace(GRAY, max_error=300, width=65535, height=1, notes=b""),
         replace(GRAY, bound=11, components=(Component(0, 9, 0, ((OWN,) * 3,) * 4),)),
         replace(GRAY, bound=1, components=(Component(0, 9, 0, COMMON_REFINED_FITS),)),
+        replace(GRAY, is_whole=True),
     ],
 )
 def test_a_header_is_read_as_it_was_written(header: ExactFormat) -> None:
@@ -143,9 +154,19 @@ def test_differences_further_apart_than_samples_can_be_are_corrupt(
         read_header(write_exact_header(replace(BOUND, max_error=0)))
 
 
-def test_another_version_is_unsupported() -> None:
-    with pytest.raises(Unsupported, match="version 3"):
-        read_header(b"\x89RTX\x03")
+@pytest.mark.parametrize("version", [0, 4])
+def test_another_version_is_unsupported(version: int) -> None:
+    with pytest.raises(Unsupported, match=f"version {version}"):
+        read_header(b"\x89RTX" + bytes([version]))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [replace(GRAY, max_error=1), replace(GRAY, components=GRAY.components * 3, differences=True)],
+)
+def test_without_tiles_there_are_neither_differences_nor_errors(header: ExactFormat) -> None:
+    with pytest.raises(Corrupt, match="frames without tiles"):
+        read_header(write_exact_header(replace(header, is_whole=True)))
 
 
 def test_a_damaged_header_is_corrupt() -> None:
@@ -158,11 +179,48 @@ def test_a_damaged_header_is_corrupt() -> None:
 @pytest.mark.parametrize("kind", list(FrameKind))
 def test_frames_are_read_as_they_were_written(kind: FrameKind) -> None:
     frame = FRAME if kind == FrameKind.TILES else ExactFrame(kind, bytes(range(32)), (), (b"abc",))
-    header = replace(GRAY, frames=2)
+    header = replace(GRAY, frames=2, is_whole=kind in TOGETHER_KINDS)
     data = written(header, frame)
     reader = ExactReader(io.BytesIO(data))
     assert list(reader) == [frame, frame]
     assert reader.offset == len(data)
+
+
+@pytest.mark.parametrize("kind", list(FrameKind))
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_each_version_has_its_kinds_of_frames(kind: FrameKind, is_whole: bool) -> None:
+    header = replace(GRAY, is_whole=is_whole)
+    is_tiles = kind == FrameKind.TILES
+    data = written(header, FRAME if is_tiles else ExactFrame(kind, bytes(32), (), (b"abc",)))
+    start = len(write_exact_header(header))
+    kinds = {FrameKind.JPEG_LS, FrameKind.RAW} | (TOGETHER_KINDS if is_whole else {FrameKind.TILES})
+    for read in (
+        lambda: next(iter(ExactReader(io.BytesIO(data)))),
+        lambda: read_frame_head(header, data[start:]),
+    ):
+        with nullcontext() if kind in kinds else pytest.raises(Corrupt, match="frame of kind"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("kind", "components", "count"),
+    [
+        (FrameKind.TILES, 3, 72), (FrameKind.JPEG_LS, 3, 3), (FrameKind.RAW, 2, 2),
+        (FrameKind.HTJ2K, 1, 1), (FrameKind.HTJ2K, 2, 2), (FrameKind.HTJ2K, 3, 1),
+        (FrameKind.JPEG_XL, 3, 1), (FrameKind.JPEG_XL, 4, 4),
+    ],
+)  # fmt: skip
+def test_three_components_are_together_in_code_streams_that_can(
+    kind: FrameKind, components: int, count: int
+) -> None:
+    header = replace(GRAY, components=GRAY.components * components, is_whole=kind in TOGETHER_KINDS)
+    assert count_payloads(header, kind) == count
+    if kind != FrameKind.TILES:
+        frame = ExactFrame(kind, bytes(32), (), tuple(bytes(k + 1) for k in range(count)))
+        fields: list[Field] = []
+        assert list(ExactReader(io.BytesIO(written(header, frame)), fields=fields)) == [frame]
+        names = [field.name for field in fields if "payloads, " in field.name]
+        assert len(names) == count
 
 
 def test_payloads_have_an_address() -> None:

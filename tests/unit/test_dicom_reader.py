@@ -22,6 +22,7 @@ imagecodecs = pytest.importorskip("imagecodecs", reason="the extra medical is no
 
 SAMPLES = np.random.default_rng(7).integers(0, 256, (1, 12, 10)).astype(np.uint8)
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+HTJ2K = "1.2.840.10008.1.2.4.201"
 RLE = "1.2.840.10008.1.2.5"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -129,6 +130,34 @@ def test_jpeg_ls_without_an_end_is_given_one(monkeypatch: pytest.MonkeyPatch) ->
         parse_dicom(cut, keep_identity=False, allow_burned_in=False)
     assert given
     assert all(data.endswith(b"\xff\xd9") for data in given)
+
+
+@pytest.mark.parametrize("of_component", [False, True])
+def test_htj2k_whose_quantiser_has_no_band_never_reaches_a_decoder(of_component: bool) -> None:
+    """OpenJPH would end the process."""
+    whole = bytes(imagecodecs.htj2k_encode(SAMPLES[0], reversible=True))
+    at = whole.index(b"\xff\x5c")
+    after = at + 2 + int.from_bytes(whole[at + 2 : at + 4], "big")
+    empty = b"\xff\x5d\0\4\0\x20" if of_component else b"\xff\x5c\0\3\x20"
+    data = whole[: after if of_component else at] + empty + whole[after:]
+    with pytest.raises(InputError, match="not of the size"):
+        check_stream(data, (ROWS, COLUMNS, 1))
+    full = b"\xff\x5d\0\5\0\x20\x48"
+    check_stream(whole[:after] + full + whole[after:], (ROWS, COLUMNS, 1))
+
+
+def test_htj2k_that_its_decoder_gives_up_on_is_refused() -> None:
+    """imagecodecs prints what OpenJPH finds within a frame, and returns what it had."""
+    whole = bytes(imagecodecs.htj2k_encode(SAMPLES[0], reversible=True))
+    refused = 0
+    for place in range(whole.index(b"\xff\x93") + 2, len(whole), 7):
+        broken = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        coded = encapsulated(dicom_dataset(SAMPLES), HTJ2K, [broken])
+        try:
+            parse_dicom(file_of(coded), keep_identity=False, allow_burned_in=False)
+        except InputError:
+            refused += 1
+    assert refused > 5
 
 
 @pytest.mark.parametrize("size", [(65535, 65535), (16384, 16384)])

@@ -14,6 +14,7 @@ from rtcodec.errors import RemoteProtocolError
 from rtcodec.session import study_queue
 from rtcodec.session.study_message import Have, Request
 from rtcodec.session.study_queue import (
+    AHEAD_PRIORITY,
     MAX_REQUESTS,
     Piece,
     RequestDone,
@@ -123,6 +124,17 @@ def test_a_more_urgent_request_goes_before_the_rest_of_another() -> None:
 def test_of_equals_the_newest_goes_first() -> None:
     pieces = drain(ready(ask(1, frames=1), ask(2, first_frame=1, frames=1)))
     assert pieces.index(RequestDone(2)) < pieces.index(RequestDone(1))
+
+
+def test_what_nobody_waits_for_is_left_where_there_is_no_spare_room() -> None:
+    queue = ready(ask(1, priority=AHEAD_PRIORITY), ask(2, steps=1, priority=AHEAD_PRIORITY - 1))
+    pieces = []
+    while (piece := queue.next_piece(200, ahead=False)) is not None:
+        pieces.append(piece)
+    assert pieces[-1] == RequestDone(2)
+    rest = drain(queue)
+    assert rest[-1] == RequestDone(1)
+    assert sorted(ranges_of(pieces) + ranges_of(rest))[-1][1] == len(FILE.data)
 
 
 def test_what_is_cancelled_ends_and_what_another_wants_does_not() -> None:

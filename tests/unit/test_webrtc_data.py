@@ -165,6 +165,17 @@ async def test_a_peer_has_few_streams_and_datagrams_of_ordinary_size(guarded: Gu
     assert guarded.n_misuses == 1
 
 
+async def test_it_says_when_the_peer_has_said_what_it_got(guarded: Guarded) -> None:
+    told: list[str] = []
+    guarded.channel.on_acknowledged = lambda: told.append("acknowledged")
+    await guarded.connection.sctp._receive_sack_chunk(SackChunk())
+    assert told == ["acknowledged"]
+    sack = SackChunk()
+    sack.gaps = [(1, MAX_UNACKNOWLEDGED_CHUNKS + 1)]
+    await guarded.connection.sctp._receive_sack_chunk(sack)
+    assert told == ["acknowledged"]
+
+
 async def test_nothing_is_left_in_aiortc_afterwards(guarded: Guarded) -> None:
     channel = guarded.open()
     guarded.channel.close()

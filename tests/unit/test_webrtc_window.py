@@ -84,6 +84,15 @@ def test_a_long_message_goes_out_as_far_as_the_window_lets() -> None:
     assert len(bursts) == 3
 
 
+def test_it_says_when_half_of_it_is_under_way() -> None:
+    sctp, window = opened()
+    assert not window.is_half_full
+    sctp._flight_size = FIRST_BYTES // 2
+    assert window.is_half_full
+    sctp._cwnd *= 2
+    assert not window.is_half_full
+
+
 def test_it_can_be_given_back() -> None:
     sctp, window = opened()
     window.release()

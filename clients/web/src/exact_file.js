@@ -9,6 +9,7 @@ import { Corrupt, Unsupported } from "./errors.js";
 export const STEPS = 6;
 const BOUND_MAX = 11;
 const BOUND_VERSION = 2;
+const WHOLE_VERSION = 3;
 export const KIND = { tiles: 1, jpegLs: 2, raw: 3 };
 
 const MAGIC = [0x89, 0x52, 0x54, 0x58];
@@ -185,7 +186,9 @@ export function readHeader(cursor, bytes) {
     if (cursor.u8() !== expected) throw new Corrupt("not an exact picture", place);
   });
   const version = cursor.u8();
-  if (version !== 1 && version !== BOUND_VERSION) throw new Unsupported(`exact picture version ${version}`, MAGIC.length);
+  if (version < 1 || version > WHOLE_VERSION) {
+    throw new Unsupported(`exact picture version ${version}`, MAGIC.length);
+  }
   const [width, height] = times(2, () => cursor.varint(SIDE_MAX - 1) + 1);
   const frames = cursor.varint(FRAMES_MAX - 1) + 1;
   const at = cursor.offset;
@@ -204,6 +207,10 @@ export function readHeader(cursor, bytes) {
     throw new Corrupt(`a frame of ${width}x${height} is too large`, at + 1);
   }
   const maxError = cursor.varint(SIDE_MAX);
+  const isWhole = version === WHOLE_VERSION;
+  if (isWhole && (differences || maxError)) {
+    throw new Corrupt("frames without tiles have neither differences nor an error", at);
+  }
   const boundAt = cursor.offset;
   const bound = version === BOUND_VERSION ? cursor.varint(BOUND_MAX) : 0;
   if (version === BOUND_VERSION && (maxError || !bound)) {
@@ -220,6 +227,7 @@ export function readHeader(cursor, bytes) {
   if (cursor.u32() !== crc32(bytes.subarray(0, end))) {
     throw new Corrupt("the CRC is not the header's", end);
   }
+  if (isWhole) throw new Unsupported("HTJ2K or JPEG XL: pages decode neither", MAGIC.length);
   const tileSide = 2 ** tileBits;
   const [tileRows, tileColumns] = [Math.ceil(height / tileSide), Math.ceil(width / tileSide)];
   return {
