@@ -18,15 +18,15 @@
  * [CHANNELS][PLACES]. The loops over places are what compilers turn into vectors.
  */
 typedef struct {
-    int32_t energy[PARTS][PLACES];
-    int32_t luma[PLACES]; /* symbols that are not 0 */
+    int16_t energy[PARTS][PLACES]; /* at most 4 * 16 * 8 * CAPPED */
+    int16_t luma[PLACES];          /* symbols that are not 0 */
 } tile_state;
 
-static const int32_t ENERGY_LEVELS[] = {4, 10, 17, 31, 52, 100, 200};
-static const int32_t COUNT_LEVELS[] = {1, 3, 8};
+static const int16_t ENERGY_LEVELS[] = {4, 10, 17, 31, 52, 100, 200};
+static const int16_t COUNT_LEVELS[] = {1, 3, 8};
 static const int32_t SIZE_LEVELS[] = {1, 2, 4, 8};
 static const int32_t MOVED_LEVELS[] = {1, 4};
-static const int32_t SPLIT_LEVELS[] = {2, 3, 4, 5, 8, 13};
+static const int16_t SPLIT_LEVELS[] = {2, 3, 4, 5, 8, 13};
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 INLINE uint32_t stage_count(void)
@@ -44,16 +44,26 @@ INLINE uint32_t stage_start(uint32_t stage)
     return PARTS * (64 - (15 - stage) * (16 - stage) / 2);
 }
 
-INLINE void level_by(const int32_t *values, const int32_t *thresholds, uint32_t n, uint8_t step,
-                     uint8_t *levels)
+INLINE void level_by(const int16_t *values, const int16_t *thresholds, uint32_t n, uint8_t *levels)
 {
-    ROLLED
-    for (uint32_t p = 0; p < PLACES; p++) {
-        uint8_t level = 0;
-        for (uint32_t k = 0; k < n; k++)
-            level = (uint8_t)(level + step * (values[p] >= thresholds[k]));
-        levels[p] = (uint8_t)(levels[p] + level);
+    int16_t level[PLACES] = {0};
+    for (uint32_t k = 0; k < n; k++) {
+        ROLLED
+        for (uint32_t p = 0; p < PLACES; p++)
+            level[p] = (int16_t)(level[p] + (values[p] >= thresholds[k]));
     }
+    ROLLED
+    for (uint32_t p = 0; p < PLACES; p++)
+        levels[p] = (uint8_t)level[p];
+}
+
+/* The same of moduli, which may be any; added to what is there, times *step*. */
+INLINE void add_levels(const int32_t *values, const int32_t *thresholds, uint32_t n, uint8_t step,
+                       uint8_t *levels)
+{
+    for (uint32_t p = 0; p < PLACES; p++)
+        for (uint32_t k = 0; k < n; k++)
+            levels[p] = (uint8_t)(levels[p] + step * (values[p] >= thresholds[k]));
 }
 
 INLINE void add_moduli(const int16_t *symbols, int32_t *sums)
@@ -70,9 +80,9 @@ static void motion_levels(const tile_state *state, const int16_t *tile, uint32_t
     int32_t vector[PLACES] = {0}, before[PLACES] = {0};
     memset(levels, 0, PLACES);
     if (channel == 0) {
-        level_by(state->luma, COUNT_LEVELS, COUNT_OF(COUNT_LEVELS), 1, levels);
+        level_by(state->luma, COUNT_LEVELS, COUNT_OF(COUNT_LEVELS), levels);
     } else if (channel == MOTION - 1) {
-        level_by(state->luma, SPLIT_LEVELS, COUNT_OF(SPLIT_LEVELS), 1, levels);
+        level_by(state->luma, SPLIT_LEVELS, COUNT_OF(SPLIT_LEVELS), levels);
     } else {
         add_moduli(motion, vector);
         if (channel > 1)
@@ -80,11 +90,11 @@ static void motion_levels(const tile_state *state, const int16_t *tile, uint32_t
         for (uint32_t k = 3; k < channel; k++)
             add_moduli(motion + k * PLACES, before);
         if (channel < 3) {
-            level_by(vector, SIZE_LEVELS, COUNT_OF(SIZE_LEVELS), 1, levels);
+            add_levels(vector, SIZE_LEVELS, COUNT_OF(SIZE_LEVELS), 1, levels);
         } else {
-            level_by(before, SIZE_LEVELS, COUNT_OF(SIZE_LEVELS), 1, levels);
-            level_by(vector, MOVED_LEVELS, COUNT_OF(MOVED_LEVELS), COUNT_OF(SIZE_LEVELS) + 1,
-                     levels);
+            add_levels(before, SIZE_LEVELS, COUNT_OF(SIZE_LEVELS), 1, levels);
+            add_levels(vector, MOVED_LEVELS, COUNT_OF(MOVED_LEVELS), COUNT_OF(SIZE_LEVELS) + 1,
+                       levels);
         }
     }
 }
@@ -135,9 +145,9 @@ INLINE void stage_indices(const rtc_tables *tables, const tile_state *state, uin
     const uint32_t kind = stage < LAST_KIND ? stage : LAST_KIND;
     for (uint32_t part = 0; part < PARTS; part++) {
         const uint32_t row = kind + (part < LUMA_PARTS ? 0 : LAST_KIND + 1);
-        uint8_t levels[PLACES] = {0};
+        uint8_t levels[PLACES];
         int8_t offsets[PLACES];
-        level_by(state->energy[part], ENERGY_LEVELS, COUNT_OF(ENERGY_LEVELS), 1, levels);
+        level_by(state->energy[part], ENERGY_LEVELS, COUNT_OF(ENERGY_LEVELS), levels);
         offsets_of(tables->contexts[row], levels, offsets);
         for (uint32_t k = part; k < n; k += PARTS) {
             uint64_t half[2] = {1, 0};
@@ -158,20 +168,21 @@ INLINE void stage_read(tile_state *state, uint32_t stage, const int16_t *tile, i
     if (stage >= DIAGONALS)
         return;
     for (uint32_t part = 0; part < PARTS; part++) {
-        int32_t sum[PLACES] = {0}, count[PLACES] = {0};
+        int16_t sum[PLACES] = {0}, count[PLACES] = {0};
         for (uint32_t k = part; k < n && any; k += PARTS) {
             const int16_t *symbols = tile + (first + k) * PLACES;
             ROLLED
             for (uint32_t p = 0; p < PLACES; p++) {
-                const int32_t size = symbols[p] < 0 ? -symbols[p] : symbols[p];
-                sum[p] += size < CAPPED ? size : CAPPED;
-                count[p] += size != 0;
+                const uint16_t size = (uint16_t)(symbols[p] < 0 ? -symbols[p] : symbols[p]);
+                sum[p] = (int16_t)(sum[p] + (size < CAPPED ? size : CAPPED));
+                count[p] = (int16_t)(count[p] + (size != 0));
             }
         }
         ROLLED
         for (uint32_t p = 0; p < PLACES; p++) {
-            state->energy[part][p] += 16 * sum[p] - (state->energy[part][p] >> 2);
-            state->luma[p] += part < LUMA_PARTS ? count[p] : 0;
+            const int16_t energy = state->energy[part][p];
+            state->energy[part][p] = (int16_t)(energy - (energy >> 2) + 16 * sum[p]);
+            state->luma[p] = (int16_t)(state->luma[p] + (part < LUMA_PARTS ? count[p] : 0));
         }
     }
 }
