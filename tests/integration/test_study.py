@@ -33,7 +33,7 @@ from rtcodec_server.study_config import StudyConfig
 from support import command
 from support.dicom_files import SECRET
 from support.relay import KEYS, SDP, RelayClient, relay, sign, token_for, until
-from support.studies import put_picture, smooth_frames, viewing
+from support.studies import Viewing, put_picture, smooth_frames, viewing
 from support.tab import offer_channel
 from support.workers import crew
 
@@ -367,13 +367,15 @@ async def test_a_picture_that_takes_too_long_is_given_up(
         assert picture.claim == "preparing it took too long"
 
 
-async def test_exact_files_are_offered_as_they_are_unless_they_name_somebody(
-    tmp_path: Path,
-) -> None:
+@asynccontextmanager
+async def exact_files(
+    tmp_path: Path, *options: str
+) -> AsyncIterator[tuple[NDArray[Any], bytes, Viewing]]:
+    """A picture whole, with an identity, damaged: its samples, the first file, who saw them."""
     folder, scan = tmp_path / "studies", tmp_path / "scan.dcm"
     folder.mkdir()
     samples = put_picture(scan, smooth_frames(2, 90, 150))
-    words = ("encode", "--lossless", str(scan))
+    words = ("encode", "--lossless", *options, str(scan))
     assert cli.main([*words, str(folder / "a.rtc")]) == 0
     assert cli.main([*words, "--keep-identity", str(folder / "b.rtc")]) == 0
     data = (folder / "a.rtc").read_bytes()
@@ -382,8 +384,15 @@ async def test_exact_files_are_offered_as_they_are_unless_they_name_somebody(
         await one.picture()
         for picture in one.session.pictures:
             one.session.request(picture)
-        whole, named, damaged = one.session.pictures
         await one.until(lambda: all(p.is_settled for p in one.session.pictures))
+        yield samples, data, one
+
+
+async def test_exact_files_are_offered_as_they_are_unless_they_name_somebody(
+    tmp_path: Path,
+) -> None:
+    async with exact_files(tmp_path) as (samples, data, one):
+        whole, named, damaged = one.session.pictures
         part = whole.part
         assert part is not None
         await one.until(lambda: part.held.size_bytes == part.size_bytes)
@@ -398,20 +407,8 @@ async def test_exact_files_of_others_codecs_are_offered_as_what_viewers_read(
     tmp_path: Path, codec: str
 ) -> None:
     """JPEG-LS as it is and whole; the others coded anew, coarse to fine."""
-    folder, scan = tmp_path / "studies", tmp_path / "scan.dcm"
-    folder.mkdir()
-    samples = put_picture(scan, smooth_frames(2, 90, 150))
-    words = ("encode", "--lossless", "--exact-codec", codec, str(scan))
-    assert cli.main([*words, str(folder / "a.rtc")]) == 0
-    assert cli.main([*words, "--keep-identity", str(folder / "b.rtc")]) == 0
-    data = (folder / "a.rtc").read_bytes()
-    (folder / "c.rtc").write_bytes(data[:-400] + bytes([data[-400] ^ 1]) + data[-399:])
-    async with studies(folder) as server, viewing(server, StudyStore()) as one:
-        await one.picture()
-        for picture in one.session.pictures:
-            one.session.request(picture)
+    async with exact_files(tmp_path, "--exact-codec", codec) as (samples, _, one):
         whole, named, damaged = one.session.pictures
-        await one.until(lambda: all(p.is_settled for p in one.session.pictures))
         part = whole.part
         assert part is not None
         header, head = part.header(), part.head(0)
