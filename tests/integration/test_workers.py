@@ -218,8 +218,8 @@ async def test_sigterm_drains_all_workers() -> None:
     assert (ended.code, ended.err) == (0, "")
     assert not any(map(is_there, family))
     frames = ended.document["frames"]
-    assert frames["sent"] == n_seen
-    assert frames["in_flight"] == 0
+    assert frames["sent"] == n_seen, frames
+    assert frames["in_flight"] == 0, frames
     assert frames["received"] == frames["encoded"] + frames["dropped"]
 
 
