@@ -34,6 +34,7 @@ demo: $(VENV)/.ready-run
 
 test: # both install, one mostly waits for the other's network
 	@.ci/interop & $(MAKE) -s $(VENV)/.ready-dev; made=$$?; wait; exit $$made
+	@$(BIN)/python -m rtcodec.entropy.build --missing # for browsers, if Clang came after that
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" $(SIDE_BY_SIDE) $(ARGS)
 
 coverage: $(VENV)/.ready-dev

@@ -216,15 +216,17 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Compile every library, and what browsers run if that can be; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rtcodec.entropy.build", description=__doc__)
     parser.add_argument("--output", type=Path, help="folder; default: beside the sources")
+    parser.add_argument("--missing", action="store_true", help="only what is not there yet")
     options = parser.parse_args(arguments)
+    works = [(compile_coder, LIBRARIES)]
+    if WEB.is_dir() and find_wasm_compiler(environment) is not None:
+        works.append((compile_wasm, WASM_MODULES))
     try:
-        for library, sources in LIBRARIES.items():
-            output = library if options.output is None else options.output / library.name
-            print(compile_coder(output, environment, sources=sources))
-        if WEB.is_dir() and find_wasm_compiler(environment) is not None:
-            for module, sources in WASM_MODULES.items():
-                output = module if options.output is None else options.output / module.name
-                print(compile_wasm(output, environment, sources=sources))
+        for compile_one, outputs in works:
+            for default, sources in outputs.items():
+                output = default if options.output is None else options.output / default.name
+                if not (options.missing and output.exists()):
+                    print(compile_one(output, environment, sources=sources))
     except BuildError as error:
         print(f"rtcodec: {error}", file=sys.stderr)
         return 3

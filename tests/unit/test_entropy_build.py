@@ -130,3 +130,18 @@ def test_the_command_makes_the_decoder_for_browsers_if_it_can(
     made = [tmp_path / library.name for library in (*build.LIBRARIES, *build.WASM_MODULES)]
     assert capsys.readouterr().out == "".join(f"{path}\n" for path in made)
     assert (tmp_path / build.WASM.name).read_text() == "module\n"
+
+
+def test_what_is_there_already_is_not_made_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tool = make_tool(tmp_path, "clang", 'for output; do :; done; echo new > "$output"')
+    make_tool(tmp_path, "wasm-ld", "true")
+    environment = {"CC": str(tool), "PATH": str(tmp_path)}
+    old, *new = (tmp_path / name.name for name in (*build.LIBRARIES, *build.WASM_MODULES))
+    old.write_text("old\n")
+    assert build.main(["--missing", "--output", str(tmp_path)], environment) == 0
+    assert capsys.readouterr().out == "".join(f"{path}\n" for path in new)
+    assert [path.read_text() for path in (old, *new)] == ["old\n", *("new\n" for _ in new)]
+    assert build.main(["--missing", "--output", str(tmp_path)], environment) == 0
+    assert capsys.readouterr().out == ""
