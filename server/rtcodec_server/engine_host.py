@@ -190,14 +190,19 @@ class EngineHost:
         """Drop what waits of a stream; what runs still comes back."""
         with self._wake:
             self._scheduler.close_stream(stream)
-            self._measuring.discard(stream)
             self._report_drops()
             self._gate.forget(stream)
         self.drop_measurement(stream)
 
     def drop_measurement(self, stream: int) -> None:
-        """Measure no frame of a stream that was encoded so far."""
+        """
+        Measure no frame of a stream that was encoded so far.
+
+        Call it before its states are closed, once none of its frames is in flight: what is being
+        measured may fail from then on.
+        """
         with self._wake:
+            self._measuring.discard(stream)
             dropped = [self._measurements.pop(k) for k in [*self._measurements] if k[0] == stream]
         for measurement in dropped:
             self.calls.add(measurement.request.on_psnr, None)

@@ -251,6 +251,7 @@ class Stream:
             await asyncio.gather(self._opening, return_exceptions=True)
         self._host.close_stream(self._id)
         await self._is_idle.wait()
+        self._host.drop_measurement(self._id)
         if self._format is not None:
             await self._format.close(self._host)
         self._output.close()

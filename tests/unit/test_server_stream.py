@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,8 +11,9 @@ import av
 import pytest
 
 from rtcodec.codec.denoiser import AUTO, OFF
-from rtcodec.engine.api import EncodeJob, EncodeOutput, StateId
+from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, StateId
 from rtcodec.engine.null import NullEngine
+from rtcodec.errors import EngineError
 from rtcodec.media.scale import picture_of, planes_of_picture
 from rtcodec.packet.packetizer import CutFrame
 from rtcodec.session.ladder import read_rung
@@ -38,6 +40,7 @@ class MoodyEngine(NullEngine):
         self.coded: list[Planes] = []
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.decodes_when_closed = False
 
     def open_state(self, width: int, height: int) -> StateId:
         if self.refusals:
@@ -51,6 +54,13 @@ class MoodyEngine(NullEngine):
         self.coded += [job.planes for job in jobs]
         assert self.may_go_on.wait(60)
         return super().encode(jobs)
+
+    def decode(self, jobs: Sequence[DecodeJob]) -> list[Planes]:
+        while self.decodes_when_closed and jobs[0].state in self.sizes:
+            time.sleep(0.001)
+        if jobs[0].state not in self.sizes:
+            raise EngineError("the state is not open")
+        return super().decode(jobs)
 
     def close_state(self, state: StateId) -> None:
         del self.sizes[state]
@@ -110,6 +120,7 @@ class Bench:
         denoise: str = OFF,
     ) -> None:
         self.engine = engine
+        self.host = host
         self.stats = StreamStats()
         self.stream = Stream(
             host,
@@ -139,10 +150,11 @@ async def bench(
     rungs: LadderSetup | None = None,
     denoise: str = OFF,
     references: int = 0,
+    psnr: str = "off",
 ) -> AsyncIterator[Bench]:
     engine = MoodyEngine()
     engine.info = replace(engine.info, references=references)
-    host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate("off"))
+    host = EngineHost(engine, engine.bundle, max_batch=4, gate=MeasureGate(psnr))
     b = Bench(engine, host, rate, rungs, denoise)
     try:
         yield b
@@ -236,6 +248,20 @@ async def test_after_closing_frames_are_dropped() -> None:
         b.put(decoded())
         assert b.frames.encoded + b.frames.n_dropped == 2
         assert b.frames.dropped["closing"] >= 1
+
+
+async def test_a_frame_that_outlives_its_stream_is_measured_in_time_or_not_at_all() -> None:
+    async with bench(psnr="all") as b:
+        b.engine.may_go_on.clear()
+        b.put(decoded())
+        await until(lambda: bool(b.engine.coded))
+        b.engine.decodes_when_closed = True
+        closing = asyncio.ensure_future(b.stream.close())
+        await asyncio.sleep(0)
+        b.engine.may_go_on.set()
+        await closing
+        await until(lambda: b.stats.psnr_skipped == 1)
+        assert b.host.failures == 0
 
 
 async def test_a_subscriber_that_is_not_connected_yet_gets_the_newest_and_holds_up_nobody() -> None:
