@@ -236,6 +236,7 @@ _RELIED_ON: Final[tuple[tuple[Callable[..., object], tuple[str, ...]], ...]] = (
     (RTCPeerConnection.setRemoteDescription, _private(CONNECTION, "connect")),
     (aioice.ice.Connection.gather_candidates, ("get_host_addresses",)),
     (aioice.ice.Connection.data_received, ("_queue", "put_nowait")),
+    (aioice.ice.Connection.recvfrom, ("_queue", "get")),
     (stock_datagram_received, ("receiver", "data_received", "local_candidate", "component")),
     (aioice.ice.Connection._find_pair, ("_check_list", "protocol")),
     (aioice.ice.Connection.close, ("_check_list", "_nominated", "_protocols")),

@@ -68,7 +68,7 @@ def datagram_received(
         if not _is_peer(self, (addr[0], addr[1])):
             return
         take = vars(receiver).get(TAKE)
-        if take is not None and 127 < data[0] < 192:  # RTP and RTCP
+        if take is not None and is_media(data):
             take(data)
         elif receiver._queue.qsize() < MAX_DATAGRAMS_WAITING:
             receiver.data_received(data, self.local_candidate.component)
@@ -78,6 +78,11 @@ def datagram_received(
         return
     with suppress(struct.error):  # of an attribute that is too short or too long
         stock_datagram_received(self, data, addr)
+
+
+def is_media(datagram: bytes) -> bool:
+    """Return whether a datagram that is not empty is of RTP or RTCP, RFC 7983 7."""
+    return 127 < datagram[0] < 192
 
 
 def _is_peer(protocol: aioice.ice.StunProtocol, address: tuple[str, int]) -> bool:

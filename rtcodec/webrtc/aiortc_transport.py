@@ -8,7 +8,8 @@ aiortc puts every datagram into a queue, wakes a task for it, and makes an objec
 extensions and a dozen nested coroutines of every packet. DTLS and data channels stay there.
 """
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -27,6 +28,7 @@ from rtcodec.packet.rtcp import (
 from rtcodec.packet.rtp_packet import RtpPacket as MediaPacket
 from rtcodec.packet.rtp_packet import read_rtp
 from rtcodec.webrtc.aiortc_private import PORT, TAKE, TRANSPORT
+from rtcodec.webrtc.aiortc_sockets import is_media
 from rtcodec.webrtc.aiortc_srtp import QuickSession
 
 _IDS: Final = "_HeaderExtensionsMap__ids"
@@ -69,12 +71,29 @@ def send_rtcp(transport: RTCDtlsTransport, data: bytes) -> None:
 
 async def run_transport(self: RTCDtlsTransport) -> None:
     """Do what aiortc's task of a transport does, with media beside its queue as long as it runs."""
-    ice = vars(self.transport._connection)
-    ice[TAKE] = MediaIntake(self).take
+    connection = self.transport._connection
+    take = MediaIntake(self).take
+    _take_waiting(connection._queue, take)
+    vars(connection)[TAKE] = take
     try:
         await stock_run(self)
     finally:
-        ice.pop(TAKE, None)
+        vars(connection).pop(TAKE, None)
+
+
+def _take_waiting(queue: "asyncio.Queue[Any]", take: Callable[[bytes], None]) -> None:
+    """
+    Take the media out of aioice's queue.
+
+    Who has done with the handshake first sends at once: often it is a key frame that came while
+    this task was being started, and aiortc's own way would lose it.
+    """
+    for _ in range(queue.qsize()):
+        entry = queue.get_nowait()
+        if entry is not None and is_media(entry[0]):
+            take(entry[0])
+        else:
+            queue.put_nowait(entry)
 
 
 class MediaIntake:

@@ -10,6 +10,7 @@ from pathlib import Path
 import aioice.ice
 import numpy as np
 import pytest
+from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import is_rtcp
 
 from rtcodec.bitstream.packet import Packet, read_packet
@@ -19,6 +20,7 @@ from rtcodec.session.lobby import Limits
 from rtcodec.stats import FrameLedger
 from rtcodec.types import Planes
 from rtcodec.webrtc import LatentFrame
+from rtcodec.webrtc.aiortc_transport import run_transport
 from rtcodec.webrtc.tap import FrameTapReader, tap_path
 from rtcodec_server.app import RunningServer, running_server
 from rtcodec_server.config import ServerConfig
@@ -84,6 +86,30 @@ async def test_what_is_published_is_watched_and_every_frame_is_accounted_for(cod
         assert stats.psnr_db["y"].count > 0
         for stage in ("receive", "decode", "queue", "batch", "engine", "entropy", "send", "total"):
             assert stats.latency_ms[stage].count > 0, stage
+
+
+async def test_what_comes_before_the_receiver_is_ready_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_late = 0
+
+    async def run_late(self: RTCDtlsTransport) -> None:
+        nonlocal n_late
+        if self._rtp_router.receivers:
+            await until(lambda: self.transport._connection._queue.qsize() >= 3)
+            n_late += 1
+        await run_transport(self)
+
+    monkeypatch.setattr(RTCDtlsTransport, "_RTCDtlsTransport__run", run_late)
+    async with relay() as (server, client):
+        watch = await client.watch("room")
+        await client.publish("room", MovingTrack(WIDTH, HEIGHT, n_frames=50))
+        frames = server.relay.stats.frames
+        await until(lambda: frames.received == 50 and settled(frames))
+        await until(lambda: len(watch.frames) == frames.sent)
+        assert n_late == 2
+        assert {*frames.dropped} <= {"starting", "superseded"}
+        assert [frame.number for frame in watch.frames] == list(range(len(watch.frames)))
 
 
 async def test_a_subscriber_of_an_empty_room_waits_and_then_gets_video() -> None:
