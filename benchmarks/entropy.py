@@ -29,7 +29,7 @@ from PIL import Image
 import rtcodec
 from rtcodec.bundle import find_bundle
 from rtcodec.engine.api import EncodeJob
-from rtcodec.entropy import build, native, tile
+from rtcodec.entropy import build, native, native_tiles, tile
 from rtcodec.entropy.cdf import Z_MAX, EntropyTables, example_tables
 from rtcodec.entropy.rans import LANES
 from rtcodec.entropy.scale_net import ScaleNet
@@ -138,8 +138,8 @@ def measure_images(images: list[Path], seconds: float) -> list[dict[str, Any]]:
             [output] = engine.encode([job])
             latents = (
                 tile.gather_hyper(output.z, tiles),
-                native.gather_tiles(output.symbols, tiles),
-                native.gather_tiles(output.indices, tiles),
+                native_tiles.gather_tiles(output.symbols, tiles),
+                native_tiles.gather_tiles(output.indices, tiles),
             )
             figures = measure_coder(bundle.entropy_tables, latents, 8, seconds, qp)
             results.append({"image": image.name, "qp": qp, **figures})
@@ -168,14 +168,14 @@ def measure_others(tables: EntropyTables, seconds: float) -> dict[str, float]:
     tile.scatter_hyper(z, tiles, z_planes)
     plane = np.zeros((CHANNELS, 4 * ROWS, 4 * COLUMNS), np.int16)
     index_plane = np.zeros(plane.shape, np.uint8)
-    native.scatter_tiles(indices, tiles, index_plane)
+    native_tiles.scatter_tiles(indices, tiles, index_plane)
     work: dict[str, Callable[[], object]] = {
-        "scale_net_c": lambda: native.tile_indices(net, z, QP),
-        "scale_net_c_plane_order": lambda: native.scale_indices(net, z_planes, QP),
+        "scale_net_c": lambda: native_tiles.tile_indices(net, z, QP),
+        "scale_net_c_plane_order": lambda: native_tiles.scale_indices(net, z_planes, QP),
         "scale_net_numpy_float32": lambda: net.indices(z_planes, QP),
-        "gather_symbols": lambda: native.gather_tiles(plane, tiles),
-        "gather_indices": lambda: native.gather_tiles(index_plane, tiles),
-        "scatter_symbols": lambda: native.scatter_tiles(symbols, tiles, plane),
+        "gather_symbols": lambda: native_tiles.gather_tiles(plane, tiles),
+        "gather_indices": lambda: native_tiles.gather_tiles(index_plane, tiles),
+        "scatter_symbols": lambda: native_tiles.scatter_tiles(symbols, tiles, plane),
         "gather_symbols_numpy": lambda: tile.gather_tiles(plane, tiles),
     }
     return {f"{name}_ms": round(best_ms(run, seconds), 4) for name, run in work.items()}

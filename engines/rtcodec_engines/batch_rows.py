@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import EncodeJob, EncodeOutput
-from rtcodec.entropy.native import gather_tiles, scatter_tiles
+from rtcodec.entropy.native_tiles import gather_tiles, scatter_tiles
 from rtcodec.motion.said import Said
 from rtcodec.types import Planes, tile_grid
 from rtcodec_engines.device import LIST, LISTED, Arrays, Shapes

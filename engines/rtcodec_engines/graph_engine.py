@@ -26,7 +26,7 @@ from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, S
 from rtcodec.engine.part import scales_of, steps_of
 from rtcodec.entropy.cdf import SYMBOL_MAX, Z_MAX
 from rtcodec.entropy.contexts import LUMA_PARTS, PARTS
-from rtcodec.entropy.native import scale_indices
+from rtcodec.entropy.native_tiles import scale_indices
 from rtcodec.errors import LocalProtocolError
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.motion.latents import Latents, quantise, transform

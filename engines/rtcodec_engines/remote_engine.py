@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
-from rtcodec.entropy.native import scale_indices
+from rtcodec.entropy.native_tiles import scale_indices
 from rtcodec.errors import EngineCrashed, EngineError, LocalProtocolError
 from rtcodec.types import Planes
 from rtcodec_engines.engine_wire import (

@@ -23,7 +23,7 @@ from rtcodec.bundle import Bundle
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, EngineInfo, StateId
 from rtcodec.engine.blocks import planes_of
 from rtcodec.engine.loader import EngineReport
-from rtcodec.entropy.native import scale_indices
+from rtcodec.entropy.native_tiles import scale_indices
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded
 from rtcodec.motion.layout import blocks_of
 from rtcodec.types import Planes

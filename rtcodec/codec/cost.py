@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from rtcodec.codec.copied import split_copies
 from rtcodec.engine.api import EncodeOutput
 from rtcodec.entropy.cdf import PROB_BITS, Z_MAX, EntropyTables
-from rtcodec.entropy.native import SliceEncoder, gather_tiles, tile_costs
+from rtcodec.entropy.native import SliceEncoder, tile_costs
+from rtcodec.entropy.native_tiles import gather_tiles
 from rtcodec.entropy.rans import ESCAPE_LENGTH_BITS
 from rtcodec.entropy.tile import gather_hyper
 

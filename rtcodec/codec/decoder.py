@@ -27,7 +27,7 @@ from rtcodec.codec.encoder import ParallelMap
 from rtcodec.codec.reference import ReceiverReferences
 from rtcodec.codec.tile_qp import TileQp, TileQpHistory
 from rtcodec.engine.api import DecodeJob, Engine
-from rtcodec.entropy import native
+from rtcodec.entropy import native, native_tiles
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.native import SliceDecoder
 from rtcodec.entropy.scale_net import ScaleNet
@@ -141,7 +141,7 @@ def unpack_frame(
 
     def read(group: list[int]) -> list[BitstreamError | None]:
         """Read slices by number into their rows of *coded*."""
-        indices = native.tile_indices(net, np.concatenate([slices[n].z for n in group]), qp)
+        indices = native_tiles.tile_indices(net, np.concatenate([slices[n].z for n in group]), qp)
         parts = np.split(indices, np.cumsum([counts[n] for n in group[:-1]]))
         return [
             _read_symbols(slices[n], part, rows_of[n]) for n, part in zip(group, parts, strict=True)
@@ -169,7 +169,7 @@ def unpack_frame(
         symbols[...] = 0
     if len(good) < len(slices):
         coded = np.concatenate([rows_of[n] for n in good])
-    native.scatter_tiles(coded, tiles, symbols[: net.latent_channels])
+    native_tiles.scatter_tiles(coded, tiles, symbols[: net.latent_channels])
     said = np.zeros(rows * columns, np.bool_)
     said[tiles] = True
     return UnpackedFrame(

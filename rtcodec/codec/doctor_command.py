@@ -150,7 +150,7 @@ def _same(output: EncodeOutput, z: np.ndarray[Any, Any], symbols: np.ndarray[Any
 
 def _coder_problem() -> str | None:
     """Return why the compiled entropy coder cannot be used, or None."""
-    from rtcodec.entropy.native import gather_tiles
+    from rtcodec.entropy.native_tiles import gather_tiles
 
     try:
         gather_tiles(np.zeros((1, 4, 4), np.uint8), np.zeros(1, np.uint32))

@@ -36,7 +36,8 @@ from rtcodec.codec.reference import ReferenceChoice
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.api import EncodeJob, EncodeOutput, Engine
 from rtcodec.entropy.cdf import EntropyTables
-from rtcodec.entropy.native import SliceEncoder, context_indices, gather_tiles
+from rtcodec.entropy.native import SliceEncoder, context_indices
+from rtcodec.entropy.native_tiles import gather_tiles
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.motion.said import Said
 from rtcodec.types import LayerId, Planes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.codec.cost import TileCosts
-from rtcodec.entropy.native import gather_tiles
+from rtcodec.entropy.native_tiles import gather_tiles
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.motion.native import BLOCK_SAMPLES, FINE
 from rtcodec.motion.said import Said

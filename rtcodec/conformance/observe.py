@@ -30,7 +30,7 @@ from rtcodec.codec.reference import ReceiverReferences
 from rtcodec.conformance.model import VectorModel, part_of
 from rtcodec.engine.api import DecodeJob, StateId
 from rtcodec.entropy import copies as plain_copies
-from rtcodec.entropy import native, rans
+from rtcodec.entropy import native, native_tiles, rans
 from rtcodec.entropy.cdf import EntropyTables
 from rtcodec.entropy.scale_net import ScaleNet
 from rtcodec.entropy.tile import gather_tiles, scatter_hyper, scatter_tiles
@@ -66,7 +66,7 @@ class Coder:
     "Payload, rows and columns of blocks to copies int16 [rows, columns, 8]."
 
 
-FAST = Coder(native.SliceDecoder, native.scale_indices, native.read_copies)
+FAST = Coder(native.SliceDecoder, native_tiles.scale_indices, native.read_copies)
 REFERENCE = Coder(
     rans.SliceDecoder, lambda net, z, qp: net.indices_reference(z, qp), plain_copies.read_copies
 )

@@ -25,7 +25,7 @@ from rtcodec.conformance.recipes import (
     sequence_of,
 )
 from rtcodec.entropy.contexts import STAGES, adjusted_stage
-from rtcodec.entropy.native import gather_tiles, scatter_tiles
+from rtcodec.entropy.native_tiles import gather_tiles, scatter_tiles
 from rtcodec.motion.native import QUARTERS
 from rtcodec.motion.vectors import CHANNELS, INTRA_CHANNEL, SPLIT_CHANNEL
 from rtcodec.motion.within import LARGE_CHANNEL

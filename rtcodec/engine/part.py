@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
-from rtcodec.entropy.native import scatter_tiles, tile_indices
+from rtcodec.entropy.native_tiles import scatter_tiles, tile_indices
 from rtcodec.entropy.tile import scatter_hyper
 from rtcodec.motion.native import Steps
 

@@ -11,7 +11,7 @@ from rtcodec.codec.encoder import EncodedFrame
 from rtcodec.codec.reference import NewestReference
 from rtcodec.engine.api import DecodeJob, EncodeJob, Engine, StateId
 from rtcodec.engine.loader import ENGINES, open_engine
-from rtcodec.entropy.native import scale_indices
+from rtcodec.entropy.native_tiles import scale_indices
 from rtcodec.errors import LocalProtocolError, Unsupported
 from rtcodec.motion.hyper import HyperAnalysis
 from rtcodec.quality import picture_psnr

@@ -17,7 +17,7 @@ from rtcodec.codec.reference import NewestReference  # noqa: E402
 from rtcodec.codec.slicing import Slicing  # noqa: E402
 from rtcodec.engine.api import DecodeJob, EncodeJob, EncodeOutput, Engine  # noqa: E402
 from rtcodec.engine.loader import ENGINES, open_engine  # noqa: E402
-from rtcodec.entropy.native import scale_indices  # noqa: E402
+from rtcodec.entropy.native_tiles import scale_indices  # noqa: E402
 from rtcodec.errors import EngineError, LocalProtocolError, Overloaded  # noqa: E402
 from rtcodec.quality import picture_psnr  # noqa: E402
 from rtcodec.types import Planes  # noqa: E402

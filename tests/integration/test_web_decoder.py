@@ -31,7 +31,8 @@ from rtcodec.codec.slicing import Slicing
 from rtcodec.engine.api import EncodeJob, EncodeOutput
 from rtcodec.engine.loader import open_engine
 from rtcodec.entropy import build
-from rtcodec.entropy.native import context_indices, gather_tiles, scale_indices, scatter_tiles
+from rtcodec.entropy.native import context_indices
+from rtcodec.entropy.native_tiles import gather_tiles, scale_indices, scatter_tiles
 from rtcodec.errors import BitstreamError, Corrupt, Unsupported
 from rtcodec.media.color import Color, planes_to_rgb
 from rtcodec.models.web import web_model

@@ -15,13 +15,8 @@ from rtcodec.codec.encoder import EncodedFrame, FrameEncoder, FrameLabel, FrameP
 from rtcodec.codec.slicing import Slicing, halves, lanes_for
 from rtcodec.engine.null import NullEngine, null_bundle
 from rtcodec.entropy.cdf import EntropyTables, example_tables
-from rtcodec.entropy.native import (
-    SliceDecoder,
-    SliceEncoder,
-    encode_slice,
-    gather_tiles,
-    tile_costs,
-)
+from rtcodec.entropy.native import SliceDecoder, SliceEncoder, encode_slice, tile_costs
+from rtcodec.entropy.native_tiles import gather_tiles
 from rtcodec.entropy.tile import gather_hyper
 from rtcodec.errors import BitstreamError, Corrupt, Truncated, Unsupported
 from support.pictures import noise, picture, same_picture
@@ -47,7 +42,7 @@ def encoded(slicing: Slicing, *, qp: int = 20) -> EncodedFrame:
 
 def resealed(packet: Packet, **changes: object) -> Packet:
     """Return the packet with another header and a check word that is right for it."""
-    from rtcodec.entropy.native import tile_indices as scale_indices
+    from rtcodec.entropy.native_tiles import tile_indices as scale_indices
 
     header = packet.header
     n_tiles = tile_indices(header.tiles, WIDTH, HEIGHT).size

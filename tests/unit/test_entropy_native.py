@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtcodec.entropy import native
+from rtcodec.entropy import native, native_tiles
 from rtcodec.entropy.cdf import example_tables
 from rtcodec.entropy.tile import gather_hyper, gather_tiles
 from support.latents import make_hyper_latents, make_scale_net
@@ -28,20 +28,25 @@ def test_the_scale_network_in_c_is_the_reference(
     for qp in (0, 40):
         expected = net.indices_reference(z, qp)
         assert (
-            native.tile_indices(net, gather_hyper(z, tiles), qp) == gather_tiles(expected, tiles)
+            native_tiles.tile_indices(net, gather_hyper(z, tiles), qp)
+            == gather_tiles(expected, tiles)
         ).all()
-        assert (native.scale_indices(net, z, qp) == expected).all()
+        assert (native_tiles.scale_indices(net, z, qp) == expected).all()
 
 
 def test_the_scale_network_is_exact_at_the_largest_sums() -> None:
     net = make_scale_net()
     for value in (-15, 15):
         z = np.full((6, 2, 2), value, np.int8)
-        assert (native.scale_indices(net, z, 63) == net.indices_reference(z, 63)).all()
+        assert (native_tiles.scale_indices(net, z, 63) == net.indices_reference(z, 63)).all()
 
 
 def test_no_tiles_have_no_indices() -> None:
-    assert native.tile_indices(make_scale_net(), np.zeros((0, 6), np.int8), 0).shape == (0, 10, 16)
+    assert native_tiles.tile_indices(make_scale_net(), np.zeros((0, 6), np.int8), 0).shape == (
+        0,
+        10,
+        16,
+    )
 
 
 def test_hyper_latents_need_not_be_contiguous() -> None:
@@ -49,15 +54,15 @@ def test_hyper_latents_need_not_be_contiguous() -> None:
     z = make_hyper_latents(6, 2, 3)
     by_tile = z.reshape(6, 6).T
     assert not by_tile.flags.c_contiguous
-    expected = native.tile_indices(net, by_tile.copy(), 5)
-    assert (native.tile_indices(net, by_tile, 5) == expected).all()
+    expected = native_tiles.tile_indices(net, by_tile.copy(), 5)
+    assert (native_tiles.tile_indices(net, by_tile, 5) == expected).all()
 
 
 def test_hyper_latents_of_another_form_are_refused() -> None:
     net = make_scale_net()
     for z in (np.zeros(6, np.int8), np.zeros((2, 5), np.int8), np.full((1, 6), 16, np.int8)):
         with pytest.raises(ValueError, match=r"z is|beyond"):
-            native.tile_indices(net, z, 0)
+            native_tiles.tile_indices(net, z, 0)
 
 
 def test_tile_costs_are_sums_of_the_costs_given_and_of_raw_bits() -> None:

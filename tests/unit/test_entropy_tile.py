@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtcodec.entropy import native, tile
+from rtcodec.entropy import native_tiles, tile
 
-FORMS = pytest.mark.parametrize("form", [tile, native], ids=["reference", "native"])
+FORMS = pytest.mark.parametrize("form", [tile, native_tiles], ids=["reference", "native"])
 KINDS = pytest.mark.parametrize("kind", [np.uint8, np.int16])
 
 

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from rtcodec.entropy import native
+from rtcodec.entropy import native_tiles
 from rtcodec.entropy.scale_net import EXACT_LIMIT, ScaleNet
 from rtcodec_engines.openvino_engine import openvino_core
 from support.latents import make_hyper_latents, make_scale_net
@@ -49,7 +49,7 @@ def as_indices(output: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 RUNS: dict[str, Run] = {
     "numpy float32": lambda net, z, qp: net.indices(z, qp),
-    "C": native.scale_indices,
+    "C": native_tiles.scale_indices,
     "OpenVINO f32": run_openvino,
     "ONNX Runtime": lambda net, z, qp: run_onnxruntime(net, z, qp, optimised=True),
     "ONNX Runtime, no optimisation": lambda net, z, qp: run_onnxruntime(

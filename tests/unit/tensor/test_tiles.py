@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: torch)")
 
-from rtcodec.entropy.native import gather_tiles  # noqa: E402
+from rtcodec.entropy.native_tiles import gather_tiles  # noqa: E402
 from rtcodec_engines.batch_rows import LIST_SYMBOLS, ListedTiles  # noqa: E402
 from rtcodec_engines.device import LISTED  # noqa: E402
 from rtcodec_engines.tensor.tiles import list_tiles, spread_list  # noqa: E402
