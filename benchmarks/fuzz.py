@@ -229,7 +229,7 @@ def main() -> int:
     for target in chosen:
         outcome = run_apart(target, args.cases, args.seed)
         n_findings += outcome.n_findings
-        rows[target.name] = {"about": target.about, **asdict(outcome)}
+        rows[target.name] = {"about": target.about, **asdict(outcome), "commit": facts["commit"]}
         print(line_of(outcome), flush=True)
         document = {
             "command": "python -m benchmarks.fuzz", "machine": facts, "seed": args.seed,
