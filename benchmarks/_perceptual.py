@@ -81,8 +81,8 @@ class FeatureDistance(nn.Module):
         except ModuleNotFoundError as error:
             raise ConfigError(f"features need the package {error.name}") from None
         net = EfficientNet.from_name("efficientnet-lite0")
-        path = File.get_model_file_path()
-        net.load_state_dict(torch.load(path, weights_only=True))
+        path = File.get_model_file_path()  # in the installed package: nothing is fetched
+        net.load_state_dict(torch.load(path, weights_only=True))  # tensors, and no code
         self._net: Any = net.eval().requires_grad_(requires_grad=False)
 
     def features(self, luma: Tensor) -> list[Tensor]:

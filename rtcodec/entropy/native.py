@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.cdf import SCALE_COUNT, SYMBOL_MAX, EntropyTables
-from rtcodec.entropy.native_library import PTR, U32, at, loaded
+from rtcodec.entropy.library import address
+from rtcodec.entropy.native_library import PTR, U32, library
 from rtcodec.entropy.rans import (
     LANES,
     check_arguments,
@@ -119,7 +120,7 @@ class SliceEncoder:
             np.ascontiguousarray(indices),
         )
         self._blob = _tables_blob(tables)
-        self._at = tuple(at(array) for array in (self._blob, *self._arrays))
+        self._at = tuple(address(array) for array in (self._blob, *self._arrays))
 
     def __len__(self) -> int:
         """Return how many tiles there are."""
@@ -154,14 +155,14 @@ class SliceEncoder:
             raise ValueError(f"no {count} tiles from {first} in {len(z)}")
         if lanes not in LANES:
             raise ValueError(f"{lanes} lanes are not one of {LANES}")
-        library = loaded()
+        coder = library()
         blob, at_z, at_symbols, at_indices = self._at
         per_tile = indices.shape[1] * 16
         start, latents = first * per_tile, count * per_tile
         listed = np.empty(latents, np.uint32)
-        at_list = at(listed)
+        at_list = address(listed)
         census = _Census()
-        library.rtc_encode_list(
+        coder.rtc_encode_list(
             blob, at_indices + start, at_symbols + 2 * start, latents, at_list,
             ctypes.addressof(census),
         )  # fmt: skip
@@ -170,9 +171,9 @@ class SliceEncoder:
         channels = z.shape[1]
         capacity = 4 * lanes + 2 * (count * channels + census.n_coded + 2 * census.n_escaped)
         buffer = np.empty(capacity, np.uint8)
-        size = library.rtc_encode(
+        size = coder.rtc_encode(
             blob, self.qp, at_z + first * channels, count, at_list, census.n_coded, lanes,
-            at(buffer), capacity,
+            address(buffer), capacity,
         )  # fmt: skip
         return buffer[capacity - size :].tobytes()
 
@@ -199,12 +200,8 @@ def context_indices(
     indices, symbols = np.ascontiguousarray(indices), np.ascontiguousarray(symbols)
     moved = np.empty_like(indices)
     blob = _tables_blob(tables)  # a name holds it while C reads it
-    loaded().rtc_context_indices(
-        at(blob),
-        at(indices),
-        at(symbols),
-        indices.shape[0],
-        at(moved),
+    library().rtc_context_indices(
+        address(blob), address(indices), address(symbols), indices.shape[0], address(moved)
     )
     return moved
 
@@ -252,9 +249,9 @@ def _tile_costs(
     costs = np.ascontiguousarray(costs)
     totals = np.empty(indices.shape[0], np.uint32)
     blob = _tables_blob(tables)  # a name holds it while C reads it
-    loaded().rtc_tile_costs(
-        at(blob), at(costs), at(indices), at(symbols),
-        indices.shape[0], indices.shape[1] * 16, at(totals),
+    library().rtc_tile_costs(
+        address(blob), address(costs), address(indices), address(symbols),
+        indices.shape[0], indices.shape[1] * 16, address(totals),
     )  # fmt: skip
     return totals
 
@@ -274,14 +271,16 @@ class SliceDecoder:
         self._decoder = _Decoder()
         self._at = ctypes.addressof(self._decoder)
         self._steps = 0
-        self._check(loaded().rtc_decode_begin(self._at, self._payload, len(self._payload), lanes))
+        self._check(library().rtc_decode_begin(self._at, self._payload, len(self._payload), lanes))
 
     def read_z(self) -> NDArray[np.int8]:
         """Read the hyper-latents: `rans.SliceDecoder.read_z`."""
         self._begin_step(0)
         z = np.empty(self._shape, np.int8)
         self._check(
-            loaded().rtc_decode_z(self._at, at(self._blob), self._qp, at(z), self._shape[0])
+            library().rtc_decode_z(
+                self._at, address(self._blob), self._qp, address(z), self._shape[0]
+            )
         )
         return z
 
@@ -306,12 +305,8 @@ class SliceDecoder:
         if not (symbols.flags.c_contiguous and symbols.flags.writeable):
             raise ValueError("the array for the latents is not contiguous or not writeable")
         self._check(
-            loaded().rtc_decode_y(
-                self._at,
-                at(self._blob),
-                at(indices),
-                indices.size,
-                at(symbols),
+            library().rtc_decode_y(
+                self._at, address(self._blob), address(indices), indices.size, address(symbols)
             )
         )
         return symbols
@@ -351,15 +346,10 @@ def read_copies(payload: bytes, rows: int, columns: int) -> NDArray[np.int16]:
     """Read which parts are copies: `copies.read_copies`."""
     found = np.empty((rows, columns, COPY_CHANNELS), np.int16)
     position = U32()
-    status = loaded().rtc_copies_decode(
-        payload,
-        len(payload),
-        rows,
-        columns,
-        COPY_CHANNELS,
-        at(found),
+    status = library().rtc_copies_decode(
+        payload, len(payload), rows, columns, COPY_CHANNELS, address(found),
         ctypes.addressof(position),
-    )
+    )  # fmt: skip
     _check_status(status, at=position.value, size=len(payload))
     return found
 
@@ -375,8 +365,8 @@ def write_copies(copies: NDArray[np.int16]) -> bytes:
     n_quarters = 4 * rows * columns
     items = np.empty(_ITEMS_MAX * n_quarters, np.uint32)
     buffer = np.empty(4 + 2 * items.size, np.uint8)
-    n_bytes = loaded().rtc_copies_encode(
-        at(copies), rows, columns, at(items), at(buffer), buffer.size
+    n_bytes = library().rtc_copies_encode(
+        address(copies), rows, columns, address(items), address(buffer), buffer.size
     )
     return buffer[buffer.size - n_bytes :].tobytes()
 
@@ -388,12 +378,12 @@ def _tables_blob(tables: EntropyTables) -> NDArray[np.uint64]:
     """Return `rtc_tables` of *tables*, built once and kept as long as they are."""
     blob = _blobs.get(tables)
     if blob is None:
-        library, channels = loaded(), tables.hyper_channels
-        blob = np.empty(-(-library.rtc_tables_size(channels) // 8), np.uint64)
-        contexts = None if tables.contexts is None else at(tables.contexts)
-        library.rtc_tables_build(
-            at(blob), at(tables.y_cdf), *tables.y_cdf.shape, at(tables.z_cdf), channels,
-            contexts,
+        coder, channels = library(), tables.hyper_channels
+        blob = np.empty(-(-coder.rtc_tables_size(channels) // 8), np.uint64)
+        contexts = None if tables.contexts is None else address(tables.contexts)
+        coder.rtc_tables_build(
+            address(blob), address(tables.y_cdf), *tables.y_cdf.shape, address(tables.z_cdf),
+            channels, contexts,
         )  # fmt: skip
         # Two threads may both build one: all use, and so keep alive, the first that is stored.
         blob = _blobs.setdefault(tables, blob)

@@ -9,9 +9,6 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rtcodec.entropy.build import LIBRARY
 from rtcodec.entropy.library import Signatures, load_library
 
@@ -41,12 +38,6 @@ _SIGNATURES: Signatures = {
 
 
 @cache
-def loaded() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     """Return the library, loaded once; raises as `load_library`."""
     return load_library(LIBRARY, _SIGNATURES, LIBRARY_VERSION)
-
-
-def at(array: NDArray[np.generic]) -> int:
-    """Return where an array's first element is; `ctypes.data` takes twice as long to say it."""
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.cdf import QP_COUNT
-from rtcodec.entropy.native_library import PTR, U32, at, loaded
+from rtcodec.entropy.library import address
+from rtcodec.entropy.native_library import PTR, U32, library
 from rtcodec.entropy.scale_net import Layer, ScaleNet
 from rtcodec.entropy.tile import Latent, check_plane, check_values, empty_plane
 
@@ -43,9 +44,9 @@ def gather_tiles(plane: NDArray[Latent], tiles: NDArray[np.uint32]) -> NDArray[L
     _, columns = check_plane(plane, tiles)
     tiles = np.ascontiguousarray(tiles)
     values = np.empty((tiles.size, plane.shape[0], 16), plane.dtype)
-    loaded().rtc_gather(
-        at(plane), _strides(plane), at(values), at(tiles), tiles.size, plane.shape[0],
-        columns, plane.itemsize,
+    library().rtc_gather(
+        address(plane), _strides(plane), address(values), address(tiles), tiles.size,
+        plane.shape[0], columns, plane.itemsize,
     )  # fmt: skip
     return values
 
@@ -59,9 +60,9 @@ def scatter_tiles(
     if not plane.flags.writeable:
         raise ValueError("the plane is read-only")
     tiles, values = np.ascontiguousarray(tiles), np.ascontiguousarray(values)
-    loaded().rtc_scatter(
-        at(plane), _strides(plane), at(values), at(tiles), tiles.size, plane.shape[0],
-        columns, plane.itemsize,
+    library().rtc_scatter(
+        address(plane), _strides(plane), address(values), address(tiles), tiles.size,
+        plane.shape[0], columns, plane.itemsize,
     )  # fmt: skip
 
 
@@ -84,13 +85,10 @@ def tile_indices(net: ScaleNet, z: NDArray[np.int8], qp: int) -> NDArray[np.uint
     z = np.ascontiguousarray(z)
     indices = np.empty((z.shape[0], net.latent_channels, 16), np.uint8)
     scratch = np.empty(packed.scratch_size // 2 + 1, np.int16)
-    loaded().rtc_scale_indices(
-        ctypes.addressof(packed.structs[qp]),
-        at(z),
-        z.shape[0],
-        at(indices),
-        at(scratch),
-    )
+    library().rtc_scale_indices(
+        ctypes.addressof(packed.structs[qp]), address(z), z.shape[0], address(indices),
+        address(scratch),
+    )  # fmt: skip
     return net.with_always_coded(indices, axis=1)
 
 
@@ -113,7 +111,7 @@ class _PackedNet:
         self._narrow = [_padded(w, 8, 4) for w, _, _, _ in layers[0]]
         self._biases: list[NDArray[np.int32]] = []  # C reads them through the structs
         self.structs = [self._struct(net, at_qp) for at_qp in layers]
-        self.scratch_size: int = loaded().rtc_scale_scratch(ctypes.addressof(self.structs[0]))
+        self.scratch_size: int = library().rtc_scale_scratch(ctypes.addressof(self.structs[0]))
 
     def _struct(self, net: ScaleNet, layers: tuple[Layer, ...]) -> _ScaleNet:
         biases = [
@@ -122,9 +120,9 @@ class _PackedNet:
         ]
         self._biases += biases
         return _ScaleNet(
-            weight=(PTR * 3)(*map(at, self._weights)),
-            narrow=(PTR * 3)(*map(at, self._narrow)),
-            bias=(PTR * 3)(*map(at, biases)),
+            weight=(PTR * 3)(*map(address, self._weights)),
+            narrow=(PTR * 3)(*map(address, self._narrow)),
+            bias=(PTR * 3)(*map(address, biases)),
             rows=(U32 * 3)(*(w.shape[0] for w in self._weights)),
             inputs=(U32 * 3)(*(w.shape[1] for w in self._weights)),
             shift=(U32 * 3)(*(shift for _, _, shift, _ in layers)),

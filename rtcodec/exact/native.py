@@ -26,7 +26,7 @@ from rtcodec.bitstream.exact_format import (
     TileModel,
 )
 from rtcodec.entropy.build import EXACT_LIBRARY
-from rtcodec.entropy.library import Signatures, load_library
+from rtcodec.entropy.library import Signatures, address, load_library
 from rtcodec.errors import Corrupt
 from rtcodec.exact.layout import TILE_MAX
 
@@ -109,7 +109,7 @@ class TileCoder:
         for row, fits in zip(self._tile.fit, model.fits, strict=False):
             for place, fit in zip(row, fits, strict=True):
                 _fill(place, fit)
-        self._at = ctypes.addressof(self._tile), _address(self._state)
+        self._at = ctypes.addressof(self._tile), address(self._state)
         self._left = 0
         self._items = np.empty(0, np.uint32)
         self._buffer = np.empty(0, np.uint8)
@@ -131,7 +131,7 @@ class TileCoder:
         """
         self._take(samples)
         status = self._library.rtc_exact_decode(
-            *self._at, payload, len(payload), _address(samples),
+            *self._at, payload, len(payload), address(samples),
             samples.strides[0] // samples.itemsize,
         )  # fmt: skip
         if status:
@@ -153,8 +153,8 @@ class TileCoder:
             self._items = np.empty(_ITEMS * samples.size, np.uint32)
             self._buffer = np.empty(4 + 2 * _ITEMS * samples.size, np.uint8)
         size = self._library.rtc_exact_encode(
-            *self._at, _address(samples), samples.strides[0] // samples.itemsize,
-            _address(self._items), _address(self._buffer), self._buffer.size,
+            *self._at, address(samples), samples.strides[0] // samples.itemsize,
+            address(self._items), address(self._buffer), self._buffer.size,
         )  # fmt: skip
         return self._buffer[self._buffer.size - size :].tobytes()
 
@@ -188,7 +188,7 @@ def decode_jpeg_ls(image: bytes, height: int, width: int) -> Samples:
     if not (0 < height < 1 << 16 and 0 < width < 1 << 16):
         raise ValueError(f"an image of {width}x{height}")
     samples = np.empty((height, width), np.uint16)
-    status = library().rtc_jpeg_ls_decode(image, len(image), width, height, _address(samples))
+    status = library().rtc_jpeg_ls_decode(image, len(image), width, height, address(samples))
     if status:
         raise Corrupt(_FAULTS[status], offset=len(image) if status == 1 else 0)
     return samples
@@ -200,8 +200,3 @@ def _fill(place: _Fit, fit: Fit) -> None:
     for row, weights in zip(place.weight, fit.weights, strict=False):
         row[:] = weights
     place.energy[:] = fit.energies
-
-
-def _address(array: NDArray[np.generic]) -> int:
-    at: int = array.__array_interface__["data"][0]  # a fifth of what array.ctypes takes
-    return at

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.entropy.library import address
 from rtcodec.motion.denoise import GAINS, Windows, noise_sums
 from rtcodec.motion.native import (
     BLOCK_PX,
@@ -21,7 +22,6 @@ from rtcodec.motion.native import (
     Fine,
     Reference,
     Vectors,
-    address,
     check_blocks,
     library,
 )

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.entropy.library import address
 from rtcodec.errors import ConfigError
 from rtcodec.motion.latents import Latents
-from rtcodec.motion.native import BLOCK_SAMPLES, address, library
+from rtcodec.motion.native import BLOCK_SAMPLES, library
 from rtcodec.motion.vectors import CHANNELS
 
 _FIRST, _SECOND, _HYPER_MAX = 64, 96, 256

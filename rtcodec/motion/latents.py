@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import BLOCK_SAMPLES, Fine, Steps, address, check_blocks, library
+from rtcodec.entropy.library import address
+from rtcodec.motion.native import BLOCK_SAMPLES, Fine, Steps, check_blocks, library
 
 LEAST = 0.5
 "Modulus from which on a latent is listed: offsets of a quantiser are not above 1/2."

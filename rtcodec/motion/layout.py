@@ -11,7 +11,8 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import BLOCK_PX, BLOCK_SAMPLES, Fine, address, check_blocks, library
+from rtcodec.entropy.library import address
+from rtcodec.motion.native import BLOCK_PX, BLOCK_SAMPLES, Fine, check_blocks, library
 from rtcodec.types import Planes, tile_grid
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtcodec.entropy.build import MOTION_LIBRARY
-from rtcodec.entropy.library import Signatures, load_library
+from rtcodec.entropy.library import Signatures, address, load_library
 from rtcodec.types import QP_MAX
 
 LIBRARY_VERSION = 13
@@ -339,11 +339,6 @@ def nonzero(symbols: NDArray[np.int16]) -> NDArray[np.uint32]:
         raise ValueError(f"symbols are {symbols.dtype} {symbols.shape}, not int16 in order")
     at = np.empty(symbols.size, np.uint32)
     return at[: library().rtc_nonzero(address(symbols), symbols.size, address(at))]
-
-
-def address(array: NDArray[np.generic]) -> int:
-    """Where an array begins in memory."""
-    return array.ctypes.data
 
 
 def _inner(plane: NDArray[np.generic], border: int) -> int:

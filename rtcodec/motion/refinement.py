@@ -9,9 +9,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.entropy.library import address
 from rtcodec.errors import ConfigError
 from rtcodec.motion.layout import blocks_of, planes_of
-from rtcodec.motion.native import Fine, Reference, address
+from rtcodec.motion.native import Fine, Reference
 from rtcodec.motion.refine import (
     CHROMA_PAIRS,
     CLASSES,

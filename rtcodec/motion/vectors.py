@@ -12,7 +12,8 @@ median of the three: a block that moves as one says so in zeros. Differences wra
 import numpy as np
 from numpy.typing import NDArray
 
-from rtcodec.motion.native import ALONE, QUARTERS, address, library
+from rtcodec.entropy.library import address
+from rtcodec.motion.native import ALONE, QUARTERS, library
 
 CHANNELS = 4 + 2 * (QUARTERS - 1)
 """Symbols beside the latents at a place: across, down, 1 where the block has no prediction and -1

@@ -19,15 +19,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rtcodec.entropy.library import address
 from rtcodec.motion.latents import Latents
-from rtcodec.motion.native import (
-    BLOCK_SAMPLES,
-    Fine,
-    Steps,
-    address,
-    check_blocks,
-    library,
-)
+from rtcodec.motion.native import BLOCK_SAMPLES, Fine, Steps, check_blocks, library
 from rtcodec.motion.vectors import CHANNELS, SPLIT_CHANNEL
 from rtcodec.types import COPY_CHANNELS
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.progressive_file import COMPONENTS, PIXELS_MAX, PLANES_MAX, Transform
 from rtcodec.entropy.build import PROGRESSIVE_LIBRARY
-from rtcodec.entropy.library import Signatures, load_library
+from rtcodec.entropy.library import Signatures, address, load_library
 from rtcodec.errors import Corrupt
 from rtcodec.types import MAX_SIDE_PX
 
@@ -74,7 +74,7 @@ class _State:
         what = (width, height, int(transform), int(encodes))
         size = self._library.rtc_progressive_begin(None, *what)
         self._memory = np.zeros(size, np.uint8)
-        self._at = _address(self._memory)
+        self._at = address(self._memory)
         self._library.rtc_progressive_begin(self._at, *what)
 
 
@@ -94,7 +94,7 @@ class Passes(_State):
         counts: list[int] = []
         for index, plane in enumerate(planes):
             samples = np.ascontiguousarray(plane, np.uint8)
-            counts.append(self._library.rtc_progressive_analyse(self._at, index, _address(samples)))
+            counts.append(self._library.rtc_progressive_analyse(self._at, index, address(samples)))
             self._library.rtc_progressive_planes(self._at, index, counts[-1])
         y, u, v = counts
         self.transform = transform
@@ -115,9 +115,7 @@ class Passes(_State):
             component: 0 to 2.
             complete: Planes of Y and of U from which on decoders know all of them by then.
         """
-        n = self._library.rtc_progressive_pass(
-            self._at, component, *complete, _address(self._items)
-        )
+        n = self._library.rtc_progressive_pass(self._at, component, *complete, address(self._items))
         return self._items[:n].copy()
 
     def error(self, component: int) -> float:
@@ -129,7 +127,7 @@ class Passes(_State):
     def known(self, component: int) -> NDArray[np.int32]:
         """Return a component as decoders have it so far, unrefined, in 64ths from mid grey."""
         samples = np.empty(self._shapes[component], np.int32)
-        self._library.rtc_progressive_known(self._at, component, _address(samples))
+        self._library.rtc_progressive_known(self._at, component, address(samples))
         return samples
 
 
@@ -137,9 +135,7 @@ def pack(items: Items) -> bytes:
     """Write what passes say as a payload."""
     items = np.ascontiguousarray(items, np.uint16)
     buffer = np.empty(4 + 2 * items.size, np.uint8)
-    size = library().rtc_progressive_pack(
-        _address(items), items.size, _address(buffer), buffer.size
-    )
+    size = library().rtc_progressive_pack(address(items), items.size, address(buffer), buffer.size)
     return buffer[buffer.size - size :].tobytes()
 
 
@@ -169,10 +165,5 @@ def decode_payload(
         raise Corrupt(_FAULTS[status], offset=0 if status == 2 else len(payload))
     y, u, v = (np.empty(shape, np.uint8) for shape in state._shapes)
     for index, plane in enumerate((y, u, v)):
-        state._library.rtc_progressive_paint(state._at, index, _address(plane))
+        state._library.rtc_progressive_paint(state._at, index, address(plane))
     return y, u, v
-
-
-def _address(array: NDArray[np.generic]) -> int:
-    at: int = array.__array_interface__["data"][0]  # a fifth of what array.ctypes takes
-    return at

@@ -198,8 +198,8 @@ class EngineHost:
         """
         Measure no frame of a stream that was encoded so far.
 
-        Call it before its states are closed, once none of its frames is in flight: what is being
-        measured may fail from then on.
+        Before its states are closed this comes last, when none of its frames is in flight: what is
+        being measured may fail from then on.
         """
         with self._wake:
             self._measuring.discard(stream)

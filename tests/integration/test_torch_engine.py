@@ -258,7 +258,7 @@ def test_spatial_frames_are_the_same_on_every_engine_and_so_is_what_follows(
     others: dict[str, Engine], engine: TorchEngine, bundle: Bundle
 ) -> None:
     if bundle.spatial is None:
-        pytest.skip("the model has no such frames")
+        pytest.skip("for the one of the three bundles that has spatial frames")
     every: list[Engine] = [engine, *others.values()]
     writers, readers = ([one.open_state(WIDTH, HEIGHT) for one in every] for _ in range(2))
     for t, planes in enumerate(clip()):
