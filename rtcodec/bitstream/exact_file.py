@@ -102,10 +102,10 @@ def read_kind(header: ExactFormat, code: int, offset: int) -> FrameKind:
 
 def count_payloads(header: ExactFormat, kind: FrameKind) -> int:
     """Return how many payloads a frame has."""
-    n_components, (rows, columns) = len(header.components), header.tiles
+    rows, columns = header.tiles
     if kind == FrameKind.TILES:
-        return header.steps * n_components * rows * columns
-    return 1 if kind in TOGETHER_KINDS and n_components == COLORS else n_components
+        return header.steps * len(header.components) * rows * columns
+    return 1 if kind in TOGETHER_KINDS and header.channels == COLORS else header.channels
 
 
 class ExactReader:
@@ -149,22 +149,21 @@ class ExactReader:
     def _read_frame(self, number: int) -> ExactFrame:
         header = self.header
         rows, columns = header.tiles
-        n_components = len(header.components)
         start = self._offset
         head = self._cursor(1 + DIGEST_BYTES, f"frame[{number}].")
         kind = read_kind(header, head.u8("kind"), start)
         head.explain(lambda: kind.name)
         digest = head.raw("sha256", DIGEST_BYTES)
         is_tiles = kind == FrameKind.TILES
-        n_checks = n_components * rows * columns if is_tiles else 0
+        n_checks = len(header.components) * rows * columns if is_tiles else 0
         checks = self._cursor(4 * n_checks, f"frame[{number}].").raw("checks", 4 * n_checks)
         sizes = self._read_sizes(number, count_payloads(header, kind))
         step_names = ("grid", *(f"level {level}" for level in reversed(range(STEPS - 1))), "rest")
         names = (
             step_names[: header.steps]
             if is_tiles
-            else [f"component {k}" for k in range(n_components)]
-            if len(sizes) == n_components
+            else [f"component {k}" for k in range(header.channels)]
+            if len(sizes) == header.channels
             else ["all components"]
         )
         payloads: list[bytes] = []

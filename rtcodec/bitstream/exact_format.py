@@ -6,6 +6,7 @@ What the numbers do to samples is `rtcodec.exact`'s business.
 
 import zlib
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from rtcodec.bitstream.cursor import Cursor, write_varint
@@ -18,6 +19,12 @@ BOUND_VERSION: Final = 2
 
 WHOLE_VERSION: Final = 3
 "Of pictures whose frames are code streams of others, none of tiles."
+
+PALETTE_VERSION: Final = 4
+"Of pictures of few colours: what tiles hold are numbers of a list."
+
+PALETTE_MAX: Final = 1 << 16
+"Colours in the list."
 
 STEPS: Final = 6
 "Payloads of a tile until it has every row and column: its coarsest grid and five levels."
@@ -34,7 +41,7 @@ FRAMES_MAX: Final = 1 << 24
 COMPONENTS_MAX: Final = 4
 TILE_BITS: Final = range(5, 10)
 NOTES_MAX_BYTES: Final = 1 << 20
-HEADER_MAX_BYTES: Final = NOTES_MAX_BYTES + (1 << 16)
+HEADER_MAX_BYTES: Final = NOTES_MAX_BYTES + (1 << 16) + PALETTE_MAX * (1 + 3 * COMPONENTS_MAX)
 
 GROUPS: Final = 3
 PHASES: Final = 3
@@ -161,6 +168,8 @@ class ExactFormat:
 
     max_error: int
     components: tuple[Component, ...]
+    "What tiles hold: each component of the picture, or, with a palette, one of numbers in it."
+
     notes: bytes
     "A zlib stream of JSON: what else belongs to the picture; at most NOTES_MAX_BYTES."
 
@@ -171,12 +180,23 @@ class ExactFormat:
     is_whole: bool = False
     "Whether no frame is of tiles, and HTJ2K and JPEG XL may be; exact, without differences."
 
+    palette: tuple[tuple[int, ...], ...] = ()
+    """The picture's colours, of each its components, where tiles hold numbers of them; at most
+    PALETTE_MAX, and then exact without differences or bound. Empty: tiles hold samples."""
+
     @property
     def version(self) -> int:
         """Which version of the format says this."""
         if self.is_whole:
             return WHOLE_VERSION
+        if self.palette:
+            return PALETTE_VERSION
         return BOUND_VERSION if self.bound else VERSION
+
+    @property
+    def channels(self) -> int:
+        """Components of the picture."""
+        return len(self.palette[0] if self.palette else self.components)
 
     @property
     def least(self) -> int:
@@ -216,10 +236,12 @@ def write_exact_header(header: ExactFormat) -> bytes:
     out = bytearray([*MAGIC, header.version])
     for value in (header.width, header.height, header.frames):
         out += write_varint(value - 1)
-    out += bytes([flags, len(header.components) - 1 << 4 | header.tile_bits])
+    out += bytes([flags, header.channels - 1 << 4 | header.tile_bits])
     out += write_varint(header.max_error)
     if header.bound:
         out += write_varint(header.bound)
+    if header.palette:
+        out += _write_palette(header.palette)
     for component in header.components:
         out += write_varint(_folded(component.low)) + write_varint(component.high)
         out += write_varint(0 if component.pad is None else component.pad + 1)
@@ -245,7 +267,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         if cursor.u8(f"magic[{place}]") != byte:
             raise Corrupt("not an exact picture", offset=place)
     version = cursor.u8("version")
-    if version not in (VERSION, BOUND_VERSION, WHOLE_VERSION):
+    if version not in (VERSION, BOUND_VERSION, WHOLE_VERSION, PALETTE_VERSION):
         raise Unsupported(f"exact picture version {version}", offset=len(MAGIC))
     width, height = (
         cursor.varint(name, limit=SIDE_MAX - 1) + 1 for name in ("width - 1", "height - 1")
@@ -256,29 +278,32 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
     bits, signed, differences = (flags & 15) + 1, bool(flags & _SIGNED), bool(flags & _DIFFERENCES)
     cursor.explain(lambda: f"{bits} bits, {'signed' if signed else 'unsigned'}")
     shape = cursor.u8("shape")
-    n_components, tile_bits = (shape >> 4) + 1, shape & 15
-    cursor.explain(lambda: f"{n_components} components, tiles of {1 << tile_bits}")
+    channels, tile_bits = (shape >> 4) + 1, shape & 15
+    cursor.explain(lambda: f"{channels} components, tiles of {1 << tile_bits}")
     if flags & ~(15 | _SIGNED | _DIFFERENCES):
         raise Corrupt(f"reserved flags set: {flags:#04x}", offset=at)
-    if differences and (n_components != 3 or signed):
+    if differences and (channels != 3 or signed):
         raise Corrupt("differences are between three unsigned components", offset=at)
-    if n_components > COMPONENTS_MAX or tile_bits not in TILE_BITS:
-        raise Corrupt(f"{n_components} components in tiles of 2**{tile_bits}", offset=at + 1)
-    if width * height * n_components > SAMPLES_MAX:
+    if channels > COMPONENTS_MAX or tile_bits not in TILE_BITS:
+        raise Corrupt(f"{channels} components in tiles of 2**{tile_bits}", offset=at + 1)
+    if width * height * channels > SAMPLES_MAX:
         raise Corrupt(f"a frame of {width}x{height} is too large", offset=at + 1)
     max_error = cursor.varint("max_error", limit=SIDE_MAX)
     is_whole = version == WHOLE_VERSION
-    if is_whole and (differences or max_error):
-        raise Corrupt("frames without tiles have neither differences nor an error", offset=at)
+    if version in (WHOLE_VERSION, PALETTE_VERSION) and (differences or max_error):
+        raise Corrupt(f"version {version} has neither differences nor an error", offset=at)
     at = cursor.offset
     bound = cursor.varint("bound", limit=BOUND_MAX) if version == BOUND_VERSION else 0
     if version == BOUND_VERSION and (max_error or not bound):
         raise Corrupt(f"within {bound} and then within {max_error}", offset=at)
+    samples = range(-(1 << bits - 1), 1 << bits - 1) if signed else range(1 << bits)
+    palette = _read_palette(cursor, channels, samples) if version == PALETTE_VERSION else ()
     components = []
-    for number in range(n_components):
+    for number in range(1 if palette else channels):
         is_apart = differences and max_error + bound > 0 and number != GREEN
-        least = 1 - (1 << bits) if is_apart else -(1 << bits - 1) if signed else 0
-        most = least + (1 << bits + is_apart) - 1 - is_apart
+        least, most = (1 - (1 << bits) if is_apart else samples[0]), samples[-1]
+        if palette:
+            least, most = 0, len(palette) - 1
         with cursor.within(f"component[{number}]"):
             components.append(_read_component(cursor, least, most, common_fits(bound)))
     notes = cursor.raw("notes", cursor.varint("notes_size", limit=NOTES_MAX_BYTES))
@@ -288,7 +313,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         raise Corrupt("header's CRC does not match", offset=at)
     return ExactFormat(
         width, height, frames, bits, signed, differences, tile_bits, max_error,
-        tuple(components), notes, bound, is_whole,
+        tuple(components), notes, bound, is_whole, palette,
     )  # fmt: skip
 
 
@@ -300,6 +325,39 @@ def _read_component(cursor: Cursor, least: int, most: int, common: Fits) -> Comp
         raise Corrupt(f"{low} to {low + high} are not within {least} to {most}", offset=at)
     pad = cursor.varint("pad + 1", limit=high + 1)
     return Component(low, high, pad - 1 if pad else None, _read_fits(cursor, common))
+
+
+def _write_palette(palette: tuple[tuple[int, ...], ...]) -> bytes:
+    """Write colours as runs, in which each is as far from the one before."""
+    out = bytearray(write_varint(len(palette) - 1))
+    before = (0,) * len(palette[0])
+    steps = []
+    for color in palette:
+        steps.append(tuple(a - b for a, b in zip(color, before, strict=True)))
+        before = color
+    for step, run in groupby(steps):
+        out += write_varint(sum(1 for _ in run) - 1)
+        for part in step:
+            out += write_varint(_folded(part))
+    return bytes(out)
+
+
+def _read_palette(cursor: Cursor, channels: int, samples: range) -> tuple[tuple[int, ...], ...]:
+    count = cursor.varint("colors - 1", limit=PALETTE_MAX - 1) + 1
+    colors: list[tuple[int, ...]] = []
+    last = (0,) * channels
+    while len(colors) < count:
+        at = cursor.offset
+        with cursor.within(f"colors[{len(colors)}]"):
+            run = cursor.varint("run - 1", limit=count - len(colors) - 1) + 1
+            step = [_unfolded(cursor.varint("step", limit=2 * SIDE_MAX + 1)) for _ in last]
+        ends = [(value + part, value + run * part) for value, part in zip(last, step, strict=True)]
+        if any(end not in samples for pair in ends for end in pair):
+            raise Corrupt("a colour has a sample that is none", offset=at)
+        for _ in range(run):
+            last = tuple(value + part for value, part in zip(last, step, strict=True))
+            colors.append(last)
+    return tuple(colors)
 
 
 def common_fits(bound: int) -> Fits:

@@ -122,7 +122,7 @@ def _decode_streams(header: ExactFormat, coded: ExactFrame) -> Samples:
     check, decode = check_htj2k, codecs.htj2k_decode
     if coded.kind == FrameKind.JPEG_XL:
         check, decode = check_jpeg_xl, partial(codecs.jpegxl_decode, numthreads=1)
-    n_components = len(header.components)
+    n_components = header.channels
     shape = (header.height, header.width, n_components // len(coded.payloads))
     image_type = _image_type(header)
     frame_type = sample_type(header.bits, signed=header.signed)

@@ -225,7 +225,7 @@ def decode_frames(file: BinaryIO) -> tuple[ExactFormat, list[Samples], int]:
     """
     reader = ExactReader(file)
     header = reader.header
-    check_size(header.frames, header.height, header.width, len(header.components))
+    check_size(header.frames, header.height, header.width, header.channels)
     coder = FrameCoder(header)
     frames = []
     with Progress("decoding", header.frames) as progress:
@@ -248,7 +248,7 @@ def _write_picture(
 ) -> None:
     suffix = output.suffix.lower()
     if suffix in DICOM_SUFFIXES:
-        samples = header.width * header.height * len(header.components) * header.frames
+        samples = header.width * header.height * header.channels * header.frames
         ratio = samples * (1 if header.bits <= 8 else 2) / size_bytes
         uid = str(picture.notes.get("new_uid", ""))
         write_dicom(
@@ -304,7 +304,7 @@ def _described(output: Path, header: ExactFormat) -> dict[str, Any]:
         "frames": header.frames,
         "width": header.width,
         "height": header.height,
-        "components": len(header.components),
+        "components": header.channels,
         "bits": header.bits,
         "signed": header.signed,
         "max_error": header.max_error,

@@ -2,6 +2,7 @@
 Frames of samples to tiles and back, proven (SPEC.md 2).
 
     samples [rows, columns, components] ─▶ components 0..high ─▶ tiles ─▶ payloads
+                                           or numbers of colours
 
 Whatever `FrameCoder.encode` returns was decoded again and compared. No I/O.
 """
@@ -16,6 +17,7 @@ from rtcodec.bitstream.exact_file import ExactFrame, FrameKind, place_of
 from rtcodec.bitstream.exact_format import GREEN, STEPS, ExactFormat
 from rtcodec.errors import Corrupt
 from rtcodec.exact.native import TileCoder
+from rtcodec.exact.palette import Palette
 from rtcodec.exact.proof import frame_digest, tile_check
 
 Samples = NDArray[np.integer]
@@ -114,6 +116,8 @@ class FrameCoder:
 
     def __init__(self, header: ExactFormat) -> None:
         self._header = header
+        dtype = sample_type(header.bits, signed=header.signed)
+        self._palette = Palette(header.palette, dtype) if header.palette else None
         n = len(header.components)
         self._coders = [TileCoder(header.model(k)) for k in range(n)]
 
@@ -122,11 +126,11 @@ class FrameCoder:
         Encode a frame, decode it and compare.
 
         Args:
-            frame: Every sample in the ranges that the header names.
+            frame: Every sample in the ranges, or colour in the palette, that the header names.
             fallback: What to write instead if it did not come back as it must.
         """
         header = self._header
-        if frame.shape != (header.height, header.width, len(header.components)):
+        if frame.shape != (header.height, header.width, header.channels):
             raise ValueError(f"a frame of shape {frame.shape}")
         coded = self._encode_tiles(frame)
         try:
@@ -146,7 +150,7 @@ class FrameCoder:
             Corrupt: If a payload is, or a tile does not match its check word.
         """
         header = self._header
-        shape = (header.height, header.width, len(header.components))
+        shape = (header.height, header.width, header.channels)
         frame = np.empty(shape, sample_type(header.bits, signed=header.signed))
         for span in tile_spans(header):
             frame[span.rows, span.columns] = self.decode_tile(coded, span)
@@ -185,7 +189,7 @@ class FrameCoder:
                 raise Corrupt(f"tile {span.number} of component {k} is damaged", offset=0)
             spacing = spacing_of(steps)
             planes.append(samples[::spacing, ::spacing])
-        return join_tile(header, planes)
+        return self._palette.colors(planes[0]) if self._palette else join_tile(header, planes)
 
     def _encode_tiles(self, frame: Samples) -> ExactFrame:
         header = self._header
@@ -194,6 +198,8 @@ class FrameCoder:
         checks = [0] * (len(self._coders) * n_tiles)
         for span in tile_spans(header):
             block, green = frame[span.rows, span.columns], None
+            if self._palette:
+                block = self._palette.numbers(block)
             for k in coding_order(header):
                 if header.differences and not header.max_error:
                     green = block[..., GREEN]

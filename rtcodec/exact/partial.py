@@ -162,7 +162,7 @@ class PartialPicture:
             self._data, self._offsets[frame], upto=steps * len(head.ends) // header.steps
         )
         spacing = spacing_of(steps)
-        shape = (-(-header.height // spacing), -(-header.width // spacing), len(header.components))
+        shape = (-(-header.height // spacing), -(-header.width // spacing), header.channels)
         out = np.empty(shape, sample_type(header.bits, signed=header.signed))
         for span in tile_spans(header):
             rows, columns = (

@@ -1,5 +1,6 @@
 """
-What an encoder chooses for a picture before it codes a frame: ranges, padding, differences, fits.
+What an encoder chooses for a picture before it codes a frame: ranges, padding, differences, a
+palette, fits.
 
 Everything is tried on a few tiles and the smallest is taken. No I/O.
 """
@@ -25,12 +26,18 @@ from rtcodec.bitstream.exact_format import (
 from rtcodec.exact.fit import fit_refinement, fit_tiles
 from rtcodec.exact.frame import Samples, coding_order, split_component, split_tile, tile_spans
 from rtcodec.exact.native import TileCoder
+from rtcodec.exact.palette import Colors, Palette, find_colors
 
 TILE_BITS: Final = 8
+
+SMALL: Final = 1 << 19
+"Pixels up to which a picture has tiles of 512: 1 % less, and of so few nobody asks for a part."
+
 TRIED_TILES: Final = 8
 "Tiles that fits are made of and choices tried on."
 
 _PAD_SHARE: Final = 0.01  # padding is at least so much of a component
+_BOUND_WORTH: Final = 0.9  # of the bytes that a palette must be below to be taken for a bound
 
 
 def plan_picture(
@@ -40,6 +47,7 @@ def plan_picture(
     signed: bool,
     max_error: int = 0,
     bound: int = 0,
+    may_drop_bound: bool = False,
     notes: bytes = b"",
 ) -> ExactFormat:
     """
@@ -51,12 +59,13 @@ def plan_picture(
         signed: Whether samples may be negative.
         max_error: Most by which a decoded sample may differ; 0: exact.
         bound: Where it is exact: what every sample is within on the way, or 0.
+        may_drop_bound: Whether a palette, which has none, may be taken if it is worth that.
         notes: What else belongs to the picture, see `ExactFormat`.
     """
     height, width, n_components = frames[0].shape
     whole = Component(0, (1 << bits) - 1, None, common_fits(bound))
     plain = ExactFormat(
-        width, height, len(frames), bits, signed, False, TILE_BITS, max_error,
+        width, height, len(frames), bits, signed, False, _tile_bits(width * height), max_error,
         (whole,) * n_components, notes, bound,
     )  # fmt: skip
     can_differ = n_components == 3 and not signed and (not (max_error or bound) or bits < 16)
@@ -69,17 +78,40 @@ def plan_picture(
     blocks = _tried_blocks(ranged, frames)
     greens: Sequence[NDArray[np.integer] | None]
     greens = [block[..., GREEN] for block in blocks] if ranged.differences else [None] * len(blocks)
-    components = list(ranged.components)
+    components, size = list(ranged.components), 0.0
     for k in coding_order(ranged):
         tiles = [
             split_component(ranged, block, k, green)
             for block, green in zip(blocks, greens, strict=True)
         ]
-        components[k] = _choose(ranged, k, tiles)
+        components[k], its_size = _choose(ranged, k, tiles)
+        size += its_size
         if k == GREEN and ranged.differences and max_error:
             model = replace(ranged, components=tuple(components)).model(k)
             greens = [_code(model, tile)[1] + np.int32(components[k].low) for tile in tiles]
-    return replace(ranged, components=tuple(components))
+    planned = replace(ranged, components=tuple(components))
+    if max_error or (bound and not may_drop_bound):
+        return planned
+    colors = find_colors(frames)
+    if colors is None:
+        return planned
+    numbered, its_size = _plan_palette(planned, colors, blocks, frames[0].dtype)
+    return numbered if its_size < size * (_BOUND_WORTH if bound else 1) else planned
+
+
+def _tile_bits(pixels: int) -> int:
+    return TILE_BITS + 1 if pixels <= SMALL else TILE_BITS
+
+
+def _plan_palette(
+    header: ExactFormat, colors: Colors, blocks: Sequence[Samples], dtype: np.dtype[np.integer]
+) -> tuple[ExactFormat, float]:
+    """Return *header* with a palette in place of differences and bound, and what it takes."""
+    one = Component(0, len(colors) - 1, None, common_fits(0))
+    header = replace(header, differences=False, bound=0, components=(one,), palette=colors)
+    palette = Palette(colors, dtype)
+    one, size = _choose(header, 0, [palette.numbers(block)[..., 0] for block in blocks])
+    return replace(header, components=(one,)), size
 
 
 def _roughness(header: ExactFormat, frame: Samples) -> int:
@@ -120,7 +152,7 @@ def _apart(frame: Samples, number: int, max_error: int, most: int) -> tuple[int,
 
 def _tried_blocks(header: ExactFormat, frames: Sequence[Samples]) -> list[Samples]:
     """Return some tiles, spread over frames and places."""
-    spans = list(tile_spans(header))
+    spans = list(tile_spans(replace(header, tile_bits=TILE_BITS)))
     count = min(TRIED_TILES, len(spans) * len(frames))
     places = (number * (len(spans) * len(frames)) // count for number in range(count))
     return [
@@ -130,8 +162,10 @@ def _tried_blocks(header: ExactFormat, frames: Sequence[Samples]) -> list[Sample
     ]
 
 
-def _choose(header: ExactFormat, number: int, tiles: Sequence[NDArray[np.uint16]]) -> Component:
-    """Return a component with the padding and the fits that cost least on *tiles*."""
+def _choose(
+    header: ExactFormat, number: int, tiles: Sequence[NDArray[np.uint16]]
+) -> tuple[Component, float]:
+    """Return a component whose padding and fits cost least on *tiles*, and what it takes."""
     component, plain = header.components[number], header.model(number)
     values, counts = np.unique(np.concatenate([tile.ravel() for tile in tiles]), return_counts=True)
     often = int(values[counts.argmax()])
@@ -149,7 +183,7 @@ def _choose(header: ExactFormat, number: int, tiles: Sequence[NDArray[np.uint16]
             size = len(write_exact_header(one)) + coded / share
             if size < least:
                 best, least = tried, size
-    return best
+    return best, least
 
 
 def _found_fits(model: TileModel, tiles: Sequence[NDArray[np.uint16]]) -> Fits:

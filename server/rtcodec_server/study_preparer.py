@@ -26,7 +26,7 @@ from rtcodec.engine.loader import open_engine
 from rtcodec.errors import BitstreamError, ConfigError, InputError, RtcodecError
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import FrameCoder, is_proven
-from rtcodec.exact.plan import plan_picture
+from rtcodec.exact.plan import TILE_BITS, plan_picture
 from rtcodec.process import ControlChannel, Message, adopt_channel
 from rtcodec_server.study_preview import LEAST_SIDE, SHARE, PreviewMaker
 from rtcodec_server.study_source import EXACT_SUFFIX
@@ -96,10 +96,13 @@ class Preparer:
             bits=picture.bits,
             signed=picture.signed,
             bound=bound,
+            may_drop_bound=True,
             notes=write_notes(picture, 0),
         )
-        if header.width * header.height >= _LARGE:
-            header = replace(header, tile_bits=_LARGE_TILE_BITS)
+        if header.bound != bound:
+            self._tell_read(job, picture)
+        is_large = header.width * header.height >= _LARGE
+        header = replace(header, tile_bits=_LARGE_TILE_BITS if is_large else TILE_BITS)
         coder = FrameCoder(header)
         with target.open("wb") as file:
             writer = ExactWriter(file, header)
@@ -125,7 +128,7 @@ class Preparer:
 
     def _copy(self, job: int, reader: ExactReader, notes: dict[str, Any], target: Path) -> None:
         header = reader.header
-        check_size(header.frames, header.height, header.width, len(header.components))
+        check_size(header.frames, header.height, header.width, header.channels)
         with target.open("wb") as copy:
             coder, writer = FrameCoder(header), ExactWriter(copy, header)
             for number, coded in enumerate(reader):

@@ -32,6 +32,7 @@ from rtcodec_server.app import RunningServer
 from rtcodec_server.study_config import StudyConfig
 from support import command
 from support.dicom_files import SECRET
+from support.exact_pictures import doppler
 from support.relay import KEYS, SDP, RelayClient, relay, sign, token_for, until
 from support.studies import Viewing, put_picture, smooth_frames, viewing
 from support.tab import offer_channel
@@ -101,6 +102,22 @@ async def test_a_preview_comes_first_and_in_the_end_the_exact_file(tmp_path: Pat
         factor = round(300 / shown.shape[0])
         apart = np.abs(shown.astype(float) - ideal[::factor, ::factor][: len(shown)])
         assert np.mean(apart) < 12
+
+
+async def test_a_picture_of_few_colours_has_a_palette_in_place_of_a_bound(tmp_path: Path) -> None:
+    frame = doppler()
+    np.save(tmp_path / "a.npy", frame)
+    async with studies(tmp_path, within=2) as server, viewing(server, StudyStore()) as one:
+        picture = await one.picture()
+        request = one.session.request(picture)
+        await one.until(lambda: picture.is_settled and request in one.session.done)
+        assert picture.part is not None
+        header = picture.part.header()
+        assert header is not None
+        assert header.palette
+        assert (picture.about["within"], picture.about["components"]) == (0, 3)
+        assert picture.claim == "lossless, verified"
+        assert np.array_equal(picture.samples[0], frame)
 
 
 async def test_frames_of_a_cine_are_all_coarse_before_any_is_exact(tmp_path: Path) -> None:

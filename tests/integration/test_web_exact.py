@@ -28,6 +28,7 @@ from support.exact_pictures import (
     coded_file,
     draw_picture,
     file_of,
+    palette_format,
     plain_format,
     planned_format,
 )
@@ -84,7 +85,7 @@ def coarser(header: ExactFormat, coder: FrameCoder, coded: ExactFrame) -> list[N
     frames = []
     for steps in range(1, header.steps):
         spacing = spacing_of(steps)
-        shape = (header.height, header.width, len(header.components))
+        shape = (header.height, header.width, header.channels)
         frame: NDArray[np.integer] | None = None
         for span in tile_spans(header):
             tile = coder.decode_tile(coded, span, steps=steps)
@@ -102,7 +103,7 @@ def sha256(frame: NDArray[np.integer]) -> str:
 
 
 def drawn_files(seed: int, n_files: int) -> list[bytes]:
-    """Return files of every depth, sign, kind and promise, with plain and with fitted headers."""
+    """Return files of every depth, sign, kind and promise; headers plain, fitted, with palettes."""
     rng = np.random.default_rng(seed)
     files = []
     for number in range(n_files):
@@ -110,7 +111,10 @@ def drawn_files(seed: int, n_files: int) -> list[bytes]:
         make = planned_format if number % 2 else plain_format
         bound = int(rng.integers(1, BOUND_MAX + 1)) if number % 5 > 2 else 0
         max_error = int(number % 5 == 0)
-        files.append(coded_file(picture, make(picture, max_error=max_error, bound=bound)))
+        header = make(picture, max_error=max_error, bound=bound)
+        if number % 5 == 2:
+            header = palette_format(picture, rng)
+        files.append(coded_file(picture, header))
     return files
 
 
@@ -193,7 +197,7 @@ def test_others_codecs_are_refused_in_a_browser_once_the_header_is_whole(
     picture = draw_picture(np.random.default_rng(5))
     header = replace(plain_format(picture), is_whole=True)
     data = file_of(header, ExactFrame(FrameKind.HTJ2K, bytes(32), (), (b"",)))
-    torn = data[:4] + b"\x04" + data[5:]
+    torn = data[:4] + b"\x05" + data[5:]
     lossy = file_of(replace(header, max_error=1), ExactFrame(FrameKind.RAW, bytes(32), (), (b"",)))
     seen = in_node(wasm, tmp_path, [data, torn, lossy])
     refused, unknown, wrong = (report["error"] for report in seen)

@@ -26,6 +26,7 @@ from support.exact_pictures import (
     Picture,
     draw_fits,
     draw_picture,
+    palette_format,
     plain_format,
     planned_format,
     with_fits,
@@ -38,6 +39,9 @@ PLANNED_OF = 25
 
 BOUND_OF = 3
 "One of so many is within a bound on the way."
+
+PALETTE_OF = 7
+"One of so many of the others has a palette, whether that pays or not."
 
 
 def written(header: ExactFormat, picture: Picture) -> bytes:
@@ -68,7 +72,10 @@ def test_ten_thousand_pictures_come_back_the_same(batch: int) -> None:
         picture = draw_picture(rng)
         plan = planned_format if number % PLANNED_OF == 0 else plain_format
         bound = int(rng.integers(1, BOUND_MAX + 1)) if number % BOUND_OF == 0 else 0
-        frame = read_back(written(plan(picture, bound=bound), picture))
+        header = plan(picture, bound=bound)
+        if number % PALETTE_OF == 0 and not bound:
+            header = palette_format(picture, rng)
+        frame = read_back(written(header, picture))
         assert frame.dtype == picture.frame.dtype
         np.testing.assert_array_equal(frame, picture.frame, strict=True)
 
@@ -162,6 +169,14 @@ def test_fits_and_notes_survive_the_header(seed: int) -> None:
     header = with_fits(plain_format(picture, bound=bound), draw_fits(rng, bound=bound))
     data = written(header, picture)
     assert ExactReader(io.BytesIO(data)).header == header
+
+
+@given(st.integers(0, 2**32))
+def test_palettes_survive_the_header(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    picture = draw_picture(rng, most=8)
+    header = palette_format(picture, rng)
+    assert ExactReader(io.BytesIO(written(header, picture))).header == header
 
 
 @pytest.mark.parametrize("flags", [(), ("-DRTC_PORTABLE",)], ids=["dispatched", "portable"])

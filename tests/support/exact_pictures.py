@@ -61,6 +61,18 @@ def _draw_plane(rng: np.random.Generator, height: int, width: int, high: int) ->
     return smooth
 
 
+def doppler(height: int = 200, width: int = 260) -> NDArray[np.uint8]:
+    """Gray speckle in three components, with a patch in the colours of a map."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.indices((height, width))
+    speckle = 90 + 60 * np.sin(rows / 17) * np.cos(columns / 23) + rng.normal(0, 6, rows.shape)
+    frame = np.repeat(np.clip(speckle, 0, 255).astype(np.uint8)[..., None], 3, -1)
+    flow = np.hypot(rows - height / 2, columns - width / 2) < 40 + 8 * np.sin(rows / 3)
+    heat = np.clip(np.hypot(rows - 90, columns - 120) / 3, 0, 31).astype(np.int64)
+    frame[flow] = np.stack([heat * 8, heat * heat // 4, 31 - heat], -1)[flow]
+    return frame
+
+
 def plain_format(picture: Picture, *, max_error: int = 0, bound: int = 0) -> ExactFormat:
     """Return a header that suits any such picture, found without looking at it much."""
     frame = picture.frame
@@ -71,6 +83,19 @@ def plain_format(picture: Picture, *, max_error: int = 0, bound: int = 0) -> Exa
         frame.shape[1], frame.shape[0], 1, picture.bits, picture.signed, False, 5, max_error,
         (component,) * frame.shape[2], b"", bound,
     )  # fmt: skip
+
+
+def palette_format(picture: Picture, rng: np.random.Generator) -> ExactFormat:
+    """Return a header with all colours of a picture and two more, in any order."""
+    most = (1 << picture.bits) - 1
+    least = -(most + 1 >> 1) if picture.signed else 0
+    pixels = picture.frame.reshape(-1, picture.frame.shape[2]).astype(np.int64)
+    others = rng.choice([least, least + most], (2, pixels.shape[1]))
+    colors = rng.permutation(np.unique(np.concatenate([pixels, others]), axis=0))
+    pad = int(rng.integers(len(colors))) if rng.integers(2) else None
+    numbers = Component(0, len(colors) - 1, pad, common_fits(0))
+    header = replace(plain_format(picture), components=(numbers,))
+    return replace(header, palette=tuple(tuple(color) for color in colors.tolist()))
 
 
 def planned_format(picture: Picture, *, max_error: int = 0, bound: int = 0) -> ExactFormat:

@@ -4,6 +4,7 @@ import io
 import zlib
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,12 @@ GRAY = ExactFormat(
 )
 FRAME = ExactFrame(
     FrameKind.TILES, bytes(32), (1, 2, 3, 4), tuple(bytes([k]) * (k % 3) for k in range(24))
+)
+NUMBERS = Component(0, 3, None, COMMON_FITS)
+PALETTES = (
+    replace(GRAY, components=(NUMBERS,), palette=((0,), (4095,), (9,), (9,), (8,))),
+    replace(GRAY, components=(NUMBERS,), palette=tuple((k, k, k) for k in range(4000))),
+    replace(GRAY, components=(NUMBERS,), palette=((-2048, 2047), (2047, -2048)) * 2, signed=True),
 )
 OWN = Fit((5, 9), tuple(tuple(range(k, k + 16)) for k in (-9, 0, 300)), tuple(range(11)))
 
@@ -67,6 +74,7 @@ def written(header: ExactFormat = GRAY, frame: ExactFrame = FRAME) -> bytes:
         replace(GRAY, bound=11, components=(Component(0, 9, 0, ((OWN,) * 3,) * 4),)),
         replace(GRAY, bound=1, components=(Component(0, 9, 0, COMMON_REFINED_FITS),)),
         replace(GRAY, is_whole=True),
+        *PALETTES,
     ],
 )
 def test_a_header_is_read_as_it_was_written(header: ExactFormat) -> None:
@@ -154,7 +162,42 @@ def test_differences_further_apart_than_samples_can_be_are_corrupt(
         read_header(write_exact_header(replace(BOUND, max_error=0)))
 
 
-@pytest.mark.parametrize("version", [0, 4])
+def test_a_palette_of_runs_is_small() -> None:
+    one = replace(GRAY, components=(NUMBERS,), palette=tuple((k, k, k) for k in range(4000)))
+    assert len(write_exact_header(one)) < len(write_exact_header(GRAY)) + 20
+    assert (one.channels, len(one.components)) == (3, 1)
+    for kind, count in ((FrameKind.TILES, 24), (FrameKind.JPEG_LS, 3), (FrameKind.RAW, 3)):
+        assert count_payloads(one, kind) == count
+
+
+@pytest.mark.parametrize(
+    ("palette", "message"),
+    [
+        (b"\x01\x00\x00\x00\x80\x40", "a sample that is none"),  # 0 and 4096
+        (b"\x01\x00\x01", "a sample that is none"),  # -1
+        (b"\x02\x02\xfe\x2f", "a sample that is none"),  # 3071, 6142
+        (b"\x01\x02\x00", "run - 1 exceeds 1"),
+        (b"\x80\x80\x04", "colors - 1 exceeds 65535"),
+        (b"\x00\x00\x00", "are not within 0 to 0"),  # numbers up to 1
+    ],
+)
+def test_a_palette_out_of_range_is_corrupt(palette: bytes, message: str) -> None:
+    header = replace(GRAY, components=(Component(0, 1, None, COMMON_FITS),), palette=((0,), (1,)))
+    data = write_exact_header(header)[:-4]
+    assert data[11:14] == b"\x01\x00\x00"  # two colours, the first a run of its own
+    with pytest.raises(Corrupt, match=message):
+        read_header(sealed(data[:11] + palette + data[16:]))
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_error": 1}, {"differences": True, "palette": ((1, 2, 3),) * 4}]
+)
+def test_with_a_palette_there_are_neither_differences_nor_errors(change: dict[str, Any]) -> None:
+    with pytest.raises(Corrupt, match="version 4 has neither"):
+        read_header(write_exact_header(replace(PALETTES[0], **change)))
+
+
+@pytest.mark.parametrize("version", [0, 5])
 def test_another_version_is_unsupported(version: int) -> None:
     with pytest.raises(Unsupported, match=f"version {version}"):
         read_header(b"\x89RTX" + bytes([version]))
@@ -165,7 +208,7 @@ def test_another_version_is_unsupported(version: int) -> None:
     [replace(GRAY, max_error=1), replace(GRAY, components=GRAY.components * 3, differences=True)],
 )
 def test_without_tiles_there_are_neither_differences_nor_errors(header: ExactFormat) -> None:
-    with pytest.raises(Corrupt, match="frames without tiles"):
+    with pytest.raises(Corrupt, match="version 3 has neither"):
         read_header(write_exact_header(replace(header, is_whole=True)))
 
 

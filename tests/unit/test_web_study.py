@@ -219,13 +219,16 @@ def test_ranges_are_those_of_python() -> None:
         assert seen == [*expected, ranges.reach(50), ranges.covers(start, end + 1)]
 
 
-def make_file(bound: int = 0) -> bytes:
-    """Return a file of two frames, nine tiles each."""
+def make_file(bound: int = 0, factor: int = 1) -> bytes:
+    """Return a file of two frames, nine tiles each; with a factor it has a palette."""
     rng = np.random.default_rng(4)
     rows, columns = np.indices((70, 90))
     wave = 2000 + 900 * np.sin(rows / 9) * np.cos(columns / 12)
-    frames = [(wave + rng.normal(0, 5, wave.shape)).astype(np.uint16)[..., None] for _ in range(2)]
-    header = replace(plan_picture(frames, bits=12, signed=False, bound=bound), tile_bits=5)
+    noises = [rng.normal(0, 5, wave.shape) for _ in range(2)]
+    frames = [(wave + noise).astype(np.uint16)[..., None] * factor for noise in noises]
+    header = plan_picture(frames, bits=12 if factor == 1 else 16, signed=False, bound=bound)
+    assert bool(header.palette) == (factor > 1)
+    header = replace(header, tile_bits=5)
     coder = FrameCoder(header)
     return file_of(header, *(coder.encode(frame, encode_otherwise) for frame in frames))
 
@@ -243,9 +246,9 @@ PARTIAL = """
 BOXES: tuple[Box | None, ...] = (None, (40, 10, 20, 50), (0, 0, 1, 1), (80, 60, 400, 400))
 
 
-@pytest.mark.parametrize("bound", [0, 2])
-def test_of_a_file_in_parts_a_page_shows_what_python_does(bound: int) -> None:
-    data = make_file(bound)
+@pytest.mark.parametrize(("bound", "factor"), [(0, 1), (2, 1), (0, 20)])
+def test_of_a_file_in_parts_a_page_shows_what_python_does(bound: int, factor: int) -> None:
+    data = make_file(bound, factor)
     header, header_bytes = read_header(data)
     sizes = index_frames(header, header_bytes, data)
     chance = random.Random(5)
@@ -387,3 +390,19 @@ def test_the_part_of_a_picture_that_is_seen_is_what_lies_in_the_area() -> None:
         None,  # nothing
         None,
     ]
+
+
+def test_a_window_leaves_out_what_stands_for_nothing() -> None:
+    """It is a sample; with a palette it is the number of one."""
+    body = """
+        const display = { slope: 2, intercept: -100 };
+        const samples = [900, 7, 9, 8, 900];
+        return given.map(([low, pad, colors]) => {
+          const header = { components: [{ low, pad }], palette: colors };
+          return m.wholeWindow(header, display, samples);
+        });
+    """
+    colors = [7, 8, 9, 50, 900]
+    given = [(0, None, None), (700, 200, None), (0, 4, colors), (1, 3, colors), (0, 3, colors)]
+    widest, narrow = {"center": 807.5, "width": 1787}, {"center": -83.5, "width": 5}
+    assert in_node("window.js", body, given) == [widest, narrow, narrow, narrow, widest]

@@ -128,7 +128,7 @@ export class ExactDecoder {
   #decodeOtherwise(coded) {
     const header = this.#header;
     const frame = newFrame(header);
-    const n = header.components.length;
+    const n = header.channels;
     const least = leastSample(header);
     coded.payloads.forEach((payload, k) => {
       const isRaw = coded.kind === KIND.raw;
@@ -169,15 +169,19 @@ export class ExactDecoder {
 
   /** Return samples from what was coded of each component; split_tile of frame.py is the inverse. */
   #join(rows, columns, spacing) {
-    const { bits, components, differences, isModular } = this.#header;
+    const { bits, channels: n, components, palette, differences, isModular } = this.#header;
     const planes = this.#planes.map((at) => this.#machine.view(Uint16Array, at, rows * columns));
-    const n = components.length;
     const [nRows, nColumns] = [Math.ceil(rows / spacing), Math.ceil(columns / spacing)];
     const samples = new (sampleType(this.#header))(nRows * nColumns * n);
     const mask = 2 ** bits - 1;
     for (let row = 0, to = 0; row < rows; row += spacing) {
       for (let column = 0; column < columns; column += spacing, to += n) {
         const from = row * columns + column;
+        if (palette) {
+          const number = (planes[0][from] + components[0].low) * n;
+          for (let k = 0; k < n; k++) samples[to + k] = palette[number + k];
+          continue;
+        }
         for (let k = 0; k < n; k++) samples[to + k] = planes[k][from] + components[k].low;
         if (!differences) continue;
         const green = samples[to + GREEN];
@@ -195,13 +199,13 @@ export class ExactDecoder {
 
 /** Make room for a frame. */
 export function newFrame(header) {
-  const { width, height, components } = header;
-  return new (sampleType(header))(width * height * components.length);
+  const { width, height, channels } = header;
+  return new (sampleType(header))(width * height * channels);
 }
 
 /** Put a tile where it belongs; one that is coarse fills what it has not. */
 export function placeTile(header, frame, tile) {
-  const n = header.components.length;
+  const n = header.channels;
   const span = header.width * n;
   const { top, left, spacing, rows, columns, samples } = tile;
   const bottom = Math.min(top + header.tileSide, header.height);
@@ -237,7 +241,7 @@ export async function isProven(header, coded, frame) {
   const view = new DataView(head.buffer);
   head.set(mark);
   head.set([header.bits, Number(header.signed)], mark.length);
-  [header.height, header.width, header.components.length].forEach((size, k) =>
+  [header.height, header.width, header.channels].forEach((size, k) =>
     view.setUint32(mark.length + 2 + 4 * k, size, true),
   );
   head.set(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength), mark.length + 14);

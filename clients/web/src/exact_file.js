@@ -10,6 +10,8 @@ export const STEPS = 6;
 const BOUND_MAX = 11;
 const BOUND_VERSION = 2;
 const WHOLE_VERSION = 3;
+const PALETTE_VERSION = 4;
+const PALETTE_MAX = 2 ** 16;
 export const KIND = { tiles: 1, jpegLs: 2, raw: 3 };
 
 const MAGIC = [0x89, 0x52, 0x54, 0x58];
@@ -56,14 +58,16 @@ export const GREEN = 1;
  * @property {number} bound What every sample is within after `STEPS` steps, exact later; or 0.
  * @property {number} steps Payloads of a tile: `STEPS`, and one more where there is a bound.
  * @property {boolean} isModular Whether differences are modulo 2**bits.
- * @property {Component[]} components
+ * @property {Component[]} components What tiles hold: each of the picture's, or one of numbers.
+ * @property {?Int32Array} palette The colours that those are numbers of, `channels` each.
+ * @property {number} channels Components of the picture.
  * @property {Uint8Array} notes A zlib stream of JSON.
  *
  * @typedef {object} ExactFrame One frame as coded.
  * @property {number} kind One of `KIND`.
  * @property {Uint8Array} digest SHA-256 of what a decoder gets.
  * @property {Uint32Array} checks CRC-32 of each tile, component by component; of tiles only.
- * @property {Uint8Array[]} payloads Of tiles as `placeOf` says, else one for each component.
+ * @property {Uint8Array[]} payloads Of tiles as `placeOf` says, else one for each channel.
  *
  * @typedef {object} FrameHead What of a frame comes before its payloads.
  * @property {number} kind
@@ -159,12 +163,12 @@ export function readFrameHead(header, cursor) {
   const kind = cursor.u8();
   if (kind < KIND.tiles || kind > KIND.raw) throw new Corrupt(`frame of kind ${kind}`, start);
   const digest = cursor.raw(DIGEST_BYTES);
-  const nComponents = header.components.length;
   const isTiles = kind === KIND.tiles;
-  const nChecks = isTiles ? nComponents * header.tileRows * header.tileColumns : 0;
+  const { components, tileRows, tileColumns } = header;
+  const nChecks = isTiles ? components.length * tileRows * tileColumns : 0;
   const words = new Cursor(cursor.raw(4 * nChecks));
   const checks = Uint32Array.from({ length: nChecks }, () => words.u32());
-  const sizes = readSizes(header, cursor, isTiles ? header.steps * nChecks : nComponents);
+  const sizes = readSizes(header, cursor, isTiles ? header.steps * nChecks : header.channels);
   return { kind, digest, checks, sizes };
 }
 
@@ -186,7 +190,7 @@ export function readHeader(cursor, bytes) {
     if (cursor.u8() !== expected) throw new Corrupt("not an exact picture", place);
   });
   const version = cursor.u8();
-  if (version < 1 || version > WHOLE_VERSION) {
+  if (version < 1 || version > PALETTE_VERSION) {
     throw new Unsupported(`exact picture version ${version}`, MAGIC.length);
   }
   const [width, height] = times(2, () => cursor.varint(SIDE_MAX - 1) + 1);
@@ -195,21 +199,21 @@ export function readHeader(cursor, bytes) {
   const flags = cursor.u8();
   const shape = cursor.u8();
   const [bits, signed, differences] = [(flags & 15) + 1, (flags & 16) !== 0, (flags & 32) !== 0];
-  const [nComponents, tileBits] = [(shape >> 4) + 1, shape & 15];
+  const [channels, tileBits] = [(shape >> 4) + 1, shape & 15];
   if (flags & 0xc0) throw new Corrupt("reserved flags set", at);
-  if (differences && (nComponents !== 3 || signed)) {
+  if (differences && (channels !== 3 || signed)) {
     throw new Corrupt("differences are between three unsigned components", at);
   }
-  if (nComponents > 4 || tileBits < 5 || tileBits > 9) {
-    throw new Corrupt(`${nComponents} components in tiles of 2**${tileBits}`, at + 1);
+  if (channels > 4 || tileBits < 5 || tileBits > 9) {
+    throw new Corrupt(`${channels} components in tiles of 2**${tileBits}`, at + 1);
   }
-  if (width * height * nComponents > SAMPLES_MAX) {
+  if (width * height * channels > SAMPLES_MAX) {
     throw new Corrupt(`a frame of ${width}x${height} is too large`, at + 1);
   }
   const maxError = cursor.varint(SIDE_MAX);
   const isWhole = version === WHOLE_VERSION;
-  if (isWhole && (differences || maxError)) {
-    throw new Corrupt("frames without tiles have neither differences nor an error", at);
+  if (version >= WHOLE_VERSION && (differences || maxError)) {
+    throw new Corrupt(`version ${version} has neither differences nor an error`, at);
   }
   const boundAt = cursor.offset;
   const bound = version === BOUND_VERSION ? cursor.varint(BOUND_MAX) : 0;
@@ -217,10 +221,14 @@ export function readHeader(cursor, bytes) {
     throw new Corrupt(`within ${bound} and then within ${maxError}`, boundAt);
   }
   const common = bound ? [...COMMON_FITS, REFINEMENT] : COMMON_FITS;
-  const components = times(nComponents, (k) => {
+  const lowest = signed ? -(2 ** (bits - 1)) : 0;
+  const highest = lowest + 2 ** bits - 1;
+  const palette =
+    version === PALETTE_VERSION ? readPalette(cursor, channels, lowest, highest) : null;
+  const components = times(palette ? 1 : channels, (k) => {
+    if (palette) return readComponent(cursor, 0, palette.length / channels - 1, common);
     const isApart = differences && maxError + bound > 0 && k !== GREEN; // not modulo: both ways
-    const least = isApart ? 1 - 2 ** bits : signed ? -(2 ** (bits - 1)) : 0;
-    return readComponent(cursor, least, isApart ? 2 ** bits - 1 : least + 2 ** bits - 1, common);
+    return readComponent(cursor, isApart ? 1 - 2 ** bits : lowest, highest, common);
   });
   const notes = cursor.raw(cursor.varint(NOTES_MAX));
   const end = cursor.offset;
@@ -232,10 +240,31 @@ export function readHeader(cursor, bytes) {
   const [tileRows, tileColumns] = [Math.ceil(height / tileSide), Math.ceil(width / tileSide)];
   return {
     ...{ width, height, frames, bits, signed, differences },
-    ...{ tileSide, tileRows, tileColumns, maxError, bound, components, notes },
+    ...{ tileSide, tileRows, tileColumns, maxError, bound, components, palette },
+    ...{ channels, notes },
     steps: bound ? STEPS + 1 : STEPS,
     isModular: differences && !maxError && !bound,
   };
+}
+
+/** Colours come as runs, in which each is as far from the one before. */
+function readPalette(cursor, channels, lowest, highest) {
+  const count = cursor.varint(PALETTE_MAX - 1) + 1;
+  const palette = new Int32Array(count * channels);
+  const last = new Array(channels).fill(0);
+  for (let n = 0; n < count;) {
+    const at = cursor.offset;
+    const run = cursor.varint(count - n - 1) + 1;
+    const step = last.map(() => unfolded(cursor.varint(2 * SIDE_MAX + 1)));
+    const ends = last.flatMap((value, k) => [value + step[k], value + run * step[k]]);
+    if (ends.some((end) => end < lowest || end > highest)) {
+      throw new Corrupt("a colour has a sample that is none", at);
+    }
+    for (const end = n + run; n < end; n++) {
+      step.forEach((part, k) => (palette[n * channels + k] = last[k] += part));
+    }
+  }
+  return palette;
 }
 
 function readComponent(cursor, least, most, common) {

@@ -49,7 +49,7 @@ export async function readDisplay(header) {
     return Number.isFinite(value) ? value : null;
   };
   const photometric =
-    notes?.photometric ?? (header.components.length === 3 ? "RGB" : "MONOCHROME2");
+    notes?.photometric ?? (header.channels === 3 ? "RGB" : "MONOCHROME2");
   const [center, width] = [first("00281050"), first("00281051")];
   const isWindow = center !== null && width !== null && width >= 1;
   const modalityLut = readLutSequence(tags["00283000"], header.signed);
@@ -78,7 +78,8 @@ export function rescale({ slope, intercept, modalityLut }, sample) {
 /** Return the window from the least to the largest sample; what stands for nothing is left out. */
 export function wholeWindow(header, display, samples) {
   const { low, pad } = header.components[0];
-  const nothing = pad === null ? null : pad + low;
+  const number = pad === null ? null : pad + low;
+  const nothing = number !== null && header.palette ? header.palette[number] : number;
   let [least, most] = [Infinity, -Infinity];
   for (const sample of samples) {
     if (sample === nothing) continue;
@@ -119,12 +120,12 @@ export function grey({ center, width, lut }, value, voiFunction = "LINEAR") {
  * @param {Uint32Array} [pixels] Of `pixelsOf`, where it was made before.
  */
 export function show(header, display, window, samples, rgba, pixels) {
-  if (header.components.length === 3) {
+  if (header.channels === 3) {
     showColors(header, display, samples, rgba);
     return;
   }
   const lookup = pixels ?? pixelsOf(header, display, window);
-  const n = header.components.length;
+  const n = header.channels;
   const least = leastSample(header);
   const shown = new Uint32Array(rgba.buffer, rgba.byteOffset, rgba.length / 4);
   for (let k = 0; k < shown.length; k++) shown[k] = lookup[samples[k * n] - least];
