@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bitstream.exact_file import ExactFrame, FrameKind, place_of
 from rtcodec.bitstream.exact_format import STEPS, ExactFormat
+from rtcodec.bitstream.exact_index import read_header
 from rtcodec.entropy.build import EXACT_WASM
 from rtcodec.exact.fallback import encode_otherwise
 from rtcodec.exact.frame import Fallback, Samples
@@ -25,7 +26,7 @@ from rtcodec_server.app import RunningServer
 from rtcodec_server.study_config import StudyConfig
 from rtcodec_server.study_library import StudyLibrary
 from support.browser import Tab, browser, needs_chromium
-from support.exact_pictures import Picture, file_of, planned_format
+from support.exact_pictures import Picture, doppler, file_of, planned_format
 from support.relay import KEYS, RelayClient, relay, token_for, until
 from support.studies import put_picture, smooth_frames
 from support.view_page import (
@@ -113,6 +114,29 @@ def size_of(library: StudyLibrary) -> int:
 
 def shades(frame: NDArray[np.uint16], center: float, width: float) -> NDArray[np.int64]:
     return windowed(frame[..., 0].astype(np.float64), center, width)
+
+
+async def test_colours_of_a_palette_are_shown_coarse_to_fine_and_have_no_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studies").mkdir()
+    frame = doppler(300, 420)
+    np.save(tmp_path / "studies" / "a.npy", frame)
+    valve = Valve(monkeypatch)
+    async with studies(tmp_path / "studies", model="", within=0) as (server, _, library):
+        assert read_header(first_file(library).data)[0].palette
+        valve.most_bytes = size_of(library) // 2
+        async with viewer(server, tmp_path) as tab:
+            await tab.until(f"{QUALITY}.startsWith('level ')")
+            apart = np.abs(await shown_colors(tab) - frame)
+            assert 0 < apart.mean() < 20
+            valve.most_bytes = 1 << 40
+            await press_key(tab, "+")  # another region is asked for
+            await tab.until(VERIFIED)
+            assert np.array_equal(await shown_colors(tab), frame)
+            assert await tab.evaluate("document.querySelector('#window').hidden")
+            assert "center" not in await tab.evaluate(NUMBERS)
+            assert not complaints(tab)
 
 
 async def test_a_preview_comes_first_and_in_the_end_samples_that_are_proven(

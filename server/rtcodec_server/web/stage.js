@@ -49,7 +49,7 @@ class Stage extends EventTarget {
 
   /** Whether shades can be windowed and inverted: not those of colours. */
   get isGrey() {
-    return this.#header?.components.length !== 3 && !this.#display?.palette;
+    return this.#header?.channels !== 3 && !this.#display?.palette;
   }
 
   /** Show nothing. */
@@ -67,7 +67,7 @@ class Stage extends EventTarget {
 
   /**
    * Begin with a picture, or know more of the one that is there.
-   * @param {any} header Its width, height, frames, components; the rest once there are samples.
+   * @param {any} header Its width, height, frames, channels; the rest once there are samples.
    * @param {?import("./window.js").Display} display Null until then.
    */
   open(header, display) {
@@ -203,8 +203,7 @@ class Stage extends EventTarget {
   }
 
   #drawPart(top, left, rows, columns) {
-    const { width, components } = this.#header;
-    const n = components.length;
+    const { width, channels: n } = this.#header;
     const part = this.#samples.slice(0, rows * columns * n);
     for (let row = 0; row < rows; row++) {
       const from = ((top + row) * width + left) * n;
@@ -326,8 +325,7 @@ class Stage extends EventTarget {
   }
 
   #describePoint({ row, column }) {
-    const { width, height, components } = this.#header;
-    const n = components.length;
+    const { width, height, channels: n } = this.#header;
     if (row < 0 || column < 0 || row >= height || column >= width) return "";
     const at = (row * width + column) * n;
     const samples = Array.from(this.#samples.subarray(at, at + n));

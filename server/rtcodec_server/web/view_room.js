@@ -129,7 +129,7 @@ const HEARD = {
   },
   preview({ number: index, width, height, rgba }) {
     const { about } = pictures.get(openId);
-    stage.open({ ...about, components: Array(about.components).fill(null) }, null);
+    stage.open({ ...about, channels: about.components }, null);
     stage.showPreview(index, width, height, rgba);
     startFrame();
     frame.isPreview = true;
