@@ -40,6 +40,9 @@ MAX_BACKLOG_FRAMES: Final = 60
 FREEZE_LIMIT_US: Final = 1_000_000
 "A sender that ignores PLI is decoded again after this, whatever it looks like."
 
+SETTLE_S: Final = 0.1
+"How long at the end what has arrived may take to be decoded."
+
 VIDEO_CODECS: Final = ("VP8", "H264")
 
 
@@ -94,6 +97,11 @@ class _DecoderThread:
         self._tasks: SimpleQueue[_Encoded | None] = SimpleQueue()
         self._pending: deque[_Encoded] = deque()
         self._has_ended = False
+        self._n_open = 0
+        self.is_idle = asyncio.Event()
+        "Nothing waits or is being decoded."
+
+        self.is_idle.set()
         self._decoder: Any = None
         self._codec_name: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,6 +116,8 @@ class _DecoderThread:
             self._has_ended = True
             for _ in range(self.clear()):
                 self._on_drop("closing")
+        else:
+            self._count_open(1)
         self._tasks.put(task)
 
     def clear(self) -> int:
@@ -117,6 +127,7 @@ class _DecoderThread:
             while True:
                 self._tasks.get_nowait()
                 n_dropped += 1
+        self._count_open(-n_dropped)
         return n_dropped
 
     def __len__(self) -> int:
@@ -127,6 +138,7 @@ class _DecoderThread:
         self._loop = loop
         while (task := self._tasks.get()) is not None:
             self._decode(task)
+            self._call(self._count_open, -1)
         for _ in self._pending:
             self._call(self._on_drop, "no_picture")
         self._call(self._on_end)
@@ -177,6 +189,13 @@ class _DecoderThread:
                 self._decoder.codec.options = EXPORT_QUANTISER
             self._codec_name = codec.name
         return self._decoder
+
+    def _count_open(self, change: int) -> None:
+        self._n_open += change
+        if self._n_open:
+            self.is_idle.clear()
+        else:
+            self.is_idle.set()
 
     def _call(self, action: Callable[..., None], *arguments: object) -> None:
         assert self._loop is not None
@@ -255,6 +274,12 @@ class VideoReceiver(Intake[bytes]):
             QueueClosed: When the stream has ended.
         """
         return await self._queue.get()
+
+    async def settle(self) -> None:
+        """Wait until what has arrived is decoded, SETTLE_S at most; who reads at once has it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._decoder.is_idle.wait()
 
     def close(self) -> None:
         """End the stream; pictures that nobody read yet are dropped."""

@@ -154,7 +154,9 @@ class PublisherPeer(PublishingPeer[VideoReceiver]):
         )
 
     async def close(self) -> None:
-        """Close the connection, then let every frame that arrived reach its end."""
+        """Let every frame that arrived reach its end, and close the connection."""
+        if self.video is not None:
+            await self.video.settle()
         await super().close()
         await self.stream.close()
         if self.video is not None:

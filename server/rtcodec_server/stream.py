@@ -11,6 +11,7 @@ the receiver counted ends as encoded or as dropped for one reason.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -242,13 +243,16 @@ class Stream:
             self._hold(frame)
 
     async def close(self) -> None:
-        """Drop what waits, let what runs come out, let go of the engine's state."""
+        """Let frames that are in time come out, drop others, let go of the engine's state."""
         self._is_closed = True
         if self._waiting is not None:
             self._waiting = None
             self.drop("closing")
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._frame_deadline_us / 1_000_000):
+                await self._is_idle.wait()
         self._host.close_stream(self._id)
         await self._is_idle.wait()
         self._host.drop_measurement(self._id)

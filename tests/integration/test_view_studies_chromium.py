@@ -124,7 +124,7 @@ async def test_colours_of_a_palette_are_shown_coarse_to_fine_and_have_no_window(
     np.save(tmp_path / "studies" / "a.npy", frame)
     valve = Valve(monkeypatch)
     async with studies(tmp_path / "studies", model="", within=0) as (server, _, library):
-        assert read_header(first_file(library).data)[0].palette
+        assert read_header(bytes(first_file(library).data[:]))[0].palette
         valve.most_bytes = size_of(library) // 2
         async with viewer(server, tmp_path) as tab:
             await tab.until(f"{QUALITY}.startsWith('level ')")

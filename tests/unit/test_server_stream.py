@@ -241,6 +241,37 @@ async def test_a_new_size_opens_a_new_state_and_closes_the_old() -> None:
         assert b.frames.n_dropped == 1
 
 
+async def test_what_waits_for_the_engine_when_a_stream_ends_is_encoded() -> None:
+    async with bench() as b:
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        b.engine.may_go_on.clear()
+        b.put(decoded(pts=1))
+        await until(lambda: len(b.engine.coded) == 2)
+        b.put(decoded(pts=2))
+        closing = asyncio.ensure_future(b.stream.close())
+        await asyncio.sleep(0.02)
+        b.engine.may_go_on.set()
+        await closing
+        assert b.frames.encoded == 3
+        assert not b.frames.n_dropped
+
+
+async def test_an_engine_that_stands_still_holds_a_stream_up_for_a_deadline_only() -> None:
+    async with bench() as b:
+        b.put(decoded())
+        await until(lambda: b.frames.encoded == 1)
+        b.engine.may_go_on.clear()
+        b.put(decoded(pts=1))
+        await until(lambda: len(b.engine.coded) == 2)
+        b.put(decoded(pts=2))
+        closing = asyncio.ensure_future(b.stream.close())
+        await until(lambda: b.frames.n_dropped == 1)
+        b.engine.may_go_on.set()
+        await closing
+        assert b.frames.encoded == 2
+
+
 async def test_after_closing_frames_are_dropped() -> None:
     async with bench() as b:
         b.put(decoded())

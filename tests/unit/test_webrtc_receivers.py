@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -310,6 +311,32 @@ async def test_what_comes_after_the_end_is_dropped_and_counted(video: VideoBench
         await asyncio.wait_for(video.video.recv(), 5)
     video.feed(video.encode())
     assert video.video.frames_received == 2
+
+
+async def read_to_end(video: VideoReceiver) -> list[int]:
+    """Return the times of all pictures, in frames of 3000 ticks."""
+    seen = []
+    with suppress(QueueClosed):
+        while True:
+            seen.append((await video.recv()).pts // 3000)
+    return seen
+
+
+async def test_who_leaves_has_the_frames_that_arrived_decoded_and_read(video: VideoBench) -> None:
+    for _ in range(9):
+        video.feed(video.encode())
+    reading = asyncio.ensure_future(read_to_end(video.video))
+    await video.video.settle()
+    video.video.close()
+    assert await reading == list(range(9))
+    assert not video.drops
+
+
+async def test_what_nobody_reads_at_the_end_is_not_waited_for(video: VideoBench) -> None:
+    video.feed(video.encode())
+    await asyncio.wait_for(video.video.settle(), 5)
+    video.video.close()
+    assert video.drops == ["closing"]
 
 
 async def test_pictures_nobody_reads_are_superseded(video: VideoBench) -> None:
