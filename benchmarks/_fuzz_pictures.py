@@ -229,14 +229,15 @@ def exact_files() -> list[bytes]:
     for bits, components, max_error, bound, kind in (
         (12, 1, 0, 0, tiles), (8, 3, 0, 0, tiles), (16, 1, 0, 0, tiles), (12, 1, 3, 0, tiles),
         (12, 1, 0, 0, jpeg_ls), (8, 1, 0, 0, tiles), (12, 1, 0, 2, tiles), (8, 3, 0, 5, tiles),
-        (8, 4, 0, 0, tiles),
+        (8, 4, 0, 0, tiles), (12, 3, 0, 0, tiles),
     ):  # fmt: skip
         high = (1 << bits) - 1
         plane = np.clip(high * wave + rng.normal(0, 1 + high / 500, wave.shape), 0, high)
         plane[(rows - 35) ** 2 + (columns - 22) ** 2 > 500] = 0
         planes = [plane] * components
         if components == 3:  # too many colours for a palette
-            planes = [np.clip(plane + rng.integers(0, 60, plane.shape), 0, 255) for _ in planes]
+            noises = [rng.integers(0, 60, plane.shape) + red for red in (100, 0, 0)]
+            planes = [np.clip(plane + noise, 0, high) for noise in noises]
         frame = np.stack(planes, -1).astype("u1" if bits == 8 else "u2")
         made.append(_exact_file([frame, frame[::-1]], bits, kind, max_error=max_error, bound=bound))
         if HAS_DICOM and not max_error and not bound:  # what others' codecs need is there

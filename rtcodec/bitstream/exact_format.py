@@ -20,8 +20,8 @@ BOUND_VERSION: Final = 2
 WHOLE_VERSION: Final = 3
 "Of pictures whose frames are code streams of others, none of tiles."
 
-PALETTE_VERSION: Final = 4
-"Of pictures of few colours: what tiles hold are numbers of a list."
+COLOR_VERSION: Final = 4
+"Of pictures of few colours, numbers of a list; and of exact ones whose differences do not wrap."
 
 PALETTE_MAX: Final = 1 << 16
 "Colours in the list."
@@ -184,13 +184,16 @@ class ExactFormat:
     """The picture's colours, of each its components, where tiles hold numbers of them; at most
     PALETTE_MAX, and then exact without differences or bound. Empty: tiles hold samples."""
 
+    is_unwrapped: bool = False
+    "Whether differences of an exact picture without a bound are as they are, not modulo 2**bits."
+
     @property
     def version(self) -> int:
         """Which version of the format says this."""
         if self.is_whole:
             return WHOLE_VERSION
-        if self.palette:
-            return PALETTE_VERSION
+        if self.palette or self.is_unwrapped:
+            return COLOR_VERSION
         return BOUND_VERSION if self.bound else VERSION
 
     @property
@@ -211,7 +214,8 @@ class ExactFormat:
     @property
     def is_modular(self) -> bool:
         """Whether differences are modulo 2**bits; not where samples are within a bound."""
-        return self.differences and not self.max_error and not self.bound
+        is_exact = not self.max_error and not self.bound
+        return self.differences and is_exact and not self.is_unwrapped
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -240,7 +244,7 @@ def write_exact_header(header: ExactFormat) -> bytes:
     out += write_varint(header.max_error)
     if header.bound:
         out += write_varint(header.bound)
-    if header.palette:
+    if header.version == COLOR_VERSION:
         out += _write_palette(header.palette)
     for component in header.components:
         out += write_varint(_folded(component.low)) + write_varint(component.high)
@@ -267,7 +271,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         if cursor.u8(f"magic[{place}]") != byte:
             raise Corrupt("not an exact picture", offset=place)
     version = cursor.u8("version")
-    if version not in (VERSION, BOUND_VERSION, WHOLE_VERSION, PALETTE_VERSION):
+    if version not in (VERSION, BOUND_VERSION, WHOLE_VERSION, COLOR_VERSION):
         raise Unsupported(f"exact picture version {version}", offset=len(MAGIC))
     width, height = (
         cursor.varint(name, limit=SIDE_MAX - 1) + 1 for name in ("width - 1", "height - 1")
@@ -290,17 +294,24 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         raise Corrupt(f"a frame of {width}x{height} is too large", offset=at + 1)
     max_error = cursor.varint("max_error", limit=SIDE_MAX)
     is_whole = version == WHOLE_VERSION
-    if version in (WHOLE_VERSION, PALETTE_VERSION) and (differences or max_error):
-        raise Corrupt(f"version {version} has neither differences nor an error", offset=at)
+    if version in (WHOLE_VERSION, COLOR_VERSION) and max_error:
+        raise Corrupt(f"version {version} has no error", offset=at)
+    if is_whole and differences:
+        raise Corrupt("frames without tiles have no differences", offset=at)
     at = cursor.offset
     bound = cursor.varint("bound", limit=BOUND_MAX) if version == BOUND_VERSION else 0
     if version == BOUND_VERSION and (max_error or not bound):
         raise Corrupt(f"within {bound} and then within {max_error}", offset=at)
     samples = range(-(1 << bits - 1), 1 << bits - 1) if signed else range(1 << bits)
-    palette = _read_palette(cursor, channels, samples) if version == PALETTE_VERSION else ()
+    is_unwrapped = version == COLOR_VERSION and differences
+    at = cursor.offset
+    palette = _read_palette(cursor, channels, samples) if version == COLOR_VERSION else ()
+    if version == COLOR_VERSION and bool(palette) == differences:
+        raise Corrupt("version 4 has either a palette or differences", offset=at)
     components = []
     for number in range(1 if palette else channels):
-        is_apart = differences and max_error + bound > 0 and number != GREEN
+        is_apart = is_unwrapped or (differences and max_error + bound > 0)
+        is_apart &= number != GREEN
         least, most = (1 - (1 << bits) if is_apart else samples[0]), samples[-1]
         if palette:
             least, most = 0, len(palette) - 1
@@ -313,7 +324,7 @@ def read_exact_header_at(cursor: Cursor, data: bytes) -> ExactFormat:
         raise Corrupt("header's CRC does not match", offset=at)
     return ExactFormat(
         width, height, frames, bits, signed, differences, tile_bits, max_error,
-        tuple(components), notes, bound, is_whole, palette,
+        tuple(components), notes, bound, is_whole, palette, is_unwrapped,
     )  # fmt: skip
 
 
@@ -329,11 +340,11 @@ def _read_component(cursor: Cursor, least: int, most: int, common: Fits) -> Comp
 
 def _write_palette(palette: tuple[tuple[int, ...], ...]) -> bytes:
     """Write colours as runs, in which each is as far from the one before."""
-    out = bytearray(write_varint(len(palette) - 1))
-    before = (0,) * len(palette[0])
+    out = bytearray(write_varint(len(palette)))
+    before: tuple[int, ...] = (0,) * COMPONENTS_MAX
     steps = []
     for color in palette:
-        steps.append(tuple(a - b for a, b in zip(color, before, strict=True)))
+        steps.append(tuple(a - b for a, b in zip(color, before, strict=False)))
         before = color
     for step, run in groupby(steps):
         out += write_varint(sum(1 for _ in run) - 1)
@@ -343,7 +354,7 @@ def _write_palette(palette: tuple[tuple[int, ...], ...]) -> bytes:
 
 
 def _read_palette(cursor: Cursor, channels: int, samples: range) -> tuple[tuple[int, ...], ...]:
-    count = cursor.varint("colors - 1", limit=PALETTE_MAX - 1) + 1
+    count = cursor.varint("colors", limit=PALETTE_MAX)
     colors: list[tuple[int, ...]] = []
     last = (0,) * channels
     while len(colors) < count:

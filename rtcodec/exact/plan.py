@@ -71,9 +71,11 @@ def plan_picture(
     can_differ = n_components == 3 and not signed and (not (max_error or bound) or bits < 16)
     differing = replace(plain, differences=True)
     if can_differ:
-        differing = replace(differing, components=_ranges(differing, frames[:1]))
-    if can_differ and _roughness(differing, frames[0]) < _roughness(plain, frames[0]):
-        plain = replace(plain, differences=True)
+        ways = [plain, differing]
+        if differing.is_modular and bits < 16:
+            ways.append(replace(differing, is_unwrapped=True))
+        ways[1:] = [replace(way, components=_ranges(way, frames[:1])) for way in ways[1:]]
+        plain = min(ways, key=lambda way: _roughness(way, frames[0]))  # the first of the best
     ranged = replace(plain, components=_ranges(plain, frames))
     blocks = _tried_blocks(ranged, frames)
     greens: Sequence[NDArray[np.integer] | None]
@@ -108,7 +110,9 @@ def _plan_palette(
 ) -> tuple[ExactFormat, float]:
     """Return *header* with a palette in place of differences and bound, and what it takes."""
     one = Component(0, len(colors) - 1, None, common_fits(0))
-    header = replace(header, differences=False, bound=0, components=(one,), palette=colors)
+    header = replace(
+        header, differences=False, is_unwrapped=False, bound=0, components=(one,), palette=colors
+    )
     palette = Palette(colors, dtype)
     one, size = _choose(header, 0, [palette.numbers(block)[..., 0] for block in blocks])
     return replace(header, components=(one,)), size

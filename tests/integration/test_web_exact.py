@@ -144,7 +144,7 @@ def test_every_file_is_the_same_in_a_browser_at_every_step_and_proven(
         assert [frame["proven"] for frame in report["frames"]] == [True]
 
 
-def test_colours_within_a_bound_are_the_same_in_a_browser(wasm: Path, tmp_path: Path) -> None:
+def test_differences_that_do_not_wrap_are_the_same_in_a_browser(wasm: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     files = []
     for bits in (8, 12, 15):
@@ -156,6 +156,12 @@ def test_colours_within_a_bound_are_the_same_in_a_browser(wasm: Path, tmp_path: 
             header = planned_format(picture, **promise)
             assert header.differences
             files.append(coded_file(picture, header))
+        frame = frame // 4
+        frame[..., 0] += (1 << bits - 1) + rng.integers(-9, 9, frame.shape[:2])
+        red = Picture(frame.astype(picture.frame.dtype), bits, False)
+        header = planned_format(red)
+        assert header.is_unwrapped
+        files.append(coded_file(red, header))
     for report, data in zip(in_node(wasm, tmp_path, files), files, strict=True):
         assert report == in_python(data)
         assert [frame["proven"] for frame in report["frames"]] == [True]

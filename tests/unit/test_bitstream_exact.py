@@ -173,28 +173,43 @@ def test_a_palette_of_runs_is_small() -> None:
 @pytest.mark.parametrize(
     ("palette", "message"),
     [
-        (b"\x01\x00\x00\x00\x80\x40", "a sample that is none"),  # 0 and 4096
-        (b"\x01\x00\x01", "a sample that is none"),  # -1
-        (b"\x02\x02\xfe\x2f", "a sample that is none"),  # 3071, 6142
-        (b"\x01\x02\x00", "run - 1 exceeds 1"),
-        (b"\x80\x80\x04", "colors - 1 exceeds 65535"),
-        (b"\x00\x00\x00", "are not within 0 to 0"),  # numbers up to 1
+        (b"\x02\x00\x00\x00\x80\x40", "a sample that is none"),  # 0 and 4096
+        (b"\x02\x00\x01", "a sample that is none"),  # -1
+        (b"\x03\x02\xfe\x2f", "a sample that is none"),  # 3071, 6142
+        (b"\x02\x02\x00", "run - 1 exceeds 1"),
+        (b"\x81\x80\x04", "colors exceeds 65536"),
+        (b"\x01\x00\x00", "are not within 0 to 0"),  # numbers up to 1
+        (b"\x00", "either a palette or differences"),
     ],
 )
 def test_a_palette_out_of_range_is_corrupt(palette: bytes, message: str) -> None:
     header = replace(GRAY, components=(Component(0, 1, None, COMMON_FITS),), palette=((0,), (1,)))
     data = write_exact_header(header)[:-4]
-    assert data[11:14] == b"\x01\x00\x00"  # two colours, the first a run of its own
+    assert data[11:14] == b"\x02\x00\x00"  # two colours, the first a run of its own
     with pytest.raises(Corrupt, match=message):
         read_header(sealed(data[:11] + palette + data[16:]))
 
 
 @pytest.mark.parametrize(
-    "change", [{"max_error": 1}, {"differences": True, "palette": ((1, 2, 3),) * 4}]
+    ("change", "message"),
+    [
+        ({"max_error": 1}, "version 4 has no error"),
+        ({"differences": True, "palette": ((1, 2, 3),) * 4}, "either a palette or differences"),
+    ],
 )
-def test_with_a_palette_there_are_neither_differences_nor_errors(change: dict[str, Any]) -> None:
-    with pytest.raises(Corrupt, match="version 4 has neither"):
+def test_with_a_palette_there_are_neither_differences_nor_errors(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Corrupt, match=message):
         read_header(write_exact_header(replace(PALETTES[0], **change)))
+
+
+def test_differences_that_do_not_wrap_reach_both_ways() -> None:
+    header = replace(BOUND, max_error=0, is_unwrapped=True)
+    assert (header.version, header.is_modular) == (4, False)
+    assert read_header(write_exact_header(header)) == header
+    with pytest.raises(Corrupt, match="are not within"):
+        read_header(write_exact_header(replace(header, is_unwrapped=False)))
 
 
 @pytest.mark.parametrize("version", [0, 5])
@@ -208,7 +223,7 @@ def test_another_version_is_unsupported(version: int) -> None:
     [replace(GRAY, max_error=1), replace(GRAY, components=GRAY.components * 3, differences=True)],
 )
 def test_without_tiles_there_are_neither_differences_nor_errors(header: ExactFormat) -> None:
-    with pytest.raises(Corrupt, match="version 3 has neither"):
+    with pytest.raises(Corrupt, match=r"version 3 has no error|frames without tiles"):
         read_header(write_exact_header(replace(header, is_whole=True)))
 
 

@@ -141,7 +141,7 @@ def test_a_plan_finds_padding_fits_and_differences() -> None:
     rows, columns = np.indices(frame.shape[:2])
     frame[np.hypot(rows - 150, columns - 140) > 130] = 77
     header = plan_picture([frame], bits=12, signed=False)
-    assert header.differences
+    assert header.is_modular  # nothing is so far apart that it would wrap
     green = header.components[1]
     assert (green.low, green.pad) == (77, 0)
     assert green.fits != COMMON_FITS
@@ -150,6 +150,19 @@ def test_a_plan_finds_padding_fits_and_differences() -> None:
     assert sum(map(len, coded.payloads)) < 0.9 * sum(
         map(len, FrameCoder(usual).encode(frame, encode_otherwise).payloads)
     )
+
+
+def test_differences_of_what_is_mostly_red_do_not_wrap() -> None:
+    """As of endoscopy: red is farther from green than half the range, here and there."""
+    gray = (smooth(200, 180).frame >> 4).astype(np.uint8)
+    noise = np.random.default_rng(2).integers(0, 9, gray.shape, np.uint8)
+    red = np.concatenate([gray // 2 + 120 + 2 * noise, gray // 2, gray // 3], -1)
+    header = plan_picture([red], bits=8, signed=False)
+    assert header.is_unwrapped
+    assert header.components[0].high < 40
+    coded = FrameCoder(header).encode(red, encode_otherwise)
+    assert coded.kind == FrameKind.TILES
+    np.testing.assert_array_equal(FrameCoder(header).decode(coded), red, strict=True)
 
 
 @pytest.mark.parametrize("bits", [8, 15])

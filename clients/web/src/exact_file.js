@@ -10,7 +10,7 @@ export const STEPS = 6;
 const BOUND_MAX = 11;
 const BOUND_VERSION = 2;
 const WHOLE_VERSION = 3;
-const PALETTE_VERSION = 4;
+const COLOR_VERSION = 4;
 const PALETTE_MAX = 2 ** 16;
 export const KIND = { tiles: 1, jpegLs: 2, raw: 3 };
 
@@ -190,7 +190,7 @@ export function readHeader(cursor, bytes) {
     if (cursor.u8() !== expected) throw new Corrupt("not an exact picture", place);
   });
   const version = cursor.u8();
-  if (version < 1 || version > PALETTE_VERSION) {
+  if (version < 1 || version > COLOR_VERSION) {
     throw new Unsupported(`exact picture version ${version}`, MAGIC.length);
   }
   const [width, height] = times(2, () => cursor.varint(SIDE_MAX - 1) + 1);
@@ -212,9 +212,8 @@ export function readHeader(cursor, bytes) {
   }
   const maxError = cursor.varint(SIDE_MAX);
   const isWhole = version === WHOLE_VERSION;
-  if (version >= WHOLE_VERSION && (differences || maxError)) {
-    throw new Corrupt(`version ${version} has neither differences nor an error`, at);
-  }
+  if (version >= WHOLE_VERSION && maxError) throw new Corrupt(`version ${version} has no error`, at);
+  if (isWhole && differences) throw new Corrupt("frames without tiles have no differences", at);
   const boundAt = cursor.offset;
   const bound = version === BOUND_VERSION ? cursor.varint(BOUND_MAX) : 0;
   if (version === BOUND_VERSION && (maxError || !bound)) {
@@ -223,11 +222,16 @@ export function readHeader(cursor, bytes) {
   const common = bound ? [...COMMON_FITS, REFINEMENT] : COMMON_FITS;
   const lowest = signed ? -(2 ** (bits - 1)) : 0;
   const highest = lowest + 2 ** bits - 1;
-  const palette =
-    version === PALETTE_VERSION ? readPalette(cursor, channels, lowest, highest) : null;
+  const isColor = version === COLOR_VERSION;
+  const paletteAt = cursor.offset;
+  const palette = isColor ? readPalette(cursor, channels, lowest, highest) : null;
+  if (isColor && Boolean(palette) === differences) {
+    throw new Corrupt("version 4 has either a palette or differences", paletteAt);
+  }
+  const isModular = differences && !maxError && !bound && !isColor;
   const components = times(palette ? 1 : channels, (k) => {
     if (palette) return readComponent(cursor, 0, palette.length / channels - 1, common);
-    const isApart = differences && maxError + bound > 0 && k !== GREEN; // not modulo: both ways
+    const isApart = differences && !isModular && k !== GREEN; // both ways
     return readComponent(cursor, isApart ? 1 - 2 ** bits : lowest, highest, common);
   });
   const notes = cursor.raw(cursor.varint(NOTES_MAX));
@@ -243,13 +247,14 @@ export function readHeader(cursor, bytes) {
     ...{ tileSide, tileRows, tileColumns, maxError, bound, components, palette },
     ...{ channels, notes },
     steps: bound ? STEPS + 1 : STEPS,
-    isModular: differences && !maxError && !bound,
+    isModular,
   };
 }
 
-/** Colours come as runs, in which each is as far from the one before. */
+/** Colours come as runs, in which each is as far from the one before; null: there are none. */
 function readPalette(cursor, channels, lowest, highest) {
-  const count = cursor.varint(PALETTE_MAX - 1) + 1;
+  const count = cursor.varint(PALETTE_MAX);
+  if (!count) return null;
   const palette = new Int32Array(count * channels);
   const last = new Array(channels).fill(0);
   for (let n = 0; n < count;) {
