@@ -241,15 +241,20 @@ async def test_a_new_size_opens_a_new_state_and_closes_the_old() -> None:
         assert b.frames.n_dropped == 1
 
 
+async def end_amid_frames(b: Bench) -> asyncio.Future[None]:
+    """Begin to close a stream of which the engine holds one frame and another waits."""
+    b.put(decoded())
+    await until(lambda: b.frames.encoded == 1)
+    b.engine.may_go_on.clear()
+    b.put(decoded(pts=1))
+    await until(lambda: len(b.engine.coded) == 2)
+    b.put(decoded(pts=2))
+    return asyncio.ensure_future(b.stream.close())
+
+
 async def test_what_waits_for_the_engine_when_a_stream_ends_is_encoded() -> None:
     async with bench() as b:
-        b.put(decoded())
-        await until(lambda: b.frames.encoded == 1)
-        b.engine.may_go_on.clear()
-        b.put(decoded(pts=1))
-        await until(lambda: len(b.engine.coded) == 2)
-        b.put(decoded(pts=2))
-        closing = asyncio.ensure_future(b.stream.close())
+        closing = await end_amid_frames(b)
         await asyncio.sleep(0.02)
         b.engine.may_go_on.set()
         await closing
@@ -259,13 +264,7 @@ async def test_what_waits_for_the_engine_when_a_stream_ends_is_encoded() -> None
 
 async def test_an_engine_that_stands_still_holds_a_stream_up_for_a_deadline_only() -> None:
     async with bench() as b:
-        b.put(decoded())
-        await until(lambda: b.frames.encoded == 1)
-        b.engine.may_go_on.clear()
-        b.put(decoded(pts=1))
-        await until(lambda: len(b.engine.coded) == 2)
-        b.put(decoded(pts=2))
-        closing = asyncio.ensure_future(b.stream.close())
+        closing = await end_amid_frames(b)
         await until(lambda: b.frames.n_dropped == 1)
         b.engine.may_go_on.set()
         await closing
