@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rtcodec.bundle import Bundle
 from rtcodec.engine.api import EncodeJob
+from rtcodec.models.leaning import Solution, System, solved
 from rtcodec.motion.layout import fill_blocks
 from rtcodec.motion.native import FINE
 from rtcodec.motion.refine import (
@@ -23,7 +24,9 @@ from rtcodec.motion.refine import (
     CHROMA_PAIRS,
     CLASSES,
     CLIPS,
+    DIRECTIONS,
     FIRST_QP,
+    LEVELS,
     LUMA_PAIRS,
     QP_APART,
     SETS,
@@ -52,14 +55,14 @@ CELLS_SEEN: Final = 0.3
 QPS_SEEN: Final = 3
 "At how many of the `SETS` qp a picture or clip is coded."
 
-CLASS_PRIOR: Final = 1e-3
-"Weights shrink towards 0 as if this part of what a class has were noise."
+LEAN_POOLED: Final = 3e2
+"See `solved`, where classes are pooled; values are in steps."
+
+LEAN: Final = 3e3
+"The same in a class of one qp. Both are best on the half of the data that was not fitted to."
 
 _EDGE: Final = 3
 "Samples around a cell that its neighbours' differences reach."
-
-System = NDArray[np.float64]
-"[..., n + 1, n + 1]: sums of products of n differences, and of what was to be added."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,11 +147,10 @@ class Sums:
 
     def weights(self) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """Weights of luma and of chroma, as `Refinement` has them."""
-        luma = np.array([[_solved(system) for system in of_set] for of_set in self.luma])
-        chroma = np.array([[_solved(system) for system in of_set] for of_set in self.chroma])
+        luma, chroma = _of_classes(self.luma), solved(self.chroma)
         return (
-            luma.reshape(SETS, CLASSES, len(LUMA_PAIRS), len(CLIPS)),
-            chroma.reshape(SETS, 2, len(CHROMA_PAIRS), len(CLIPS)),
+            _whole(luma).reshape(SETS, CLASSES, len(LUMA_PAIRS), len(CLIPS)),
+            _whole(chroma).reshape(SETS, 2, len(CHROMA_PAIRS), len(CLIPS)),
         )
 
 
@@ -292,12 +294,24 @@ def _grouped(
         yield int(of_class), cells.reshape(-1, cells.shape[-1])
 
 
-def _solved(system: System) -> NDArray[np.int16]:
-    products, wanted = system[:-1, :-1], system[:-1, -1]
-    prior = CLASS_PRIOR * np.trace(products) / len(products) + 1.0
-    weights = np.linalg.solve(products + prior * np.eye(len(products)), wanted)
-    whole = np.rint(weights * (1 << WEIGHT_BITS))
-    return np.asarray(np.clip(whole, -32767, 32767), np.int16)
+def _of_classes(systems: System) -> Solution:
+    """
+    Weights [SETS, CLASSES, n], of systems [SETS, CLASSES, n + 1, n + 1].
+
+    A class leans on itself at the qp beside, that on itself at all qp, and that on its level of
+    activity. Few cells are of some classes at some qp: what fits those alone fits no others, and a
+    cell between two such classes changes by far where a sample of it is rounded another way.
+    """
+    of_levels = systems.reshape(SETS, DIRECTIONS, LEVELS, *systems.shape[2:]).sum((0, 1))
+    beside = np.stack([systems[max(0, k - 1) : k + 2].sum(0) for k in range(SETS)])
+    found = np.tile(solved(of_levels), (DIRECTIONS, 1))
+    for pooled, lean in ((systems.sum(0), LEAN_POOLED), (beside, LEAN_POOLED), (systems, LEAN)):
+        found = solved(pooled, found, lean)
+    return found
+
+
+def _whole(weights: Solution) -> NDArray[np.int16]:
+    return np.asarray(np.clip(np.rint(weights * (1 << WEIGHT_BITS)), -32767, 32767), np.int16)
 
 
 def _tell(what: str, number: int, of: int) -> None:

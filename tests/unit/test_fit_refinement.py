@@ -77,6 +77,25 @@ def test_nothing_seen_is_nothing_done() -> None:
     assert not chroma.any()
 
 
+def test_a_class_that_is_rarely_met_does_as_it_does_at_the_qp_beside() -> None:
+    rng = np.random.default_rng(1)
+    sums = Sums(5)
+    n = sums.luma.shape[-1] - 1
+    wished = rng.uniform(-0.02, 0.02, n)
+    often, rare, never = (SET - 1, 7), (SET, 7), (SET - 2, 7)
+    seen = {where: rng.normal(0, 1, (k, n)) for where, k in ((often, 200_000), (rare, 64))}
+    wanted = {where: each @ wished + rng.normal(0, 0.5, len(each)) for where, each in seen.items()}
+    for where, each in seen.items():
+        rows = np.column_stack((each, wanted[where]))
+        sums.luma[where] = rows.T @ rows
+    luma, _ = sums.weights()
+    weights = luma.reshape(*luma.shape[:2], n) / 32768
+    for where, off in ((often, 0.005), (rare, 0.01), (never, 0.01)):
+        assert np.abs(weights[where] - wished).max() < off, where
+    alone = np.linalg.lstsq(seen[rare], wanted[rare])[0]
+    assert np.abs(alone - wished).max() > 0.1  # not vacuous
+
+
 def test_a_picture_all_of_another_qp_adds_nothing() -> None:
     """As frames of a clip that hardly moves are: each tile is of the qp it was last coded at."""
     sums = Sums(FIRST_LEVELS["delta"])
