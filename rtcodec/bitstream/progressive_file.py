@@ -20,7 +20,7 @@ from rtcodec.bitstream.sequence import ColorRange, read_color_at
 from rtcodec.errors import Corrupt, Unsupported
 
 MAGIC: Final = b"\x89RTP"
-VERSION: Final = 3
+VERSION: Final = 4
 HEADER_BYTES: Final = 21
 COMPONENTS: Final = 3
 PLANES_MAX: Final = 16

@@ -20,7 +20,7 @@
 #include "../entropy/_words.h"
 
 enum {
-    PROGRESSIVE_VERSION = 3, /* of what native.py passes */
+    PROGRESSIVE_VERSION = 4, /* of what native.py passes */
     COMPONENTS = 3,
     LEVELS_MAX = 6,
     GROUPS_MAX = LEVELS_MAX + 1, /* the coarsest band alone, then three of each level */
@@ -35,7 +35,7 @@ enum {
     NEGATIVE = 0x80,
     LIKELY = 40, /* energy, in sixteenths, from which a coefficient comes in the first pass */
     POSSIBLE = 12,
-    SHOWN_EDGE = 3, /* samples around those that are refined */
+    SHOWN_EDGE = 8, /* samples around those that are refined */
 
     TABLES = 10, /* of chroma */
     LUMA_TABLES = 8,

@@ -16,13 +16,16 @@ enum {
     LANES = 16, /* samples that are refined at once: compilers make vectors of them */
     CELLS = LANES / CELL,
     SEEN = LANES + 2 * AROUND,
-    REFINE_BITS = 12,
+    DIRECTIONS = 9,
+    REFINE_BITS = 9,
 };
 
 /* Down and across from a sample to one neighbour of each pair, which share their weights. */
 static const int8_t PAIRS_AT[REFINE_PAIRS][2] = {
     {0, 1}, {0, 2}, {0, 3}, {1, 0}, {2, 0}, {3, 0},
     {1, 1}, {1, -1}, {1, 2}, {2, 1}, {1, -2}, {2, -1},
+    {2, 2}, {2, -2}, {2, 4}, {4, 2}, {2, -4}, {4, -2},
+    {0, 5}, {5, 0}, {0, 8}, {8, 0}, {6, 6}, {6, -6},
 };
 
 INLINE int16_t sample_within(int32_t value, int32_t least, int32_t most)
@@ -73,7 +76,7 @@ INLINE void gradients_of(const int16_t *from, ptrdiff_t stride, int32_t to[GRADI
 }
 
 /* Where something goes on in one direction: 1 to 4, or, where that is strong, 5 to 8; else 0. */
-INLINE uint32_t class_of(int32_t g[GRADIENTS][CELLS], int cell)
+INLINE uint32_t direction_of(int32_t g[GRADIENTS][CELLS], int cell)
 {
     const int32_t across = g[0][cell], down = g[1][cell], falling = g[2][cell],
                   rising = g[3][cell];
@@ -85,6 +88,16 @@ INLINE uint32_t class_of(int32_t g[GRADIENTS][CELLS], int cell)
     if (2 * most <= 3 * least)
         return 0;
     return 1u + (uint32_t)(is_slant ? 2 + is_falling : is_across) + (most > 3 * least ? 4u : 0u);
+}
+
+/* That, and how much goes on beside what is not known: six levels. */
+INLINE uint32_t class_of(int32_t g[GRADIENTS][CELLS], int cell, int32_t step)
+{
+    static const int32_t ACTIVITY[] = {3, 26, 128, 192, 512};
+    uint32_t level = 0;
+    for (size_t k = 0; k < sizeof ACTIVITY / sizeof *ACTIVITY; k++)
+        level += g[0][cell] + g[1][cell] > ACTIVITY[k] * step;
+    return level * DIRECTIONS + direction_of(g, cell);
 }
 
 INLINE int16_t cut(int16_t value, int16_t most)
@@ -129,7 +142,7 @@ static void refine(const component *c, uint8_t *samples)
     /* what is unknown before each pass, in quarters of the plane's step */
     static const uint8_t UNKNOWN[PASSES] = {8, 7, 6, 5};
     const uint32_t plane = c->done ? 0 : c->plane, pass = c->done ? FINER : c->pass;
-    const int16_t(*const of_set)[REFINE_PAIRS * CLIPS] =
+    const int8_t(*const of_set)[REFINE_PAIRS * CLIPS] =
         REFINE_WEIGHTS + set_of(c, plane) * REFINE_CLASSES;
     const ptrdiff_t stride = shown_stride(c->width);
     const int32_t step = UNKNOWN[pass] << (FRACTION_BITS - 3 + smaller(plane, COARSEST));
@@ -141,7 +154,7 @@ static void refine(const component *c, uint8_t *samples)
             int16_t weights[REFINE_PAIRS * CLIPS][LANES];
             gradients_of(from, stride, g);
             for (int cell = 0; cell < CELLS; cell++) {
-                const int16_t *own = of_set[class_of(g, cell)];
+                const int8_t *own = of_set[class_of(g, cell, step)];
                 for (int k = 0; k < REFINE_PAIRS * CLIPS; k++)
                     for (int j = 0; j < CELL; j++)
                         weights[k][cell * CELL + j] = own[k];

@@ -21,7 +21,7 @@ from rtcodec.entropy.library import Signatures, address, load_library
 from rtcodec.errors import Corrupt
 from rtcodec.types import MAX_SIDE_PX
 
-LIBRARY_VERSION: Final = 3
+LIBRARY_VERSION: Final = 4
 "What rtc_progressive_version of a library built from this source returns."
 
 _ITEMS: Final = 3  # of a coefficient in one pass, its block's included, in _encode.c

@@ -3,9 +3,10 @@ Refining of what wavelets paint, in plain numpy: what `_refine.h` must equal (SP
 
 To each sample is added what the differences to its neighbours come to: each is cut to three limits,
 parts of what is not known yet, and those are weighted. Neighbours that lie opposite each other
-share their weights, which are those of a class of 4x4 samples, by direction, and of luma or chroma,
-coarse or fine. As the refinement of frames (`rtcodec.motion.refine`), with weights that every
-decoder knows.
+share their weights, which are those of a class of 4x4 samples, by direction and by how much goes on
+beside what is not known, and of luma or chroma, coarse or fine. As the refinement of frames
+(`rtcodec.motion.refine`), but further around, since wavelets reach further than blocks, and with
+weights that every decoder knows.
 """
 
 from typing import Final
@@ -18,6 +19,8 @@ from rtcodec.progressive.weights import WEIGHTS
 PAIRS: Final = (
     (0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0),
     (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1),
+    (2, 2), (2, -2), (2, 4), (4, 2), (2, -4), (4, -2),
+    (0, 5), (5, 0), (0, 8), (8, 0), (6, 6), (6, -6),
 )  # fmt: skip
 "Down and across from a sample to one neighbour of each pair."
 
@@ -39,11 +42,18 @@ LEAST, MOST = -8192, 8128
 CELL, AROUND = 4, 2
 "Side of what is of one class, and how far around it that looks."
 
-CLASSES: Final = 9
-"No direction; across, down, falling, rising: weak, strong."
+DIRECTIONS: Final = 9
+"None; across, down, falling, rising: weak, strong."
 
-WEIGHT_BITS: Final = 12
-_EDGE: Final = 3
+ACTIVITY: Final = (3, 26, 128, 192, 512)
+"""What goes on across and down, summed up over what a cell looks at, in each level but the last is
+at most so many times the step."""
+
+LEVELS: Final = len(ACTIVITY) + 1
+CLASSES: Final = LEVELS * DIRECTIONS
+
+WEIGHT_BITS: Final = 9
+_EDGE: Final = 8
 
 
 def step_of(plane: int, turn: int) -> int:
@@ -56,8 +66,8 @@ def set_of(plane: int, *, is_chroma: bool) -> int:
     return 3 * is_chroma + (plane > 1) + (plane > 3)
 
 
-def classes(samples: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the class of each sample [H, W]."""
+def classes(samples: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Return the class of each sample [H, W], `DIRECTIONS` of each level of activity."""
     height, width = samples.shape
     rows, columns = -(-height // CELL), -(-width // CELL)
     around = AROUND + 1
@@ -77,6 +87,8 @@ def classes(samples: NDArray[np.int64]) -> NDArray[np.int64]:
     least, most = (np.where(is_slant, s, t) for s, t in zip(slant, straight, strict=True))
     direction = np.where(is_slant, 2 + (rising <= falling), down <= across)
     found = np.where(2 * most > 3 * least, 1 + direction + 4 * (most > 3 * least), 0)
+    for limit in ACTIVITY:
+        found += DIRECTIONS * (across + down > limit * step)
     return found.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
 
 
@@ -107,9 +119,10 @@ def refined(
         turn: The pass of it, 0 to 3; 3 when all are.
         is_chroma: Whether they are of U or V.
     """
-    rows = classes(samples) + CLASSES * set_of(plane, is_chroma=is_chroma)
+    step = step_of(plane, turn)
+    rows = classes(samples, step) + CLASSES * set_of(plane, is_chroma=is_chroma)
     weights = np.array(WEIGHTS, np.int64)[rows]  # [H, W, pairs * CLIPS]
-    total: NDArray[np.int64] = (weights * differences(samples, step_of(plane, turn))).sum(-1)
+    total: NDArray[np.int64] = (weights * differences(samples, step)).sum(-1)
     return samples + (total + (1 << WEIGHT_BITS - 1) >> WEIGHT_BITS)
 
 

@@ -39,8 +39,8 @@ def test_fitted_weights_bring_pictures_nearer(tmp_path: Path) -> None:
     before = after = 0.0
     for known, wanted, step, number in fit_progressive.seen(path):
         of_class = weights[number * CLASSES]
-        moved = (differences(known, step) * of_class).sum(-1) / 4096
-        of = classes(known) == 0
+        moved = (differences(known, step) * of_class).sum(-1) / 512
+        of = classes(known, step) == 0
         before += float(np.square((wanted - known)[of] / step).sum())
         after += float(np.square((wanted - known - moved)[of] / step).sum())
     assert after < 0.99 * before

@@ -11,8 +11,8 @@ import { Machine } from "./machine.js";
 export const HEADER_BYTES = 21;
 
 const MAGIC = [0x89, 0x52, 0x54, 0x50];
-const VERSION = 3;
-const LIBRARY_VERSION = 3; // of what is passed to the C, as native.py has it
+const VERSION = 4;
+const LIBRARY_VERSION = 4; // of what is passed to the C, as native.py has it
 const PIXELS_MAX = 2 ** 25;
 const PLANES_MAX = 16;
 const TRANSFORMS = 2;
