@@ -59,7 +59,8 @@ LEAN_POOLED: Final = 3e2
 "See `solved`, where classes are pooled; values are in steps."
 
 LEAN: Final = 3e3
-"The same in a class of one qp. Both are best on the half of the data that was not fitted to."
+"""The same in a class of one qp. Both by what was gained on halves of the data that were not fitted
+to, where clips want more, and screens less."""
 
 _EDGE: Final = 3
 "Samples around a cell that its neighbours' differences reach."

@@ -46,6 +46,15 @@ def test_fitted_weights_bring_pictures_nearer(tmp_path: Path) -> None:
     assert after < 0.99 * before
 
 
+def test_of_a_photograph_with_noise_luma_is_seen(tmp_path: Path) -> None:
+    path = photograph(tmp_path, 1)
+    plain, noisy = (list(fit_progressive.seen(path, noise)) for noise in (0.0, 4.0))
+    assert {number < SETS // 2 for *_, number in plain} == {True, False}
+    assert all(number < SETS // 2 for *_, number in noisy)
+    off = (noisy[0][1] - plain[0][1]) / 64
+    assert 3.5 < off.std() < 4.5
+
+
 def test_what_is_written_is_the_same_for_c_and_for_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
