@@ -39,7 +39,8 @@ def fit(clips: Sequence[Sequence[Planes]], codec: str, *, codings: int, seed: in
         codings: Of each clip, at rates of their own.
         seed: Of the rates, and of which cells are looked at.
     """
-    sums, random = Sums(LEVEL), np.random.default_rng(seed)
+    # each class for itself, as the filters that come with the package were fitted and measured
+    sums, random = Sums(LEVEL, leans=False), np.random.default_rng(seed)
     for frame in coded_frames(clips, codec, codings=codings, seed=seed):
         add(sums, frame, random)
     return sums

@@ -107,6 +107,9 @@ class Sums:
     first: int
     "Of the levels of activity."
 
+    leans: bool = True
+    "Whether classes lean on others, see `_of_classes`, or on nothing."
+
     luma: System = field(
         default_factory=lambda: np.zeros((SETS, CLASSES, *(len(LUMA_PAIRS) * len(CLIPS) + 1,) * 2))
     )
@@ -148,7 +151,8 @@ class Sums:
 
     def weights(self) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """Weights of luma and of chroma, as `Refinement` has them."""
-        luma, chroma = _of_classes(self.luma), solved(self.chroma)
+        luma = _of_classes(self.luma) if self.leans else solved(self.luma)
+        chroma = solved(self.chroma)
         return (
             _whole(luma).reshape(SETS, CLASSES, len(LUMA_PAIRS), len(CLIPS)),
             _whole(chroma).reshape(SETS, 2, len(CHROMA_PAIRS), len(CLIPS)),
