@@ -6,7 +6,7 @@ Fit what refines progressive pictures, the same for all of them.
 The middles of photographs are coded pass by pass, and for each set and class of samples the weights
 that bring what is known nearest to the picture are those of a system of equations. Classes that are
 met rarely lean on their level of activity, and that on its set. Writes
-`rtcodec/progressive/_weights.h` and `weights.py`; a new set is a new version of the format.
+`rtcodec/progressive/_weights.h` and `weights.npy`; a new set is a new version of the format.
 Minutes on one core; the same pictures give the same weights.
 """
 
@@ -142,15 +142,7 @@ def write(weights: NDArray[np.int64]) -> None:
         f"{c}\n}};\n\n#endif\n",
         encoding="utf-8",
     )
-    python = "\n".join(f"    (\n{lines},\n    )," for lines in split)
-    (FOLDER / "weights.py").write_text(
-        '"""\nWeights of refining, as `_weights.h` has them: by rtcodec.models.fit_progressive.\n'
-        '"""\n\n'
-        "from typing import Final\n\n"
-        f"WEIGHTS: Final = (\n{python}\n)  # fmt: skip\n"
-        '"512ths, of pairs and limits, [sets * classes, pairs * CLIPS]."\n',
-        encoding="utf-8",
-    )
+    np.save(FOLDER / "weights.npy", weights.astype(np.int8), allow_pickle=False)
 
 
 def _wrapped(row: Sequence[str]) -> str:

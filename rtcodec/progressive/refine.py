@@ -9,12 +9,11 @@ beside what is not known, and of luma or chroma, coarse or fine. As the refineme
 weights that every decoder knows.
 """
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from rtcodec.progressive.weights import WEIGHTS
 
 PAIRS: Final = (
     (0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0),
@@ -53,6 +52,13 @@ LEVELS: Final = len(ACTIVITY) + 1
 CLASSES: Final = LEVELS * DIRECTIONS
 
 WEIGHT_BITS: Final = 9
+
+WEIGHTS: Final[NDArray[np.int8]] = np.load(
+    Path(__file__).with_name("weights.npy"), allow_pickle=False
+)
+"""512ths, of pairs and limits, int8 [sets * classes, pairs * CLIPS]: by
+`rtcodec.models.fit_progressive`. Classes that it never met do as their level of activity."""
+
 _EDGE: Final = 8
 
 
@@ -121,7 +127,7 @@ def refined(
     """
     step = step_of(plane, turn)
     rows = classes(samples, step) + CLASSES * set_of(plane, is_chroma=is_chroma)
-    weights = np.array(WEIGHTS, np.int64)[rows]  # [H, W, pairs * CLIPS]
+    weights = WEIGHTS[rows].astype(np.int64)  # [H, W, pairs * CLIPS]
     total: NDArray[np.int64] = (weights * differences(samples, step)).sum(-1)
     return samples + (total + (1 << WEIGHT_BITS - 1) >> WEIGHT_BITS)
 

@@ -9,8 +9,15 @@ from PIL import Image
 
 from rtcodec.errors import InputError
 from rtcodec.models import fit_progressive
-from rtcodec.progressive.refine import CLASSES, CLIPS, PAIRS, SETS, classes, differences
-from rtcodec.progressive.weights import WEIGHTS
+from rtcodec.progressive.refine import (
+    CLASSES,
+    CLIPS,
+    PAIRS,
+    SETS,
+    WEIGHTS,
+    classes,
+    differences,
+)
 
 SHAPE = (SETS * CLASSES, len(PAIRS) * CLIPS)
 
@@ -61,14 +68,14 @@ def test_what_is_written_is_the_same_for_c_and_for_python(
     photograph(tmp_path, 2)
     monkeypatch.setattr(fit_progressive, "FOLDER", tmp_path)
     assert fit_progressive.main(["--data", str(tmp_path)]) == 0
-    written = [numbers((tmp_path / name).read_text()) for name in ("_weights.h", "weights.py")]
-    assert written[0] == written[1]
-    assert len(written[0]) == SHAPE[0] * SHAPE[1]
+    written = np.load(tmp_path / "weights.npy", allow_pickle=False)
+    assert written.shape == SHAPE
+    assert numbers((tmp_path / "_weights.h").read_text()) == written.ravel().tolist()
 
 
 def test_the_weights_of_c_are_those_of_python() -> None:
     header = Path(fit_progressive.__file__).parents[1] / "progressive" / "_weights.h"
-    assert numbers(header.read_text()) == [w for row in WEIGHTS for w in row]
+    assert numbers(header.read_text()) == WEIGHTS.ravel().tolist()
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:

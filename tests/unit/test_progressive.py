@@ -26,7 +26,6 @@ from rtcodec.progressive import refine
 from rtcodec.progressive.native import Passes, Plane, decode_payload
 from rtcodec.progressive.picture import decode_picture, encode_picture
 from rtcodec.progressive.plain import decode_plainly
-from rtcodec.progressive.weights import WEIGHTS
 from rtcodec.quality import picture_psnr
 from rtcodec.types import Planes
 from support.sanitizer import fuzz
@@ -135,7 +134,11 @@ def test_what_is_refined_is_of_many_classes_and_nothing_wraps() -> None:
         of = refine.classes(samples.clip(refine.LEAST, refine.MOST).astype(np.int64), 64)
         seen |= set(of.ravel().tolist())
     assert seen == set(range(refine.CLASSES))
-    most = 2 * refine.step_of(refine.COARSEST, 0) * np.abs(WEIGHTS).sum(1).max()
+    most = (
+        2
+        * refine.step_of(refine.COARSEST, 0)
+        * np.abs(refine.WEIGHTS.astype(np.int64)).sum(1).max()
+    )
     assert most < 1 << 31  # C sums up in 32 bits
 
 
